@@ -1,0 +1,65 @@
+//! The trait that a capability's crate implements.
+
+use crate::{Ctx, GrantError, Scope};
+use std::path::Path;
+use wasmtime::component::{Linker, Val};
+
+/// One form of scope, for `assay capabilities` and the reference.
+#[derive(Clone, Copy, Debug)]
+pub struct ScopeForm {
+    /// `read:PATH`.
+    pub form: &'static str,
+    /// What it grants, a phrase.
+    pub grants: &'static str,
+    /// A whole flag's value: `fs=read:./config`.
+    pub example: &'static str,
+}
+
+/// What a call of an ungranted capability was about, for its denial and the audit.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// "http to api.example.com:443": the start of the sentence.
+    pub what: String,
+    /// The narrowest scope that would grant it.
+    pub scope: Option<String>,
+}
+
+/// A capability: an interface of `assay:host` that a script must be granted.
+pub trait Capability: Send + Sync {
+    /// Its name on the command line, in manifests and as the WIT interface.
+    fn name(&self) -> &'static str;
+
+    /// What it is for, in a phrase.
+    fn summary(&self) -> &'static str;
+
+    /// Linked into every run, whatever was granted. Its own arguments may still need grants of others.
+    fn always_granted(&self) -> bool {
+        false
+    }
+
+    /// The scopes it understands; none means that it can only be granted whole.
+    fn scopes(&self) -> &'static [ScopeForm] {
+        &[]
+    }
+
+    /// Reads one scope. `base` is the folder that relative paths start from.
+    ///
+    /// # Errors
+    /// When `text` is not a scope of this capability; the message says which forms there are.
+    fn scope(&self, text: &str, base: &Path) -> Result<Box<dyn Scope>, GrantError> {
+        let _ = base;
+        Err(GrantError::new(format!("{} has no scopes, only {}; got {text}", self.name(), self.name())))
+    }
+
+    /// Links the real implementation.
+    ///
+    /// # Errors
+    /// When the interface cannot be defined, which is a bug.
+    fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()>;
+
+    /// What a call of `function` with `args` is about, when the capability is not linked.
+    fn target(&self, function: &str, args: &[Val]) -> Target {
+        let _ = args;
+        Target { what: format!("{}.{function}", self.name()), scope: None }
+    }
+}

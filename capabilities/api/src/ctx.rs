@@ -1,0 +1,321 @@
+//! The data of a store: one run of one script.
+
+use crate::grants::Verdict;
+use crate::types::{Error, ErrorCode};
+use crate::{Audit, Decision, Event, Grants, Limit, Limits, Request, Usage, denied, error};
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use wasmtime::component::ResourceTable;
+
+/// Why a run ended before its script did. It travels through wasmtime as an error, not as a Lua error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// `os.exit(code)`.
+    Exit(i32),
+    /// A limit was reached.
+    Limit(Limit),
+    /// This signal came.
+    Signal(i32),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::Exit(code) => write!(f, "exit {code}"),
+            Stop::Limit(limit) => write!(f, "the {} limit was reached", limit.name()),
+            Stop::Signal(signal) => write!(f, "stopped by signal {signal}"),
+        }
+    }
+}
+
+impl std::error::Error for Stop {}
+
+/// Where the script's standard output and error go.
+pub trait Output: Send {
+    /// Writes all of `bytes`, or keeps them for the next flush.
+    ///
+    /// # Errors
+    /// The operating system's, a closed pipe above all.
+    fn write(&mut self, stderr: bool, bytes: &[u8]) -> std::io::Result<()>;
+
+    /// Writes out what was kept.
+    ///
+    /// # Errors
+    /// As for `write`.
+    fn flush(&mut self) -> std::io::Result<()>;
+}
+
+/// Who a run is, for the audit.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    pub tenant: Option<String>,
+    pub script: String,
+    /// SHA-256 of the source, hexadecimal.
+    pub script_hash: String,
+}
+
+/// What all parts of one run share. Host calls that wait hold it across their waits.
+pub struct Run {
+    pub grants: Grants,
+    pub limits: Limits,
+    pub usage: Usage,
+    pub audit: Audit,
+    pub identity: Identity,
+    /// The folder that relative paths of the script start from; absolute.
+    pub working_folder: PathBuf,
+    pub started: Instant,
+    /// A signal that the run shall end by; 0 is none.
+    pub signal: AtomicU32,
+    /// Every grant that this run would have needed, for `--learn`; empty where nothing learns.
+    pub learned: Option<Mutex<Vec<String>>>,
+}
+
+impl Run {
+    fn record(&self, decision: Decision, capability: &str, target: &str, rule: Option<&str>) {
+        if decision == Decision::Deny {
+            self.usage.denials.fetch_add(1, Ordering::Relaxed);
+        }
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.audit.record(&Event {
+            time,
+            decision,
+            capability,
+            target,
+            rule,
+            tenant: self.identity.tenant.as_deref(),
+            script: &self.identity.script,
+            script_hash: &self.identity.script_hash,
+        });
+    }
+
+    fn learn(&self, capability: &str, request: &Request<'_>) {
+        let Some(learned) = &self.learned else { return };
+        let rule = match request.scope() {
+            Some(scope) => format!("{capability}={}", crate::scope::escape(&scope)),
+            None => capability.to_string(),
+        };
+        let mut learned = learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !learned.contains(&rule) {
+            learned.push(rule);
+        }
+    }
+
+    /// The one place where a request of a capability is decided, audited and learned.
+    ///
+    /// # Errors
+    /// `denied`, with the flag that would grant it.
+    pub fn check(&self, capability: &str, request: &Request<'_>) -> Result<(), Error> {
+        let what = request.describe(capability);
+        if !self.grants.is_own(capability, request) {
+            self.learn(capability, request);
+        }
+        match self.grants.decide(capability, request) {
+            Verdict::Allow(rule) => {
+                self.record(Decision::Allow, capability, &what, Some(&rule));
+                Ok(())
+            }
+            Verdict::Deny(rule) => {
+                self.record(Decision::Deny, capability, &what, rule.as_deref());
+                Err(refusal(capability, request, &what, rule.as_deref()))
+            }
+        }
+    }
+
+    /// Whether a request would be allowed, without asking, auditing or learning.
+    pub fn would_allow(&self, capability: &str, request: &Request<'_>) -> bool {
+        matches!(self.grants.decide_unasked(capability, request), Some(Verdict::Allow(_)))
+    }
+
+    /// Whether a rule names the request's scheme itself: what a broad rule does not grant by the way (going
+    /// from https to http, a proxy).
+    pub fn grants_scheme(&self, capability: &str, request: &Request<'_>) -> bool {
+        self.grants.names_scheme(capability, request)
+    }
+
+    /// Refuses a request that only a rule of its own kind grants, as [`Run::check`] does.
+    pub fn refuse(&self, capability: &str, request: &Request<'_>) -> Error {
+        self.learn(capability, request);
+        let what = request.describe(capability);
+        self.record(Decision::Deny, capability, &what, None);
+        refusal(capability, request, &what, None)
+    }
+
+    /// Records a denial that was not decided by [`Run::check`]: a call of a capability that is not linked.
+    pub fn record_denial(&self, capability: &str, target: &str, scope: Option<&str>) {
+        if let Some(learned) = &self.learned {
+            let rule = match scope {
+                Some(scope) => format!("{capability}={}", crate::scope::escape(scope)),
+                None => capability.to_string(),
+            };
+            let mut learned = learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if !learned.contains(&rule) {
+                learned.push(rule);
+            }
+        }
+        self.record(Decision::Deny, capability, target, None);
+    }
+
+    /// The first half of the network check: by name. Gives the rule; none where only the addresses can
+    /// decide.
+    pub(crate) fn check_name(&self, capability: &str, request: &Request<'_>) -> Result<Option<String>, Error> {
+        if self.grants.depends_on_address(capability, request) {
+            return Ok(match self.grants.decide(capability, request) {
+                Verdict::Allow(rule) => Some(rule),
+                Verdict::Deny(Some(rule)) => {
+                    let what = request.describe(capability);
+                    self.record(Decision::Deny, capability, &what, Some(&rule));
+                    return Err(refusal(capability, request, &what, Some(&rule)));
+                }
+                Verdict::Deny(None) => None,
+            });
+        }
+        self.learn(capability, request);
+        let what = request.describe(capability);
+        match self.grants.decide(capability, request) {
+            Verdict::Allow(rule) => Ok(Some(rule)),
+            Verdict::Deny(rule) => {
+                self.record(Decision::Deny, capability, &what, rule.as_deref());
+                Err(refusal(capability, request, &what, rule.as_deref()))
+            }
+        }
+    }
+
+    /// The second half: each address that the name led to.
+    pub(crate) fn check_address(
+        &self,
+        capability: &str,
+        request: &Request<'_>,
+        by_name: Option<&str>,
+        address: IpAddr,
+    ) -> Result<(), Error> {
+        let Request::Network { scheme, method, host, port, path, .. } = *request else {
+            return Err(error(ErrorCode::InvalidArgument, "not a network request"));
+        };
+        let at = Request::Network { scheme, method, host, port, path, address: Some(address) };
+        let what = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(_) => request.describe(capability),
+            Err(_) => format!("{} (at {address})", request.describe(capability)),
+        };
+        let rule = match self.grants.decide(capability, &at) {
+            Verdict::Allow(rule) => rule,
+            Verdict::Deny(None) if by_name.is_some() => by_name.unwrap_or_default().to_string(),
+            Verdict::Deny(rule) => {
+                self.record(Decision::Deny, capability, &what, rule.as_deref());
+                return Err(refusal(capability, request, &what, rule.as_deref()));
+            }
+        };
+        let named = self.grants.names_address(capability, address);
+        let guarded = if crate::network::is_special(address) && !named {
+            Some("it is a link-local, metadata or multicast address")
+        } else if self.grants.public_only && !named {
+            let own_rule = self.grants.depends_on_address(capability, &at) && by_name.is_none();
+            (!own_rule && (crate::network::is_loopback(address) || crate::network::is_private(address)))
+                .then_some("it is not a public address")
+        } else {
+            None
+        };
+        if let Some(why) = guarded {
+            self.record(Decision::Deny, capability, &what, Some("address guard"));
+            let flag = crate::scope::host_and_port(&address.to_canonical().to_string(), port);
+            return Err(error(
+                ErrorCode::Denied,
+                format!("{what} is refused: {why}; run again with --allow {capability}={flag} if it is meant"),
+            ));
+        }
+        self.record(Decision::Allow, capability, &what, Some(&rule));
+        Ok(())
+    }
+
+    /// Counts bytes that go through a capability.
+    ///
+    /// # Errors
+    /// `limit` when the run has no more left.
+    pub fn count_bytes(&self, bytes: usize) -> Result<(), Error> {
+        if Usage::add(&self.usage.host_bytes, bytes as u64, self.limits.host_bytes) {
+            return Ok(());
+        }
+        Err(limit_error(Limit::HostBytes, self.limits.host_bytes.unwrap_or(0)))
+    }
+
+    /// Takes one handle (an open file, a connection); it is given back when the guard is dropped.
+    ///
+    /// # Errors
+    /// `limit` when the run holds as many as it may.
+    pub fn take_handle(self: &Arc<Self>) -> Result<HandleGuard, Error> {
+        let held = self.usage.handles.fetch_add(1, Ordering::Relaxed) + 1;
+        if held > self.limits.handles {
+            self.usage.handles.fetch_sub(1, Ordering::Relaxed);
+            return Err(limit_error(Limit::Handles, self.limits.handles));
+        }
+        self.usage.handles_peak.fetch_max(held, Ordering::Relaxed);
+        Ok(HandleGuard(self.clone()))
+    }
+
+    /// An absolute path for one that the script wrote, without `.` and `..`; links are not looked at.
+    pub fn path(&self, path: &str) -> PathBuf {
+        crate::scope::normalize(&self.working_folder.join(path))
+    }
+}
+
+/// One of the run's handles.
+pub struct HandleGuard(Arc<Run>);
+
+impl Drop for HandleGuard {
+    fn drop(&mut self) {
+        self.0.usage.handles.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The error of a call that would go over a limit.
+pub fn limit_error(limit: Limit, allowed: u64) -> Error {
+    let name = limit.name();
+    error(ErrorCode::Limit, format!("the {name} limit of this run is reached ({allowed}); raise it with --{name}"))
+}
+
+fn refusal(capability: &str, request: &Request<'_>, what: &str, rule: Option<&str>) -> Error {
+    match rule {
+        Some(rule) => error(ErrorCode::Denied, format!("{what} is denied by --deny {rule}")),
+        None => denied(what, capability, request.scope().as_deref()),
+    }
+}
+
+/// The concrete data of every store, so that a capability's glue is compiled in its own crate.
+pub struct Ctx {
+    pub table: ResourceTable,
+    pub run: Arc<Run>,
+    pub output: Box<dyn Output>,
+    states: HashMap<TypeId, Box<dyn Any + Send>>,
+}
+
+impl Ctx {
+    pub fn new(run: Arc<Run>, output: Box<dyn Output>) -> Ctx {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(usize::try_from(run.limits.handles).unwrap_or(usize::MAX).saturating_mul(4).max(64));
+        Ctx { table, run, output, states: HashMap::new() }
+    }
+
+    /// What a capability keeps for this run, made when it is first asked for.
+    pub fn state<T: Default + Send + 'static>(&mut self) -> &mut T {
+        self.state_or(T::default)
+    }
+
+    /// What a capability keeps for this run, made by `make` when it is first asked for.
+    pub fn state_or<T: Send + 'static>(&mut self, make: impl FnOnce() -> T) -> &mut T {
+        let state = self.states.entry(TypeId::of::<T>()).or_insert_with(|| Box::new(make()));
+        match state.downcast_mut() {
+            Some(state) => state,
+            None => unreachable!("states are stored under their own type"),
+        }
+    }
+
+    /// Puts a state in place before the run, for what the runtime gives a capability.
+    pub fn set_state<T: Send + 'static>(&mut self, state: T) {
+        self.states.insert(TypeId::of::<T>(), Box::new(state));
+    }
+}

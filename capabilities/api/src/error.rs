@@ -1,0 +1,39 @@
+//! Making the errors that scripts see.
+
+use crate::types::{Error, ErrorCode};
+
+/// An error that no operating system gave. `message` says what was tried, on what, and why not.
+pub fn error(code: ErrorCode, message: impl Into<String>) -> Error {
+    Error { code, message: message.into(), errno: 0 }
+}
+
+/// A denial: what was asked for, and the flag that grants it.
+pub fn denied(what: &str, capability: &str, scope: Option<&str>) -> Error {
+    let flag = match scope {
+        Some(scope) => format!("{capability}={}", crate::scope::escape(scope)),
+        None => capability.to_string(),
+    };
+    error(ErrorCode::Denied, format!("{what} is not granted; run again with --allow {flag}"))
+}
+
+/// A failure of the operating system, on `what` (a path, an address).
+pub fn io_error(what: &str, source: &std::io::Error) -> Error {
+    use std::io::ErrorKind;
+    let code = match source.kind() {
+        ErrorKind::NotFound => ErrorCode::NotFound,
+        ErrorKind::AlreadyExists => ErrorCode::Exists,
+        ErrorKind::PermissionDenied => ErrorCode::Permission,
+        ErrorKind::TimedOut => ErrorCode::Timeout,
+        ErrorKind::InvalidInput => ErrorCode::InvalidArgument,
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => ErrorCode::InvalidData,
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => {
+            ErrorCode::Unavailable
+        }
+        ErrorKind::Unsupported => ErrorCode::Unsupported,
+        _ => ErrorCode::Io,
+    };
+    // "No such file or directory", without Rust's "(os error 2)": the number is a field.
+    let text = source.to_string();
+    let reason = text.split(" (os error").next().unwrap_or(&text);
+    Error { code, message: format!("{what}: {reason}"), errno: source.raw_os_error().unwrap_or(0) }
+}

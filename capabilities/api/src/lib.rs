@@ -1,0 +1,34 @@
+//! What a capability is, and what every capability shares: the grants of a run and the one place
+//! that matches them, the run's limits and what it has used, the audit of decisions.
+//!
+//! This crate knows no capability by name. A capability is a crate beside it with a WIT file of
+//! the same name.
+
+mod audit;
+mod capability;
+mod ctx;
+mod error;
+pub mod grants;
+mod limits;
+pub mod network;
+pub mod scope;
+
+pub use audit::{Audit, Decision, Event};
+pub use capability::{Capability, ScopeForm, Target};
+pub use ctx::{Ctx, HandleGuard, Identity, Output, Run, Stop, limit_error};
+pub use error::{denied, error, io_error};
+pub use grants::{Asker, Answer, GrantError, Grants, Rule};
+pub use limits::{Limit, Limits, Report, Usage};
+pub use scope::{Access, Request, Scope};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:shared; world shared { import assay:host/types@0.1.0; }",
+        path: "../../wit",
+    });
+}
+
+/// The WIT types that every capability uses.
+pub use bindings::assay::host::types;
+
+impl types::Host for Ctx {}

@@ -1,0 +1,117 @@
+//! Scopes that are files and folders: `read:./config`, `rw:/var/lib/app`.
+
+use super::{Access, Request, Scope};
+use crate::GrantError;
+use std::path::{Component, Path, PathBuf};
+
+/// A folder with all that is under it, or a file.
+#[derive(Debug)]
+pub struct PathScope {
+    read: bool,
+    write: bool,
+    /// Absolute, without `.` and `..`, as it was written.
+    path: PathBuf,
+    /// The same with symbolic links resolved, as far as it exists.
+    real: Option<PathBuf>,
+}
+
+impl PathScope {
+    /// Reads `[read:|write:|rw:]PATH`; a relative path starts at `base`.
+    ///
+    /// # Errors
+    /// When the path is empty.
+    pub fn parse(text: &str, base: &Path) -> Result<PathScope, GrantError> {
+        let (read, write, path) = match text.split_once(':') {
+            Some(("read", path)) => (true, false, path),
+            Some(("write", path)) => (false, true, path),
+            Some(("rw", path)) => (true, true, path),
+            _ => (true, false, text),
+        };
+        if path.is_empty() {
+            return Err(GrantError::new(format!("fs={text}: a path is missing; write read:PATH, write:PATH or rw:PATH")));
+        }
+        Ok(PathScope::new(read, write, normalize(&base.join(path))))
+    }
+
+    /// Everything under an absolute path without `.` and `..`.
+    pub fn new(read: bool, write: bool, path: PathBuf) -> PathScope {
+        let real = real(&path);
+        PathScope { read, write, path, real }
+    }
+}
+
+/// The path with links resolved as far as it exists, so that a grant for a file that is yet to be made
+/// covers it where it will be.
+fn real(path: &Path) -> Option<PathBuf> {
+    let existing = path.ancestors().find_map(|ancestor| Some((ancestor, std::fs::canonicalize(ancestor).ok()?)));
+    let (ancestor, real) = existing?;
+    match path.strip_prefix(ancestor) {
+        Ok(rest) if rest.as_os_str().is_empty() => Some(real),
+        Ok(rest) => Some(real.join(rest)),
+        Err(_) => None,
+    }
+}
+
+impl Scope for PathScope {
+    fn matches(&self, request: &Request<'_>) -> bool {
+        let Request::File { access, path } = request else { return false };
+        let granted = match access {
+            Access::Read => self.read,
+            Access::Write => self.write,
+        };
+        granted && (path.starts_with(&self.path) || self.real.as_ref().is_some_and(|real| path.starts_with(real)))
+    }
+
+    fn lies_in(&self, root: &Path) -> bool {
+        self.path.starts_with(root) || self.real.as_ref().is_some_and(|real| real.starts_with(root))
+    }
+}
+
+/// An absolute path without `.` and `..`, by its text alone: links are not looked at.
+pub fn normalize(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_covers_what_is_under_it() {
+        let scope = PathScope::parse("rw:data", Path::new("/srv/app")).unwrap();
+        for (path, matches) in [
+            ("/srv/app/data", true),
+            ("/srv/app/data/x/y", true),
+            ("/srv/app/database", false),
+            ("/srv/app", false),
+            ("/srv/app/data/../secret", true), // requests are normalised before they are matched
+        ] {
+            let request = Request::File { access: Access::Write, path: Path::new(path) };
+            assert_eq!(scope.matches(&request), matches, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_bare_path_means_read() {
+        let scope = PathScope::parse("/data", Path::new("/")).unwrap();
+        let path = Path::new("/data/x");
+        assert!(scope.matches(&Request::File { access: Access::Read, path }));
+        assert!(!scope.matches(&Request::File { access: Access::Write, path }));
+    }
+
+    #[test]
+    fn normalising_removes_dots() {
+        assert_eq!(normalize(Path::new("/a/./b/../c")), Path::new("/a/c"));
+        assert_eq!(normalize(Path::new("/../../x")), Path::new("/x"));
+    }
+}

@@ -1,0 +1,207 @@
+//! Hashes, message authentication, randomness, tokens and encryption. Always granted: but for the file
+//! of `hash_file`, which goes through the grants of `fs`, nothing here reaches outside the run.
+
+mod aead;
+mod algorithm;
+mod claims;
+mod hash;
+mod jwt;
+mod key;
+
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Capability, Ctx, Run, error, io_error};
+use bindings::assay::host::crypto::{self, Token, Verification, VerificationKey};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use wasmtime::component::{Accessor, HasSelf, Linker};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/crypto@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        with: { "assay:host/types@0.1.0": assay_capability_api::types },
+        require_store_data_send: true,
+    });
+}
+
+/// The most random bytes that one call gives.
+const RANDOM_MAX: u32 = 16 << 20;
+
+/// The capability `crypto`.
+pub struct Crypto;
+
+impl Capability for Crypto {
+    fn name(&self) -> &'static str {
+        "crypto"
+    }
+
+    fn summary(&self) -> &'static str {
+        "hashes, message authentication, randomness, tokens and encryption"
+    }
+
+    fn always_granted(&self) -> bool {
+        true
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+        crypto::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+}
+
+/// Fills a new buffer from the operating system's generator.
+fn random_bytes(count: usize) -> Result<Vec<u8>, Error> {
+    let mut bytes = vec![0; count];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| error(ErrorCode::Unavailable, "the operating system's random generator does not answer"))?;
+    Ok(bytes)
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// Runs work of milliseconds away from the async threads.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(failed) => Err(error(ErrorCode::Other, format!("a worker thread ended early: {failed}"))),
+    }
+}
+
+impl crypto::Host for Ctx {
+    fn hash(&mut self, algorithm: String, data: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        Ok(self.run.count_bytes(data.len()).and_then(|()| hash::digest(&algorithm, &data)))
+    }
+
+    fn hmac(&mut self, algorithm: String, key: Vec<u8>, data: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        Ok(self.run.count_bytes(key.len() + data.len()).and_then(|()| hash::hmac(&algorithm, &key, &data)))
+    }
+
+    fn hkdf(
+        &mut self,
+        algorithm: String,
+        secret: Vec<u8>,
+        salt: Vec<u8>,
+        info: Vec<u8>,
+        length: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        Ok(hash::hkdf(&algorithm, &secret, &salt, &info, length as usize))
+    }
+
+    fn random(&mut self, count: u32) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        if count > RANDOM_MAX {
+            let message = format!("{count} random bytes in one call are too many; ask for at most {RANDOM_MAX}");
+            return Ok(Err(error(ErrorCode::InvalidArgument, message)));
+        }
+        Ok(self.run.count_bytes(count as usize).and_then(|()| random_bytes(count as usize)))
+    }
+
+    fn encrypt(
+        &mut self,
+        algorithm: String,
+        key: Vec<u8>,
+        plaintext: Vec<u8>,
+        aad: Vec<u8>,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let counted = self.run.count_bytes(plaintext.len() + aad.len());
+        Ok(counted.and_then(|()| aead::encrypt(&algorithm, &key, &plaintext, &aad)))
+    }
+
+    fn decrypt(
+        &mut self,
+        algorithm: String,
+        key: Vec<u8>,
+        ciphertext: Vec<u8>,
+        aad: Vec<u8>,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let counted = self.run.count_bytes(ciphertext.len() + aad.len());
+        Ok(counted.and_then(|()| aead::decrypt(&algorithm, &key, ciphertext, &aad)))
+    }
+
+    fn jwt_decode(&mut self, token: String) -> wasmtime::Result<Result<Token, Error>> {
+        Ok(self.run.count_bytes(token.len()).and_then(|()| {
+            let parts = jwt::split(&token)?;
+            Ok(Token { header: parts.header_json, claims: parts.claims_json })
+        }))
+    }
+
+    fn jwt_verify(
+        &mut self,
+        token: String,
+        key: VerificationKey,
+        options: Verification,
+    ) -> wasmtime::Result<Result<Token, Error>> {
+        Ok(self.run.count_bytes(token.len()).and_then(|()| {
+            let keys = match key {
+                VerificationKey::Text(text) => key::from_text(&text)?,
+                VerificationKey::Jwks(json) => key::from_jwks(&json)?,
+            };
+            let rules = claims::Rules {
+                audience: options.audience,
+                issuer: options.issuer,
+                leeway: options.leeway,
+                validate_exp: options.validate_exp,
+                validate_nbf: options.validate_nbf,
+                required: options.required_claims,
+            };
+            let parts = jwt::verify(&token, &keys, &options.algorithms, &rules, now())?;
+            Ok(Token { header: parts.header_json, claims: parts.claims_json })
+        }))
+    }
+}
+
+impl crypto::HostWithStore<Ctx> for HasSelf<Ctx> {
+    async fn hash_file(
+        accessor: &Accessor<Ctx, Self>,
+        path: String,
+        algorithm: String,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let run = accessor.with(|mut access| access.get().run.clone());
+        Ok(hash_file(run, path, algorithm).await)
+    }
+
+    async fn jwt_sign(
+        _: &Accessor<Ctx, Self>,
+        claims: Vec<u8>,
+        key: Vec<u8>,
+        algorithm: String,
+        header: Vec<u8>,
+    ) -> wasmtime::Result<Result<String, Error>> {
+        // An RSA signature takes milliseconds.
+        Ok(off_thread(move || jwt::sign(claims, &key, &algorithm, &header)).await)
+    }
+}
+
+async fn hash_file(run: Arc<Run>, path: String, algorithm: String) -> Result<Vec<u8>, Error> {
+    const PIECE: usize = 1 << 20;
+    let mut hasher = hash::hasher(&algorithm)?;
+    let _handle = run.take_handle()?;
+    let (opener, name) = (run.clone(), path.clone());
+    let mut file = off_thread(move || assay_capability_fs::open_read(&opener, &name)).await?;
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let name = path.clone();
+        // One piece per turn, so that a call that is dropped stops at the next one.
+        let read;
+        (file, hasher, buffer, read) = off_thread(move || {
+            use std::io::Read;
+            let read = loop {
+                match file.read(&mut buffer) {
+                    Err(failed) if failed.kind() == std::io::ErrorKind::Interrupted => {}
+                    other => break other.map_err(|failed| io_error(&format!("reading {name}"), &failed))?,
+                }
+            };
+            hasher.update(&buffer[..read]);
+            Ok((file, hasher, buffer, read))
+        })
+        .await?;
+        if read == 0 {
+            return Ok(hasher.finalize().into_vec());
+        }
+        run.count_bytes(read)?;
+    }
+}

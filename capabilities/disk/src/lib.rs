@@ -1,0 +1,132 @@
+//! Space on file systems, and sweeping folders.
+
+mod mounts;
+mod tree;
+
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Access, Capability, Ctx, Request, Run, error, io_error};
+use bindings::assay::host::disk::{self, Mount, Space};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+use wasmtime::component::{Accessor, HasSelf, Linker};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/disk@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        with: { "assay:host/types@0.1.0": assay_capability_api::types },
+        require_store_data_send: true,
+    });
+}
+
+/// The name of this capability in grants.
+const DISK: &str = "disk";
+
+/// The capability `disk`.
+pub struct Disk;
+
+impl Capability for Disk {
+    fn name(&self) -> &'static str {
+        DISK
+    }
+
+    fn summary(&self) -> &'static str {
+        "space on file systems, mounts, sizes of folders and sweeping them"
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+        disk::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+}
+
+/// Whether the caller of a long walk still waits for it.
+#[derive(Clone, Default)]
+struct Alive(Arc<AtomicBool>);
+
+struct EndOnDrop(Alive);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Alive {
+    fn check(&self) -> Result<(), Error> {
+        if self.0.load(Ordering::Relaxed) { Err(error(ErrorCode::Other, "cancelled")) } else { Ok(()) }
+    }
+}
+
+/// Runs blocking work on another thread, once the capability itself is granted. When the call is dropped,
+/// the work stops at its next check.
+async fn blocking<T: Send + 'static>(
+    accessor: &Accessor<Ctx, HasSelf<Ctx>>,
+    work: impl FnOnce(&Run, &Alive) -> Result<T, Error> + Send + 'static,
+) -> wasmtime::Result<Result<T, Error>> {
+    let run = accessor.with(|mut access| access.get().run.clone());
+    let guard = EndOnDrop(Alive::default());
+    let alive = guard.0.clone();
+    let work = move || {
+        run.check(DISK, &Request::Whole)?;
+        work(&run, &alive)
+    };
+    Ok(match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(failed) => Err(error(ErrorCode::Other, format!("a worker thread ended early: {failed}"))),
+    })
+}
+
+fn usage(run: &Run, path: &str) -> Result<Space, Error> {
+    let lexical = run.path(path);
+    let is_mount = mounts::read()?.iter().any(|mount| Path::new(&mount.path) == lexical);
+    let opened: OwnedFd;
+    let stat = if is_mount && !path.contains('\0') {
+        rustix::fs::statvfs(&lexical)
+    } else {
+        opened = assay_capability_fs::open_path(run, Access::Read, path)?;
+        rustix::fs::fstatvfs(opened.as_fd())
+    };
+    let stat = stat.map_err(|failed| io_error(&format!("reading the space of {path}"), &failed.into()))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bfree), available: bytes(stat.f_bavail) })
+}
+
+impl disk::Host for Ctx {}
+
+impl disk::HostWithStore<Ctx> for HasSelf<Ctx> {
+    async fn usage(accessor: &Accessor<Ctx, Self>, path: String) -> wasmtime::Result<Result<Space, Error>> {
+        blocking(accessor, move |run, _| usage(run, &path)).await
+    }
+
+    async fn mounts(accessor: &Accessor<Ctx, Self>) -> wasmtime::Result<Result<Vec<Mount>, Error>> {
+        blocking(accessor, |_, _| mounts::read()).await
+    }
+
+    async fn sweep(
+        accessor: &Accessor<Ctx, Self>,
+        path: String,
+        age_seconds: f64,
+    ) -> wasmtime::Result<Result<u64, Error>> {
+        // Anything else, NaN above all, must not read as "everything".
+        let Ok(age) = Duration::try_from_secs_f64(age_seconds) else {
+            let message = format!("sweeping {path}: {age_seconds} is not a number of seconds from 0");
+            return Ok(Err(error(ErrorCode::InvalidArgument, message)));
+        };
+        blocking(accessor, move |run, alive| {
+            let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+            tree::sweep(run, &path, before, alive)
+        })
+        .await
+    }
+
+    async fn dir_size(accessor: &Accessor<Ctx, Self>, path: String) -> wasmtime::Result<Result<u64, Error>> {
+        blocking(accessor, move |run, alive| tree::size(run, &path, alive)).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

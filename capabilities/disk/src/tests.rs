@@ -1,0 +1,120 @@
+//! On real folders.
+
+use super::*;
+use assay_capability_api::{Audit, Grants, Identity, Limits, Usage, grants};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
+use std::time::Instant;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("assay-disk-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path.canonicalize().unwrap())
+    }
+
+    fn file(&self, name: &str, size: usize, age: u64) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, vec![0; size]).unwrap();
+        let time = SystemTime::now() - Duration::from_secs(age);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    }
+
+    fn run(&self, allow: &str, deny: &str) -> Run {
+        let mut rules = Grants::default();
+        let parse = |text: &str| grants::parse(text, &self.0, &[&Disk, &assay_capability_fs::Fs]).unwrap();
+        rules.allow(parse(allow));
+        rules.deny(parse(deny));
+        Run {
+            grants: rules,
+            limits: Limits::default(),
+            usage: Usage::default(),
+            audit: Audit::default(),
+            identity: Identity::default(),
+            working_folder: self.0.clone(),
+            started: Instant::now(),
+            signal: AtomicU32::new(0),
+            learned: None,
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn hour_ago() -> SystemTime {
+    SystemTime::now() - Duration::from_secs(3600)
+}
+
+#[test]
+fn sweeping_takes_old_regular_files_only() {
+    let outside = Folder::new("outside");
+    outside.file("old", 1, 7200);
+    let folder = Folder::new("sweep");
+    for (name, age) in [("old", 7200), ("new", 60), ("a/b/old", 7200), ("a/b/new", 60), ("kept/old", 7200)] {
+        folder.file(name, 1, age);
+    }
+    symlink(&outside.0, folder.0.join("link")).unwrap();
+    symlink(outside.0.join("old"), folder.0.join("file-link")).unwrap();
+    let run = folder.run("fs=rw:.", "fs=write:kept");
+    assert_eq!(tree::sweep(&run, ".", hour_ago(), &Alive::default()).unwrap(), 2);
+    for (name, there) in [("old", false), ("new", true), ("a/b/old", false), ("a/b/new", true), ("kept/old", true)] {
+        assert_eq!(folder.0.join(name).exists(), there, "{name}");
+    }
+    assert!(outside.0.join("old").exists(), "a link was followed");
+    assert!(folder.0.join("a/b").is_dir());
+
+    for allow in ["", "fs=read:."] {
+        let denied = tree::sweep(&folder.run(allow, ""), ".", hour_ago(), &Alive::default()).unwrap_err();
+        assert_eq!(denied.code, ErrorCode::Denied);
+    }
+    let escaped = tree::sweep(&folder.run("fs=rw:.", ""), "link", hour_ago(), &Alive::default()).unwrap_err();
+    assert_eq!(escaped.code, ErrorCode::Denied);
+}
+
+#[test]
+fn sizes_count_each_file_once() {
+    let folder = Folder::new("size");
+    folder.file("a", 100, 0);
+    folder.file("b/c", 23, 0);
+    folder.file("b/secret", 1000, 0);
+    fs::hard_link(folder.0.join("a"), folder.0.join("b/same")).unwrap();
+    symlink("a", folder.0.join("link")).unwrap();
+    symlink("..", folder.0.join("b/up")).unwrap();
+    let run = folder.run("fs=read:.", "fs=read:b/secret");
+    assert_eq!(tree::size(&run, ".", &Alive::default()).unwrap(), 123);
+    assert_eq!(tree::size(&run, "a", &Alive::default()).unwrap(), 100);
+    assert_eq!(tree::size(&run, "none", &Alive::default()).unwrap_err().code, ErrorCode::NotFound);
+    assert_eq!(tree::size(&run, "..", &Alive::default()).unwrap_err().code, ErrorCode::Denied);
+    let alive = Alive::default();
+    drop(EndOnDrop(alive.clone()));
+    assert!(tree::size(&run, ".", &alive).is_err(), "a dropped call goes on");
+}
+
+#[test]
+fn depth_is_limited() {
+    let folder = Folder::new("deep");
+    fs::create_dir_all(folder.0.join("d/".repeat(140))).unwrap();
+    let run = folder.run("fs=read:.", "");
+    assert_eq!(tree::size(&run, ".", &Alive::default()).unwrap_err().code, ErrorCode::Limit);
+}
+
+#[test]
+fn space_of_paths_and_mount_points() {
+    let folder = Folder::new("usage");
+    let space = usage(&folder.run("fs=read:.", ""), ".").unwrap();
+    assert!(space.total > 0 && space.available <= space.free && space.free <= space.total);
+    // A mount point needs no grant of fs, other paths do.
+    let run = folder.run("", "");
+    assert!(usage(&run, "/").unwrap().total > 0);
+    assert_eq!(usage(&run, ".").unwrap_err().code, ErrorCode::Denied);
+    assert_eq!(usage(&run, "/etc").unwrap_err().code, ErrorCode::Denied);
+}

@@ -1,0 +1,127 @@
+//! Walking below a folder relative to open folders, so that no link and no swap on the way leads
+//! elsewhere.
+
+use crate::Alive;
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Access, Request, Run, error, io_error};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat, unlinkat};
+use rustix::io::Errno;
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Folders within folders; each takes a file descriptor while it is walked.
+const MAX_DEPTH: usize = 128;
+
+struct Walk<'a, F> {
+    run: &'a Run,
+    access: Access,
+    alive: &'a Alive,
+    /// Called with the folder, the name in it and what it is.
+    visit: F,
+}
+
+impl<F: FnMut(BorrowedFd<'_>, &OsStr, &Path, &Stat) -> Result<(), Error>> Walk<'_, F> {
+    fn folder(&mut self, folder: &OwnedFd, path: &Path, depth: usize) -> Result<(), Error> {
+        let failed = |at: &Path, why: Errno| io_error(&at.display().to_string(), &why.into());
+        if depth > MAX_DEPTH {
+            let message = format!("{}: more than {MAX_DEPTH} folders within each other", path.display());
+            return Err(error(ErrorCode::Limit, message));
+        }
+        for entry in Dir::read_from(folder).map_err(|why| failed(path, why))? {
+            self.alive.check()?;
+            let entry = entry.map_err(|why| failed(path, why))?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let at = path.join(name);
+            // A folder that a deny rule takes back is passed over, with what is in it.
+            if !self.run.would_allow("fs", &Request::File { access: self.access, path: &at }) {
+                continue;
+            }
+            let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                // Others may remove files meanwhile.
+                Err(Errno::NOENT) => continue,
+                Err(why) => return Err(failed(&at, why)),
+            };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    match openat(folder, name, flags, Mode::empty()) {
+                        Ok(below) => self.folder(&below, &at, depth + 1)?,
+                        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                        Err(why) => return Err(failed(&at, why)),
+                    }
+                }
+                FileType::RegularFile => (self.visit)(folder.as_fd(), name, &at, &stat)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The real path of a folder and the folder itself, opened.
+fn open(run: &Run, access: Access, path: &str) -> Result<(PathBuf, OwnedFd), Error> {
+    let real = assay_capability_fs::check(run, access, path)?;
+    let folder = assay_capability_fs::open_folder(run, access, path)?;
+    Ok((real, folder))
+}
+
+fn modified(stat: &Stat) -> SystemTime {
+    let nanoseconds = Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+    match u64::try_from(stat.st_mtime) {
+        Ok(seconds) => UNIX_EPOCH + Duration::from_secs(seconds) + nanoseconds,
+        Err(_) => UNIX_EPOCH,
+    }
+}
+
+/// Removes the regular files below `path` that were last changed before `before`; gives their number.
+///
+/// # Errors
+/// `denied`, or the operating system's; files that were removed until then stay removed.
+pub fn sweep(run: &Run, path: &str, before: SystemTime, alive: &Alive) -> Result<u64, Error> {
+    let (real, folder) = open(run, Access::Write, path)?;
+    let mut removed = 0;
+    let visit = |folder: BorrowedFd<'_>, name: &OsStr, at: &Path, stat: &Stat| {
+        if modified(stat) < before {
+            match unlinkat(folder, name, AtFlags::empty()) {
+                Ok(()) => removed += 1,
+                Err(Errno::NOENT) => {}
+                Err(why) => return Err(io_error(&format!("removing {}", at.display()), &why.into())),
+            }
+        }
+        Ok(())
+    };
+    Walk { run, access: Access::Write, alive, visit }.folder(&folder, &real, 1)?;
+    Ok(removed)
+}
+
+/// Bytes of the regular files below `path`, or of the file there.
+///
+/// # Errors
+/// `denied`, or the operating system's.
+pub fn size(run: &Run, path: &str, alive: &Alive) -> Result<u64, Error> {
+    let target = assay_capability_fs::open_path(run, Access::Read, path)?;
+    let stat = rustix::fs::fstat(&target).map_err(|why| io_error(path, &why.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Ok(u64::try_from(stat.st_size).unwrap_or(0));
+    }
+    let (real, folder) = open(run, Access::Read, path)?;
+    let mut sum: u64 = 0;
+    // Files with more than one name, which would count as often as they have names.
+    let mut seen = HashSet::new();
+    let visit = |_: BorrowedFd<'_>, _: &OsStr, _: &Path, stat: &Stat| {
+        if stat.st_nlink <= 1 || seen.insert((stat.st_dev, stat.st_ino)) {
+            sum = sum.saturating_add(u64::try_from(stat.st_size).unwrap_or(0));
+        }
+        Ok(())
+    };
+    Walk { run, access: Access::Read, alive, visit }.folder(&folder, &real, 1)?;
+    Ok(sum)
+}

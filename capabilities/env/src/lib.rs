@@ -1,0 +1,189 @@
+//! Environment variables of a run: the host's that are granted, those given to the run, and what the
+//! script has set itself. The host process's environment is never changed.
+
+use assay_capability_api::scope::NameScope;
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Capability, Ctx, GrantError, Request, Run, Scope, ScopeForm, error};
+use bindings::assay::host::env::{self, Variable};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use wasmtime::component::{HasSelf, Linker};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/env@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        with: { "assay:host/types@0.1.0": assay_capability_api::types },
+        require_store_data_send: true,
+    });
+}
+
+/// The name of this capability in grants.
+const ENV: &str = "env";
+/// How many bytes of names and values a script may set; they live in the host's memory.
+const OVERLAY_MAX: usize = 1 << 20;
+
+/// The capability `env`.
+pub struct Env;
+
+impl Capability for Env {
+    fn name(&self) -> &'static str {
+        ENV
+    }
+
+    fn summary(&self) -> &'static str {
+        "environment variables of the host"
+    }
+
+    /// Linked into every run, because what a script sets itself needs no grant, and a name that is not
+    /// granted reads as if it were not set. Each of the host's names is checked when it is read.
+    fn always_granted(&self) -> bool {
+        true
+    }
+
+    fn scopes(&self) -> &'static [ScopeForm] {
+        &[
+            ScopeForm { form: "NAME", grants: "reading one variable", example: "env=HOME" },
+            ScopeForm { form: "PREFIX_*", grants: "reading every variable that fits", example: "env=AWS_*" },
+        ]
+    }
+
+    fn scope(&self, text: &str, _: &Path) -> Result<Box<dyn Scope>, GrantError> {
+        if text.is_empty() || text.contains(['=', '\0']) {
+            return Err(GrantError::new(format!("env={text}: a name is NAME or has stars, as in AWS_*")));
+        }
+        Ok(Box::new(NameScope::new(text)))
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+        env::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+}
+
+/// What a run's environment is made of. The runtime puts one in place with [`Ctx::set_state`]; without it
+/// the variables of the process are the host's.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Read under the grants.
+    host: BTreeMap<String, Vec<u8>>,
+    /// Given to this run by whoever started it (`--env NAME=VALUE`, the `env:` of a check): no grant is
+    /// needed, the giving is one.
+    given: BTreeMap<String, Vec<u8>>,
+    /// What the script has set; none where it has removed the name.
+    set: BTreeMap<String, Option<Vec<u8>>>,
+    set_bytes: usize,
+}
+
+impl Default for Environment {
+    fn default() -> Environment {
+        Environment::new(std::env::vars_os(), [])
+    }
+}
+
+impl Environment {
+    /// `host` is read under the grants, `given` without. Names that are not UTF-8 are left out: no grant
+    /// can name them.
+    pub fn new(
+        host: impl IntoIterator<Item = (OsString, OsString)>,
+        given: impl IntoIterator<Item = (String, String)>,
+    ) -> Environment {
+        let host = host.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_vec())));
+        Environment {
+            host: host.collect(),
+            given: given.into_iter().map(|(name, value)| (name, value.into_bytes())).collect(),
+            set: BTreeMap::new(),
+            set_bytes: 0,
+        }
+    }
+
+    /// One variable as the script sees it. The host's go through the grants; a refusal is audited there
+    /// and reads as not set.
+    pub fn get(&self, run: &Run, name: &str) -> Option<Vec<u8>> {
+        if let Some(value) = self.set.get(name) {
+            return value.clone();
+        }
+        if let Some(value) = self.given.get(name) {
+            return Some(value.clone());
+        }
+        // Checked before it is known whether the variable exists, so that the audit shows every attempt.
+        run.check(ENV, &Request::Name(name)).ok()?;
+        self.host.get(name).cloned()
+    }
+
+    /// Every variable that the script sees, by name. It is also what the programs that it starts get.
+    pub fn list(&self, run: &Run) -> BTreeMap<String, Vec<u8>> {
+        let whole = run.would_allow(ENV, &Request::Whole) && run.check(ENV, &Request::Whole).is_ok();
+        let mut list: BTreeMap<String, Vec<u8>> = self
+            .host
+            .iter()
+            .filter(|(name, _)| !self.given.contains_key(*name) && !self.set.contains_key(*name))
+            .filter(|(name, _)| {
+                // Names that are not granted are no attempt to read them, so they are not audited.
+                let request = Request::Name(name);
+                run.would_allow(ENV, &request) && (whole || run.check(ENV, &request).is_ok())
+            })
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        list.extend(self.given.clone());
+        for (name, value) in &self.set {
+            match value {
+                Some(value) => list.insert(name.clone(), value.clone()),
+                None => list.remove(name),
+            };
+        }
+        list
+    }
+
+    /// Sets a variable of the run, or removes it there.
+    ///
+    /// # Errors
+    /// `invalid-argument` for a name or value that no environment can hold, `limit` where the script sets
+    /// more than a megabyte.
+    pub fn set(&mut self, name: String, value: Option<Vec<u8>>) -> Result<(), Error> {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            let message = format!("setting the environment variable {name:?}: a name is not empty and has neither '=' nor NUL");
+            return Err(error(ErrorCode::InvalidArgument, message));
+        }
+        if value.as_ref().is_some_and(|value| value.contains(&0)) {
+            let message = format!("setting the environment variable {name}: a value cannot hold a NUL byte");
+            return Err(error(ErrorCode::InvalidArgument, message));
+        }
+        let size = |name: &str, value: &Option<Vec<u8>>| name.len() + value.as_ref().map_or(0, Vec::len);
+        let before = self.set.get(&name).map_or(0, |value| size(&name, value));
+        let bytes = self.set_bytes - before + size(&name, &value);
+        if bytes > OVERLAY_MAX {
+            let message = format!("setting the environment variable {name}: a run may set {OVERLAY_MAX} bytes of variables");
+            return Err(error(ErrorCode::Limit, message));
+        }
+        self.set_bytes = bytes;
+        self.set.insert(name, value);
+        Ok(())
+    }
+}
+
+impl env::Host for Ctx {
+    fn get(&mut self, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        let run = self.run.clone();
+        Ok(self.state::<Environment>().get(&run, &name))
+    }
+
+    fn set(&mut self, name: String, value: Option<Vec<u8>>) -> wasmtime::Result<Result<(), Error>> {
+        Ok(self.state::<Environment>().set(name, value))
+    }
+
+    fn list(&mut self) -> wasmtime::Result<Vec<Variable>> {
+        let run = self.run.clone();
+        let list = self.state::<Environment>().list(&run);
+        Ok(list.into_iter().map(|(key, value)| Variable { key, value }).collect())
+    }
+
+    fn cwd(&mut self) -> wasmtime::Result<String> {
+        Ok(self.run.working_folder.display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

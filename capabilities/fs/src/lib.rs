@@ -1,0 +1,459 @@
+//! Files and folders: the capability `fs`, and the one check that every path argument of every
+//! other builtin goes through.
+//!
+//! It is linked into every run, because the run's own temporary folder needs no grant; whatever is
+//! not granted is denied in [`resolve`].
+
+mod glob;
+mod handle;
+mod open;
+mod ops;
+mod pattern;
+mod resolve;
+mod temp;
+mod walk;
+
+pub use open::{AtomicFile, How, open};
+pub use temp::temp_folder;
+
+use assay_capability_api::scope::PathScope;
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Access, Capability, Ctx, GrantError, HandleGuard, Run, Scope, ScopeForm, error};
+use handle::{Entries, File, Listing};
+use resolve::Last;
+use rustix::fs::FileType;
+use std::io::SeekFrom;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use wasmtime::Result;
+use wasmtime::component::{Accessor, HasSelf, Linker, Resource};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/fs@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        with: {
+            "assay:host/types@0.1.0": assay_capability_api::types,
+            "assay:host/fs@0.1.0.file": crate::handle::File,
+            "assay:host/fs@0.1.0.listing": crate::handle::Listing,
+        },
+        require_store_data_send: true,
+    });
+}
+
+use bindings::assay::host::fs;
+
+type Outcome<T> = std::result::Result<T, Error>;
+
+/// Whether the caller of a long operation still waits for it.
+#[derive(Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// # Errors
+    /// When nobody waits any more.
+    pub fn check(&self) -> Outcome<()> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(error(ErrorCode::Other, "cancelled")),
+            false => Ok(()),
+        }
+    }
+}
+
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs `f` on a thread that may block. When the future is dropped, `f` stops at its next check.
+async fn blocking<T: Send + 'static>(f: impl FnOnce(&Cancel) -> Outcome<T> + Send + 'static) -> Result<Outcome<T>> {
+    let guard = CancelOnDrop(Cancel::default());
+    let cancel = guard.0.clone();
+    Ok(tokio::task::spawn_blocking(move || f(&cancel)).await?)
+}
+
+// What other capabilities use for their path arguments. All of it blocks on the disk.
+
+/// Checks a path and gives what it really is: absolute, without links. For libraries that open by
+/// name themselves, which leaves them a moment in which the path may change; whoever can, uses
+/// [`open_read`] and its kin.
+///
+/// # Errors
+/// `denied`, or the operating system's where the way to it cannot be followed.
+pub fn check(run: &Run, access: Access, path: &str) -> Outcome<PathBuf> {
+    Ok(resolve::resolve(run, path, &[access], Last::Follow, false)?.real)
+}
+
+/// Opens a regular file for reading.
+///
+/// # Errors
+/// `denied`, or the operating system's.
+pub fn open_read(run: &Run, path: &str) -> Outcome<std::fs::File> {
+    open(run, path, How { read: true, ..How::default() })
+}
+
+/// Opens a file for writing, empty; parent folders are made.
+///
+/// # Errors
+/// `denied`, or the operating system's.
+pub fn create(run: &Run, path: &str) -> Outcome<std::fs::File> {
+    open(run, path, How { write: true, create: true, truncate: true, parents: true, ..How::default() })
+}
+
+/// Starts a file that takes the place of `path` when it is committed; parent folders are made.
+///
+/// # Errors
+/// `denied`, or the operating system's.
+pub fn create_atomic(run: &Run, path: &str) -> Outcome<AtomicFile> {
+    AtomicFile::create(run, path)
+}
+
+/// Opens a folder for listing it, or for working relative to it.
+///
+/// # Errors
+/// `denied`, or the operating system's.
+pub fn open_folder(run: &Run, access: Access, path: &str) -> Outcome<OwnedFd> {
+    let place = resolve::resolve(run, path, &[access], Last::Follow, false)?;
+    resolve::open_folder(run, &[access], &place)
+}
+
+/// Opens whatever is at `path` for looking at it (`fstat`, `fstatvfs`), not at its content.
+///
+/// # Errors
+/// `denied`, or the operating system's.
+pub fn open_path(run: &Run, access: Access, path: &str) -> Outcome<OwnedFd> {
+    let place = resolve::resolve(run, path, &[access], Last::Follow, false)?;
+    resolve::open_path(run, &[access], &place)
+}
+
+/// The capability `fs`.
+pub struct Fs;
+
+impl Capability for Fs {
+    fn name(&self) -> &'static str {
+        resolve::FS
+    }
+
+    fn summary(&self) -> &'static str {
+        "files and folders"
+    }
+
+    fn always_granted(&self) -> bool {
+        true
+    }
+
+    fn scopes(&self) -> &'static [ScopeForm] {
+        &[
+            ScopeForm { form: "PATH", grants: "reading a file, or a folder and all under it", example: "fs=./config" },
+            ScopeForm { form: "read:PATH", grants: "the same", example: "fs=read:./config" },
+            ScopeForm { form: "write:PATH", grants: "writing, making and removing", example: "fs=write:/var/log/app" },
+            ScopeForm { form: "rw:PATH", grants: "both", example: "fs=rw:./data" },
+        ]
+    }
+
+    fn scope(&self, text: &str, base: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
+        Ok(Box::new(PathScope::parse(text, base)?))
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {
+        fs::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+}
+
+fn kind(kind: FileType) -> fs::Kind {
+    match kind {
+        FileType::RegularFile => fs::Kind::File,
+        FileType::Directory => fs::Kind::Directory,
+        FileType::Symlink => fs::Kind::Symlink,
+        _ => fs::Kind::Other,
+    }
+}
+
+fn seconds(time: std::io::Result<SystemTime>) -> Option<f64> {
+    let time = time.ok()?;
+    Some(match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    })
+}
+
+fn metadata(about: &std::fs::Metadata, is_symlink: bool) -> fs::Metadata {
+    use std::os::unix::fs::MetadataExt;
+    fs::Metadata {
+        kind: kind(FileType::from_raw_mode(about.mode())),
+        is_symlink,
+        size: about.len(),
+        modified: seconds(about.modified()),
+        created: seconds(about.created()),
+        permissions: about.mode() & 0o7777,
+    }
+}
+
+type Host = HasSelf<Ctx>;
+
+fn run(accessor: &Accessor<Ctx, Host>) -> Arc<Run> {
+    accessor.with(|mut access| access.get().run.clone())
+}
+
+/// Takes a handle, does the opening, and gives the script the result.
+async fn opened(
+    accessor: &Accessor<Ctx, Host>,
+    path: String,
+    f: impl FnOnce(Arc<Run>, HandleGuard, String) -> Outcome<File> + Send + 'static,
+) -> Result<Outcome<Resource<File>>> {
+    let run = run(accessor);
+    let handle = match run.take_handle() {
+        Ok(handle) => handle,
+        Err(error) => return Ok(Err(error)),
+    };
+    match blocking(move |_| f(run, handle, path)).await? {
+        Ok(file) => Ok(Ok(accessor.with(|mut access| access.get().table.push(file))?)),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+async fn listed(
+    accessor: &Accessor<Ctx, Host>,
+    f: impl FnOnce(&Arc<Run>, &Cancel) -> Outcome<Entries> + Send + 'static,
+) -> Result<Outcome<Resource<Listing>>> {
+    let run = run(accessor);
+    let handle = match run.take_handle() {
+        Ok(handle) => handle,
+        Err(error) => return Ok(Err(error)),
+    };
+    let listing = blocking(move |cancel| {
+        let entries = f(&run, cancel)?;
+        Ok(Listing { entries: Arc::new(Mutex::new(entries)), run, _handle: handle })
+    })
+    .await?;
+    match listing {
+        Ok(listing) => Ok(Ok(accessor.with(|mut access| access.get().table.push(listing))?)),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+fn file(accessor: &Accessor<Ctx, Host>, file: &Resource<File>) -> Result<Arc<handle::Inner>> {
+    accessor.with(|mut access| Ok(access.get().table.get(file)?.inner.clone()))
+}
+
+/// Waits before a pipe or device is tried again; longer each time, up to 50 ms.
+async fn pause(tried: &mut u32) {
+    tokio::time::sleep(Duration::from_millis(u64::from((*tried).clamp(1, 50)))).await;
+    *tried += 1;
+}
+
+impl fs::Host for Ctx {}
+
+impl fs::HostWithStore<Ctx> for Host {
+    async fn open(accessor: &Accessor<Ctx, Self>, path: String, how: fs::OpenFlags) -> Result<Outcome<Resource<File>>> {
+        let how = How {
+            read: how.contains(fs::OpenFlags::READ),
+            write: how.contains(fs::OpenFlags::WRITE),
+            append: how.contains(fs::OpenFlags::APPEND),
+            truncate: how.contains(fs::OpenFlags::TRUNCATE),
+            create: how.contains(fs::OpenFlags::CREATE),
+            parents: how.contains(fs::OpenFlags::PARENTS),
+        };
+        opened(accessor, path, move |run, handle, path| {
+            let file = open(&run, &path, how)?;
+            Ok(File::plain(run, handle, path, file))
+        })
+        .await
+    }
+
+    async fn replace(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<Resource<File>>> {
+        opened(accessor, path, |run, handle, path| {
+            let file = AtomicFile::create(&run, &path)?;
+            Ok(File::atomic(run, handle, path, file))
+        })
+        .await
+    }
+
+    async fn walk(
+        accessor: &Accessor<Ctx, Self>,
+        path: String,
+        depth: Option<u32>,
+    ) -> Result<Outcome<Resource<Listing>>> {
+        let depth = depth.map(|depth| usize::try_from(depth).unwrap_or(usize::MAX));
+        listed(accessor, move |run, _| Ok(Entries::Walk(walk::Walker::new(run.clone(), &path, depth)?))).await
+    }
+
+    async fn glob(accessor: &Accessor<Ctx, Self>, pattern: String) -> Result<Outcome<Resource<Listing>>> {
+        listed(accessor, move |run, cancel| {
+            let mut found = glob::glob(run, &pattern, cancel)?;
+            found.reverse();
+            Ok(Entries::Found(found))
+        })
+        .await
+    }
+
+    async fn remove(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<()>> {
+        let run = run(accessor);
+        blocking(move |cancel| ops::remove(&run, &path, true, cancel)).await
+    }
+
+    async fn remove_one(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<()>> {
+        let run = run(accessor);
+        blocking(move |cancel| ops::remove(&run, &path, false, cancel)).await
+    }
+
+    async fn copy(accessor: &Accessor<Ctx, Self>, source: String, destination: String) -> Result<Outcome<u64>> {
+        let run = run(accessor);
+        blocking(move |cancel| ops::copy(&run, &source, &destination, cancel)).await
+    }
+
+    async fn rename(accessor: &Accessor<Ctx, Self>, source: String, destination: String) -> Result<Outcome<()>> {
+        let run = run(accessor);
+        blocking(move |_| ops::rename(&run, &source, &destination)).await
+    }
+
+    async fn chmod(accessor: &Accessor<Ctx, Self>, path: String, mode: u32) -> Result<Outcome<()>> {
+        let run = run(accessor);
+        blocking(move |_| ops::chmod(&run, &path, mode)).await
+    }
+
+    async fn mkdir(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<()>> {
+        let run = run(accessor);
+        blocking(move |_| ops::mkdir(&run, &path)).await
+    }
+
+    async fn stat(accessor: &Accessor<Ctx, Self>, path: String, follow: bool) -> Result<Outcome<fs::Metadata>> {
+        let run = run(accessor);
+        blocking(move |_| ops::stat(&run, &path, follow).map(|(about, is_link)| metadata(&about, is_link))).await
+    }
+
+    async fn symlink(accessor: &Accessor<Ctx, Self>, target: String, path: String) -> Result<Outcome<()>> {
+        let run = run(accessor);
+        blocking(move |_| ops::symlink(&run, &target, &path)).await
+    }
+
+    async fn readlink(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<String>> {
+        let run = run(accessor);
+        blocking(move |_| ops::readlink(&run, &path)).await
+    }
+
+    async fn canonicalize(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<String>> {
+        let run = run(accessor);
+        blocking(move |_| ops::canonicalize(&run, &path)).await
+    }
+
+    async fn temp_folder(accessor: &Accessor<Ctx, Self>) -> Result<Outcome<String>> {
+        let run = run(accessor);
+        blocking(move |_| temp::temp_folder(&run)).await
+    }
+}
+
+impl fs::HostFile for Ctx {
+    fn drop(&mut self, file: Resource<File>) -> Result<()> {
+        self.table.delete(file)?;
+        Ok(())
+    }
+}
+
+impl fs::HostFileWithStore<Ctx> for Host {
+    async fn read(accessor: &Accessor<Ctx, Self>, this: Resource<File>, max: u32) -> Result<Outcome<Vec<u8>>> {
+        let inner = file(accessor, &this)?;
+        let mut tried = 0;
+        loop {
+            let inner = inner.clone();
+            match blocking(move |_| inner.read(max)).await? {
+                Ok(Some(bytes)) => return Ok(Ok(bytes)),
+                Ok(None) => pause(&mut tried).await,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+
+    async fn write(accessor: &Accessor<Ctx, Self>, this: Resource<File>, bytes: Vec<u8>) -> Result<Outcome<()>> {
+        let inner = file(accessor, &this)?;
+        if let Err(error) = inner.count(bytes.len()) {
+            return Ok(Err(error));
+        }
+        let bytes = Arc::new(bytes);
+        let mut written = 0;
+        let mut tried = 0;
+        loop {
+            let (inner, piece) = (inner.clone(), bytes.clone());
+            match blocking(move |_| inner.write(&piece[written..])).await? {
+                Ok(more) => written += more,
+                Err(error) => return Ok(Err(error)),
+            }
+            if written >= bytes.len() {
+                return Ok(Ok(()));
+            }
+            pause(&mut tried).await;
+        }
+    }
+
+    async fn seek(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<File>,
+        origin: fs::Origin,
+        offset: i64,
+    ) -> Result<Outcome<u64>> {
+        let inner = file(accessor, &this)?;
+        let to = match origin {
+            fs::Origin::Start => match u64::try_from(offset) {
+                Ok(offset) => SeekFrom::Start(offset),
+                Err(_) => return Ok(Err(resolve::failed("seek", rustix::io::Errno::INVAL))),
+            },
+            fs::Origin::Current => SeekFrom::Current(offset),
+            fs::Origin::End => SeekFrom::End(offset),
+        };
+        blocking(move |_| inner.seek(to)).await
+    }
+
+    async fn size(accessor: &Accessor<Ctx, Self>, this: Resource<File>) -> Result<Outcome<u64>> {
+        let inner = file(accessor, &this)?;
+        blocking(move |_| inner.size()).await
+    }
+
+    async fn sync(accessor: &Accessor<Ctx, Self>, this: Resource<File>) -> Result<Outcome<()>> {
+        let inner = file(accessor, &this)?;
+        blocking(move |_| inner.sync()).await
+    }
+
+    async fn commit(accessor: &Accessor<Ctx, Self>, this: Resource<File>) -> Result<Outcome<()>> {
+        let inner = file(accessor, &this)?;
+        blocking(move |_| inner.commit()).await
+    }
+}
+
+impl fs::HostListing for Ctx {
+    fn drop(&mut self, listing: Resource<Listing>) -> Result<()> {
+        self.table.delete(listing)?;
+        Ok(())
+    }
+}
+
+impl fs::HostListingWithStore<Ctx> for Host {
+    async fn next(accessor: &Accessor<Ctx, Self>, this: Resource<Listing>) -> Result<Outcome<Vec<fs::Entry>>> {
+        let (entries, run) = accessor.with(|mut access| {
+            let listing = access.get().table.get(&this)?;
+            wasmtime::error::Ok((listing.entries.clone(), listing.run.clone()))
+        })?;
+        blocking(move |cancel| {
+            let batch = handle::lock(&entries).next(cancel)?;
+            run.count_bytes(handle::size_of(&batch))?;
+            Ok(batch
+                .into_iter()
+                .map(|entry| fs::Entry {
+                    name: entry.name,
+                    path: entry.path,
+                    kind: entry.kind.map_or(fs::Kind::Other, kind),
+                })
+                .collect())
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! Listing folders, entry by entry, in order.
+
+use crate::Cancel;
+use crate::ops::MAX_DEPTH;
+use crate::resolve::{FS, Last, failed, open_folder, resolve};
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Access, Request, Run, error};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Entries that one listing gives before it fails: a folder of more is not what a script means to hold.
+pub const MAX_ENTRIES: usize = 1_000_000;
+
+/// One entry of a folder, by its real name.
+pub struct Item {
+    pub name: OsString,
+    pub kind: FileType,
+}
+
+/// The error of a listing that does not end.
+pub fn too_many(shown: &str) -> Error {
+    error(ErrorCode::Limit, format!("{shown}: more than {MAX_ENTRIES} entries"))
+}
+
+/// The entries of an open folder, sorted by their bytes.
+///
+/// # Errors
+/// `limit`, or the operating system's.
+pub fn entries(folder: &OwnedFd, shown: &str) -> Result<Vec<Item>, Error> {
+    let mut items = Vec::new();
+    for entry in Dir::read_from(folder).map_err(|source| failed(shown, source))? {
+        let entry = entry.map_err(|source| failed(shown, source))?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            // Some file systems do not say.
+            FileType::Unknown => match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                Err(Errno::NOENT) => continue,
+                Err(source) => return Err(failed(shown, source)),
+            },
+            kind => kind,
+        };
+        if items.len() >= MAX_ENTRIES {
+            return Err(too_many(shown));
+        }
+        items.push(Item { name: OsString::from_vec(name.to_bytes().to_vec()), kind });
+    }
+    items.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(items)
+}
+
+/// Opens a folder in an open folder; none where it is gone or no folder any more.
+///
+/// # Errors
+/// The operating system's.
+pub fn enter(folder: &OwnedFd, name: &OsStr, shown: &str) -> Result<Option<OwnedFd>, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(folder, name, flags, Mode::empty()) {
+        Ok(folder) => Ok(Some(folder)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(source) => Err(failed(shown, source)),
+    }
+}
+
+/// `folder/name`, as a script would write it.
+pub fn join(folder: &str, name: &OsStr) -> String {
+    let name = name.to_string_lossy();
+    match folder {
+        "" => name.into_owned(),
+        folder if folder.ends_with('/') => format!("{folder}{name}"),
+        folder => format!("{folder}/{name}"),
+    }
+}
+
+struct Level {
+    folder: OwnedFd,
+    /// The last comes first.
+    items: Vec<Item>,
+    shown: String,
+    real: PathBuf,
+}
+
+/// A walk through a folder and the folders in it; each folder comes before what is in it.
+pub struct Walker {
+    run: Arc<Run>,
+    levels: Vec<Level>,
+    /// How many levels are listed; none for all.
+    depth: Option<usize>,
+    given: usize,
+}
+
+impl Walker {
+    /// Starts at `path`.
+    ///
+    /// # Errors
+    /// `denied`, or the operating system's.
+    pub fn new(run: Arc<Run>, path: &str, depth: Option<usize>) -> Result<Walker, Error> {
+        let place = resolve(&run, path, &[Access::Read], Last::Follow, false)?;
+        let folder = open_folder(&run, &[Access::Read], &place)?;
+        let mut walker = Walker { run, levels: Vec::new(), depth, given: 0 };
+        walker.push(folder, path.to_owned(), place.real)?;
+        Ok(walker)
+    }
+
+    fn push(&mut self, folder: OwnedFd, shown: String, real: PathBuf) -> Result<(), Error> {
+        let mut items = entries(&folder, &shown)?;
+        items.reverse();
+        self.levels.push(Level { folder, items, shown, real });
+        Ok(())
+    }
+
+    /// The next entry: its path, name and type.
+    ///
+    /// # Errors
+    /// `limit`, or the operating system's.
+    pub fn next(&mut self, cancel: &Cancel) -> Result<Option<(String, OsString, FileType)>, Error> {
+        let (path, item) = loop {
+            let Some(level) = self.levels.last_mut() else { return Ok(None) };
+            match level.items.pop() {
+                Some(item) => break (join(&level.shown, &item.name), item),
+                None => drop(self.levels.pop()),
+            }
+        };
+        self.given += 1;
+        if self.given > MAX_ENTRIES {
+            return Err(too_many(&path));
+        }
+        if item.kind == FileType::Directory && self.depth.is_none_or(|depth| self.levels.len() < depth) {
+            cancel.check()?;
+            self.descend(&path, &item.name)?;
+        }
+        Ok(Some((path, item.name, item.kind)))
+    }
+
+    fn descend(&mut self, path: &str, name: &OsStr) -> Result<(), Error> {
+        let Some(level) = self.levels.last() else { return Ok(()) };
+        let real = level.real.join(name);
+        // A folder that a deny rule names is listed, but not what is in it.
+        if !self.run.would_allow(FS, &Request::File { access: Access::Read, path: &real }) {
+            return Ok(());
+        }
+        if self.levels.len() >= MAX_DEPTH {
+            return Err(error(
+                ErrorCode::Limit,
+                format!("{path}: folders are nested deeper than {MAX_DEPTH}; give a depth"),
+            ));
+        }
+        if let Some(folder) = enter(&level.folder, name, path)? {
+            self.push(folder, path.to_owned(), real)?;
+        }
+        Ok(())
+    }
+}

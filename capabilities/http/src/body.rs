@@ -1,0 +1,416 @@
+//! Response bodies: decoded, bounded, and pulled piece by piece in constant memory.
+
+use crate::errors::{timeout, transport};
+use crate::pool::Lease;
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Run, error};
+use async_compression::tokio::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, BufReader, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// Bytes that a decoder gives at a time.
+const PIECE: usize = 32 << 10;
+/// Codings on top of each other; nobody needs more, and each costs memory.
+const MAX_CODINGS: usize = 4;
+/// The largest window of a zstd body, as its power of two (RFC 9659).
+const ZSTD_WINDOW: u32 = 23;
+
+/// A content coding (RFC 9110 8.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Gzip,
+    Deflate,
+    Brotli,
+    Zstd,
+}
+
+/// The codings of a body in the order in which they are to be undone; none where one is not known.
+fn codings(headers: &HeaderMap) -> Option<Vec<Coding>> {
+    let mut codings = Vec::new();
+    for value in headers.get_all(CONTENT_ENCODING) {
+        for name in value.to_str().ok()?.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            codings.push(match name.to_ascii_lowercase().as_str() {
+                "gzip" | "x-gzip" => Coding::Gzip,
+                "deflate" => Coding::Deflate,
+                "br" => Coding::Brotli,
+                "zstd" => Coding::Zstd,
+                "identity" => continue,
+                _ => return None,
+            });
+        }
+    }
+    codings.reverse();
+    (codings.len() <= MAX_CODINGS).then_some(codings)
+}
+
+/// The body as it comes from the connection.
+struct Wire {
+    incoming: Incoming,
+    /// What was read to find out what kind of body it is.
+    first: Bytes,
+    lease: Option<Lease>,
+    ended: bool,
+}
+
+impl Wire {
+    /// The next bytes, never none; `None` at the end, when the connection is free again.
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, hyper::Error>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.first))));
+        }
+        while !self.ended {
+            match ready!(Pin::new(&mut self.incoming).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => {
+                        if self.incoming.is_end_stream() {
+                            self.end();
+                        }
+                        return Poll::Ready(Ok(Some(data)));
+                    }
+                    // Empty, or trailers.
+                    _ => {}
+                },
+                Some(Err(failure)) => {
+                    self.lease = None;
+                    self.ended = true;
+                    return Poll::Ready(Err(failure));
+                }
+                None => self.end(),
+            }
+        }
+        Poll::Ready(Ok(None))
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        if let Some(lease) = self.lease.take() {
+            lease.release();
+        }
+    }
+}
+
+/// The wire as a decoder reads it; the body itself keeps another hold on it.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Wire>>);
+
+impl Shared {
+    fn poll_data(&self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, hyper::Error>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).poll_data(context)
+    }
+
+    fn put_back(&self, data: Bytes) {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).first = data;
+    }
+}
+
+impl AsyncRead for Shared {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(mut data) = ready!(self.poll_data(context)).map_err(io::Error::other)? {
+            let fits = data.len().min(buffer.remaining());
+            buffer.put_slice(&data[..fits]);
+            data.advance(fits);
+            self.put_back(data);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+type Reader = Box<dyn AsyncRead + Send + Unpin>;
+
+/// How the bytes of the wire become the bytes of the body.
+enum Decoding {
+    /// As they are.
+    Plain,
+    /// Once the first bytes have come: a body may be empty whatever its header says.
+    Waiting(Vec<Coding>),
+    Reading(Reader),
+}
+
+/// A response body.
+pub struct Body {
+    wire: Shared,
+    decoding: Decoding,
+    /// Pieces that were read already.
+    ready: VecDeque<Bytes>,
+    run: Arc<Run>,
+    subject: String,
+    /// Bytes that have come, and how many may; 0 is no bound.
+    done: u64,
+    most: u64,
+    timer: Option<(Pin<Box<Sleep>>, Duration)>,
+    /// Bytes in all, where the response says so.
+    length: Option<u64>,
+    ended: bool,
+}
+
+/// What bounds a body.
+pub struct Bounds {
+    /// Bytes, 0 is no bound.
+    pub most: u64,
+    /// When it must have ended, and after how long that is.
+    pub deadline: Option<(Instant, Duration)>,
+    pub decode: bool,
+}
+
+impl Body {
+    /// Takes the body of a response. Where it is decoded, the header fields that were about its encoded
+    /// form are removed.
+    ///
+    /// # Errors
+    /// `limit` where its length is announced and too much.
+    pub fn new(
+        run: &Arc<Run>,
+        subject: String,
+        incoming: Incoming,
+        headers: &mut HeaderMap,
+        lease: Lease,
+        bounds: &Bounds,
+    ) -> Result<Body, Error> {
+        let mut wire = Wire { incoming, first: Bytes::new(), lease: Some(lease), ended: false };
+        if wire.incoming.is_end_stream() {
+            wire.end();
+        }
+        let codings = if bounds.decode && !wire.ended { codings(headers) } else { None }.unwrap_or_default();
+        let mut length = wire.incoming.size_hint().exact();
+        let decoding = if codings.is_empty() {
+            Decoding::Plain
+        } else {
+            headers.remove(CONTENT_ENCODING);
+            headers.remove(http::header::CONTENT_LENGTH);
+            length = None;
+            Decoding::Waiting(codings)
+        };
+        let body = Body {
+            wire: Shared(Arc::new(Mutex::new(wire))),
+            decoding,
+            ready: VecDeque::new(),
+            run: run.clone(),
+            subject,
+            done: 0,
+            most: bounds.most,
+            timer: bounds.deadline.map(|(at, after)| (Box::pin(tokio::time::sleep_until(at)), after)),
+            length,
+            ended: false,
+        };
+        match length {
+            Some(length) if body.most > 0 && length > body.most => Err(body.too_large()),
+            _ => Ok(body),
+        }
+    }
+
+    /// Bytes in all, where that is known.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    fn too_large(&self) -> Error {
+        error(
+            ErrorCode::Limit,
+            format!("{}: the body has more than {} bytes; raise max_body (or max_size of a download)", self.subject, self.most),
+        )
+    }
+
+    fn failed(&self, failure: &(dyn std::error::Error + 'static)) -> Error {
+        transport(&self.subject, failure)
+    }
+
+    /// The next bytes, never none; `None` at the end.
+    ///
+    /// # Errors
+    /// `unavailable` where it breaks off, `timeout`, `limit`, `invalid_data` where it cannot be decoded.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        if let Some(piece) = self.ready.pop_front() {
+            return Poll::Ready(Ok(Some(piece)));
+        }
+        if self.ended {
+            return Poll::Ready(Ok(None));
+        }
+        if let Some((timer, after)) = &mut self.timer
+            && timer.as_mut().poll(context).is_ready()
+        {
+            let failure = timeout(&self.subject, "the body was not complete", *after);
+            self.ended = true;
+            return Poll::Ready(Err(failure));
+        }
+        let result = match ready!(self.poll_decoded(context)) {
+            Ok(Some(data)) => self.count(&data).map(|()| Some(data)),
+            other => other,
+        };
+        if !matches!(result, Ok(Some(_))) {
+            self.ended = true;
+            self.timer = None;
+        }
+        Poll::Ready(result)
+    }
+
+    fn count(&mut self, data: &Bytes) -> Result<(), Error> {
+        self.done += data.len() as u64;
+        if self.most > 0 && self.done > self.most {
+            return Err(self.too_large());
+        }
+        self.run.count_bytes(data.len())
+    }
+
+    fn poll_decoded(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        loop {
+            match &mut self.decoding {
+                Decoding::Plain => {
+                    let data = ready!(self.wire.poll_data(context));
+                    return Poll::Ready(data.map_err(|failure| self.failed(&failure)));
+                }
+                Decoding::Waiting(codings) => {
+                    let codings = std::mem::take(codings);
+                    match self.wire.poll_data(context) {
+                        Poll::Pending => {
+                            self.decoding = Decoding::Waiting(codings);
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(Ok(Some(data))) => {
+                            let reader = decoder(self.wire.clone(), &codings, &data);
+                            self.wire.put_back(data);
+                            self.decoding = Decoding::Reading(reader);
+                        }
+                        Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
+                        Poll::Ready(Err(failure)) => return Poll::Ready(Err(self.failed(&failure))),
+                    }
+                }
+                Decoding::Reading(reader) => {
+                    let mut piece = vec![0; PIECE];
+                    let mut buffer = ReadBuf::new(&mut piece);
+                    if let Err(failure) = ready!(Pin::new(reader).poll_read(context, &mut buffer)) {
+                        return Poll::Ready(Err(self.undecodable(&failure)));
+                    }
+                    let filled = buffer.filled().len();
+                    if filled == 0 {
+                        // The codings have their own end; the connection is free only after the wire's.
+                        let _ = self.wire.poll_data(context);
+                        return Poll::Ready(Ok(None));
+                    }
+                    piece.truncate(filled);
+                    return Poll::Ready(Ok(Some(piece.into())));
+                }
+            }
+        }
+    }
+
+    fn undecodable(&self, failure: &io::Error) -> Error {
+        let from_wire = failure.get_ref().is_some_and(|inner| inner.is::<hyper::Error>());
+        if from_wire {
+            return self.failed(failure);
+        }
+        error(ErrorCode::InvalidData, format!("{}: the body cannot be decoded: {failure}", self.subject))
+    }
+
+    /// [`Body::poll`] as a future.
+    ///
+    /// # Errors
+    /// As for `poll`.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        poll_fn(|context| self.poll(context)).await
+    }
+
+    /// Reads up to about `most` bytes. Gives all of them where the body has ended by then; otherwise they
+    /// stay in front of the rest.
+    ///
+    /// # Errors
+    /// As for `poll`.
+    pub async fn small(&mut self, most: usize) -> Result<Option<Vec<u8>>, Error> {
+        let mut pieces = VecDeque::new();
+        let mut size = 0;
+        while size <= most {
+            match self.next().await? {
+                Some(piece) => {
+                    size += piece.len();
+                    pieces.push_back(piece);
+                }
+                None => {
+                    let mut whole = Vec::with_capacity(size);
+                    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+                    return Ok(Some(whole));
+                }
+            }
+        }
+        self.ready = pieces;
+        Ok(None)
+    }
+
+    /// Reads and throws away a body that nobody wants, if it is small, so that its connection can be used
+    /// again.
+    pub async fn drain(mut self) {
+        const WORTH: u64 = 16 << 10;
+        if self.length.is_none_or(|length| length > WORTH) {
+            return;
+        }
+        while matches!(self.next().await, Ok(Some(_))) {}
+    }
+}
+
+fn decoder(wire: Shared, codings: &[Coding], first: &[u8]) -> Reader {
+    let mut reader: Reader = Box::new(wire);
+    for (n, coding) in codings.iter().enumerate() {
+        let input = BufReader::new(reader);
+        reader = match coding {
+            Coding::Gzip => {
+                let mut decoder = GzipDecoder::new(input);
+                decoder.multiple_members(true);
+                Box::new(decoder)
+            }
+            // "deflate" means zlib (RFC 9110 8.4.1.2), but some servers send it bare.
+            Coding::Deflate if n == 0 && !is_zlib(first) => Box::new(DeflateDecoder::new(input)),
+            Coding::Deflate => Box::new(ZlibDecoder::new(input)),
+            Coding::Brotli => Box::new(BrotliDecoder::new(input)),
+            Coding::Zstd => Box::new(ZstdDecoder::with_params(input, &[DParameter::window_log_max(ZSTD_WINDOW)])),
+        };
+    }
+    reader
+}
+
+/// Whether data starts as zlib does (RFC 1950 2.2).
+fn is_zlib(first: &[u8]) -> bool {
+    match first {
+        [method, flags, ..] => method & 0x0f == 8 && u16::from_be_bytes([*method, *flags]) % 31 == 0,
+        [method] => method & 0x0f == 8,
+        [] => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn codings_are_undone_from_the_last() {
+        let read = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CONTENT_ENCODING, HeaderValue::from_static(value));
+            }
+            codings(&headers)
+        };
+        assert_eq!(read(&["gzip, br"]), Some(vec![Coding::Brotli, Coding::Gzip]));
+        assert_eq!(read(&["X-GZIP", "identity", "zstd"]), Some(vec![Coding::Zstd, Coding::Gzip]));
+        assert_eq!(read(&[]), Some(vec![]));
+        assert_eq!(read(&["compress"]), None);
+        assert_eq!(read(&["gzip,gzip,gzip,gzip,gzip"]), None);
+    }
+
+    #[test]
+    fn zlib_is_told_from_bare_deflate() {
+        assert!(is_zlib(&[0x78, 0x9c]) && is_zlib(&[0x78, 0x01]) && is_zlib(&[0x78, 0xda]));
+        assert!(!is_zlib(&[0x4b, 0x4c]) && !is_zlib(&[0x78, 0x00]));
+    }
+}

@@ -1,0 +1,70 @@
+//! The files of requests and downloads: every one goes through the check of `fs`.
+
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Access, Request, Run, error, io_error};
+use assay_capability_fs::{AtomicFile, How};
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+
+/// Runs `work` where blocking is allowed.
+///
+/// # Errors
+/// Its own; `other` where it panicked.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(failure) => Err(error(ErrorCode::Other, format!("a file operation failed: {failure}"))),
+    }
+}
+
+/// Opens a file to send it; gives its length too.
+///
+/// # Errors
+/// `denied`, or the operating system's.
+pub async fn open(run: &Arc<Run>, path: String) -> Result<(File, u64), Error> {
+    let run = run.clone();
+    blocking(move || {
+        let file = assay_capability_fs::open(&run, &path, How { read: true, ..How::default() })?;
+        let length = file.metadata().map_err(|failure| io_error(&path, &failure))?.len();
+        Ok((file, length))
+    })
+    .await
+}
+
+/// Reads a small file.
+///
+/// # Errors
+/// `denied`, the operating system's, or `limit` where it has more than `most` bytes.
+pub async fn read(run: &Arc<Run>, path: String, most: u64) -> Result<Vec<u8>, Error> {
+    let run = run.clone();
+    blocking(move || {
+        let file = assay_capability_fs::open(&run, &path, How { read: true, ..How::default() })?;
+        let mut data = Vec::new();
+        file.take(most + 1).read_to_end(&mut data).map_err(|failure| io_error(&path, &failure))?;
+        if data.len() as u64 > most {
+            return Err(error(ErrorCode::Limit, format!("{path}: the file has more than {most} bytes")));
+        }
+        Ok(data)
+    })
+    .await
+}
+
+/// Checks early whether a file may be written, before anything is fetched for it.
+///
+/// # Errors
+/// `denied`.
+pub fn check_write(run: &Run, path: &str) -> Result<(), Error> {
+    run.check("fs", &Request::File { access: Access::Write, path: &run.path(path) })
+}
+
+/// Starts a file that replaces the one at `path` when it is complete.
+///
+/// # Errors
+/// `denied`, or the operating system's.
+pub async fn create(run: &Arc<Run>, path: String) -> Result<AtomicFile, Error> {
+    let run = run.clone();
+    blocking(move || AtomicFile::create(&run, &path)).await
+}

@@ -1,0 +1,301 @@
+//! HTTP client, versions 1.1 and 2.
+//!
+//! A call becomes a [`request::Head`]; [`exchange`] sends it over a connection of the run's [`pool`],
+//! follows redirects, and gives a [`body::Body`] that the guest pulls. Each hop, each address and each
+//! connection that is used again is checked for the request at hand.
+
+mod body;
+mod connect;
+mod download;
+mod errors;
+mod exchange;
+mod files;
+mod pool;
+mod proxy;
+mod request;
+mod scope;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod upload;
+
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Capability, Ctx, GrantError, HandleGuard, Run, Scope, ScopeForm, Target, error};
+use bindings::assay::host::http::{self as wit, FileOptions, Header, Request, Response, Step, Streamed, Want};
+use body::Body;
+use download::Download;
+use exchange::{Answer, perform};
+use pool::Pool;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use wasmtime::component::{
+    Accessor, Destination, FutureReader, HasSelf, Linker, Resource, StreamProducer, StreamReader, StreamResult, Val,
+    VecBuffer,
+};
+use wasmtime::{Result, StoreContextMut};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/http@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        with: {
+            "assay:host/types@0.1.0": assay_capability_api::types,
+            "assay:host/http@0.1.0.transfer": crate::Transfer,
+        },
+        require_store_data_send: true,
+    });
+}
+
+/// Bodies up to this many bytes come inline: one crossing instead of three.
+const INLINE: usize = 64 << 10;
+
+/// The capability `http`.
+pub struct Http;
+
+impl Capability for Http {
+    fn name(&self) -> &'static str {
+        "http"
+    }
+
+    fn summary(&self) -> &'static str {
+        "HTTP requests and downloads"
+    }
+
+    fn scopes(&self) -> &'static [ScopeForm] {
+        const FORMS: &[ScopeForm] = &[
+            ScopeForm { form: "HOST[:PORT]", grants: "one host, on ports 80 and 443 or the one named; `:*` is any", example: "http=api.example.com" },
+            ScopeForm { form: "*.DOMAIN[:PORT]", grants: "every host below a domain", example: "http=*.example.com" },
+            ScopeForm { form: "SCHEME://HOST[:PORT][/PATH*]", grants: "one scheme, and paths that start so", example: "http=https://api.example.com/v1/*" },
+            ScopeForm { form: "METHOD[+METHOD]:...", grants: "only these methods", example: "http=GET+HEAD:api.example.com" },
+            ScopeForm { form: "CIDR", grants: "whatever resolves into a range of addresses", example: "http=10.0.0.0/8" },
+            ScopeForm { form: "loopback", grants: "whatever resolves to this machine", example: "http=loopback" },
+            ScopeForm { form: "private", grants: "whatever resolves to a private address", example: "http=private" },
+            ScopeForm { form: "proxy:HOST:PORT", grants: "going through this proxy", example: "http=proxy:proxy.example.com:3128" },
+        ];
+        FORMS
+    }
+
+    fn scope(&self, text: &str, _: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
+        scope::parse(text)
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {
+        wit::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+
+    fn target(&self, function: &str, args: &[Val]) -> Target {
+        let place = args.iter().find_map(|arg| match arg {
+            Val::Record(fields) => fields.iter().find_map(|(name, value)| match value {
+                Val::String(url) if name == "url" => place(url),
+                _ => None,
+            }),
+            _ => None,
+        });
+        match place {
+            Some(place) => Target { what: format!("http to {place}"), scope: Some(place) },
+            None => Target { what: format!("http.{function}"), scope: None },
+        }
+    }
+}
+
+/// `host:port` of a URL.
+fn place(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    Some(assay_capability_api::scope::host_and_port(url.host_str()?, url.port_or_known_default()?))
+}
+
+/// A download that a script holds; none while a call works on it and when it is over.
+pub struct Transfer {
+    download: Option<Box<Download>>,
+    _handle: HandleGuard,
+}
+
+type Host = HasSelf<Ctx>;
+type Answered<T> = Result<std::result::Result<T, Error>>;
+
+impl wit::Host for Ctx {}
+
+fn parts(accessor: &Accessor<Ctx, Host>) -> (Arc<Run>, Pool) {
+    accessor.with(|mut access| {
+        let ctx = access.get();
+        (ctx.run.clone(), ctx.state::<Pool>().clone())
+    })
+}
+
+impl wit::HostWithStore<Ctx> for Host {
+    async fn send(accessor: &Accessor<Ctx, Self>, request: Request) -> Answered<Response> {
+        let (run, pool) = parts(accessor);
+        let want = request.want;
+        let answer = match perform(run.clone(), pool.clone(), request).await {
+            Ok(answer) => answer,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let whole = match want {
+            Want::Whole => true,
+            Want::Events => !answer.events,
+            Want::Stream => false,
+        };
+        let (mut response, mut body) = split(answer);
+        if whole {
+            match body.small(INLINE).await {
+                Ok(Some(data)) => {
+                    response.body = wit::Body::Inline(data);
+                    return Ok(Ok(response));
+                }
+                Ok(None) => {}
+                Err(failure) => return Ok(Err(failure)),
+            }
+        }
+        let handle = match pool.handle(&run) {
+            Ok(handle) => handle,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let length = body.length();
+        let (end, ended) = oneshot::channel();
+        let ended = async move { Ok::<_, wasmtime::Error>(ended.await.unwrap_or_else(|_| Err(unread()))) };
+        response.body = accessor.with(|mut access| {
+            let data = StreamReader::new(&mut access, Producer { body, end: Some(end), _handle: handle })?;
+            let end = FutureReader::new(&mut access, Box::pin(ended))?;
+            Ok::<_, wasmtime::Error>(wit::Body::Streamed(Streamed { data, end, length }))
+        })?;
+        Ok(Ok(response))
+    }
+
+    async fn download(
+        accessor: &Accessor<Ctx, Self>,
+        request: Request,
+        path: String,
+        options: FileOptions,
+    ) -> Answered<Resource<Transfer>> {
+        let (run, pool) = parts(accessor);
+        let handle = match pool.handle(&run) {
+            Ok(handle) => handle,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        match Download::start(run, pool, request, path, options).await {
+            Ok(download) => {
+                let transfer = Transfer { download: Some(Box::new(download)), _handle: handle };
+                Ok(Ok(accessor.with(|mut access| access.get().table.push(transfer))?))
+            }
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+}
+
+fn unread() -> Error {
+    error(ErrorCode::Other, "the body was closed before its end")
+}
+
+/// The response as the guest gets it, its body still empty, and the body.
+fn split(answer: Answer) -> (Response, Body) {
+    let headers = answer
+        .headers
+        .iter()
+        .map(|(name, value)| Header { name: name.as_str().to_string(), value: value.as_bytes().to_vec() })
+        .collect();
+    let response = Response {
+        status: answer.status,
+        url: answer.url,
+        version: answer.version.to_string(),
+        headers,
+        body: wit::Body::Inline(Vec::new()),
+        elapsed: u64::try_from(answer.elapsed.as_nanos()).unwrap_or(u64::MAX),
+        redirects: answer.redirects,
+    };
+    (response, answer.body)
+}
+
+/// A body on its way to the guest.
+struct Producer {
+    body: Body,
+    end: Option<oneshot::Sender<std::result::Result<(), Error>>>,
+    _handle: HandleGuard,
+}
+
+impl StreamProducer<Ctx> for Producer {
+    type Item = u8;
+    type Buffer = VecBuffer<u8>;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        _: StoreContextMut<'a, Ctx>,
+        mut destination: Destination<'a, u8, VecBuffer<u8>>,
+        finish: bool,
+    ) -> Poll<Result<StreamResult>> {
+        let end = match self.body.poll(context) {
+            Poll::Ready(Ok(Some(data))) => {
+                destination.set_buffer(Vec::from(data).into());
+                return Poll::Ready(Ok(StreamResult::Completed));
+            }
+            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(None)) => Ok(()),
+            Poll::Ready(Err(failure)) => Err(failure),
+        };
+        if let Some(sender) = self.end.take() {
+            // The guest may have closed the body meanwhile.
+            let _ = sender.send(end);
+        }
+        Poll::Ready(Ok(StreamResult::Dropped))
+    }
+}
+
+impl wit::HostTransfer for Ctx {
+    fn drop(&mut self, this: Resource<Transfer>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl wit::HostTransferWithStore<Ctx> for Host {
+    async fn next(accessor: &Accessor<Ctx, Self>, this: Resource<Transfer>, report_every: u64) -> Answered<Step> {
+        let taken = accessor.with(|mut access| {
+            let transfer = access.get().table.get_mut(&this)?;
+            Ok::<_, wasmtime::Error>(transfer.download.take())
+        })?;
+        let Some(download) = taken else {
+            return Ok(Err(error(ErrorCode::InvalidArgument, "the download is over, or another task waits for it")));
+        };
+        match download.go_on(Duration::from_nanos(report_every)).await {
+            Ok((step, download)) => {
+                if download.is_some() {
+                    accessor.with(|mut access| {
+                        access.get().table.get_mut(&this)?.download = download;
+                        Ok::<_, wasmtime::Error>(())
+                    })?;
+                }
+                Ok(Ok(step))
+            }
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod denials {
+    use super::*;
+
+    #[test]
+    fn a_denial_names_the_place() {
+        let request = |url: &str| {
+            [Val::Record(vec![("method".into(), Val::String("GET".into())), ("url".into(), Val::String(url.into()))])]
+        };
+        for (url, scope) in [
+            ("https://api.example.com/x", Some("api.example.com:443")),
+            ("http://user@api.example.com/x", Some("api.example.com:80")),
+            ("http://0x7f.1:81/", Some("127.0.0.1:81")),
+            ("http://[::1]/", Some("[::1]:80")),
+            ("file:///x", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(Http.target("send", &request(url)).scope.as_deref(), scope, "{url}");
+        }
+        assert_eq!(Http.target("send", &request("http://a.example/")).what, "http to a.example:80");
+    }
+}

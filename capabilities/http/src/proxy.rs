@@ -1,0 +1,155 @@
+//! Proxies: used only where `http=proxy:HOST:PORT` is granted, because a proxy decides itself which
+//! address a name leads to.
+
+use crate::errors::invalid;
+use crate::request::{Origin, basic_auth, percent_decode};
+use crate::scope::PROXY;
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Request, Run, error};
+use http::HeaderValue;
+use ipnet::IpNet;
+use std::net::IpAddr;
+use url::Url;
+
+/// A proxy to go through.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Proxy {
+    /// As in a URL: IPv6 in brackets.
+    pub host: String,
+    pub port: u16,
+    /// The value of `Proxy-Authorization`.
+    pub authorization: Option<HeaderValue>,
+}
+
+impl Proxy {
+    fn parse(text: &str) -> Result<Proxy, Error> {
+        let with_scheme = if text.contains("://") { text.to_string() } else { format!("http://{text}") };
+        let url = Url::parse(&with_scheme).map_err(|reason| invalid(format!("the proxy is not a URL: {reason}")))?;
+        if url.scheme() != "http" {
+            return Err(error(
+                ErrorCode::Unsupported,
+                format!("a proxy of kind {}: is not supported; write http://HOST:PORT", url.scheme()),
+            ));
+        }
+        let host = url.host_str().ok_or_else(|| invalid("the proxy has no host; write http://HOST:PORT"))?.to_string();
+        let authorization = if url.username().is_empty() {
+            None
+        } else {
+            let password = percent_decode(url.password().unwrap_or_default());
+            Some(basic_auth(&percent_decode(url.username()), &password)?)
+        };
+        Ok(Proxy { host, port: url.port_or_known_default().unwrap_or(80), authorization })
+    }
+
+    fn asked(&self) -> Request<'_> {
+        Request::Network { scheme: PROXY, method: None, host: &self.host, port: self.port, path: None, address: None }
+    }
+
+    /// Checks the grant of the proxy. A grant of everything does not include it.
+    ///
+    /// # Errors
+    /// `denied`.
+    pub fn check(&self, run: &Run) -> Result<(), Error> {
+        if run.grants_scheme("http", &self.asked()) {
+            return run.check("http", &self.asked());
+        }
+        Err(run.refuse("http", &self.asked()))
+    }
+}
+
+/// The proxy for a request: what the script named, or the environment's if it is granted. An empty
+/// `named` is no proxy.
+///
+/// # Errors
+/// `denied` where the script named one that is not granted, `invalid_argument` where it is no proxy.
+pub fn choose(run: &Run, named: Option<&str>, origin: &Origin) -> Result<Option<Proxy>, Error> {
+    match named {
+        Some("") => Ok(None),
+        Some(named) => {
+            let proxy = Proxy::parse(named)?;
+            proxy.check(run)?;
+            Ok(Some(proxy))
+        }
+        None => {
+            let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+            let Some(text) = from_environment(variable, origin) else { return Ok(None) };
+            Ok(Proxy::parse(&text).ok().filter(|proxy| run.grants_scheme("http", &proxy.asked())))
+        }
+    }
+}
+
+/// What the environment says about an origin. `HTTP_PROXY` counts only outside of CGI, where it would be
+/// a header that the client sent.
+fn from_environment(variable: impl Fn(&str) -> Option<String>, origin: &Origin) -> Option<String> {
+    let either = |upper: &str| variable(&upper.to_ascii_lowercase()).or_else(|| variable(upper));
+    let own = match origin.secure {
+        true => either("HTTPS_PROXY"),
+        false if variable("REQUEST_METHOD").is_some() => variable("http_proxy"),
+        false => either("HTTP_PROXY"),
+    };
+    let proxy = own.or_else(|| either("ALL_PROXY"))?;
+    let except = either("NO_PROXY").unwrap_or_default();
+    (!is_excepted(&except, &origin.host)).then_some(proxy)
+}
+
+/// Whether `NO_PROXY` names this host. Loopback never goes through a proxy.
+fn is_excepted(except: &str, host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    let address = host.parse::<IpAddr>().ok();
+    if host == "localhost" || address.is_some_and(|address| address.to_canonical().is_loopback()) {
+        return true;
+    }
+    except.split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
+        if entry == "*" {
+            return true;
+        }
+        if let Some(address) = address {
+            return entry.parse::<IpNet>().is_ok_and(|range| range.contains(&address.to_canonical()))
+                || entry.parse::<IpAddr>().is_ok_and(|other| other.to_canonical() == address.to_canonical());
+        }
+        let entry = entry.trim_start_matches('*').trim_start_matches('.').to_ascii_lowercase();
+        host == entry || host.strip_suffix(&entry).is_some_and(|head| head.ends_with('.'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(secure: bool, host: &str) -> Origin {
+        Origin { secure, host: host.into(), port: 80 }
+    }
+
+    #[test]
+    fn the_environment_names_proxies() {
+        let environment = |name: &str| match name {
+            "HTTPS_PROXY" => Some("http://s:1".to_string()),
+            "http_proxy" => Some("http://p:1".to_string()),
+            "NO_PROXY" => Some("inner.example, 10.0.0.0/8,.other.example".to_string()),
+            _ => None,
+        };
+        for (secure, host, proxy) in [
+            (true, "a.example", Some("http://s:1")),
+            (false, "a.example", Some("http://p:1")),
+            (false, "inner.example", None),
+            (false, "x.inner.example", None),
+            (false, "xinner.example", Some("http://p:1")),
+            (false, "x.other.example", None),
+            (false, "10.1.2.3", None),
+            (false, "11.1.2.3", Some("http://p:1")),
+            (false, "127.0.0.1", None),
+            (false, "[::1]", None),
+        ] {
+            assert_eq!(from_environment(environment, &origin(secure, host)).as_deref(), proxy, "{host}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_http() {
+        let proxy = Proxy::parse("http://u:p@p.example:3128").unwrap();
+        assert_eq!((proxy.host.as_str(), proxy.port), ("p.example", 3128));
+        assert_eq!(proxy.authorization.unwrap(), "Basic dTpw");
+        assert_eq!(Proxy::parse("p.example:3128").unwrap().port, 3128);
+        assert!(Proxy::parse("socks5://p.example:1080").is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! TLS settings: whom to trust and who we are.
+
+use crate::bindings::assay::host::http::{ClientIdentity, Pem};
+use crate::errors::invalid;
+use crate::files;
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Run, error};
+use std::sync::{Arc, Mutex};
+use tokio::sync::OnceCell;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+
+/// Bytes of a PEM file or text; the bundle of a distribution has about 250 KiB.
+const MAX_PEM: u64 = 4 << 20;
+
+/// Settings that are kept ready.
+const MAX_CACHED: usize = 32;
+
+/// The PEM texts that settings are made from; two requests with the same share connections.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Material {
+    authorities: Option<Vec<u8>>,
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Material {
+    /// Takes or reads what a request names.
+    ///
+    /// # Errors
+    /// Those of the files: `denied`, `not_found`...
+    pub async fn load(
+        run: &Arc<Run>,
+        authorities: Option<Pem>,
+        identity: Option<ClientIdentity>,
+    ) -> Result<Material, Error> {
+        let authorities = match authorities {
+            Some(pem) => Some(text(run, pem).await?),
+            None => None,
+        };
+        let identity = match identity {
+            Some(identity) => Some((text(run, identity.certificate).await?, text(run, identity.key).await?)),
+            None => None,
+        };
+        Ok(Material { authorities, identity })
+    }
+
+    /// The same without our own certificate, for another origin than the one it was given for.
+    pub fn anonymous(&self) -> Material {
+        Material { authorities: self.authorities.clone(), identity: None }
+    }
+}
+
+async fn text(run: &Arc<Run>, pem: Pem) -> Result<Vec<u8>, Error> {
+    match pem {
+        Pem::Text(text) => Ok(text),
+        Pem::File(path) => files::read(run, path, MAX_PEM).await,
+    }
+}
+
+/// Settings in use, numbered: a connection made under one is never used under another.
+#[derive(Clone)]
+pub struct Settings {
+    pub id: u64,
+    pub config: Arc<ClientConfig>,
+}
+
+/// The settings of a run. They hold session tickets, so runs do not share them.
+#[derive(Default)]
+pub struct Cache {
+    entries: Mutex<(u64, Vec<(Material, Settings)>)>,
+}
+
+impl Cache {
+    /// The settings for `material`, made on first use.
+    ///
+    /// # Errors
+    /// `invalid_argument` where a PEM text has no certificate or key, `unavailable` where the system has
+    /// no certificate authorities.
+    pub async fn settings(&self, material: &Material) -> Result<Settings, Error> {
+        let ready = |entries: &[(Material, Settings)]| {
+            entries.iter().find(|(key, _)| key == material).map(|(_, settings)| settings.clone())
+        };
+        if let Some(settings) = ready(&self.lock().1) {
+            return Ok(settings);
+        }
+        let config = Arc::new(build(material).await?);
+        let mut entries = self.lock();
+        if let Some(settings) = ready(&entries.1) {
+            return Ok(settings);
+        }
+        entries.0 += 1;
+        let settings = Settings { id: entries.0, config };
+        if entries.1.len() >= MAX_CACHED {
+            entries.1.remove(0);
+        }
+        entries.1.push((material.clone(), settings.clone()));
+        Ok(settings)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, Vec<(Material, Settings)>)> {
+        self.entries.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+async fn build(material: &Material) -> Result<ClientConfig, Error> {
+    let roots = match &material.authorities {
+        Some(pem) => Arc::new(authorities(pem)?),
+        None => system().await?,
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|failure| error(ErrorCode::Unsupported, format!("TLS cannot be set up: {failure}")))?
+        .with_root_certificates(roots);
+    let mut config = match &material.identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = certificates(certificate, "client_cert")?;
+            let key = PrivateKeyDer::from_pem_slice(key)
+                .map_err(|failure| invalid(format!("client_key is not a private key in PEM: {failure}")))?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|failure| invalid(format!("client_cert and client_key cannot be used: {failure}")))?
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn certificates(pem: &[u8], option: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|failure| invalid(format!("{option} is not a certificate in PEM: {failure}")))?;
+    if certificates.is_empty() {
+        return Err(invalid(format!("{option} has no certificate; it must be PEM, -----BEGIN CERTIFICATE-----")));
+    }
+    Ok(certificates)
+}
+
+fn authorities(pem: &[u8]) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem, "ca_cert")? {
+        roots.add(certificate).map_err(|failure| invalid(format!("ca_cert cannot be used: {failure}")))?;
+    }
+    Ok(roots)
+}
+
+/// The system's certificate authorities, read when first needed. One process has one set.
+async fn system() -> Result<Arc<RootCertStore>, Error> {
+    static SYSTEM: OnceCell<Arc<RootCertStore>> = OnceCell::const_new();
+    let roots = SYSTEM
+        .get_or_try_init(|| async {
+            let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)
+                .await
+                .map_err(|failure| error(ErrorCode::Other, format!("reading certificate authorities: {failure}")))?;
+            let mut roots = RootCertStore::empty();
+            let (usable, _) = roots.add_parsable_certificates(loaded.certs);
+            if usable == 0 {
+                let reason = loaded.errors.first().map(|failure| format!(" ({failure})")).unwrap_or_default();
+                return Err(error(
+                    ErrorCode::Unavailable,
+                    format!(
+                        "this system has no certificate authorities{reason}; install ca-certificates, \
+                         set SSL_CERT_FILE, or name an authority with ca_cert or ca_cert_file"
+                    ),
+                ));
+            }
+            Ok(Arc::new(roots))
+        })
+        .await?;
+    Ok(roots.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_pem_is_refused() {
+        assert!(authorities(b"").is_err());
+        assert!(authorities(b"not PEM").is_err());
+        assert!(authorities(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_err());
+    }
+}

@@ -1,0 +1,190 @@
+//! Log lines of scripts. Always granted; they go through `tracing` with the target `script`, and the
+//! program that runs the script decides how and where they are written.
+
+use assay_capability_api::{Capability, Ctx, Limit, Usage};
+use bindings::assay::host::log::{self, Level};
+use serde_json::{Map, Value};
+use std::fmt::Write;
+use wasmtime::component::{HasSelf, Linker};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/log@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        require_store_data_send: true,
+    });
+}
+
+/// The `tracing` target of what scripts log. An event has the field `message` and, where the script gave
+/// fields, `fields`: the text of a JSON object on one line.
+pub const TARGET: &str = "script";
+
+/// The longest message that is written whole, bytes.
+const MESSAGE_MAX: usize = 256 << 10;
+
+/// The capability `log`.
+pub struct Log;
+
+/// What the lines of one run came to; beside the bytes in [`Usage`].
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// Lines that were left out because the run had reached its limit.
+    pub dropped: u64,
+}
+
+impl Capability for Log {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
+    fn summary(&self) -> &'static str {
+        "log lines"
+    }
+
+    fn always_granted(&self) -> bool {
+        true
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+        log::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+}
+
+/// Whether a character could start a new line, move the cursor, or make text look as if it stood
+/// elsewhere (the bidirectional controls).
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}')
+        || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A message on one line: a script cannot make it look like two.
+fn one_line(message: &str) -> String {
+    let mut out = String::with_capacity(message.len());
+    let mut end = MESSAGE_MAX.min(message.len());
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    for character in message[..end].chars() {
+        match character {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            other if is_unsafe(other) => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(other));
+            }
+            other => out.push(other),
+        }
+    }
+    if end < message.len() {
+        let _ = write!(out, "... ({} bytes more)", message.len() - end);
+    }
+    out
+}
+
+/// The fields as JSON on one line. What is not a JSON object is a field of its own: the guest is not
+/// trusted to have encoded it.
+fn json_line(fields: &str) -> String {
+    let object = match serde_json::from_str::<Map<String, Value>>(fields) {
+        Ok(object) => object,
+        Err(_) => Map::from_iter([("fields".to_string(), Value::from(fields))]),
+    };
+    let text = Value::Object(object).to_string();
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_unsafe(character) {
+            // Outside of ASCII these stand only inside of strings; all of them are below U+10000.
+            let _ = write!(out, "\\u{:04x}", u32::from(character));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+macro_rules! at_level {
+    ($level:expr, $event:ident, $($arguments:tt)*) => {
+        match $level {
+            Level::Trace => tracing::$event!(target: TARGET, tracing::Level::TRACE, $($arguments)*),
+            Level::Debug => tracing::$event!(target: TARGET, tracing::Level::DEBUG, $($arguments)*),
+            Level::Info => tracing::$event!(target: TARGET, tracing::Level::INFO, $($arguments)*),
+            Level::Warn => tracing::$event!(target: TARGET, tracing::Level::WARN, $($arguments)*),
+            Level::Error => tracing::$event!(target: TARGET, tracing::Level::ERROR, $($arguments)*),
+        }
+    };
+}
+
+fn is_enabled(level: Level) -> bool {
+    match level {
+        Level::Trace => tracing::enabled!(target: TARGET, tracing::Level::TRACE),
+        Level::Debug => tracing::enabled!(target: TARGET, tracing::Level::DEBUG),
+        Level::Info => tracing::enabled!(target: TARGET, tracing::Level::INFO),
+        Level::Warn => tracing::enabled!(target: TARGET, tracing::Level::WARN),
+        Level::Error => tracing::enabled!(target: TARGET, tracing::Level::ERROR),
+    }
+}
+
+impl log::Host for Ctx {
+    fn enabled(&mut self, level: Level) -> wasmtime::Result<bool> {
+        Ok(is_enabled(level))
+    }
+
+    fn write(&mut self, level: Level, message: String, fields: String) -> wasmtime::Result<()> {
+        if !is_enabled(level) {
+            return Ok(());
+        }
+        let bytes = (message.len() + fields.len()) as u64;
+        if !Usage::add(&self.run.usage.log_bytes, bytes, self.run.limits.log) {
+            let limit = self.run.limits.log.unwrap_or(0);
+            let lines = self.state::<Lines>();
+            lines.dropped += 1;
+            if lines.dropped == 1 {
+                let flag = Limit::Log.name();
+                at_level!(Level::Warn, event, "the script has logged {limit} bytes, its limit; what follows is left out (--{flag})");
+            }
+            return Ok(());
+        }
+        let message = one_line(&message);
+        if fields.is_empty() {
+            at_level!(level, event, "{message}");
+        } else {
+            let fields = json_line(&fields);
+            at_level!(level, event, fields = fields.as_str(), "{message}");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_stays_on_its_line() {
+        for (message, line) in [
+            ("plain ünïcode 日本", "plain ünïcode 日本"),
+            ("a\nERROR forged", "a\\nERROR forged"),
+            ("a\r\tb\0c\x1b[2Jd\u{7f}", "a\\r\\tb\\u{0}c\\u{1b}[2Jd\\u{7f}"),
+            ("\u{85}\u{9b}1m\u{2028}\u{202e}", "\\u{85}\\u{9b}1m\\u{2028}\\u{202e}"),
+            ("", ""),
+        ] {
+            assert_eq!(one_line(message), line);
+        }
+        let long = "é".repeat(MESSAGE_MAX);
+        let line = one_line(&format!("x{long}"));
+        assert!(line.len() < MESSAGE_MAX + 64 && line.ends_with("bytes more)"), "{}", line.len());
+    }
+
+    #[test]
+    fn fields_are_one_line_of_json() {
+        assert_eq!(json_line(r#"{"b": [1, "x\ny"], "a": null}"#).parse::<Value>().unwrap()["b"][1], "x\ny");
+        assert!(!json_line("{\"a\":\n1}").contains('\n'));
+        assert_eq!(json_line("not json\n"), r#"{"fields":"not json\n"}"#);
+        assert_eq!(json_line("[1]"), r#"{"fields":"[1]"}"#);
+        let line = json_line("{\"a\":\"\u{202e}\u{85}\"}");
+        assert_eq!(line, r#"{"a":"\u202e\u0085"}"#);
+        assert_eq!(line.parse::<Value>().unwrap()["a"], "\u{202e}\u{85}");
+    }
+}

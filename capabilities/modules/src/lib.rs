@@ -1,0 +1,160 @@
+//! Source of modules for `require`: the project's folder, the user's folder, the standard library.
+//! Always granted, and reaches nothing else.
+
+use assay_capability_api::{Capability, Ctx};
+use std::path::{Path, PathBuf};
+use wasmtime::Result;
+use wasmtime::component::{HasSelf, Linker};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/modules@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        require_store_data_send: true,
+    });
+}
+
+use bindings::assay::host::modules;
+
+/// The largest module file that is read.
+const MODULE_BYTES_MAX: u64 = 16 << 20;
+
+/// The capability `modules`.
+pub struct Modules;
+
+impl Capability for Modules {
+    fn name(&self) -> &'static str {
+        "modules"
+    }
+
+    fn summary(&self) -> &'static str {
+        "source of modules for require"
+    }
+
+    fn always_granted(&self) -> bool {
+        true
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {
+        modules::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+}
+
+/// Where modules come from, in the order in which they are searched.
+#[derive(Clone, Debug, Default)]
+pub struct Folders {
+    /// `modules/` beside the script; none with `--no-local-modules`.
+    pub project: Option<PathBuf>,
+    /// `$ASSAY_MODULES_PATH` or `~/.assay/modules`.
+    pub global: Option<PathBuf>,
+}
+
+/// Which place a module came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Project,
+    Global,
+    Builtin,
+}
+
+impl Origin {
+    /// As `assay modules` shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Origin::Project => "project",
+            Origin::Global => "global",
+            Origin::Builtin => "builtin",
+        }
+    }
+}
+
+/// A module's source and where it was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub origin: Origin,
+    /// A path, or `assay:...` for an embedded one.
+    pub path: String,
+    pub text: Vec<u8>,
+}
+
+impl Folders {
+    /// Finds a module by its dotted name.
+    ///
+    /// # Errors
+    /// The places that were tried and why each did not give the module, one a line.
+    pub fn find(&self, name: &str) -> std::result::Result<Found, String> {
+        let parts: Vec<&str> = name.split('.').collect();
+        if parts.iter().any(|part| !is_part(part)) {
+            return Err(format!("'{name}' is not a module name: letters, digits, '_' and '-', parted by dots"));
+        }
+        let candidates = [format!("{}.lua", parts.join("/")), format!("{}/init.lua", parts.join("/"))];
+        let mut tried = Vec::new();
+        for (origin, folder) in [(Origin::Project, &self.project), (Origin::Global, &self.global)] {
+            let Some(folder) = folder else { continue };
+            for candidate in &candidates {
+                match read(folder, candidate) {
+                    Ok((path, text)) => return Ok(Found { origin, path, text }),
+                    Err(why) => tried.push(why),
+                }
+            }
+        }
+        for candidate in &candidates {
+            let path = candidate.strip_prefix("assay/").unwrap_or_default();
+            match assay_stdlib::file(path) {
+                Some(text) if !path.is_empty() => {
+                    return Ok(Found { origin: Origin::Builtin, path: format!("assay:{path}"), text: text.into_owned() });
+                }
+                _ => {}
+            }
+        }
+        tried.push(format!("no module '{name}' in the standard library"));
+        Err(tried.join("\n\t"))
+    }
+}
+
+/// Names that cannot leave their folder.
+fn is_part(part: &str) -> bool {
+    !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+/// Reads `folder/candidate`, which must really lie in the folder.
+fn read(folder: &Path, candidate: &str) -> std::result::Result<(String, Vec<u8>), String> {
+    let path = folder.join(candidate);
+    let missing = |why: &dyn std::fmt::Display| format!("no file '{}' ({why})", path.display());
+    let real = match path.canonicalize() {
+        Ok(real) => real,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(format!("no file '{}'", path.display())),
+        Err(error) => return Err(missing(&error)),
+    };
+    let root = folder.canonicalize().map_err(|error| missing(&error))?;
+    if !real.starts_with(&root) {
+        return Err(missing(&"it is a link out of the module folder"));
+    }
+    let size = std::fs::metadata(&real).map_err(|error| missing(&error))?;
+    if !size.is_file() {
+        return Err(missing(&"not a file"));
+    }
+    if size.len() > MODULE_BYTES_MAX {
+        return Err(missing(&"larger than 16 MiB"));
+    }
+    let text = std::fs::read(&real).map_err(|error| missing(&error))?;
+    Ok((path.display().to_string(), text))
+}
+
+impl modules::Host for Ctx {
+    // Reads on the thread of the run: modules are small, local, and a run that loads one does nothing else.
+    fn find(&mut self, name: String) -> Result<std::result::Result<modules::Source, String>> {
+        let folders = self.state::<Folders>().clone();
+        Ok(folders.find(&name).map(|found| {
+            let chunk = match found.origin {
+                Origin::Builtin => format!("={}", found.path),
+                Origin::Project | Origin::Global => format!("@{}", found.path),
+            };
+            modules::Source { name: chunk, text: found.text }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

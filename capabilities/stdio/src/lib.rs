@@ -1,0 +1,92 @@
+//! Standard input, output and error of a run. Always granted; output counts against its limit.
+
+mod input;
+
+use assay_capability_api::types::Error;
+use assay_capability_api::{Capability, Ctx, Limit, Stop, Usage, io_error, limit_error};
+use bindings::assay::host::stdio::{self, Target};
+pub use input::Input;
+use std::io::{self, ErrorKind};
+use wasmtime::component::{Accessor, HasSelf, Linker};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/stdio@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        with: { "assay:host/types@0.1.0": assay_capability_api::types },
+        require_store_data_send: true,
+    });
+}
+
+/// The number of SIGPIPE: how a program ends whose reader has gone.
+const SIGPIPE: i32 = 13;
+
+/// The capability `stdio`.
+pub struct Stdio;
+
+impl Capability for Stdio {
+    fn name(&self) -> &'static str {
+        "stdio"
+    }
+
+    fn summary(&self) -> &'static str {
+        "standard input, output and error"
+    }
+
+    fn always_granted(&self) -> bool {
+        true
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+        stdio::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+}
+
+fn name(to: Target) -> &'static str {
+    match to {
+        Target::Stdout => "standard output",
+        Target::Stderr => "standard error",
+    }
+}
+
+/// A failed write as the script sees it; a reader that has gone (`assay run x.lua | head`) ends the run
+/// without a word, as it ends other programs.
+fn outcome(to: Target, result: io::Result<()>) -> wasmtime::Result<Result<(), Error>> {
+    match result {
+        Ok(()) => Ok(Ok(())),
+        Err(failed) if failed.kind() == ErrorKind::BrokenPipe => Err(wasmtime::Error::new(Stop::Signal(SIGPIPE))),
+        Err(failed) => Ok(Err(io_error(&format!("writing to {}", name(to)), &failed))),
+    }
+}
+
+impl stdio::Host for Ctx {
+    fn write(&mut self, to: Target, bytes: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
+        if !Usage::add(&self.run.usage.output_bytes, bytes.len() as u64, self.run.limits.output) {
+            return Ok(Err(limit_error(Limit::Output, self.run.limits.output.unwrap_or(0))));
+        }
+        outcome(to, self.output.write(matches!(to, Target::Stderr), &bytes))
+    }
+
+    fn flush(&mut self, to: Target) -> wasmtime::Result<Result<(), Error>> {
+        outcome(to, self.output.flush())
+    }
+}
+
+impl stdio::HostWithStore<Ctx> for HasSelf<Ctx> {
+    async fn read(accessor: &Accessor<Ctx, Self>, max: u32) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let (flushed, input, run) = accessor.with(|mut access| {
+            let ctx = access.get();
+            // A question is to be seen before the answer is waited for.
+            (ctx.output.flush(), ctx.state::<Input>().clone(), ctx.run.clone())
+        });
+        if let Err(failed) = outcome(Target::Stdout, flushed)? {
+            return Ok(Err(failed));
+        }
+        let bytes = match input.read(max as usize).await {
+            Ok(bytes) => bytes,
+            Err(failed) => return Ok(Err(io_error("reading standard input", &failed))),
+        };
+        Ok(run.count_bytes(bytes.len()).map(|()| bytes))
+    }
+}

@@ -1,0 +1,238 @@
+/*
+** Test driver for lua.patch. Compiled twice: against patched sources
+** (-DPATCHED) and against stock sources. It runs each script given in the
+** command line as a task, as the real host does: in a coroutine resumed
+** with 'lua_resume(co, NULL, ...)'. With the patch, every tick asks for a
+** suspension and 'sleep' suspends its task; in stock Lua 'sleep' just
+** returns. Both ways a script has to print the same.
+**
+**   driver script...            run scripts
+**   driver -gap ms file         run each chunk of 'file' (separated by
+**                               lines '----') for at most 'ms' and print
+**                               the largest time between two ticks
+*/
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lua.h"
+#include "lauxlib.h"
+#include "lualib.h"
+
+#define MAXTASKS	100
+
+static lua_State *task[MAXTASKS];
+static int ntasks = 0;
+static int blocked = 0;  /* calls to 'lua_onblock' */
+static int resumes = 0;  /* suspensions that came up to the scheduler */
+
+
+static void *alloc (void *ud, void *ptr, size_t osize, size_t nsize) {
+  (void)ud; (void)osize;
+  if (nsize == 0) { free(ptr); return NULL; }
+  return realloc(ptr, nsize);
+}
+
+
+#if defined(PATCHED)
+
+static int ask (lua_State *L) { (void)L; return 1; }
+
+static void onblock (lua_State *L) {
+  (void)L;
+  if (lua_suspending) { printf("FAIL: flag set in onblock\n"); exit(1); }
+  blocked++;
+}
+
+static int sleepk (lua_State *L, int status, lua_KContext ctx) {
+  (void)status; (void)ctx;
+  return lua_gettop(L);
+}
+
+static int f_sleep (lua_State *L) {
+  if (lua_isyieldable(L))
+    return lua_suspendk(L, 7, sleepk);
+  return lua_gettop(L);
+}
+
+#else
+
+static int f_sleep (lua_State *L) { return lua_gettop(L); }
+
+#endif
+
+
+static void addtask (lua_State *L, lua_State *co) {
+  (void)L;
+  if (ntasks == MAXTASKS) { printf("FAIL: too many tasks\n"); exit(1); }
+  task[ntasks++] = co;
+}
+
+
+/* spawn(f): a new task */
+static int f_spawn (lua_State *L) {
+  lua_State *co = lua_newthread(L);
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_pushvalue(L, 1);
+  lua_xmove(L, co, 1);
+  lua_pushvalue(L, -1);
+  luaL_ref(L, LUA_REGISTRYINDEX);  /* (never collected) */
+  addtask(L, co);
+  return 1;
+}
+
+
+/* stats(): number of blocks and suspensions */
+static int f_stats (lua_State *L) {
+  lua_pushinteger(L, blocked);
+  lua_pushinteger(L, resumes);
+#if defined(PATCHED)
+  lua_pushboolean(L, 1);
+#else
+  lua_pushboolean(L, 0);
+#endif
+  return 3;
+}
+
+
+static int runtasks (lua_State *L) {
+  int res = 0;
+  while (ntasks > 0) {
+    int i;
+    for (i = 0; i < ntasks; i++) {
+      lua_State *co = task[i];
+      int n, st = lua_resume(co, NULL, 0, &n);
+      if (st == LUA_YIELD) {
+#if defined(PATCHED)
+        if (!lua_suspending || !lua_issuspended(co) || n != 0) {
+          printf("FAIL: task yielded\n"); return 1;
+        }
+        lua_suspending = 0;
+        resumes++;
+#else
+        (void)L;
+        printf("FAIL: task yielded\n"); return 1;
+#endif
+      }
+      else {
+        if (st != LUA_OK) {
+          printf("task error: %s\n", lua_tostring(co, -1));
+          res = 1;
+        }
+        memmove(task + i, task + i + 1,
+                (size_t)(ntasks - i - 1) * sizeof(task[0]));
+        ntasks--; i--;
+      }
+    }
+  }
+  return res;
+}
+
+
+static lua_State *newstate (void) {
+  lua_State *L = lua_newstate(alloc, NULL, 42);  /* same hashes in all runs */
+  luaL_openlibs(L);
+  lua_register(L, "sleep", f_sleep);
+  lua_register(L, "spawn", f_spawn);
+  lua_register(L, "stats", f_stats);
+  return L;
+}
+
+
+static int run (const char *fname) {
+  lua_State *L = newstate();
+  lua_State *co = lua_newthread(L);
+  int res;
+  luaL_ref(L, LUA_REGISTRYINDEX);
+  if (luaL_loadfile(co, fname) != LUA_OK) {
+    printf("%s\n", lua_tostring(co, -1));
+    return 1;
+  }
+  addtask(L, co);
+  res = runtasks(L);
+  lua_close(L);
+  return res;
+}
+
+
+#if defined(PATCHED)
+
+static double last, start, gap, limit;
+static long ticks;
+static jmp_buf stop;
+
+static double now (void) {
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static int measure (lua_State *L) {
+  double t = now();
+  (void)L;
+  if (t - last > gap) gap = t - last;
+  last = t;
+  ticks++;
+  if (t - start > limit) longjmp(stop, 1);
+  return 0;
+}
+
+static int gaps (const char *fname) {
+  static char buff[1 << 16];
+  FILE *f = fopen(fname, "r");
+  char *p = buff;
+  if (f == NULL) return 1;
+  buff[fread(buff, 1, sizeof(buff) - 1, f)] = '\0';
+  fclose(f);
+  lua_ontick = measure;
+  while (p != NULL && *p != '\0') {
+    char name[40];
+    char *e = strstr(p, "\n----\n");
+    lua_State *L = newstate();
+    lua_State *co = lua_newthread(L);
+    volatile int st = -1;
+    int n;
+    if (e) { *e = '\0'; e += 6; }
+    sscanf(p, "-- %39s", name);
+    if (luaL_loadbuffer(co, p, strlen(p), name) != LUA_OK) {
+      printf("%s\n", lua_tostring(co, -1));
+      return 1;
+    }
+    ticks = 0; gap = 0;
+    start = last = now();
+    if (setjmp(stop) == 0) {
+      st = lua_resume(co, NULL, 0, &n);
+      measure(L);
+    }
+    printf("%-14s gap %6.2f ms, mean %6.3f ms, %s\n", name, gap,
+           (now() - start) / (double)ticks,
+           st < 0 ? "stopped" : st == 0 ? "ended" : lua_tostring(co, -1));
+    fflush(stdout);
+    if (st >= 0) lua_close(L);  /* (a stopped state is of no more use) */
+    p = e;
+  }
+  return 0;
+}
+
+#endif
+
+
+int main (int argc, char **argv) {
+  int i, res = 0;
+  setvbuf(stdout, NULL, _IOFBF, 1 << 16);
+#if defined(PATCHED)
+  if (argc == 4 && strcmp(argv[1], "-gap") == 0) {
+    limit = atof(argv[2]);
+    return gaps(argv[3]);
+  }
+  lua_ontick = ask;
+  lua_onblock = onblock;
+#endif
+  for (i = 1; i < argc; i++)
+    res |= run(argv[i]);
+  fprintf(stderr, "%s: %d suspensions, %d blocks\n", argv[argc - 1],
+          resumes, blocked);
+  return res;
+}

@@ -1,0 +1,122 @@
+//! Lua's allocator: size classes for small blocks, the system's allocator for large ones, and the
+//! limit at which Lua raises "not enough memory" before the store's limit ends the run.
+
+use std::alloc::{Layout, alloc, dealloc, realloc};
+use std::ffi::c_void;
+use std::ptr::null_mut;
+
+const STEP: usize = 16;
+/// The largest block that a size class serves. Lua's tables of up to 16 nodes are below it.
+const SMALL: usize = 512;
+const CLASSES: usize = SMALL / STEP + 1;
+/// How much is taken from the system at a time.
+const CHUNK: usize = 64 * 1024;
+
+struct Pool {
+    free: [*mut u8; CLASSES],
+    next: *mut u8,
+    end: *mut u8,
+    used: usize,
+    limit: usize,
+}
+
+static mut POOL: Pool =
+    Pool { free: [null_mut(); CLASSES], next: null_mut(), end: null_mut(), used: 0, limit: usize::MAX };
+
+/// Sets how many bytes Lua may hold.
+pub fn set_limit(bytes: usize) {
+    unsafe { (*(&raw mut POOL)).limit = bytes }
+}
+
+fn class(size: usize) -> usize {
+    size.div_ceil(STEP)
+}
+
+fn layout(size: usize) -> Layout {
+    // Lua's own checks keep sizes below isize::MAX.
+    unsafe { Layout::from_size_align_unchecked(size, 8) }
+}
+
+impl Pool {
+    #[inline]
+    unsafe fn take(&mut self, size: usize) -> *mut u8 {
+        if size > SMALL {
+            return unsafe { alloc(layout(size)) };
+        }
+        let class = class(size);
+        let block = self.free[class];
+        if block.is_null() {
+            return unsafe { self.refill(class) };
+        }
+        self.free[class] = unsafe { *(block as *mut *mut u8) };
+        block
+    }
+
+    #[inline]
+    unsafe fn give(&mut self, block: *mut u8, size: usize) {
+        if size > SMALL {
+            return unsafe { dealloc(block, layout(size)) };
+        }
+        let class = class(size);
+        unsafe { *(block as *mut *mut u8) = self.free[class] };
+        self.free[class] = block;
+    }
+
+    #[cold]
+    #[inline(never)]
+    unsafe fn refill(&mut self, class: usize) -> *mut u8 {
+        let size = class * STEP;
+        if (self.end as usize) - (self.next as usize) < size {
+            let rest = ((self.end as usize) - (self.next as usize)) / STEP;
+            if rest > 0 {
+                unsafe { self.give(self.next, rest * STEP) };
+            }
+            let chunk = unsafe { alloc(Layout::from_size_align_unchecked(CHUNK, 16)) };
+            if chunk.is_null() {
+                self.end = self.next;
+                return chunk;
+            }
+            self.next = chunk;
+            self.end = unsafe { chunk.add(CHUNK) };
+        }
+        let block = self.next;
+        self.next = unsafe { block.add(size) };
+        block
+    }
+}
+
+/// `lua_Alloc` (reference manual, section 4.6).
+pub unsafe extern "C" fn lua_alloc(_: *mut c_void, block: *mut c_void, old: usize, new: usize) -> *mut c_void {
+    let pool = unsafe { &mut *(&raw mut POOL) };
+    let block = block as *mut u8;
+    // With no block, `old` tells the kind of object instead of a size.
+    let old = if block.is_null() { 0 } else { old };
+    if new > old && new - old > pool.limit.saturating_sub(pool.used) {
+        return null_mut();
+    }
+    unsafe {
+        let moved = if new == 0 {
+            if old != 0 {
+                pool.give(block, old);
+            }
+            null_mut()
+        } else if old == 0 {
+            pool.take(new)
+        } else if old > SMALL && new > SMALL {
+            realloc(block, layout(old), new)
+        } else if old <= SMALL && new <= SMALL && class(old) == class(new) {
+            block
+        } else {
+            let moved = pool.take(new);
+            if !moved.is_null() {
+                std::ptr::copy_nonoverlapping(block, moved, old.min(new));
+                pool.give(block, old);
+            }
+            moved
+        };
+        if !moved.is_null() || new == 0 {
+            pool.used = pool.used - old + new;
+        }
+        moved.cast()
+    }
+}

@@ -1,0 +1,81 @@
+-- The part of `async` that is easier said in Lua.
+local natives = ...
+local async = natives.async
+local wait_any, wait_all = natives.wait_any, natives.wait_all
+local spawn, sleep = async.spawn, natives.sleep
+local type, error, pcall, setmetatable = type, error, pcall, setmetatable
+
+-- Tasks of a list of functions and tasks.
+local function tasks(list, name)
+  if type(list) ~= "table" then
+    error("bad argument #1 to '" .. name .. "' (table of functions or tasks expected, got " .. type(list) .. ")", 3)
+  end
+  local started = {}
+  for i = 1, #list do
+    local item = list[i]
+    started[i] = type(item) == "function" and spawn(item) or item
+  end
+  return started
+end
+
+local function cancel(list)
+  for i = 1, #list do
+    list[i]:cancel()
+  end
+end
+
+function async.spawn_interval(a, b)
+  local fn, ms = a, b
+  if type(a) == "number" then
+    fn, ms = b, a
+  end
+  if type(fn) ~= "function" then
+    error("bad argument to 'spawn_interval' (function expected, got " .. type(fn) .. ")", 2)
+  elseif type(ms) ~= "number" or not (ms > 0) then
+    error("bad argument to 'spawn_interval' (a positive number of milliseconds expected)", 2)
+  end
+  return spawn(function()
+    while true do
+      sleep(ms / 1000)
+      fn()
+    end
+  end)
+end
+
+-- Results in the order of the list; the first failure cancels the others and is raised.
+function async.all(list)
+  local started <const> = tasks(list, "all")
+  local guard <close> = setmetatable({}, { __close = function() cancel(started) end })
+  local failed = wait_all(started)
+  if failed then
+    return started[failed]:await()
+  end
+  local results = {}
+  for i = 1, #started do
+    results[i] = started[i]:await()
+  end
+  return results
+end
+
+-- The results of the task that ends first; the others are cancelled.
+function async.race(list)
+  local started <const> = tasks(list, "race")
+  if #started == 0 then
+    error("bad argument #1 to 'race' (at least one function or task expected)", 2)
+  end
+  local guard <close> = setmetatable({}, { __close = function() cancel(started) end })
+  return started[wait_any(started)]:await()
+end
+
+-- The results of fn, or an error with code "timeout" after so many seconds.
+function async.timeout(seconds, fn)
+  if type(seconds) ~= "number" or not (seconds >= 0) then
+    error("bad argument #1 to 'timeout' (a number of seconds expected)", 2)
+  end
+  local started <const> = tasks({ fn, function() sleep(seconds) end }, "timeout")
+  local guard <close> = setmetatable({}, { __close = function() cancel(started) end })
+  if wait_any(started) == 1 then
+    return started[1]:await()
+  end
+  error(natives.failure("timeout", "timed out after " .. seconds .. " seconds"), 2)
+end

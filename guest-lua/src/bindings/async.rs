@@ -1,0 +1,188 @@
+//! `async`: tasks, and what waits for several of them.
+
+use crate::call::{Call, Error, Returned, prelude, push_library, set_library};
+use crate::ffi::*;
+use crate::host::types::ErrorCode;
+use crate::lua::{Lua, Type};
+use crate::scheduler::{self, Ended, Shared};
+use crate::task::{Pending, wait_on_tasks};
+use crate::userdata::{self, Userdata};
+use crate::{function, waiting};
+use std::ffi::CStr;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// A handle to a task.
+struct Handle(Rc<Shared>);
+
+impl Userdata for Handle {
+    const NAME: &'static CStr = c"async.handle";
+    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    const METAMETHODS: &'static [(&'static str, lua_CFunction)] = &[("__index", function!(index))];
+}
+
+pub fn register(lua: Lua) {
+    push_library(lua, &[("spawn", function!(spawn))]);
+    lua.push_copy(-1);
+    set_library(lua, "async");
+    push_library(
+        lua,
+        &[
+            ("wait_any", waiting!(wait_any)),
+            ("wait_all", waiting!(wait_all)),
+            ("sleep", waiting!(crate::bindings::time::sleep)),
+            ("failure", function!(crate::call::failure)),
+        ],
+    );
+    lua.insert(-2);
+    lua.raw_set(-2, "async");
+    prelude(lua, "async", include_str!("async.lua"));
+}
+
+fn spawn(call: Call) -> Returned {
+    call.function(1)?;
+    let lua = call.lua();
+    let handle = scheduler::spawn(lua, lua.top() - 1);
+    userdata::push(lua, Handle(handle));
+    Ok(1)
+}
+
+/// `handle.await` and `handle.cancel` work as methods and, bound to the handle, as plain functions.
+fn index(call: Call) -> Returned {
+    call.userdata::<Handle>(1)?;
+    let function = match call.str(2)? {
+        "await" => waiting!(task_await),
+        "cancel" => function!(cancel),
+        "done" => function!(is_done),
+        _ => {
+            call.lua().push_nil();
+            return Ok(1);
+        }
+    };
+    call.lua().push_copy(1);
+    call.lua().push_closure(function, 1);
+    Ok(1)
+}
+
+/// The handle of a method call: the first argument, or what the function is bound to.
+fn handle(call: Call) -> Result<Rc<Shared>, Error> {
+    let lua = call.lua();
+    if let Some(handle) = userdata::get::<Handle>(lua, 1) {
+        return Ok(handle.0.clone());
+    }
+    lua.push_copy(lua_upvalueindex(1));
+    let handle = userdata::get::<Handle>(lua, -1).map(|handle| handle.0.clone());
+    lua.pop(1);
+    handle.ok_or(Error::Type(1, Handle::NAME))
+}
+
+fn cancel(call: Call) -> Returned {
+    handle(call)?.cancel();
+    Ok(0)
+}
+
+fn is_done(call: Call) -> Returned {
+    call.lua().push_bool(handle(call)?.is_done());
+    Ok(1)
+}
+
+fn push_ended(call: Call, ended: Option<Ended>) -> Returned {
+    let lua = call.lua();
+    match ended {
+        Some(Ended::Returned(thread, results)) => {
+            if !lua.reserve(results) {
+                return Err(Error::Plain("too many results to await".into()));
+            }
+            unsafe { lua_xmove(thread.lua.0, lua.0, results) };
+            Ok(results)
+        }
+        Some(Ended::Failed(failed)) => {
+            failed.value.push(lua);
+            drop(failed);
+            Err(Error::Raised)
+        }
+        Some(Ended::Cancelled) => Err(Error::failed(ErrorCode::Other, "the task was cancelled")),
+        None => Err(Error::Plain("the task was awaited before".into())),
+    }
+}
+
+fn task_await(call: Call) -> Result<Pending, Error> {
+    let shared = handle(call)?;
+    wait_on_tasks(async move {
+        poll_fn(|context| {
+            if shared.is_done() {
+                return Poll::Ready(());
+            }
+            shared.notify(context);
+            Poll::Pending
+        })
+        .await;
+        let ended = shared.take();
+        Ok(move |call: Call| push_ended(call, ended))
+    })
+}
+
+/// The handles in the list at argument 1.
+fn handles(call: Call) -> Result<Vec<Rc<Shared>>, Error> {
+    let lua = call.lua();
+    if lua.type_of(1) != Type::Table {
+        return Err(Error::Type(1, c"table"));
+    }
+    let mut list = Vec::new();
+    for n in 1..=lua.raw_len(1) {
+        lua.raw_get_index(1, n as i64);
+        let handle = userdata::get::<Handle>(lua, -1).map(|handle| handle.0.clone());
+        lua.pop(1);
+        match handle {
+            Some(handle) => list.push(handle),
+            None => return Err(Error::Argument(1, format!("item {n} is not a task"))),
+        }
+    }
+    Ok(list)
+}
+
+/// Waits until a task of the list has ended; gives its position.
+fn wait_any(call: Call) -> Result<Pending, Error> {
+    let list = handles(call)?;
+    wait_on_tasks(async move {
+        let position = poll_fn(|context| match list.iter().position(|task| task.is_done()) {
+            Some(position) => Poll::Ready(position),
+            None => {
+                list.iter().for_each(|task| task.notify(context));
+                Poll::Pending
+            }
+        })
+        .await;
+        Ok(move |call: Call| {
+            call.lua().push_integer(position as i64 + 1);
+            Ok(1)
+        })
+    })
+}
+
+/// Waits until every task of the list has ended, or one has failed; gives the failed one's position.
+fn wait_all(call: Call) -> Result<Pending, Error> {
+    let list = handles(call)?;
+    wait_on_tasks(async move {
+        let failed = poll_fn(|context| {
+            if let Some(position) = list.iter().position(|task| task.has_failed()) {
+                return Poll::Ready(Some(position));
+            }
+            let mut running = list.iter().filter(|task| !task.is_done()).peekable();
+            if running.peek().is_none() {
+                return Poll::Ready(None);
+            }
+            running.for_each(|task| task.notify(context));
+            Poll::Pending
+        })
+        .await;
+        Ok(move |call: Call| {
+            match failed {
+                Some(position) => call.lua().push_integer(position as i64 + 1),
+                None => call.lua().push_nil(),
+            }
+            Ok(1)
+        })
+    })
+}

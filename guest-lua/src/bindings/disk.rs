@@ -1,0 +1,96 @@
+//! `disk`: space on file systems, mounts, sizes of folders and sweeping them.
+
+use crate::call::{Call, Error, library};
+use crate::host::disk;
+use crate::lua::Lua;
+use crate::task::{Pending, wait};
+use crate::waiting;
+
+pub fn register(lua: Lua) {
+    library(
+        lua,
+        "disk",
+        &[
+            ("usage", waiting!(usage)),
+            ("mounts", waiting!(mounts)),
+            ("sweep", waiting!(sweep)),
+            ("dir_size", waiting!(dir_size)),
+        ],
+    );
+}
+
+/// Byte counts are below 2^63 on every file system there is.
+fn integer(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn usage(call: Call) -> Result<Pending, Error> {
+    let path = call.str(1)?.to_string();
+    wait(async move {
+        let space = disk::usage(path).await?;
+        Ok(move |call: Call| {
+            let lua = call.lua();
+            let used = space.total.saturating_sub(space.free);
+            // As df has it: of what its user can have, reserved blocks left out.
+            let reachable = used + space.available;
+            let percent = if reachable == 0 { 0.0 } else { used as f64 * 100.0 / reachable as f64 };
+            lua.new_table(0, 5);
+            for (name, bytes) in
+                [("total", space.total), ("free", space.free), ("available", space.available), ("used", used)]
+            {
+                lua.push_integer(integer(bytes));
+                lua.raw_set(-2, name);
+            }
+            lua.push_number(percent);
+            lua.raw_set(-2, "percent");
+            Ok(1)
+        })
+    })
+}
+
+fn mounts(_: Call) -> Result<Pending, Error> {
+    wait(async move {
+        let mounts = disk::mounts().await?;
+        Ok(move |call: Call| {
+            let lua = call.lua();
+            lua.new_table(mounts.len(), 0);
+            for (n, mount) in mounts.iter().enumerate() {
+                lua.new_table(0, 4);
+                for (name, value) in [("device", &mount.device), ("mount", &mount.path), ("type", &mount.kind)] {
+                    lua.push_str(value);
+                    lua.raw_set(-2, name);
+                }
+                lua.new_table(mount.options.len(), 0);
+                for (n, option) in mount.options.iter().enumerate() {
+                    lua.push_str(option);
+                    lua.raw_set_index(-2, n as i64 + 1);
+                }
+                lua.raw_set(-2, "options");
+                lua.raw_set_index(-2, n as i64 + 1);
+            }
+            Ok(1)
+        })
+    })
+}
+
+fn sweep(call: Call) -> Result<Pending, Error> {
+    let (path, age) = (call.str(1)?.to_string(), call.number(2)?);
+    wait(async move {
+        let removed = disk::sweep(path, age).await?;
+        Ok(move |call: Call| {
+            call.lua().push_integer(integer(removed));
+            Ok(1)
+        })
+    })
+}
+
+fn dir_size(call: Call) -> Result<Pending, Error> {
+    let path = call.str(1)?.to_string();
+    wait(async move {
+        let bytes = disk::dir_size(path).await?;
+        Ok(move |call: Call| {
+            call.lua().push_integer(integer(bytes));
+            Ok(1)
+        })
+    })
+}

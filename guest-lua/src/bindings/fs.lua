@@ -1,0 +1,46 @@
+-- The part of `fs` that is easier said in Lua.
+local natives = ...
+local fs = natives.fs
+local walk, glob, more, replace = natives.walk, natives.glob, natives.more, natives.replace
+local read_bytes = fs.read_bytes
+local gsub, type, error = string.gsub, type, error
+
+-- Pulls a listing to its end.
+local function all(listing, form)
+  local listing <close> = listing
+  local list = {}
+  repeat
+    local added = more(listing, list, form)
+  until added == 0
+  return list
+end
+
+local one_level <const> = { depth = 1 }
+
+function fs.list(path)
+  return all(walk(path, one_level), "entry")
+end
+
+function fs.readdir(path, options)
+  return all(walk(path, options), "full")
+end
+
+function fs.glob(pattern)
+  return all(glob(pattern), "path")
+end
+
+-- Writes only if something matched, and then the whole file at once.
+function fs.sub_in_file(path, pattern, repl)
+  if type(pattern) ~= "string" then
+    error("bad argument #2 to 'sub_in_file' (string expected, got " .. type(pattern) .. ")", 2)
+  end
+  local kind = type(repl)
+  if kind ~= "string" and kind ~= "function" and kind ~= "table" and kind ~= "number" then
+    error("bad argument #3 to 'sub_in_file' (string or function expected, got " .. kind .. ")", 2)
+  end
+  local text, count = gsub(read_bytes(path), pattern, repl)
+  if count > 0 then
+    replace(path, text)
+  end
+  return count
+end

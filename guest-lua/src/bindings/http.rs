@@ -1,0 +1,112 @@
+//! `http`: requests, streamed bodies, server-sent events, downloads. Verbs, clients and everything that
+//! calls back into Lua is in `http.lua`, over the natives of this file.
+
+mod events;
+mod options;
+mod response;
+
+use crate::call::{Call, Error, Returned, failure, prelude, push_library, set_library};
+use crate::ffi::lua_CFunction;
+use crate::host::http::{self, Step, Transfer};
+use crate::host::types::ErrorCode;
+use crate::lua::Lua;
+use crate::task::{Pending, wait};
+use crate::userdata::{self, Userdata};
+use crate::{function, waiting};
+use std::ffi::CStr;
+use std::rc::Rc;
+
+pub fn register(lua: Lua) {
+    lua.new_table(0, 12);
+    lua.push_copy(-1);
+    set_library(lua, "http");
+    push_library(
+        lua,
+        &[
+            ("perform", waiting!(perform)),
+            ("read", waiting!(response::read)),
+            ("event", waiting!(response::event)),
+            ("close", function!(response::close)),
+            ("last_event_id", function!(response::last_event_id)),
+            ("download", waiting!(download)),
+            ("advance", waiting!(advance)),
+            ("abandon", function!(abandon)),
+            ("failure", function!(failure)),
+        ],
+    );
+    lua.insert(-2);
+    lua.raw_set(-2, "http");
+    prelude(lua, "http", include_str!("http.lua"));
+}
+
+/// `perform(method, url, body, options, want)` gives the response table. `want` is "whole", "stream" or
+/// "events"; a body that was wanted as it arrives, and arrives so, is a handle in the field `body`.
+fn perform(call: Call) -> Result<Pending, Error> {
+    let options = options::read(call)?;
+    wait(async move {
+        let want = options.want;
+        let response = http::send(options.request).await?;
+        let response = response::receive(response, want).await?;
+        Ok(move |call: Call| response.push(call.lua()))
+    })
+}
+
+/// A download on its way; none once it is over or given up.
+struct Saving(Option<Rc<Transfer>>);
+
+impl Userdata for Saving {
+    const NAME: &'static CStr = c"http.download";
+    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+}
+
+/// `download(url, path, options)` gives a handle for `advance`.
+fn download(call: Call) -> Result<Pending, Error> {
+    let (request, path, options) = options::read_download(call)?;
+    wait(async move {
+        let transfer = Rc::new(http::download(request, path, options).await?);
+        Ok(move |call: Call| {
+            userdata::push(call.lua(), Saving(Some(transfer)));
+            Ok(1)
+        })
+    })
+}
+
+/// `advance(handle, seconds)` gives `false, done, total` for a report and `true, bytes` at the end.
+fn advance(call: Call) -> Result<Pending, Error> {
+    let seconds = call.number(2)?;
+    let every = crate::bindings::time::nanoseconds(seconds)
+        .ok_or_else(|| Error::Argument(2, format!("{seconds} is not a number of seconds")))?;
+    let Some(transfer) = call.userdata::<Saving>(1)?.0.clone() else {
+        return Err(Error::failed(ErrorCode::InvalidArgument, "the download is over"));
+    };
+    wait(async move {
+        let step = transfer.next(every).await?;
+        Ok(move |call: Call| push_step(call, step))
+    })
+}
+
+fn push_step(call: Call, step: Step) -> Returned {
+    let lua = call.lua();
+    match step {
+        Step::Progress((done, total)) => {
+            lua.push_bool(false);
+            lua.push_integer(i64::try_from(done).unwrap_or(i64::MAX));
+            match total {
+                Some(total) => lua.push_integer(i64::try_from(total).unwrap_or(i64::MAX)),
+                None => lua.push_nil(),
+            }
+            Ok(3)
+        }
+        Step::Done(bytes) => {
+            lua.push_bool(true);
+            lua.push_integer(i64::try_from(bytes).unwrap_or(i64::MAX));
+            Ok(2)
+        }
+    }
+}
+
+/// Ends a download now, not when the handle is collected: no partial file stays.
+fn abandon(call: Call) -> Returned {
+    call.userdata::<Saving>(1)?.0 = None;
+    Ok(0)
+}

@@ -1,0 +1,54 @@
+//! `log.info(message, fields?)` and its levels.
+
+use crate::call::{Call, Error, Returned, library};
+use crate::function;
+use crate::host::log::{self, Level};
+use crate::lua::{Lua, Type};
+
+pub fn register(lua: Lua) {
+    library(
+        lua,
+        "log",
+        &[
+            ("trace", function!(trace)),
+            ("debug", function!(debug)),
+            ("info", function!(info)),
+            ("warn", function!(warn)),
+            ("error", function!(error)),
+        ],
+    );
+}
+
+fn write(call: Call, level: Level) -> Returned {
+    if !log::enabled(level) {
+        return Ok(0);
+    }
+    let message = call.lua().display(1);
+    let fields = match call.lua().type_of(2) {
+        Type::None | Type::Nil => String::new(),
+        Type::Table => super::json::encode_with(call.lua(), 2, 0, "log")?,
+        _ => return Err(Error::Type(2, c"table")),
+    };
+    log::write(level, &message, &fields);
+    Ok(0)
+}
+
+fn trace(call: Call) -> Returned {
+    write(call, Level::Trace)
+}
+
+fn debug(call: Call) -> Returned {
+    write(call, Level::Debug)
+}
+
+fn info(call: Call) -> Returned {
+    write(call, Level::Info)
+}
+
+fn warn(call: Call) -> Returned {
+    write(call, Level::Warn)
+}
+
+fn error(call: Call) -> Returned {
+    write(call, Level::Error)
+}

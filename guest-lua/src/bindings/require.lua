@@ -1,0 +1,125 @@
+-- `require` in Lua, so that a module's chunk may wait like any other code (reference manual, 6.3).
+local natives = ...
+local load_module, loaded = natives.load_module, natives.loaded
+local type, error, pcall, setmetatable = type, error, pcall, setmetatable
+local open, loadfile = io.open, loadfile
+
+package = {
+  loaded = loaded,
+  preload = {},
+  -- Modules are found beside the script without it. Templates that a script adds here are read through
+  -- the grants of fs.
+  path = "",
+  cpath = "",
+  config = "/\n;\n?\n!\n-\n",
+}
+loaded.package = package
+local package = package
+
+local function readable(name)
+  local ok, file = pcall(open, name, "r")
+  if not (ok and file) then
+    return false
+  end
+  file:close()
+  return true
+end
+
+function package.searchpath(name, path, sep, rep)
+  if type(name) ~= "string" then
+    error("bad argument #1 to 'searchpath' (string expected, got " .. type(name) .. ")", 2)
+  elseif type(path) ~= "string" then
+    error("bad argument #2 to 'searchpath' (string expected, got " .. type(path) .. ")", 2)
+  end
+  sep, rep = sep or ".", rep or "/"
+  if sep ~= "" then
+    local plain = sep:gsub("%p", "%%%0")
+    local with = rep:gsub("%%", "%%%%")
+    name = name:gsub(plain, with)
+  end
+  local substitute = name:gsub("%%", "%%%%")
+  local tried = {}
+  for template in path:gmatch("[^;]+") do
+    local file = template:gsub("%?", substitute)
+    if readable(file) then
+      return file
+    end
+    tried[#tried + 1] = "no file '" .. file .. "'"
+  end
+  return nil, table.concat(tried, "\n\t")
+end
+
+local function cannot_load(name, from, why)
+  error("error loading module '" .. name .. "' from file '" .. from .. "':\n\t" .. tostring(why), 0)
+end
+
+package.searchers = {
+  function(name)
+    local loader = package.preload[name]
+    if loader == nil then
+      return "no field package.preload['" .. name .. "']"
+    end
+    return loader, ":preload:"
+  end,
+  function(name)
+    local chunk, from = load_module(name)
+    if chunk == nil then
+      return from
+    elseif not chunk then
+      cannot_load(name, name, from)
+    end
+    return chunk, from
+  end,
+  function(name)
+    local path = package.path
+    if type(path) ~= "string" then
+      error("'package.path' must be a string", 0)
+    end
+    local file, tried = package.searchpath(name, path)
+    if not file then
+      return tried
+    end
+    local chunk, why = loadfile(file)
+    if not chunk then
+      cannot_load(name, file, why)
+    end
+    return chunk, file
+  end,
+}
+
+function require(name)
+  if type(name) == "number" then
+    name = tostring(name)
+  elseif type(name) ~= "string" then
+    error("bad argument #1 to 'require' (string expected, got " .. type(name) .. ")", 2)
+  end
+  local module = loaded[name]
+  if module then
+    return module
+  end
+  local searchers = package.searchers
+  if type(searchers) ~= "table" then
+    error("'package.searchers' must be a table", 2)
+  end
+  local tried = ""
+  local i = 1
+  while true do
+    local searcher = searchers[i]
+    if searcher == nil then
+      error("module '" .. name .. "' not found:" .. tried, 2)
+    end
+    local loader, extra = searcher(name)
+    if type(loader) == "function" then
+      local result = loader(name, extra)
+      if result ~= nil then
+        loaded[name] = result
+      elseif loaded[name] == nil then
+        loaded[name] = true
+      end
+      return loaded[name], extra
+    elseif type(loader) == "string" and loader ~= "" then
+      tried = tried .. "\n\t" .. loader
+    end
+    i = i + 1
+  end
+end

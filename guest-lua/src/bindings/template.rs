@@ -1,0 +1,240 @@
+//! `template`: Jinja2 templates with values from Lua.
+//!
+//! Templates are read through the host's fs capability, so each file is checked against the grants.
+
+use crate::bindings::fs;
+use crate::call::{Call, Error, Returned, library};
+use crate::function;
+use crate::host::types::{self, ErrorCode};
+use crate::lua::Lua;
+use crate::value::{Fault, Meter, Value, Walk};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use std::error::Error as _;
+use std::ffi::c_int;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What one rendering may use up: an instruction costs 1, and so do 64 bytes of data that it makes.
+const FUEL: u64 = 10_000_000;
+/// Levels of nested includes, macros and loops, weighed by the engine; it bounds the wasm stack.
+const RECURSION: usize = 300;
+/// Where the includes of a template that is given as a string are looked for.
+const FOLDER: &str = "templates";
+
+pub fn register(lua: Lua) {
+    library(
+        lua,
+        "template",
+        &[
+            ("render", function!(render)),
+            ("render_string", function!(render_string)),
+            ("render_with_loader", function!(render_with_loader)),
+        ],
+    );
+}
+
+fn render(call: Call) -> Returned {
+    let path = call.str(1)?;
+    let (folder, name) = match path.rsplit_once('/') {
+        Some(("", name)) => ("/", name),
+        Some((folder, name)) => (folder, name),
+        None => ("", path),
+    };
+    let (vars, strict) = variables(call, 2, "template.render")?;
+    let source = text(path, fs::read_blocking(path)?)?;
+    finish(call, "template.render", folder, name, &source, vars, strict)
+}
+
+fn render_string(call: Call) -> Returned {
+    let source = call.str(1)?;
+    let (vars, strict) = variables(call, 2, "template.render_string")?;
+    finish(call, "template.render_string", FOLDER, "<string>", source, vars, strict)
+}
+
+fn render_with_loader(call: Call) -> Returned {
+    let (folder, name) = (call.str(1)?, call.str(2)?);
+    check_name(name).map_err(|why| Error::Argument(2, why))?;
+    let (vars, strict) = variables(call, 3, "template.render_with_loader")?;
+    let path = join(folder, name);
+    let source = text(&path, fs::read_blocking(&path)?)?;
+    finish(call, "template.render_with_loader", folder, name, &source, vars, strict)
+}
+
+/// The variables that argument `index` holds, and whether the options after it say `strict`.
+fn variables(call: Call, index: c_int, function: &str) -> Result<(minijinja::Value, bool), Error> {
+    let strict = match call.opt_table(index + 1)? {
+        Some(options) => options.boolean("strict")?.unwrap_or(false),
+        None => false,
+    };
+    let lua = call.lua();
+    if call.opt_table(index)?.is_none() {
+        return Ok((minijinja::Value::from_pairs(Vec::<(String, minijinja::Value)>::new()), strict));
+    }
+    let top = lua.top();
+    let vars = convert(&mut Walk::new(lua), index);
+    lua.set_top(top);
+    Ok((vars.map_err(|fault| fault.into_error(function))?, strict))
+}
+
+fn convert(walk: &mut Walk, at: c_int) -> Result<minijinja::Value, Fault> {
+    use minijinja::Value as Out;
+    Ok(match walk.read(at)? {
+        Value::Null => Out::from(()),
+        Value::Boolean(value) => Out::from(value),
+        Value::Integer(value) => Out::from(value),
+        Value::Float(value) => Out::from(value),
+        Value::Number(digits) => match digits.parse::<i128>() {
+            Ok(value) => Out::from(value),
+            Err(_) => Out::from(digits),
+        },
+        Value::Text(text) => Out::from(text),
+        Value::Array(len) => {
+            let mut list = Vec::new();
+            walk.array(at, len, |walk, _, child| {
+                list.push(convert(walk, child)?);
+                Ok(())
+            })?;
+            list.into_iter().collect()
+        }
+        Value::Object(keys) => {
+            let mut pairs = Vec::new();
+            walk.object(at, &keys, |walk, key, child| {
+                pairs.push((key.text.to_string(), convert(walk, child)?));
+                Ok(())
+            })?;
+            keys.release(walk.lua);
+            Out::from_pairs(pairs)
+        }
+    })
+}
+
+/// Refuses names that lead out of the folder. Symbolic links in it are the host's to check.
+fn check_name(name: &str) -> Result<(), String> {
+    let leaves = name.starts_with('/') || name.split('/').any(|part| part == "..");
+    if name.is_empty() || leaves || name.contains(['\\', '\0']) {
+        return Err(format!("the template name {name:?} is not a path within its folder"));
+    }
+    Ok(())
+}
+
+fn join(folder: &str, name: &str) -> String {
+    match folder {
+        "" => name.to_owned(),
+        folder if folder.ends_with('/') => format!("{folder}{name}"),
+        folder => format!("{folder}/{name}"),
+    }
+}
+
+fn text(path: &str, bytes: Vec<u8>) -> Result<String, types::Error> {
+    String::from_utf8(bytes).map_err(|_| types::Error {
+        code: ErrorCode::InvalidData,
+        message: format!("the template {path} is not valid UTF-8"),
+        errno: 0,
+    })
+}
+
+/// Output that asks for the run's limits as it grows.
+struct Output {
+    text: Vec<u8>,
+    meter: Meter,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        self.meter.reach(self.text.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Renders `source`, whose name is `name` and whose includes lie in `folder`, and pushes the text.
+fn finish(
+    call: Call,
+    function: &str,
+    folder: &str,
+    name: &str,
+    source: &str,
+    vars: minijinja::Value,
+    strict: bool,
+) -> Returned {
+    // What the host said about a file that could not be read: its code says more than the engine's.
+    let refused = Arc::new(Mutex::new(None));
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(RECURSION);
+    if strict {
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    }
+    let (folder, keep) = (folder.to_owned(), refused.clone());
+    environment.set_loader(move |name| load(&folder, name, &keep));
+
+    let mut output = Output { text: Vec::new(), meter: Meter::default() };
+    let result = environment
+        .template_from_named_str(name, source)
+        .and_then(|template| template.render_captured_to(vars, &mut output).map(drop));
+    match result {
+        Ok(()) => {
+            call.lua().push_bytes(&output.text);
+            Ok(1)
+        }
+        Err(error) => {
+            let refused = refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Err(Error::Failed(failure(function, &error, refused)))
+        }
+    }
+}
+
+fn load(
+    folder: &str,
+    name: &str,
+    refused: &Mutex<Option<types::Error>>,
+) -> Result<Option<String>, minijinja::Error> {
+    crate::host::control::tick();
+    check_name(name).map_err(|why| minijinja::Error::new(ErrorKind::InvalidOperation, why))?;
+    let path = join(folder, name);
+    match fs::read_blocking(&path).and_then(|bytes| text(&path, bytes)) {
+        Ok(source) => Ok(Some(source)),
+        Err(error) if error.code == ErrorCode::NotFound => Ok(None),
+        Err(error) => {
+            let message = error.message.clone();
+            *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        }
+    }
+}
+
+/// The error of a rendering, with the template and line, and those of the templates it includes.
+fn failure(function: &str, error: &minijinja::Error, refused: Option<types::Error>) -> types::Error {
+    let mut message = function.to_owned();
+    let mut code = ErrorCode::InvalidData;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        message.push_str(": ");
+        if let Some(name) = error.name() {
+            message.push_str(&format!("{name} line {}: ", error.line().unwrap_or(1)));
+        }
+        match error.kind() {
+            ErrorKind::OutOfFuel => {
+                code = ErrorCode::Limit;
+                message.push_str(&format!("more than {FUEL} steps, the limit of one rendering"));
+            }
+            ErrorKind::TemplateNotFound => {
+                code = ErrorCode::NotFound;
+                message.push_str(error.detail().unwrap_or("a template does not exist"));
+            }
+            kind => match error.detail() {
+                Some(detail) => message.push_str(&format!("{kind}: {detail}")),
+                None => message.push_str(&kind.to_string()),
+            },
+        }
+        next = error.source().and_then(|source| source.downcast_ref());
+    }
+    match refused {
+        Some(refused) => types::Error { code: refused.code, message, errno: refused.errno },
+        None => types::Error { code, message, errno: 0 },
+    }
+}

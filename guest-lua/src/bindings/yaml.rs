@@ -1,0 +1,398 @@
+//! `yaml`: YAML 1.2 with the core schema, from and to Lua values.
+//!
+//! The crate `granit-parser` turns the text into events; which Lua values they mean is decided here.
+
+mod encode;
+mod scalar;
+
+use crate::bindings::base64::from_base64;
+use crate::call::{Call, Error, Returned, library};
+use crate::ffi::*;
+use crate::function;
+use crate::host::types::ErrorCode;
+use crate::lua::{Lua, Type};
+use crate::value::{self, MAX_DEPTH, Meter, Pin};
+use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, StrInput, Tag};
+use scalar::Scalar;
+use std::ffi::c_int;
+
+/// How many values the aliases of one text may stand for in all. Aliases of aliases grow
+/// exponentially ("billion laughs"), and each is a copy.
+const MAX_ALIASED: usize = 100_000;
+
+pub fn register(lua: Lua) {
+    library(
+        lua,
+        "yaml",
+        &[
+            ("parse", function!(parse)),
+            ("parse_all", function!(parse_all)),
+            ("encode", function!(encode::encode)),
+            ("encode_all", function!(encode::encode_all)),
+        ],
+    );
+}
+
+fn parse(call: Call) -> Returned {
+    let (lua, text, null) = arguments(call)?;
+    let anchors = lua.top() + 1;
+    lua.new_table(0, 0);
+    let mut composer = Composer::new(lua, text, anchors, null);
+    match composer.document() {
+        Ok(true) => Ok(1),
+        Ok(false) => {
+            lua.push_nil();
+            Ok(1)
+        }
+        Err(bad) => Err(bad.into_error("yaml.parse")),
+    }
+}
+
+fn parse_all(call: Call) -> Returned {
+    let (lua, text, null) = arguments(call)?;
+    let anchors = lua.top() + 1;
+    lua.new_table(0, 0);
+    lua.new_table(0, 0);
+    let list = lua.top();
+    let mut composer = Composer::new(lua, text, anchors, null);
+    let mut count = 0;
+    loop {
+        match composer.document() {
+            Ok(false) => break,
+            // A list has no place for nil: an empty document is left out.
+            Ok(true) if lua.is_nil(-1) => lua.pop(1),
+            Ok(true) => {
+                count += 1;
+                lua.raw_set_index(list, count);
+            }
+            Err(bad) => return Err(bad.into_error("yaml.parse_all")),
+        }
+    }
+    if count == 0 {
+        value::pin(lua, list, Pin::Array);
+    }
+    Ok(1)
+}
+
+/// The text, and the stack index of what null becomes (0: nil).
+fn arguments<'a>(call: Call) -> Result<(Lua, &'a str, c_int), Error> {
+    let lua = call.lua();
+    let text = std::str::from_utf8(call.bytes(1)?).map_err(|error| {
+        let (line, column) = value::position(call.bytes(1).unwrap_or_default(), error.valid_up_to());
+        let message = format!("yaml: a byte that is not valid UTF-8 at line {line} column {column}");
+        Error::failed(ErrorCode::InvalidData, message)
+    })?;
+    let null = match call.opt_table(2)? {
+        Some(options) if options.push("null") != Type::Nil => lua.top(),
+        _ => 0,
+    };
+    Ok((lua, text, null))
+}
+
+/// What is wrong with a YAML text, and where.
+struct Bad {
+    why: String,
+    line: usize,
+    column: usize,
+}
+
+impl Bad {
+    fn new(why: impl Into<String>, at: &Marker) -> Bad {
+        Bad { why: why.into(), line: at.line(), column: at.col() + 1 }
+    }
+
+    fn into_error(self, name: &str) -> Error {
+        let message = format!("{name}: {} at line {} column {}", self.why, self.line, self.column);
+        Error::failed(ErrorCode::InvalidData, message)
+    }
+}
+
+impl From<ScanError> for Bad {
+    fn from(error: ScanError) -> Bad {
+        Bad::new(error.info(), error.marker())
+    }
+}
+
+struct Composer<'a> {
+    lua: Lua,
+    parser: Parser<'a, StrInput<'a>>,
+    /// Stack index of the table from anchor numbers to their values.
+    anchors: c_int,
+    null: c_int,
+    depth: usize,
+    aliased: usize,
+    meter: Meter,
+}
+
+impl<'a> Composer<'a> {
+    fn new(lua: Lua, text: &'a str, anchors: c_int, null: c_int) -> Composer<'a> {
+        let options = granit_parser::options! {
+            flow_nesting_limit: MAX_DEPTH,
+            block_nesting_limit: MAX_DEPTH,
+        };
+        let parser = Parser::new_from_str_with_options(text, options);
+        Composer { lua, parser, anchors, null, depth: 0, aliased: 0, meter: Meter::default() }
+    }
+
+    fn next(&mut self) -> Result<(Event<'a>, Marker), Bad> {
+        match self.parser.next_event() {
+            Some(Ok((event, span))) => {
+                self.meter.reach(span.start.index());
+                Ok((event, span.start))
+            }
+            Some(Err(error)) => Err(error.into()),
+            None => Ok((Event::StreamEnd, Marker::new(0, 1, 0))),
+        }
+    }
+
+    /// Pushes the next document's value; false at the end of the text.
+    fn document(&mut self) -> Result<bool, Bad> {
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => return Ok(false),
+                (Event::DocumentStart(..), _) => break,
+                _ => {}
+            }
+        }
+        let (event, at) = self.next()?;
+        self.node(event, at)?;
+        Ok(true)
+    }
+
+    /// Pushes the value that starts with `event`.
+    fn node(&mut self, event: Event<'a>, at: Marker) -> Result<(), Bad> {
+        let anchor = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.scalar(&text, style, tag.as_deref(), &at)?;
+                anchor
+            }
+            Event::SequenceStart(_, anchor, _) => {
+                self.enter(&at)?;
+                self.sequence()?;
+                self.depth -= 1;
+                anchor
+            }
+            Event::MappingStart(_, anchor, _) => {
+                self.enter(&at)?;
+                self.mapping()?;
+                self.depth -= 1;
+                anchor
+            }
+            Event::Alias(anchor) => return self.alias(anchor, &at),
+            // An empty document.
+            Event::DocumentEnd => {
+                self.push_null();
+                return Ok(());
+            }
+            _ => return Err(Bad::new("a value was expected", &at)),
+        };
+        if anchor > 0 {
+            // In a table of its own, as the value may be nil.
+            self.lua.new_table(1, 0);
+            self.lua.push_copy(-2);
+            self.lua.raw_set_index(-2, 1);
+            self.lua.raw_set_index(self.anchors, anchor as i64);
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, at: &Marker) -> Result<(), Bad> {
+        if self.depth == MAX_DEPTH {
+            return Err(Bad::new(format!("more than {MAX_DEPTH} nested values"), at));
+        }
+        if !self.lua.reserve(16) {
+            return Err(Bad::new("Lua's stack is full", at));
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn push_null(&mut self) {
+        match self.null {
+            0 => self.lua.push_nil(),
+            null => self.lua.push_copy(null),
+        }
+    }
+
+    fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, at: &Marker) -> Result<(), Bad> {
+        let lua = self.lua;
+        let tag = tag.map(Tag::parts);
+        let resolved = match tag {
+            Some(("tag:yaml.org,2002:", "binary")) => {
+                let bytes = from_base64(text.as_bytes()).map_err(|why| Bad::new(format!("!!binary: {why}"), at))?;
+                lua.push_bytes(&bytes);
+                return Ok(());
+            }
+            Some(("tag:yaml.org,2002:", "str") | ("!", "") | ("", "!")) => Scalar::Text,
+            Some(("tag:yaml.org,2002:", kind @ ("int" | "float" | "bool" | "null"))) => {
+                match (kind, scalar::resolve(text)) {
+                    ("int", found @ (Scalar::Integer(_) | Scalar::Number(_)))
+                    | ("float", found @ Scalar::Float(_))
+                    | ("bool", found @ Scalar::Boolean(_))
+                    | ("null", found @ Scalar::Null) => found,
+                    ("float", Scalar::Integer(n)) => Scalar::Float(n as f64),
+                    _ => return Err(Bad::new(format!("{text:?} is not a !!{kind}"), at)),
+                }
+            }
+            // A tag that says nothing to Lua is passed over.
+            _ if style == ScalarStyle::Plain => scalar::resolve(text),
+            _ => Scalar::Text,
+        };
+        match resolved {
+            Scalar::Null => self.push_null(),
+            Scalar::Boolean(value) => lua.push_bool(value),
+            Scalar::Integer(value) => lua.push_integer(value),
+            Scalar::Float(value) => lua.push_number(value),
+            Scalar::Number(digits) => value::push_number(lua, &digits),
+            Scalar::Text => lua.push_str(text),
+        }
+        Ok(())
+    }
+
+    fn sequence(&mut self) -> Result<(), Bad> {
+        let lua = self.lua;
+        lua.new_table(0, 0);
+        let table = lua.top();
+        let (mut count, mut holes) = (0, false);
+        loop {
+            let (event, at) = self.next()?;
+            if event == Event::SequenceEnd {
+                break;
+            }
+            self.node(event, at)?;
+            count += 1;
+            holes |= lua.is_nil(-1);
+            lua.raw_set_index(table, count);
+        }
+        if holes || count == 0 {
+            value::pin(lua, table, Pin::Array);
+        }
+        Ok(())
+    }
+
+    fn mapping(&mut self) -> Result<(), Bad> {
+        let lua = self.lua;
+        lua.new_table(0, 0);
+        let table = lua.top();
+        let mut numbered = false;
+        loop {
+            let (event, at) = self.next()?;
+            match &event {
+                Event::MappingEnd => break,
+                Event::Scalar(text, ScalarStyle::Plain, _, None) if text.as_ref() == "<<" => {
+                    let (event, at) = self.next()?;
+                    self.node(event, at)?;
+                    self.merge(table, &at)?;
+                    continue;
+                }
+                _ => {}
+            }
+            self.node(event, at)?;
+            match lua.type_of(-1) {
+                Type::Nil => return Err(Bad::new("a null as key, which a Lua table cannot have", &at)),
+                Type::Float if lua.number(-1).is_some_and(f64::is_nan) => {
+                    return Err(Bad::new("a .nan as key, which a Lua table cannot have", &at));
+                }
+                Type::Integer => numbered = true,
+                _ => {}
+            }
+            let (event, at) = self.next()?;
+            self.node(event, at)?;
+            unsafe { lua_rawset(lua.0, table) };
+        }
+        if numbered {
+            // Keys 1, 2, 3 would look like an array.
+            value::pin(lua, table, Pin::Object);
+        }
+        Ok(())
+    }
+
+    /// The merge key `<<`: adds what the mapping on top of the stack (or the list of mappings) has and
+    /// the one at `table` does not; pops it.
+    fn merge(&mut self, table: c_int, at: &Marker) -> Result<(), Bad> {
+        let lua = self.lua;
+        let source = lua.top();
+        if lua.type_of(source) != Type::Table {
+            return Err(Bad::new("<< merges a mapping or a list of mappings", at));
+        }
+        let listed = lua.raw_len(source) as i64;
+        if listed == 0 {
+            add_missing(lua, table, source);
+        }
+        for n in 1..=listed {
+            if lua.raw_get_index(source, n) != Type::Table {
+                return Err(Bad::new("<< merges a mapping or a list of mappings", at));
+            }
+            add_missing(lua, table, lua.top());
+            lua.pop(1);
+        }
+        lua.set_top(source - 1);
+        Ok(())
+    }
+
+    /// Pushes a copy of an anchor's value.
+    fn alias(&mut self, anchor: usize, at: &Marker) -> Result<(), Bad> {
+        let lua = self.lua;
+        if lua.raw_get_index(self.anchors, anchor as i64) != Type::Table {
+            return Err(Bad::new("an alias within the value that it stands for", at));
+        }
+        lua.raw_get_index(-1, 1);
+        lua.remove(-2);
+        if lua.type_of(-1) == Type::Table {
+            self.copy(at)?;
+            lua.remove(-2);
+        }
+        self.count_alias(at)
+    }
+
+    fn count_alias(&mut self, at: &Marker) -> Result<(), Bad> {
+        self.aliased += 1;
+        if self.aliased > MAX_ALIASED {
+            return Err(Bad::new(format!("the aliases stand for more than {MAX_ALIASED} values"), at));
+        }
+        Ok(())
+    }
+
+    /// Pushes a deep copy of the table on top of the stack.
+    fn copy(&mut self, at: &Marker) -> Result<(), Bad> {
+        self.enter(at)?;
+        let lua = self.lua;
+        let source = lua.top();
+        lua.new_table(lua.raw_len(source) as usize, 0);
+        let target = source + 1;
+        lua.push_nil();
+        while unsafe { lua_next(lua.0, source) } != 0 {
+            self.count_alias(at)?;
+            // key, value -> key, key, copy
+            lua.push_copy(-2);
+            lua.insert(-2);
+            if lua.type_of(-1) == Type::Table {
+                self.copy(at)?;
+                lua.remove(-2);
+            }
+            unsafe { lua_rawset(lua.0, target) };
+        }
+        if unsafe { lua_getmetatable(lua.0, source) } != 0 {
+            lua.set_metatable(target);
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+}
+
+/// Copies the fields of the table at `source` that the one at `table` does not have.
+fn add_missing(lua: Lua, table: c_int, source: c_int) {
+    lua.push_nil();
+    while unsafe { lua_next(lua.0, source) } != 0 {
+        lua.push_copy(-2);
+        unsafe { lua_rawget(lua.0, table) };
+        if lua.is_nil(-1) {
+            lua.pop(1);
+            lua.push_copy(-2);
+            lua.insert(-2);
+            unsafe { lua_rawset(lua.0, table) };
+        } else {
+            lua.pop(2);
+        }
+    }
+}

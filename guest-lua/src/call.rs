@@ -1,0 +1,394 @@
+//! Builtins: how Rust functions are registered, take their arguments and raise errors.
+//!
+//! A builtin takes its arguments first, with `?`; nothing in it throws while it holds Rust values.
+//! What went wrong is returned as an [`Error`] and raised here, when the Rust frames are gone.
+
+use crate::ffi::*;
+use crate::host::types;
+use crate::lua::{Lua, Type};
+use crate::userdata::Userdata;
+use std::ffi::{CStr, c_int};
+
+/// One call of a builtin: its arguments are the stack's first values.
+#[derive(Clone, Copy)]
+pub struct Call(pub Lua);
+
+/// Why a builtin failed.
+#[derive(Debug)]
+pub enum Error {
+    /// An argument of the wrong type: "bad argument #1 to 'f' (string expected, got nil)".
+    Type(c_int, &'static CStr),
+    /// An argument of a value that does not fit: "bad argument #1 to 'f' (MESSAGE)".
+    Argument(c_int, String),
+    /// A failure of the call itself: an error table with the fields `code` and `message`.
+    Failed(types::Error),
+    /// A plain string with the position of the caller, as `error(message)` makes it.
+    Plain(String),
+    /// The value on top of the stack, as it is.
+    Raised,
+}
+
+/// How many values a builtin left on the stack as its results.
+pub type Returned = Result<c_int, Error>;
+
+impl Error {
+    /// A failure that the guest itself found.
+    pub fn failed(code: types::ErrorCode, message: impl Into<String>) -> Error {
+        Error::Failed(types::Error { code, message: message.into(), errno: 0 })
+    }
+}
+
+impl From<types::Error> for Error {
+    fn from(error: types::Error) -> Error {
+        Error::Failed(error)
+    }
+}
+
+/// The name that scripts see for a code.
+pub fn code_name(code: types::ErrorCode) -> &'static str {
+    match code {
+        types::ErrorCode::Denied => "denied",
+        types::ErrorCode::InvalidArgument => "invalid_argument",
+        types::ErrorCode::NotFound => "not_found",
+        types::ErrorCode::Exists => "exists",
+        types::ErrorCode::Permission => "permission",
+        types::ErrorCode::Timeout => "timeout",
+        types::ErrorCode::Limit => "limit",
+        types::ErrorCode::Unavailable => "unavailable",
+        types::ErrorCode::InvalidData => "invalid_data",
+        types::ErrorCode::Unsupported => "unsupported",
+        types::ErrorCode::Io => "io",
+        types::ErrorCode::Other => "other",
+    }
+}
+
+/// Registry key of the metatable of error tables (its address).
+pub static ERROR_METATABLE: u8 = 0;
+
+/// Makes the metatable of error tables; runs before any binding is registered.
+pub fn register_errors(lua: Lua) {
+    if lua.load(include_bytes!("error.lua"), "=error").is_err() {
+        panic!("{}", lua.display(-1));
+    }
+    lua.call(0, 1);
+    unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, (&raw const ERROR_METATABLE).cast()) };
+}
+
+/// `failure(code, message)` gives the Lua parts of bindings an error table to raise.
+pub fn failure(call: Call) -> Returned {
+    let (code, message) = (call.str(1)?, call.str(2)?);
+    let lua = call.lua();
+    push_error(lua, &types::Error { code: types::ErrorCode::Other, message: message.into(), errno: 0 });
+    lua.push_str(code);
+    lua.raw_set(-2, "code");
+    Ok(1)
+}
+
+/// Pushes an error table: `code`, `message`, and `errno` where there is one.
+pub fn push_error(lua: Lua, error: &types::Error) {
+    lua.new_table(0, 3);
+    lua.push_str(code_name(error.code));
+    lua.raw_set(-2, "code");
+    lua.push_str(&error.message);
+    lua.raw_set(-2, "message");
+    if error.errno != 0 {
+        lua.push_integer(error.errno.into());
+        lua.raw_set(-2, "errno");
+    }
+    unsafe { lua_rawgetp(lua.0, LUA_REGISTRYINDEX, (&raw const ERROR_METATABLE).cast()) };
+    lua.set_metatable(-2);
+}
+
+/// Raises `error` in Lua. Consumes it first, so that unwinding leaks nothing.
+///
+/// # Safety
+/// Called as the last thing of a C function, with no Rust value alive in its frame.
+pub unsafe fn raise(lua: Lua, error: Error) -> c_int {
+    unsafe {
+        match error {
+            Error::Type(index, expected) => luaL_typeerror(lua.0, index, expected.as_ptr()),
+            Error::Argument(index, message) => {
+                lua.push_str(&message);
+                drop(message);
+                let message = lua_tolstring(lua.0, -1, std::ptr::null_mut());
+                luaL_argerror(lua.0, index, message)
+            }
+            Error::Failed(failed) => {
+                push_error(lua, &failed);
+                drop(failed);
+                lua_error(lua.0)
+            }
+            Error::Plain(message) => {
+                luaL_where(lua.0, 1);
+                let mut text = lua.bytes(-1).unwrap_or_default().to_vec();
+                text.extend_from_slice(message.as_bytes());
+                drop(message);
+                lua.push_bytes(&text);
+                drop(text);
+                lua_error(lua.0)
+            }
+            Error::Raised => lua_error(lua.0),
+        }
+    }
+}
+
+/// Runs a builtin that does not wait. Used by [`function!`].
+///
+/// # Safety
+/// `l` is the running Lua thread.
+pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Returned) -> c_int {
+    match f(Call(Lua(l))) {
+        Ok(results) => results,
+        Err(error) => unsafe { raise(Lua(l), error) },
+    }
+}
+
+/// The C function of a builtin `fn(Call) -> Returned`.
+#[macro_export]
+macro_rules! function {
+    ($f:path) => {{
+        unsafe extern "C" fn entry(l: *mut $crate::ffi::lua_State) -> std::ffi::c_int {
+            unsafe { $crate::call::enter(l, $f) }
+        }
+        entry as $crate::ffi::lua_CFunction
+    }};
+}
+
+/// The C function of a builtin that may wait: `fn(Call) -> Result<Pending, Error>`.
+#[macro_export]
+macro_rules! waiting {
+    ($f:path) => {{
+        unsafe extern "C" fn entry(l: *mut $crate::ffi::lua_State) -> std::ffi::c_int {
+            unsafe { $crate::task::enter(l, $f) }
+        }
+        entry as $crate::ffi::lua_CFunction
+    }};
+}
+
+/// Makes `functions` a global table `name`, known to `require` too; leaves nothing on the stack.
+pub fn library(lua: Lua, name: &str, functions: &[(&str, lua_CFunction)]) {
+    push_library(lua, functions);
+    set_library(lua, name);
+}
+
+/// Pushes a new table with `functions`.
+pub fn push_library(lua: Lua, functions: &[(&str, lua_CFunction)]) {
+    lua.new_table(0, functions.len());
+    for (name, function) in functions {
+        lua.push_function(*function);
+        lua.raw_set(-2, name);
+    }
+}
+
+/// Makes the table on top of the stack a global `name`, known to `require` too; pops it.
+pub fn set_library(lua: Lua, name: &str) {
+    lua.push_copy(-1);
+    lua.push_globals();
+    lua.insert(-2);
+    lua.raw_set(-2, name);
+    lua.pop(1);
+    unsafe { lua_getfield(lua.0, LUA_REGISTRYINDEX, c"_LOADED".as_ptr()) };
+    lua.insert(-2);
+    lua.raw_set(-2, name);
+    lua.pop(1);
+}
+
+/// Runs the Lua part of a binding: a chunk that gets the binding's natives as its argument (the
+/// table on top of the stack, popped) and sets what it defines itself.
+///
+/// # Panics
+/// When the embedded chunk does not compile, which a build of the guest shows at once.
+pub fn prelude(lua: Lua, name: &str, source: &str) {
+    if lua.load(source.as_bytes(), &format!("={name}")).is_err() {
+        panic!("{}", lua.display(-1));
+    }
+    lua.insert(-2);
+    lua.call(1, 0);
+}
+
+fn utf8(bytes: &[u8], index: c_int) -> Result<&str, Error> {
+    std::str::from_utf8(bytes).map_err(|_| Error::Argument(index, "not valid UTF-8".into()))
+}
+
+impl Call {
+    pub fn lua(self) -> Lua {
+        self.0
+    }
+
+    pub fn is_nil(self, index: c_int) -> bool {
+        self.0.is_nil(index)
+    }
+
+    /// The bytes of argument `index`; a number is taken as its text, as Lua's own functions do.
+    pub fn bytes<'a>(self, index: c_int) -> Result<&'a [u8], Error> {
+        if matches!(self.0.type_of(index), Type::Integer | Type::Float) {
+            unsafe { lua_tolstring(self.0.0, index, std::ptr::null_mut()) };
+        }
+        self.0.bytes(index).ok_or(Error::Type(index, c"string"))
+    }
+
+    /// Argument `index` as UTF-8 text.
+    pub fn str<'a>(self, index: c_int) -> Result<&'a str, Error> {
+        utf8(self.bytes(index)?, index)
+    }
+
+    pub fn opt_bytes<'a>(self, index: c_int) -> Result<Option<&'a [u8]>, Error> {
+        if self.is_nil(index) { Ok(None) } else { self.bytes(index).map(Some) }
+    }
+
+    pub fn opt_str<'a>(self, index: c_int) -> Result<Option<&'a str>, Error> {
+        if self.is_nil(index) { Ok(None) } else { self.str(index).map(Some) }
+    }
+
+    pub fn integer(self, index: c_int) -> Result<i64, Error> {
+        match self.0.integer(index) {
+            Some(value) => Ok(value),
+            None if self.0.number(index).is_some() => {
+                Err(Error::Argument(index, "number has no integer representation".into()))
+            }
+            None => Err(Error::Type(index, c"number")),
+        }
+    }
+
+    pub fn opt_integer(self, index: c_int) -> Result<Option<i64>, Error> {
+        if self.is_nil(index) { Ok(None) } else { self.integer(index).map(Some) }
+    }
+
+    pub fn number(self, index: c_int) -> Result<f64, Error> {
+        self.0.number(index).ok_or(Error::Type(index, c"number"))
+    }
+
+    pub fn opt_number(self, index: c_int) -> Result<Option<f64>, Error> {
+        if self.is_nil(index) { Ok(None) } else { self.number(index).map(Some) }
+    }
+
+    /// Checks that argument `index` is a function.
+    pub fn function(self, index: c_int) -> Result<(), Error> {
+        match self.0.type_of(index) {
+            Type::Function => Ok(()),
+            _ => Err(Error::Type(index, c"function")),
+        }
+    }
+
+    /// Argument `index` as a table of named options.
+    pub fn table(self, index: c_int) -> Result<Fields, Error> {
+        match self.0.type_of(index) {
+            Type::Table => Ok(Fields { lua: self.0, index: self.0.abs(index), argument: index }),
+            _ => Err(Error::Type(index, c"table")),
+        }
+    }
+
+    /// Argument `index` as a table of named options, if it is there.
+    pub fn opt_table(self, index: c_int) -> Result<Option<Fields>, Error> {
+        if self.is_nil(index) { Ok(None) } else { self.table(index).map(Some) }
+    }
+
+    /// Argument `index` as a handle of type `T`.
+    pub fn userdata<'a, T: Userdata>(self, index: c_int) -> Result<&'a mut T, Error> {
+        crate::userdata::get(self.0, index).ok_or(Error::Type(index, T::NAME))
+    }
+}
+
+/// A table argument whose fields are options; errors name the field.
+#[derive(Clone, Copy)]
+pub struct Fields {
+    pub lua: Lua,
+    pub index: c_int,
+    argument: c_int,
+}
+
+impl Fields {
+    fn wrong(self, name: &str, expected: &str) -> Error {
+        let got = match self.lua.type_of(-1) {
+            Type::Integer | Type::Float => "number".to_string(),
+            Type::None | Type::Nil => "nil".to_string(),
+            other => format!("{other:?}").to_lowercase(),
+        };
+        self.lua.pop(1);
+        Error::Argument(self.argument, format!("field '{name}': {expected} expected, got {got}"))
+    }
+
+    /// An error about field `name`.
+    pub fn invalid(self, name: &str, why: &str) -> Error {
+        Error::Argument(self.argument, format!("field '{name}': {why}"))
+    }
+
+    /// Pushes the field's value.
+    pub fn push(self, name: &str) -> Type {
+        self.lua.raw_get(self.index, name)
+    }
+
+    fn get<T>(
+        self,
+        name: &str,
+        expected: &str,
+        take: impl FnOnce(Lua) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        if self.push(name) == Type::Nil {
+            self.lua.pop(1);
+            return Ok(None);
+        }
+        match take(self.lua) {
+            Some(value) => {
+                self.lua.pop(1);
+                Ok(Some(value))
+            }
+            None => Err(self.wrong(name, expected)),
+        }
+    }
+
+    pub fn bytes(self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.get(name, "string", |lua| lua.bytes(-1).map(<[u8]>::to_vec))
+    }
+
+    pub fn string(self, name: &str) -> Result<Option<String>, Error> {
+        match self.bytes(name)? {
+            None => Ok(None),
+            Some(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Ok(Some(text)),
+                Err(_) => Err(self.invalid(name, "not valid UTF-8")),
+            },
+        }
+    }
+
+    pub fn integer(self, name: &str) -> Result<Option<i64>, Error> {
+        self.get(name, "integer", |lua| lua.integer(-1))
+    }
+
+    pub fn number(self, name: &str) -> Result<Option<f64>, Error> {
+        self.get(name, "number", |lua| lua.number(-1))
+    }
+
+    pub fn boolean(self, name: &str) -> Result<Option<bool>, Error> {
+        self.get(name, "boolean", |lua| (lua.type_of(-1) == Type::Boolean).then(|| lua.boolean(-1)))
+    }
+
+    /// A list of strings, or one string.
+    pub fn strings(self, name: &str) -> Result<Option<Vec<String>>, Error> {
+        match self.push(name) {
+            Type::Nil => {
+                self.lua.pop(1);
+                Ok(None)
+            }
+            Type::String => {
+                self.lua.pop(1);
+                Ok(self.string(name)?.map(|one| vec![one]))
+            }
+            Type::Table => {
+                let mut list = Vec::new();
+                for n in 1..=self.lua.raw_len(-1) {
+                    self.lua.raw_get_index(-1, n as i64);
+                    let item = self.lua.bytes(-1).map(|bytes| String::from_utf8(bytes.to_vec()));
+                    self.lua.pop(1);
+                    match item {
+                        Some(Ok(text)) => list.push(text),
+                        _ => return Err(self.wrong(name, "list of strings")),
+                    }
+                }
+                self.lua.pop(1);
+                Ok(Some(list))
+            }
+            _ => Err(self.wrong(name, "list of strings")),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Lua 5.5 as a WebAssembly component: the interpreter, its libraries, and the bindings of the
+//! host's capabilities. See ARCHITECTURE.md.
+
+mod alloc;
+mod bindings;
+mod call;
+mod ffi;
+mod lua;
+mod run;
+mod scheduler;
+mod state;
+mod task;
+mod userdata;
+mod value;
+
+mod wit {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "guest",
+        generate_all,
+    });
+}
+
+/// The host's interfaces.
+mod host {
+    pub(crate) use super::wit::assay::host::*;
+}
+
+struct Component;
+
+impl wit::Guest for Component {
+    fn init() {
+        state::init();
+    }
+
+    async fn run(job: host::script::Job) -> Result<host::script::Outcome, host::script::Failure> {
+        run::run(job).await
+    }
+}
+
+wit::export!(Component with_types_in wit);

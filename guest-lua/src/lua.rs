@@ -1,0 +1,251 @@
+//! A thin, typed view of one Lua stack.
+//!
+//! Nothing here is protected: where Lua raises an error (memory, a metamethod), it unwinds through
+//! the Rust frames without running destructors. So code between taking arguments and returning
+//! results holds no lock, and what it leaks in such a case is the instance's own memory.
+
+use crate::ffi::*;
+use std::ffi::{CStr, c_int, c_void};
+
+/// One Lua thread (coroutine) and its stack. Copies refer to the same thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Lua(pub *mut lua_State);
+
+/// The types of Lua values that bindings tell apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Type {
+    None,
+    Nil,
+    Boolean,
+    LightUserdata,
+    Integer,
+    Float,
+    String,
+    Table,
+    Function,
+    Userdata,
+    Thread,
+}
+
+impl Lua {
+    pub fn top(self) -> c_int {
+        unsafe { lua_gettop(self.0) }
+    }
+
+    pub fn set_top(self, index: c_int) {
+        unsafe { lua_settop(self.0, index) }
+    }
+
+    pub fn pop(self, n: c_int) {
+        self.set_top(-n - 1)
+    }
+
+    pub fn abs(self, index: c_int) -> c_int {
+        unsafe { lua_absindex(self.0, index) }
+    }
+
+    /// Makes room for `n` more values; false when the stack cannot grow.
+    pub fn reserve(self, n: c_int) -> bool {
+        unsafe { lua_checkstack(self.0, n) != 0 }
+    }
+
+    pub fn type_of(self, index: c_int) -> Type {
+        match unsafe { lua_type(self.0, index) } {
+            LUA_TNIL => Type::Nil,
+            LUA_TBOOLEAN => Type::Boolean,
+            LUA_TLIGHTUSERDATA => Type::LightUserdata,
+            LUA_TNUMBER if unsafe { lua_isinteger(self.0, index) } != 0 => Type::Integer,
+            LUA_TNUMBER => Type::Float,
+            LUA_TSTRING => Type::String,
+            LUA_TTABLE => Type::Table,
+            LUA_TFUNCTION => Type::Function,
+            LUA_TUSERDATA => Type::Userdata,
+            -1 => Type::None,
+            _ => Type::Thread,
+        }
+    }
+
+    pub fn is_nil(self, index: c_int) -> bool {
+        matches!(self.type_of(index), Type::None | Type::Nil)
+    }
+
+    pub fn push_nil(self) {
+        unsafe { lua_pushnil(self.0) }
+    }
+
+    pub fn push_bool(self, value: bool) {
+        unsafe { lua_pushboolean(self.0, value.into()) }
+    }
+
+    pub fn push_integer(self, value: i64) {
+        unsafe { lua_pushinteger(self.0, value) }
+    }
+
+    pub fn push_number(self, value: f64) {
+        unsafe { lua_pushnumber(self.0, value) }
+    }
+
+    pub fn push_bytes(self, value: &[u8]) {
+        unsafe { lua_pushlstring(self.0, value.as_ptr().cast(), value.len()) };
+    }
+
+    pub fn push_str(self, value: &str) {
+        self.push_bytes(value.as_bytes())
+    }
+
+    pub fn push_function(self, function: lua_CFunction) {
+        unsafe { lua_pushcclosure(self.0, function, 0) }
+    }
+
+    /// Pushes a C function that takes the `upvalues` values on top of the stack with it.
+    pub fn push_closure(self, function: lua_CFunction, upvalues: c_int) {
+        unsafe { lua_pushcclosure(self.0, function, upvalues) }
+    }
+
+    pub fn push_light(self, pointer: *mut c_void) {
+        unsafe { lua_pushlightuserdata(self.0, pointer) }
+    }
+
+    pub fn push_copy(self, index: c_int) {
+        unsafe { lua_pushvalue(self.0, index) }
+    }
+
+    pub fn push_globals(self) {
+        unsafe { lua_rawgeti(self.0, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS) };
+    }
+
+    /// Moves the value on top to `index`, shifting what is above.
+    pub fn insert(self, index: c_int) {
+        unsafe { lua_rotate(self.0, index, 1) }
+    }
+
+    /// Removes the value at `index`, shifting what is above.
+    pub fn remove(self, index: c_int) {
+        unsafe { lua_rotate(self.0, index, -1) };
+        self.pop(1);
+    }
+
+    pub fn new_table(self, array: usize, fields: usize) {
+        unsafe { lua_createtable(self.0, array as c_int, fields as c_int) }
+    }
+
+    /// `t[name] = value on top`, without metamethods; pops the value. `t` is the table at `index`.
+    pub fn raw_set(self, index: c_int, name: &str) {
+        let index = self.abs(index);
+        self.push_str(name);
+        self.insert(-2);
+        unsafe { lua_rawset(self.0, index) }
+    }
+
+    /// `t[n] = value on top`, without metamethods; pops the value.
+    pub fn raw_set_index(self, index: c_int, n: i64) {
+        unsafe { lua_rawseti(self.0, index, n) }
+    }
+
+    /// Pushes `t[name]`, without metamethods.
+    pub fn raw_get(self, index: c_int, name: &str) -> Type {
+        let index = self.abs(index);
+        self.push_str(name);
+        unsafe { lua_rawget(self.0, index) };
+        self.type_of(-1)
+    }
+
+    /// Pushes `t[n]`, without metamethods.
+    pub fn raw_get_index(self, index: c_int, n: i64) -> Type {
+        unsafe { lua_rawgeti(self.0, index, n) };
+        self.type_of(-1)
+    }
+
+    pub fn raw_len(self, index: c_int) -> u64 {
+        unsafe { lua_rawlen(self.0, index) }
+    }
+
+    /// The bytes of the string at `index`; none where it is not a string. A number is not converted.
+    ///
+    /// The slice lives as long as the value stays on this stack; the caller must not pop it first.
+    pub fn bytes<'a>(self, index: c_int) -> Option<&'a [u8]> {
+        if unsafe { lua_type(self.0, index) } != LUA_TSTRING {
+            return None;
+        }
+        let mut len = 0;
+        let start = unsafe { lua_tolstring(self.0, index, &mut len) };
+        Some(unsafe { std::slice::from_raw_parts(start.cast(), len) })
+    }
+
+    pub fn boolean(self, index: c_int) -> bool {
+        unsafe { lua_toboolean(self.0, index) != 0 }
+    }
+
+    /// The integer at `index`, or a float or string that is one.
+    pub fn integer(self, index: c_int) -> Option<i64> {
+        let mut ok = 0;
+        let value = unsafe { lua_tointegerx(self.0, index, &mut ok) };
+        (ok != 0).then_some(value)
+    }
+
+    /// The number at `index`, or a string that is one.
+    pub fn number(self, index: c_int) -> Option<f64> {
+        let mut ok = 0;
+        let value = unsafe { lua_tonumberx(self.0, index, &mut ok) };
+        (ok != 0).then_some(value)
+    }
+
+    /// What `tostring` gives for the value at `index`, lossily as UTF-8. May run `__tostring`.
+    pub fn display(self, index: c_int) -> String {
+        let mut len = 0;
+        let start = unsafe { luaL_tolstring(self.0, index, &mut len) };
+        let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) };
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        self.pop(1);
+        text
+    }
+
+    /// Compiles a text chunk and pushes the function, or pushes the message and says why not.
+    pub fn load(self, source: &[u8], name: &str) -> Result<(), c_int> {
+        let name = format!("{}\0", name.replace('\0', "?"));
+        let status = unsafe {
+            luaL_loadbufferx(self.0, source.as_ptr().cast(), source.len(), name.as_ptr().cast(), c"t".as_ptr())
+        };
+        if status == LUA_OK { Ok(()) } else { Err(status) }
+    }
+
+    /// Calls the function below `arguments` values, not protected and not yieldable.
+    pub fn call(self, arguments: c_int, results: c_int) {
+        unsafe { lua_callk(self.0, arguments, results, 0, None) }
+    }
+
+    /// Opens one of Lua's own libraries as a global.
+    pub fn open(self, name: &CStr, open: lua_CFunction) {
+        unsafe { luaL_requiref(self.0, name.as_ptr(), open, 1) };
+        self.pop(1);
+    }
+
+    /// Sets the metatable on top of the stack for the value at `index`; pops it.
+    pub fn set_metatable(self, index: c_int) {
+        unsafe { lua_setmetatable(self.0, index) };
+    }
+}
+
+/// A Lua value kept alive from Rust; freed when dropped.
+pub struct Ref {
+    main: Lua,
+    key: c_int,
+}
+
+impl Ref {
+    /// Takes the value on top of the stack.
+    pub fn pop(lua: Lua) -> Ref {
+        let key = unsafe { luaL_ref(lua.0, LUA_REGISTRYINDEX) };
+        Ref { main: crate::state::main(), key }
+    }
+
+    pub fn push(&self, lua: Lua) {
+        unsafe { lua_rawgeti(lua.0, LUA_REGISTRYINDEX, self.key.into()) };
+    }
+}
+
+impl Drop for Ref {
+    fn drop(&mut self) {
+        unsafe { luaL_unref(self.main.0, LUA_REGISTRYINDEX, self.key) }
+    }
+}

@@ -1,0 +1,172 @@
+//! One job: a chunk from its source to its outcome.
+
+use crate::ffi::*;
+use crate::host::console::{self, Reply};
+use crate::host::script::{Failure, FailureKind, Job, Mode, Outcome};
+use crate::lua::{Lua, Type};
+use crate::scheduler::{self, Ended, Failed};
+use crate::{alloc, state};
+
+pub async fn run(job: Job) -> Result<Outcome, Failure> {
+    alloc::set_limit(job.memory_limit.try_into().unwrap_or(usize::MAX));
+    let lua = state::main();
+    reseed(lua);
+    set_arguments(lua, &job);
+    for path in &job.blocked_globals {
+        block_global(lua, path);
+    }
+    let result = match job.mode {
+        Mode::Run => run_chunk(lua, &job).await,
+        Mode::Repl => repl(lua).await,
+    };
+    crate::bindings::io::finish();
+    crate::bindings::stdio::flush();
+    result
+}
+
+/// Gives this instance its own randomness: the snapshot's is the same for all.
+fn reseed(lua: Lua) {
+    let (first, second) = crate::host::control::seed();
+    lua.push_globals();
+    if lua.raw_get(-1, "math") == Type::Table && lua.raw_get(-1, "randomseed") == Type::Function {
+        lua.push_integer(first as i64);
+        lua.push_integer(second as i64);
+        lua.call(2, 0);
+    }
+    lua.set_top(0);
+}
+
+fn set_arguments(lua: Lua, job: &Job) {
+    lua.push_globals();
+    lua.new_table(job.args.len(), 1);
+    lua.push_str(&job.arg0);
+    lua.raw_set_index(-2, 0);
+    for (n, arg) in job.args.iter().enumerate() {
+        lua.push_bytes(arg);
+        lua.raw_set_index(-2, n as i64 + 1);
+    }
+    lua.raw_set(-2, "arg");
+    lua.pop(1);
+}
+
+/// Sets a global, or a field along a dotted path, to nil. Unknown names are passed over.
+fn block_global(lua: Lua, path: &str) {
+    let (tables, name) = match path.rsplit_once('.') {
+        Some((tables, name)) => (Some(tables), name),
+        None => (None, path),
+    };
+    lua.push_globals();
+    for table in tables.into_iter().flat_map(|tables| tables.split('.')) {
+        if lua.raw_get(-1, table) != Type::Table {
+            lua.set_top(0);
+            return;
+        }
+    }
+    lua.push_nil();
+    lua.raw_set(-2, name);
+    lua.set_top(0);
+    if tables.is_none() {
+        unsafe { lua_getfield(lua.0, LUA_REGISTRYINDEX, c"_LOADED".as_ptr()) };
+        lua.push_nil();
+        lua.raw_set(-2, name);
+        lua.pop(1);
+    }
+}
+
+/// Source without a byte-order mark and with its first line blank if it starts with `#`.
+pub fn without_shebang(source: &[u8]) -> &[u8] {
+    let source = source.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(source);
+    if source.first() != Some(&b'#') {
+        return source;
+    }
+    match source.iter().position(|byte| *byte == b'\n') {
+        Some(end) => &source[end..],
+        None => &[],
+    }
+}
+
+async fn run_chunk(lua: Lua, job: &Job) -> Result<Outcome, Failure> {
+    if let Err(status) = lua.load(without_shebang(&job.source), &job.name) {
+        let message = scheduler::message(lua, -1);
+        lua.pop(1);
+        let kind = if status == LUA_ERRMEM { FailureKind::Memory } else { FailureKind::Syntax };
+        return Err(Failure { kind, message, traceback: String::new(), code: None, assertions: 0 });
+    }
+    for arg in &job.args {
+        lua.push_bytes(arg);
+    }
+    let values = execute(lua, job.args.len() as i32).await?;
+    Ok(Outcome { values, assertions: crate::bindings::assert::count() })
+}
+
+/// Runs the function below `arguments` values and gives its results as text.
+async fn execute(lua: Lua, arguments: i32) -> Result<Vec<String>, Failure> {
+    let main = scheduler::spawn(lua, arguments);
+    scheduler::drive(&main).await;
+    match main.take() {
+        Some(Ended::Returned(thread, results)) => {
+            let first = thread.lua.top() - results + 1;
+            Ok((first..=thread.lua.top()).map(|index| scheduler::message(thread.lua, index)).collect())
+        }
+        Some(Ended::Failed(failed)) => Err(failure(lua, failed)),
+        Some(Ended::Cancelled) | None => Ok(Vec::new()),
+    }
+}
+
+fn failure(lua: Lua, failed: Failed) -> Failure {
+    failed.value.push(lua);
+    let message = scheduler::message(lua, -1);
+    let mut code = None;
+    if lua.type_of(-1) == Type::Table {
+        if lua.raw_get(-1, "code") == Type::String {
+            code = lua.bytes(-1).map(|code| String::from_utf8_lossy(code).into_owned());
+        }
+        lua.pop(1);
+    }
+    lua.pop(1);
+    let kind = if failed.status == LUA_ERRMEM || message == "not enough memory" {
+        FailureKind::Memory
+    } else {
+        FailureKind::Error
+    };
+    Failure { kind, message, traceback: failed.traceback, code, assertions: crate::bindings::assert::count() }
+}
+
+async fn repl(lua: Lua) -> Result<Outcome, Failure> {
+    let mut reply = Reply::Start;
+    let mut buffer = Vec::new();
+    while let Some(line) = console::next(reply).await {
+        buffer.extend_from_slice(&line);
+        // An expression first, so that `1 + 1` shows its value.
+        let mut expression = b"return ".to_vec();
+        expression.extend_from_slice(&buffer);
+        let loaded = lua.load(&expression, "=stdin").or_else(|_| {
+            lua.pop(1);
+            lua.load(&buffer, "=stdin")
+        });
+        reply = match loaded {
+            Err(_) => {
+                let message = scheduler::message(lua, -1);
+                lua.pop(1);
+                if message.ends_with("<eof>") {
+                    buffer.push(b'\n');
+                    Reply::Incomplete
+                } else {
+                    buffer.clear();
+                    Reply::Failed(message)
+                }
+            }
+            Ok(()) => {
+                buffer.clear();
+                match execute(lua, 0).await {
+                    Ok(values) => Reply::Done(values),
+                    Err(failure) => Reply::Failed(format!("{}\n{}", failure.message, failure.traceback)),
+                }
+            }
+        };
+        crate::bindings::io::finish();
+        crate::bindings::stdio::flush();
+    }
+    Ok(Outcome { values: Vec::new(), assertions: 0 })
+}
+

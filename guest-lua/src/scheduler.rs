@@ -1,0 +1,253 @@
+//! The tasks of an instance: the main chunk and what `async.spawn` started, polled together in the
+//! component's one task.
+
+use crate::call::Error;
+use crate::ffi::*;
+use crate::host::types::ErrorCode;
+use crate::lua::{Lua, Ref};
+use crate::task::Thread;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::ptr::null;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// How a task ended.
+pub enum Ended {
+    /// Its results are on top of the thread's stack.
+    Returned(Thread, c_int),
+    Failed(Failed),
+    Cancelled,
+}
+
+/// An error that left a task.
+pub struct Failed {
+    pub value: Ref,
+    pub status: c_int,
+    /// Lua's traceback of the place where it was raised.
+    pub traceback: String,
+}
+
+/// What a task and the handles to it share.
+#[derive(Default)]
+pub struct Shared {
+    ended: RefCell<Option<Ended>>,
+    done: Cell<bool>,
+    cancelled: Cell<bool>,
+    interrupt: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Shared {
+    /// Ends the task where it waits. A task that has ended stays as it ended.
+    pub fn cancel(&self) {
+        self.cancelled.set(true);
+        self.wake();
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.done.get()
+    }
+
+    /// Whether it ended with an error; false while it runs.
+    pub fn has_failed(&self) -> bool {
+        matches!(&*self.ended.borrow(), Some(Ended::Failed(_) | Ended::Cancelled))
+    }
+
+    /// Takes how it ended; none while it runs and after it was taken.
+    pub fn take(&self) -> Option<Ended> {
+        self.ended.borrow_mut().take()
+    }
+
+    /// Wakes `context` when the task ends.
+    pub fn notify(&self, context: &Context<'_>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            waiting.push(context.waker().clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn end(&self, ended: Ended) {
+        *self.ended.borrow_mut() = Some(ended);
+        self.done.set(true);
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // An error that nobody awaited must not vanish.
+        if let Some(Ended::Failed(failed)) = self.ended.get_mut() {
+            let lua = crate::state::main();
+            failed.value.push(lua);
+            let message = format!("a task failed and nobody awaited it: {}", message(lua, -1));
+            lua.pop(1);
+            crate::host::log::write(crate::host::log::Level::Error, &message, "");
+        }
+    }
+}
+
+struct Task {
+    thread: Option<Thread>,
+    shared: Rc<Shared>,
+    counted: bool,
+}
+
+thread_local! {
+    /// Spawned, not yet polled.
+    static SPAWNED: RefCell<Vec<Task>> = const { RefCell::new(Vec::new()) };
+    static ALIVE: Cell<usize> = const { Cell::new(0) };
+    /// How many tasks wait for other tasks only.
+    static ON_TASKS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Starts a task that runs the function below `arguments` values on top of `lua`'s stack; pops them.
+pub fn spawn(lua: Lua, arguments: c_int) -> Rc<Shared> {
+    let shared = Rc::new(Shared::default());
+    let task = Task { thread: Some(Thread::new(lua, arguments)), shared: shared.clone(), counted: false };
+    ALIVE.set(ALIVE.get() + 1);
+    SPAWNED.with_borrow_mut(|spawned| spawned.push(task));
+    shared
+}
+
+/// Whether a task that runs long should let others run.
+pub fn others_wait() -> bool {
+    ALIVE.get() > 1
+}
+
+impl Task {
+    /// Keeps count of the tasks that wait for others only, to find deadlocks.
+    fn count(&mut self) {
+        let waits = self.thread.as_ref().is_some_and(Thread::waits_on_tasks);
+        if waits != self.counted {
+            self.counted = waits;
+            ON_TASKS.set(if waits { ON_TASKS.get() + 1 } else { ON_TASKS.get() - 1 });
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.thread = None;
+        self.count();
+        ALIVE.set(ALIVE.get() - 1);
+    }
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let Some(thread) = this.thread.as_mut() else { return Poll::Ready(()) };
+        if this.shared.cancelled.get() {
+            this.thread = None;
+            this.shared.end(Ended::Cancelled);
+            this.count();
+            return Poll::Ready(());
+        }
+        if this.shared.interrupt.take() {
+            thread.interrupt(Error::failed(
+                ErrorCode::Other,
+                "deadlock: every task waits for another task, so none can go on",
+            ));
+        }
+        match Pin::new(thread).poll(context) {
+            Poll::Pending => {
+                *this.shared.waker.borrow_mut() = Some(context.waker().clone());
+                this.count();
+                Poll::Pending
+            }
+            Poll::Ready(result) => {
+                if let Some(thread) = this.thread.take() {
+                    this.shared.end(ended(thread, result));
+                }
+                this.count();
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+fn ended(thread: Thread, result: Result<c_int, c_int>) -> Ended {
+    match result {
+        Ok(results) => Ended::Returned(thread, results),
+        Err(status) => {
+            let main = crate::state::main();
+            unsafe { luaL_traceback(main.0, thread.lua.0, null(), 0) };
+            let traceback = String::from_utf8_lossy(main.bytes(-1).unwrap_or_default()).into_owned();
+            main.pop(1);
+            Ended::Failed(Failed { value: Ref::pop(thread.lua), status, traceback })
+        }
+    }
+}
+
+/// Runs tasks until `main` has ended; then the others are cancelled.
+pub async fn drive(main: &Shared) {
+    let mut tasks = FuturesUnordered::new();
+    poll_fn(|context| {
+        loop {
+            SPAWNED.with_borrow_mut(|spawned| tasks.extend(spawned.drain(..)));
+            let polled = tasks.poll_next_unpin(context);
+            if main.is_done() {
+                return Poll::Ready(());
+            }
+            let more = SPAWNED.with_borrow(|spawned| !spawned.is_empty());
+            match polled {
+                Poll::Ready(_) => {}
+                Poll::Pending if more => {}
+                Poll::Pending => {
+                    if ON_TASKS.get() == tasks.len() {
+                        main.interrupt.set(true);
+                        main.wake();
+                        continue;
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    })
+    .await;
+    drop(tasks);
+    SPAWNED.take();
+}
+
+/// Marks a coroutine as the root of a task: to the script it is the main thread.
+pub fn mark_root(_thread: Lua) {}
+
+/// The text of an error value, as Lua's own interpreter shows it.
+pub fn message(lua: Lua, index: c_int) -> String {
+    use crate::lua::Type;
+    let index = lua.abs(index);
+    let printable = match lua.type_of(index) {
+        Type::String | Type::Integer | Type::Float => true,
+        Type::Table | Type::Userdata if unsafe { lua_getmetatable(lua.0, index) } != 0 => {
+            let has = lua.raw_get(-1, "__tostring") != Type::Nil;
+            lua.pop(2);
+            has
+        }
+        _ => false,
+    };
+    if printable {
+        lua.display(index)
+    } else {
+        let name = match lua.type_of(index) {
+            Type::Nil | Type::None => return "nil".into(),
+            other => format!("{other:?}").to_lowercase(),
+        };
+        format!("(error object is a {name} value)")
+    }
+}

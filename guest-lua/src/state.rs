@@ -1,0 +1,39 @@
+//! The one Lua state of an instance, built before the snapshot is taken.
+
+use crate::alloc;
+use crate::bindings;
+use crate::ffi::*;
+use crate::lua::Lua;
+use std::ptr::null_mut;
+
+static mut MAIN: *mut lua_State = null_mut();
+
+/// The main thread of the state. It runs nothing itself: every chunk runs in a coroutine.
+pub fn main() -> Lua {
+    Lua(unsafe { MAIN })
+}
+
+/// Builds the state with every library and builtin.
+///
+/// # Panics
+/// When there is no memory for an empty state.
+pub fn init() {
+    // The seed of the snapshot is replaced in each instance, see `reseed`.
+    let state = unsafe { lua_newstate(alloc::lua_alloc, null_mut(), 0) };
+    assert!(!state.is_null(), "no memory for a Lua state");
+    unsafe { MAIN = state };
+    let lua = main();
+    lua.open(c"_G", luaopen_base);
+    lua.open(c"coroutine", luaopen_coroutine);
+    lua.open(c"debug", luaopen_debug);
+    lua.open(c"math", luaopen_math);
+    lua.open(c"string", luaopen_string);
+    lua.open(c"table", luaopen_table);
+    lua.open(c"utf8", luaopen_utf8);
+    crate::task::install();
+    crate::call::register_errors(lua);
+    bindings::register(lua);
+    lua.set_top(0);
+    // The snapshot holds no garbage, and starts with a fresh cycle.
+    unsafe { lua_gc(lua.0, 2, 0) };
+}

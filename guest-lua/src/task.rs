@@ -1,0 +1,228 @@
+//! Lua coroutines as Rust futures: builtins that wait, tasks, and what happens where Lua cannot
+//! yield.
+//!
+//! A builtin that waits makes a future and polls it once. Ready: its results are pushed as if it
+//! had been a plain function. Pending: the coroutine is suspended *for the host*
+//! (`lua_suspendk`), which every `coroutine.resume` on the way hands outward, down to the task that
+//! runs it; the task polls the future and resumes the whole chain when it is ready. Where a C
+//! function that cannot yield lies between (a comparator of `table.sort`, a callback of
+//! `string.gsub`), the wait blocks the instance instead.
+
+use crate::call::{Call, Error, Returned, raise};
+use crate::ffi::*;
+use crate::lua::{Lua, Ref};
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::future::Future;
+use std::pin::Pin;
+use std::ptr::null_mut;
+use std::task::{Context, Poll};
+
+/// Pushes the results of a wait on the stack of the call.
+pub type Push = Box<dyn FnOnce(Call) -> Returned>;
+
+/// What a builtin that waits returns.
+pub struct Pending {
+    future: Pin<Box<dyn Future<Output = Result<Push, Error>>>>,
+    /// Whether it waits for other tasks of this instance only, and so cannot block them.
+    on_tasks: bool,
+}
+
+/// A wait for the host. The future's output pushes the results.
+pub fn wait<F, P>(future: F) -> Result<Pending, Error>
+where
+    F: Future<Output = Result<P, Error>> + 'static,
+    P: FnOnce(Call) -> Returned + 'static,
+{
+    let future = Box::pin(async move { Ok(Box::new(future.await?) as Push) });
+    Ok(Pending { future, on_tasks: false })
+}
+
+/// A wait for other tasks of this instance.
+pub fn wait_on_tasks<F, P>(future: F) -> Result<Pending, Error>
+where
+    F: Future<Output = Result<P, Error>> + 'static,
+    P: FnOnce(Call) -> Returned + 'static,
+{
+    Ok(Pending { on_tasks: true, ..wait(future)? })
+}
+
+/// The wait of the coroutine that runs now, and the waker of its task.
+struct Current {
+    waiting: Option<Pending>,
+    ready: Option<Result<Push, Error>>,
+    context: *mut Context<'static>,
+}
+
+thread_local! {
+    static CURRENT: Cell<*mut Current> = const { Cell::new(null_mut()) };
+}
+
+fn current<'a>() -> Option<&'a mut Current> {
+    unsafe { CURRENT.get().as_mut() }
+}
+
+fn finish(call: Call, result: Result<Push, Error>) -> c_int {
+    match result.and_then(|push| push(call)) {
+        Ok(results) => results,
+        Err(error) => unsafe { raise(call.0, error) },
+    }
+}
+
+unsafe extern "C" fn resumed(l: *mut lua_State, _: c_int, _: lua_KContext) -> c_int {
+    let result = current().and_then(|current| current.ready.take());
+    finish(Call(Lua(l)), result.unwrap_or_else(|| Err(Error::Plain("the wait was cancelled".into()))))
+}
+
+/// Runs a builtin that may wait. Used by [`waiting!`](crate::waiting).
+///
+/// # Safety
+/// `l` is the running Lua thread.
+pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Result<Pending, Error>) -> c_int {
+    let call = Call(Lua(l));
+    let mut future = match f(call) {
+        Ok(future) => future,
+        Err(error) => return unsafe { raise(call.0, error) },
+    };
+    let Some(current) = current() else {
+        // Outside a task (the snapshot's initialisation) nothing can wait.
+        drop(future);
+        return unsafe { raise(call.0, Error::Plain("cannot wait here".into())) };
+    };
+    let polled = future.future.as_mut().poll(unsafe { &mut *current.context });
+    let result = match polled {
+        Poll::Ready(result) => {
+            drop(future);
+            result
+        }
+        Poll::Pending if unsafe { lua_isyieldable(l) } != 0 => {
+            current.waiting = Some(future);
+            return unsafe { lua_suspendk(l, 0, resumed) };
+        }
+        Poll::Pending => block(future),
+    };
+    finish(call, result)
+}
+
+/// Waits for `future` without giving way to the other tasks of the instance.
+fn block(pending: Pending) -> Result<Push, Error> {
+    if pending.on_tasks {
+        return Err(Error::Plain(
+            "cannot wait for a task here: a C function that cannot yield (table.sort, string.gsub) is on the stack"
+                .into(),
+        ));
+    }
+    wit_bindgen::block_on(pending.future)
+}
+
+/// `lua_onblock`: a coroutine waits, but what resumed it cannot yield.
+unsafe extern "C" fn on_block(_: *mut lua_State) {
+    if let Some(current) = current()
+        && let Some(future) = current.waiting.take()
+    {
+        let result = block(future);
+        if let Some(current) = self::current() {
+            current.ready = Some(result);
+        }
+    }
+}
+
+/// `lua_ontick`: the VM has used up its budget. The host ends the run here if a limit is reached.
+unsafe extern "C" fn on_tick(_: *mut lua_State) -> c_int {
+    crate::host::control::tick();
+    crate::scheduler::others_wait().into()
+}
+
+/// Installs the VM's hooks; they survive the snapshot.
+pub fn install() {
+    unsafe {
+        lua_ontick = Some(on_tick);
+        lua_onblock = Some(on_block);
+    }
+}
+
+/// A Lua coroutine that runs a function to its end. As a future it gives the number of results, which
+/// are then on top of `lua`'s stack, or the status of the error whose value is there.
+pub struct Thread {
+    pub lua: Lua,
+    anchor: Option<Ref>,
+    arguments: c_int,
+    current: Current,
+}
+
+impl Thread {
+    /// Takes a function and its `arguments` from the top of `from`'s stack.
+    pub fn new(from: Lua, arguments: c_int) -> Thread {
+        let thread = Lua(unsafe { lua_newthread(from.0) });
+        let anchor = Ref::pop(from);
+        crate::scheduler::mark_root(thread);
+        unsafe { lua_xmove(from.0, thread.0, arguments + 1) };
+        Thread {
+            lua: thread,
+            anchor: Some(anchor),
+            arguments,
+            current: Current { waiting: None, ready: None, context: null_mut() },
+        }
+    }
+
+    /// Whether it waits for other tasks only.
+    pub fn waits_on_tasks(&self) -> bool {
+        self.current.waiting.as_ref().is_some_and(|pending| pending.on_tasks)
+    }
+
+    /// Ends the wait with an error, raised where the coroutine waits.
+    pub fn interrupt(&mut self, error: Error) {
+        self.current.waiting = None;
+        self.current.ready = Some(Err(error));
+    }
+
+    fn resume(&mut self, context: &mut Context<'_>) -> (c_int, c_int) {
+        self.current.context = (context as *mut Context<'_>).cast();
+        let outer = CURRENT.replace(&raw mut self.current);
+        let mut results = 0;
+        let status = unsafe { lua_resume(self.lua.0, null_mut(), self.arguments, &mut results) };
+        CURRENT.set(outer);
+        self.arguments = 0;
+        self.current.context = null_mut();
+        (status, results)
+    }
+}
+
+impl Future for Thread {
+    type Output = Result<c_int, c_int>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(waiting) = &mut this.current.waiting {
+            match waiting.future.as_mut().poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(result) => {
+                    this.current.waiting = None;
+                    this.current.ready = Some(result);
+                }
+            }
+        }
+        match this.resume(context) {
+            (LUA_OK, results) => Poll::Ready(Ok(results)),
+            (LUA_YIELD, _) => {
+                unsafe { lua_suspending = 0 };
+                if this.current.waiting.is_none() {
+                    // Pre-empted: let the others run first.
+                    context.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+            (status, _) => Poll::Ready(Err(status)),
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // Drops the host's side of the wait first, then runs pending to-be-closed variables.
+        self.current.waiting = None;
+        if self.anchor.is_some() && unsafe { lua_status(self.lua.0) } == LUA_YIELD {
+            unsafe { lua_closethread(self.lua.0, null_mut()) };
+        }
+    }
+}

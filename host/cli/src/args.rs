@@ -1,0 +1,322 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "assay",
+    version,
+    about = "Runs Lua scripts in a sandbox that reaches only what it was granted",
+    after_help = "Examples:
+  assay check.lua                                   run a script that needs no grants
+  assay run --allow http=api.example.com check.lua  let it reach one host
+  assay run --allow fs=rw:./out,env=HOME sync.lua   let it write one folder and read one variable
+  assay exec -e 'print(json.encode({1, 2}))'        run a line
+  assay explain check.lua                           what a script needs
+  assay capabilities                                what there is to grant",
+    disable_help_subcommand = true
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Common {
+    /// Log more: debug with -v, trace with -vv
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    /// Log errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value = "auto", env = "ASSAY_LOG_FORMAT", hide_env = true)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Pretty on a terminal, plain text elsewhere
+    Auto,
+    Text,
+    Pretty,
+    Json,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run a script
+    Run(Run),
+    /// Run a line of Lua, a file, or standard input (-)
+    Exec(Exec),
+    /// Try Lua line by line
+    Repl(Repl),
+    /// Run the *_test.lua files of a folder
+    Test(Test),
+    /// Say what a script needs to be granted, without running it
+    Explain(Explain),
+    /// List what can be granted
+    Capabilities(Capabilities),
+    /// List the modules that require finds
+    Modules(Modules),
+    /// Print a completion script for a shell
+    Completion { shell: clap_complete::Shell },
+    /// Print the version
+    Version {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What a script may reach.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct GrantArgs {
+    /// Grant a capability, or a part of it; repeatable (http=api.example.com, fs=rw:./out)
+    #[arg(long, value_name = "CAP[=SCOPE],...", help_heading = "Grants")]
+    pub(crate) allow: Vec<String>,
+    /// Take back from what is granted; always wins
+    #[arg(long, value_name = "CAP[=SCOPE],...", help_heading = "Grants")]
+    pub(crate) deny: Vec<String>,
+    /// Grant everything
+    #[arg(short = 'A', long, help_heading = "Grants")]
+    pub(crate) allow_all: bool,
+    /// Read grants and limits from a file
+    #[arg(long, value_name = "FILE", help_heading = "Grants")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// Use a named set of the manifest
+    #[arg(short = 'P', value_name = "SET", help_heading = "Grants")]
+    pub(crate) set: Option<String>,
+    /// Ask on the terminal for what is not granted
+    #[arg(long, help_heading = "Grants")]
+    pub(crate) prompt: bool,
+    /// Write the smallest manifest that would have been enough
+    #[arg(long, value_name = "FILE", help_heading = "Grants")]
+    pub(crate) learn: Option<PathBuf>,
+    /// Write every decision as a line of JSON
+    #[arg(long, value_name = "FILE", help_heading = "Grants")]
+    pub(crate) audit: Option<PathBuf>,
+    /// Set an environment variable of the script
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Grants")]
+    pub(crate) env: Vec<String>,
+}
+
+/// How much a script may use.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct LimitArgs {
+    /// Memory of the script [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    pub(crate) memory: Option<u64>,
+    /// CPU time [default: none]
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits")]
+    pub(crate) cpu: Option<Duration>,
+    /// Time from start to end [default: none]
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits")]
+    pub(crate) timeout: Option<Duration>,
+    /// Bytes on stdout and stderr [default: none]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    pub(crate) max_output: Option<u64>,
+    /// Bytes of log lines [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    pub(crate) max_log: Option<u64>,
+    /// Open files and connections at a time [default: 1024]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub(crate) max_handles: Option<u64>,
+    /// Bytes read and written through capabilities [default: none]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    pub(crate) max_host_bytes: Option<u64>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct RunOptions {
+    #[command(flatten)]
+    pub(crate) grants: GrantArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    /// Report what the run used, on stderr
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) report: Option<ReportFormat>,
+    /// Write the report to a file instead
+    #[arg(long, value_name = "FILE", requires = "report")]
+    pub(crate) report_file: Option<PathBuf>,
+    /// Find modules in the standard library only
+    #[arg(long)]
+    pub(crate) no_local_modules: bool,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReportFormat {
+    Text,
+    Json,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  assay run --allow http=GET:api.example.com,env=API_* report.lua -- --month 11
+  assay run --manifest prod.toml -P nightly --timeout 5m job.lua
+  assay run --learn job.toml -A job.lua             find out what to grant")]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
+    /// The script, .lua
+    pub(crate) file: PathBuf,
+    /// Arguments of the script, in the global `arg`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  assay exec -e 'print(time())'
+  echo 'print(1 + 1)' | assay exec -")]
+pub(crate) struct Exec {
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
+    /// The code to run
+    #[arg(short = 'e', value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    /// A file, or - for standard input, then arguments of the script
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FILE|- [ARGS]")]
+    pub(crate) rest: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Repl {
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  assay test tests/
+  assay test --allow http=localhost:8080 --junit report.xml tests/")]
+pub(crate) struct Test {
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
+    /// Files, or folders that are searched for *_test.lua
+    #[arg(default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Run only files whose path contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Explain {
+    /// The script
+    pub(crate) file: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Capabilities {
+    /// Only this capability
+    pub(crate) name: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Modules {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Find modules in the standard library only
+    #[arg(long)]
+    pub(crate) no_local_modules: bool,
+}
+
+/// `assay FILE ...` is `assay run FILE ...`: the first argument is a file if it has a file's extension.
+pub(crate) fn with_file_as_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    let is_file = args.get(1).and_then(|first| first.to_str()).is_some_and(|first| {
+        let path = std::path::Path::new(first);
+        !first.starts_with('-') && (path.extension().is_some() || first.contains('/') || path.is_file())
+    });
+    if is_file {
+        args.insert(1, "run".into());
+    }
+    args
+}
+
+/// `64MiB`, `1G`, `512k`, `100`: bytes. Both kinds of suffix count in 1024s.
+///
+/// # Errors
+/// When it is not a number with such a suffix.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1u64 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err("write a number with KiB, MiB or GiB".into()),
+    };
+    match number.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok((number * factor as f64) as u64),
+        _ => Err("write a number with KiB, MiB or GiB".into()),
+    }
+}
+
+/// `500ms`, `30s`, `5m`, `1h`, `2.5` (seconds).
+///
+/// # Errors
+/// When it is not a number with such a suffix.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("write a number with ms, s, m or h".into()),
+    };
+    let seconds = number.parse::<f64>().map_err(|_| "write a number with ms, s, m or h")? * factor;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "too long".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations() {
+        assert_eq!(size("64MiB"), Ok(64 << 20));
+        assert_eq!(size("1.5k"), Ok(1536));
+        assert_eq!(size("100"), Ok(100));
+        assert!(size("x").is_err() && size("5 parsecs").is_err() && size("").is_err());
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        assert!(duration("soon").is_err() && duration("-1s").is_err());
+    }
+
+    #[test]
+    fn a_file_is_a_command() {
+        let args = |list: &[&str]| with_file_as_command(list.iter().map(OsString::from));
+        assert_eq!(args(&["assay", "x.lua", "a"])[1], "run");
+        assert_eq!(args(&["assay", "./x"])[1], "run");
+        assert_eq!(args(&["assay", "run", "x.lua"])[1], "run");
+        assert_eq!(args(&["assay", "run", "x.lua"]).len(), 3);
+        assert_eq!(args(&["assay", "--help"]).len(), 2);
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

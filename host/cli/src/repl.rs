@@ -1,0 +1,94 @@
+//! `assay repl`.
+
+use crate::args::{Common, Repl};
+use crate::run::{self, Host};
+use anyhow::{Context, Result};
+use assay_runtime::{Console, ConsoleReply};
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+use std::future::Future;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+pub(crate) fn repl(args: &Repl, _: &Common) -> Result<u8> {
+    let here = std::env::current_dir().context("the working folder cannot be found")?;
+    let prepared = run::prepare(Vec::new(), "=stdin".into(), "repl".into(), Vec::new(), &here, &args.options)?;
+    let run = prepared.run.clone();
+    let lines = Arc::new(Lines::open()?);
+    let host = Host::new()?;
+    let outcome = host.run(prepared, Some(lines))?;
+    host.leave();
+    Ok(run::conclude(&run, &outcome, &args.options))
+}
+
+/// Lines from the terminal with history, or from a pipe.
+struct Lines {
+    editor: Arc<Mutex<DefaultEditor>>,
+    history: Option<PathBuf>,
+    terminal: bool,
+}
+
+impl Lines {
+    fn open() -> Result<Lines> {
+        let mut editor = DefaultEditor::new().context("the terminal cannot be used")?;
+        let history = history_file();
+        if let Some(path) = &history {
+            // The first time there is none.
+            let _ = editor.load_history(path);
+        }
+        let terminal = std::io::stdin().is_terminal();
+        if terminal {
+            eprintln!("assay {} (Lua 5.5); Ctrl-D leaves", env!("CARGO_PKG_VERSION"));
+        }
+        Ok(Lines { editor: Arc::new(Mutex::new(editor)), history, terminal })
+    }
+}
+
+/// XDG base directory specification: state that is kept between runs.
+fn history_file() -> Option<PathBuf> {
+    let base = match std::env::var_os("XDG_STATE_HOME") {
+        Some(path) if !path.is_empty() => PathBuf::from(path),
+        _ => PathBuf::from(std::env::var_os("HOME")?).join(".local/state"),
+    };
+    let folder = base.join("assay");
+    std::fs::create_dir_all(&folder).ok()?;
+    Some(folder.join("history"))
+}
+
+impl Console for Lines {
+    fn next(&self, last: ConsoleReply) -> Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>> {
+        let prompt = match (&last, self.terminal) {
+            (_, false) => "",
+            (ConsoleReply::Incomplete, true) => ">> ",
+            (_, true) => "> ",
+        };
+        match last {
+            ConsoleReply::Done(values) if !values.is_empty() => println!("{}", values.join("\t")),
+            ConsoleReply::Failed(message) => eprintln!("{message}"),
+            _ => {}
+        }
+        let (editor, history) = (self.editor.clone(), self.history.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let mut editor = editor.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            loop {
+                match editor.readline(prompt) {
+                    Ok(line) => {
+                        if !line.trim().is_empty() && editor.add_history_entry(&line).unwrap_or(false) {
+                            if let Some(path) = &history {
+                                // Losing the history is no reason to stop.
+                                let _ = editor.save_history(path);
+                            }
+                        }
+                        return Some(line.into_bytes());
+                    }
+                    // Ctrl-C gives up the line, not the session.
+                    Err(ReadlineError::Interrupted) => {}
+                    Err(_) => return None,
+                }
+            }
+        });
+        Box::pin(async move { read.await.ok().flatten() })
+    }
+}

@@ -1,0 +1,115 @@
+//! `assay test`.
+
+use crate::args::{Common, Test};
+use crate::run::{self, Host};
+use crate::{logging, usage};
+use anyhow::{Context, Result};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Runs every test file in an instance of its own.
+pub(crate) fn run(args: &Test, _: &Common) -> Result<u8> {
+    let mut files = Vec::new();
+    for path in &args.paths {
+        collect(path, true, &mut files).map_err(|error| usage(format!("{}: {error}", path.display())))?;
+    }
+    files.sort();
+    files.dedup();
+    if let Some(filter) = &args.filter {
+        files.retain(|path| path.display().to_string().contains(filter.as_str()));
+    }
+    if files.is_empty() {
+        return Err(usage("there are no *_test.lua files to run"));
+    }
+    let host = Host::new()?;
+    let mut results = Vec::new();
+    for path in files {
+        let result = one(&host, &path, args)?;
+        show(&result);
+        let stop = result.code >= 128 && result.message.is_none();
+        results.push(result);
+        if stop {
+            break;
+        }
+    }
+    host.leave();
+    if let Some(path) = &args.junit {
+        let file = std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        junit(&results).serialize(file).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let failed = results.iter().filter(|result| result.code != 0).count();
+    let assertions: u64 = results.iter().map(|result| result.assertions).sum();
+    println!("{} passed, {failed} failed ({assertions} assertions)", results.len() - failed);
+    Ok(u8::from(failed > 0))
+}
+
+struct Tested {
+    path: PathBuf,
+    code: u8,
+    /// What went wrong; none where it passed.
+    message: Option<String>,
+    assertions: u64,
+    took: Duration,
+}
+
+fn one(host: &Host, path: &Path, args: &Test) -> Result<Tested> {
+    let (source, name) = run::read_script(path)?;
+    let folder = run::folder_of(path);
+    let prepared = run::prepare(source, name, path.display().to_string(), Vec::new(), &folder, &args.options)?;
+    let run = prepared.run.clone();
+    let outcome = host.run(prepared, None)?;
+    let (code, _) = run::verdict(&outcome);
+    let message = match run::explain(&outcome, &run.limits) {
+        None if code != 0 => Some(format!("ended with exit code {code}\n")),
+        message => message,
+    };
+    Ok(Tested { path: path.to_path_buf(), code, message, assertions: outcome.assertions, took: run.started.elapsed() })
+}
+
+/// Test files below a folder; a file that is named itself is one whatever its name.
+fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            // Links are not followed: they could lead in circles.
+            if !entry.file_type()?.is_symlink() {
+                collect(&entry.path(), false, files)?;
+            }
+        }
+    } else if named || path.to_string_lossy().ends_with("_test.lua") {
+        std::fs::metadata(path)?;
+        files.push(path.to_path_buf());
+    }
+    Ok(())
+}
+
+fn show(tested: &Tested) {
+    let (good, bad, plain) =
+        if logging::colours() { ("\x1b[32m", "\x1b[31m", "\x1b[0m") } else { ("", "", "") };
+    let path = tested.path.display();
+    let took = tested.took.as_secs_f64();
+    match &tested.message {
+        None => eprintln!("{good}pass{plain} {path} ({} assertions, {took:.2} s)", tested.assertions),
+        Some(message) => eprint!("{bad}FAIL{plain} {path} ({took:.2} s)\n{message}"),
+    }
+}
+
+fn junit(results: &[Tested]) -> Report {
+    let mut suite = TestSuite::new("assay");
+    for tested in results {
+        let mut status = match &tested.message {
+            None => TestCaseStatus::success(),
+            Some(_) => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        };
+        if let Some(message) = &tested.message {
+            status.set_message(message.lines().next().unwrap_or_default()).set_description(message.as_str());
+        }
+        let mut case = TestCase::new(tested.path.display().to_string(), status);
+        case.set_time(tested.took).set_assertions(usize::try_from(tested.assertions).unwrap_or(usize::MAX));
+        suite.add_test_case(case);
+    }
+    let mut report = Report::new("assay");
+    report.add_test_suite(suite);
+    report
+}

@@ -1,0 +1,91 @@
+//! Runs scripts: the wasmtime engine and its one component, linking by grants, instances, limits.
+
+mod control;
+mod link;
+mod meter;
+mod run;
+
+pub use run::{Console, ConsoleReply, Ended, Failure, Job, Outcome};
+
+use assay_capability_api::{Capability, Ctx, Grants};
+use std::collections::HashMap;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex};
+use wasmtime::component::{Component, Linker};
+use wasmtime::error::Context as _;
+use wasmtime::{Engine, Result, bail};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "guest",
+        imports: { default: trappable },
+        require_store_data_send: true,
+        with: { "assay:host/types@0.1.0": assay_capability_api::types },
+    });
+}
+
+/// The alignment lets the operating system protect the code where it lies in the executable.
+#[repr(C, align(65536))]
+struct Aligned<Bytes: ?Sized>(Bytes);
+
+static GUEST: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/guest.cwasm")));
+
+/// The engine with the guest loaded. One per process; cheap to clone.
+#[derive(Clone)]
+pub struct Runtime {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    component: Component,
+    base: Linker<Ctx>,
+    /// Linked once per set of granted capabilities.
+    linked: Mutex<HashMap<Vec<bool>, bindings::GuestPre<Ctx>>>,
+}
+
+impl Runtime {
+    /// Every capability of this build, by name.
+    pub fn capabilities() -> &'static [&'static dyn Capability] {
+        assay_capabilities::ALL
+    }
+
+    /// Loads the guest, with room for so many instances at a time.
+    ///
+    /// # Errors
+    /// When the build has no guest, or memory cannot be reserved.
+    pub fn new(instances: u32) -> Result<Runtime> {
+        if GUEST.0.is_empty() {
+            bail!("this build has no guest; build it with `cargo xtask guest`");
+        }
+        let engine = Engine::new(&assay_wasm::runtime_config(instances))
+            .context("cannot reserve address space for the instances")?;
+        // SAFETY: the bytes are this build's own compiled guest, aligned to the largest page size, mapped
+        // privately from the executable for as long as the process lives, and nothing else uses them.
+        let component = unsafe {
+            let start = NonNull::from(&GUEST.0);
+            Component::deserialize_raw(&engine, start)
+        }
+        .context("cannot load the compiled guest")?;
+        let base = link::base(&engine, &component)?;
+        let inner = Inner { engine, component, base, linked: Mutex::default() };
+        Ok(Runtime { inner: Arc::new(inner) })
+    }
+
+    /// The guest linked for these grants: what cannot be reached is not there.
+    fn linked(&self, grants: &Grants) -> Result<bindings::GuestPre<Ctx>> {
+        let set: Vec<bool> = Self::capabilities()
+            .iter()
+            .map(|capability| capability.always_granted() || grants.reaches(capability.name()))
+            .collect();
+        let mut linked = self.inner.linked.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(pre) = linked.get(&set) {
+            return Ok(pre.clone());
+        }
+        let linker = link::for_set(&self.inner, &set)?;
+        let pre = bindings::GuestPre::new(linker.instantiate_pre(&self.inner.component)?)?;
+        linked.insert(set, pre.clone());
+        Ok(pre)
+    }
+}

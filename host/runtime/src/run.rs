@@ -1,0 +1,182 @@
+//! One run of one script, from its store to its end.
+
+use crate::bindings::assay::host::console::Reply;
+use crate::bindings::assay::host::script;
+use crate::control::{MemoryLimit, Steering};
+use crate::meter::{Meter, Metered, SharedOutput};
+use crate::{Runtime, bindings};
+use assay_capability_api::{Ctx, Limit, Output, Run, Stop};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use wasmtime::{Store, Trap};
+
+/// What to run.
+#[derive(Clone, Debug, Default)]
+pub struct Job {
+    /// The chunk's name in Lua's form: `@file.lua`, `=stdin`.
+    pub name: String,
+    pub source: Vec<u8>,
+    /// `arg[0]` and the arguments after it.
+    pub arg0: String,
+    pub args: Vec<Vec<u8>>,
+    /// Globals to remove.
+    pub blocked_globals: Vec<String>,
+}
+
+/// A Lua error that nothing caught.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub message: String,
+    /// Empty for a syntax error.
+    pub traceback: String,
+    /// `code` of the error value.
+    pub code: Option<String>,
+    /// It was "not enough memory".
+    pub memory: bool,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The chunk returned; its values as text.
+    Returned(Vec<String>),
+    Failed(Failure),
+    Stopped(Stop),
+    /// The guest itself broke, which is a bug of Assay; the instance is gone, the process is not.
+    Broken(wasmtime::Error),
+}
+
+/// How a run ended, and how many assertions held before.
+#[derive(Debug)]
+pub struct Outcome {
+    pub ended: Ended,
+    pub assertions: u64,
+}
+
+/// What became of the chunk before, see wit/guest.wit.
+#[derive(Clone, Debug)]
+pub enum ConsoleReply {
+    Start,
+    Done(Vec<String>),
+    Incomplete,
+    Failed(String),
+}
+
+impl From<Reply> for ConsoleReply {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Start => ConsoleReply::Start,
+            Reply::Done(values) => ConsoleReply::Done(values),
+            Reply::Incomplete => ConsoleReply::Incomplete,
+            Reply::Failed(message) => ConsoleReply::Failed(message),
+        }
+    }
+}
+
+/// Feeds a run with chunks.
+pub trait Console: Send + Sync {
+    /// The next chunk; none ends the run.
+    fn next(&self, last: ConsoleReply) -> Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
+}
+
+/// What Lua may hold of the instance's memory: the rest is for the data formats and buffers, so that a
+/// script that hoards memory gets a Lua error before the instance's own limit ends it.
+fn lua_memory(limit: u64) -> u64 {
+    limit - (limit / 8).max(4 << 20).min(limit / 2)
+}
+
+impl Runtime {
+    /// Runs a job to its end. Nothing that the script does makes this fail; how it ended is the result.
+    ///
+    /// `prepare` sets up what capabilities keep in the run's [`Ctx`].
+    pub async fn run(
+        &self,
+        job: Job,
+        run: Arc<Run>,
+        output: Box<dyn Output>,
+        prepare: impl FnOnce(&mut Ctx),
+        console: Option<Arc<dyn Console>>,
+    ) -> Outcome {
+        let mode = if console.is_some() { script::Mode::Repl } else { script::Mode::Run };
+        let meter = Arc::new(Meter::new(run.clone()));
+        let output = SharedOutput::new(output);
+        let mut ctx = Ctx::new(run.clone(), Box::new(output.clone()));
+        ctx.set_state(Steering { meter: Some(meter.clone()), console });
+        ctx.set_state(MemoryLimit::new(run.clone()));
+        prepare(&mut ctx);
+        let job = script::Job {
+            mode,
+            name: job.name,
+            source: job.source,
+            arg0: job.arg0,
+            args: job.args,
+            memory_limit: lua_memory(run.limits.memory),
+            blocked_globals: job.blocked_globals,
+        };
+        let mut store = Store::new(&self.inner.engine, ctx);
+        store.limiter(|ctx| ctx.memory_limit());
+        let future = Metered { meter, output, future: Box::pin(self.execute(&mut store, &job, &run)) };
+        let result = match run.limits.timeout {
+            None => future.await,
+            Some(timeout) => {
+                let left = timeout.saturating_sub(run.started.elapsed());
+                match tokio::time::timeout(left, future).await {
+                    Ok(result) => result,
+                    Err(_) => Err(wasmtime::Error::new(Stop::Limit(Limit::Timeout))),
+                }
+            }
+        };
+        let refused = store.data_mut().memory_limit().refused;
+        // Whatever the script still had open ends with the store; the last output was written before.
+        if let Err(error) = store.data_mut().output.flush() {
+            tracing::debug!(%error, "the output cannot be flushed");
+        }
+        drop(store);
+        outcome(result, refused)
+    }
+
+    async fn execute(
+        &self,
+        store: &mut Store<Ctx>,
+        job: &script::Job,
+        run: &Run,
+    ) -> wasmtime::Result<Result<script::Outcome, script::Failure>> {
+        let pre = self.linked(&run.grants)?;
+        let guest: bindings::Guest = pre.instantiate_async(&mut *store).await?;
+        let job = job.clone();
+        store.run_concurrent(async move |accessor| guest.call_run(accessor, job).await).await?
+    }
+}
+
+fn outcome(result: wasmtime::Result<Result<script::Outcome, script::Failure>>, refused: bool) -> Outcome {
+    let (ended, assertions) = match result {
+        Ok(Ok(outcome)) => (Ended::Returned(outcome.values), outcome.assertions),
+        Ok(Err(failure)) => {
+            let memory = failure.kind == script::FailureKind::Memory;
+            let script::Failure { message, traceback, code, assertions, .. } = failure;
+            (Ended::Failed(Failure { message, traceback, code, memory }), assertions)
+        }
+        Err(error) => match error.downcast_ref::<Stop>() {
+            Some(stop) => (Ended::Stopped(stop.clone()), 0),
+            // A guest that gets no memory aborts.
+            None if refused && error.downcast_ref::<Trap>().is_some() => {
+                (Ended::Stopped(Stop::Limit(Limit::Memory)), 0)
+            }
+            None => (Ended::Broken(error), 0),
+        },
+    };
+    Outcome { ended, assertions }
+}
+
+/// Access to the limiter that [`Runtime::run`] put into the [`Ctx`].
+trait Limited {
+    fn memory_limit(&mut self) -> &mut MemoryLimit;
+}
+
+impl Limited for Ctx {
+    fn memory_limit(&mut self) -> &mut MemoryLimit {
+        let run = self.run.clone();
+        self.state_or(|| MemoryLimit::new(run))
+    }
+}

@@ -1,0 +1,293 @@
+//! The command line, as a user meets it.
+
+use assay_tests::executable::{Folder, assay, run, run_in};
+use std::io::{Read, Write};
+use std::process::Stdio;
+
+/// Every test of this file.
+pub const TESTS: &[(&str, fn())] = &[
+    ("exec_runs_a_line", exec_runs_a_line),
+    ("exec_reads_standard_input", exec_reads_standard_input),
+    ("scripts_get_their_arguments", scripts_get_their_arguments),
+    ("a_file_is_a_command", a_file_is_a_command),
+    ("a_shebang_is_skipped_and_lines_are_right", a_shebang_is_skipped_and_lines_are_right),
+    ("errors_have_a_traceback", errors_have_a_traceback),
+    ("syntax_errors_name_file_line_and_token", syntax_errors_name_file_line_and_token),
+    ("exit_codes", exit_codes),
+    ("wrong_grants_are_usage_errors", wrong_grants_are_usage_errors),
+    ("globals_can_be_blocked", globals_can_be_blocked),
+    ("the_project_has_modules", the_project_has_modules),
+    ("output_to_a_closed_pipe_ends_quietly", output_to_a_closed_pipe_ends_quietly),
+    ("output_reaches_a_pipe_while_the_script_waits", output_reaches_a_pipe_while_the_script_waits),
+    ("ctrl_c_stops_a_script_that_computes", ctrl_c_stops_a_script_that_computes),
+    ("ctrl_c_stops_a_script_that_waits", ctrl_c_stops_a_script_that_waits),
+    ("reports_are_json", reports_are_json),
+    ("learning_writes_a_manifest_that_is_enough", learning_writes_a_manifest_that_is_enough),
+    ("manifests_have_sets_and_limits", manifests_have_sets_and_limits),
+    ("decisions_are_audited", decisions_are_audited),
+    ("explain_names_what_is_needed", explain_names_what_is_needed),
+    ("help_version_and_completion", help_version_and_completion),
+    ("the_suite_runs_test_files", the_suite_runs_test_files),
+    ("the_repl_keeps_state_and_shows_values", the_repl_keeps_state_and_shows_values),
+];
+
+fn exec_runs_a_line() {
+    let done = run(&["exec", "-e", "print(1 + 1, 'x')"]);
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "2\tx\n"), "{}", done.stderr);
+}
+
+fn with_input(args: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let folder = Folder::new();
+    let mut child = assay(folder.path(), args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the executable can be started");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads its input");
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn exec_reads_standard_input() {
+    let (code, stdout, stderr) = with_input(&["exec", "-"], "print(#arg, ...)");
+    assert_eq!((code, stdout.as_str()), (Some(0), "0\n"), "{stderr}");
+}
+
+fn scripts_get_their_arguments() {
+    let folder = Folder::new();
+    folder.write("a.lua", "print(arg[0], arg[1], arg[2], select('#', ...), ...)");
+    let done = run_in(&folder, &["run", "a.lua", "--", "--x", "y"]);
+    assert_eq!(done.stdout, "a.lua\t--x\ty\t2\t--x\ty\n", "{}", done.stderr);
+}
+
+fn a_file_is_a_command() {
+    let folder = Folder::new();
+    folder.write("a.lua", "print('ran', arg[1])");
+    assert_eq!(run_in(&folder, &["a.lua", "z"]).stdout, "ran\tz\n");
+    folder.write("a.txt", "print('ran')");
+    let done = run_in(&folder, &["a.txt"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.contains(".lua"), "{}", done.stderr);
+}
+
+fn a_shebang_is_skipped_and_lines_are_right() {
+    let folder = Folder::new();
+    folder.write("a.lua", "#!/usr/bin/env -S assay run\nerror('here')");
+    let done = run_in(&folder, &["run", "a.lua"]);
+    assert!(done.stderr.contains("a.lua:2: here"), "{}", done.stderr);
+}
+
+fn errors_have_a_traceback() {
+    let folder = Folder::new();
+    folder.write("a.lua", "local function inner()\n  error('deep')\nend\nlocal function outer()\n  inner()\nend\nouter()");
+    let done = run_in(&folder, &["run", "a.lua"]);
+    assert_eq!(done.code, Some(1));
+    for part in ["a.lua:2: deep", "stack traceback:", "a.lua:2: in upvalue 'inner'", "a.lua:7: in main chunk"] {
+        assert!(done.stderr.contains(part), "{part} is not in\n{}", done.stderr);
+    }
+    assert!(done.stdout.is_empty());
+}
+
+fn syntax_errors_name_file_line_and_token() {
+    let folder = Folder::new();
+    folder.write("a.lua", "local x = 1\nlocal y = = 2");
+    let done = run_in(&folder, &["run", "a.lua"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.contains("a.lua:2: unexpected symbol near '='"), "{}", done.stderr);
+}
+
+fn exit_codes() {
+    for (code, source) in [
+        (0, "return 5"),
+        (1, "error('x')"),
+        (3, "os.exit(3)"),
+        (0, "os.exit(true)"),
+        (1, "os.exit(false)"),
+        (7, "pcall(os.exit, 7)"),
+        (1, "error({ code = 7 })"),
+    ] {
+        let done = run(&["exec", "-e", source]);
+        assert_eq!(done.code, Some(code), "{source}: {}", done.stderr);
+    }
+    assert_eq!(run(&["run"]).code, Some(64));
+    assert_eq!(run(&["nothing-like-this"]).code, Some(64));
+    assert_eq!(run(&["run", "missing.lua"]).code, Some(64));
+}
+
+fn wrong_grants_are_usage_errors() {
+    for (grant, message) in [("htp=x", "there is no capability 'htp'"), ("http=*", "http"), ("fs=read:", "a path is missing")] {
+        let done = run(&["exec", "--allow", grant, "-e", "print(1)"]);
+        assert_eq!(done.code, Some(64), "{grant}");
+        assert!(done.stderr.contains(message), "{grant}: {}", done.stderr);
+        assert!(done.stdout.is_empty());
+    }
+}
+
+fn globals_can_be_blocked() {
+    let folder = Folder::new();
+    let output = assay(folder.path(), &["exec", "-e", "print(debug, os.execute, string.nothing, os.time ~= nil)"])
+        .env("ASSAY_BLOCK_GLOBALS", "debug, os.execute,no.such.thing")
+        .output()
+        .expect("it runs");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "nil\tnil\tnil\ttrue\n");
+}
+
+fn the_project_has_modules() {
+    let folder = Folder::new();
+    folder.write("app/main.lua", "local m, from = require('greet') print(m.hello(), require('deep.er'), from)");
+    folder.write("app/modules/greet.lua", "return { hello = function() return 'hello' end }");
+    folder.write("app/modules/deep/er/init.lua", "return 'deeper'");
+    let done = run_in(&folder, &["run", "app/main.lua"]);
+    assert_eq!(done.stdout, "hello\tdeeper\tapp/modules/greet.lua\n", "{}", done.stderr);
+    let done = run_in(&folder, &["run", "--no-local-modules", "app/main.lua"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.contains("module 'greet' not found"), "{}", done.stderr);
+    let listed = assay(&folder.path().join("app"), &["modules"]).output().expect("it runs");
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("greet"), "{listed:?}");
+}
+
+fn output_to_a_closed_pipe_ends_quietly() {
+    let folder = Folder::new();
+    let mut child = assay(folder.path(), &["exec", "-e", "while true do print('line') end"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(141));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn output_reaches_a_pipe_while_the_script_waits() {
+    let folder = Folder::new();
+    let mut child = assay(folder.path(), &["exec", "-e", "print('first') sleep(1000)"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut line = [0; 6];
+    child.stdout.take().expect("piped").read_exact(&mut line).expect("a line comes");
+    assert_eq!(&line, b"first\n");
+    child.kill().and_then(|()| child.wait()).expect("it ends");
+}
+
+/// Starts a script, waits for its first line, sends SIGINT and gives the exit code.
+fn interrupted(source: &str) -> Option<i32> {
+    let folder = Folder::new();
+    let mut child =
+        assay(folder.path(), &["exec", "-e", source]).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut line = [0; 6];
+    child.stdout.take().expect("piped").read_exact(&mut line).expect("a line comes");
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    child.wait().expect("it ends").code()
+}
+
+fn ctrl_c_stops_a_script_that_computes() {
+    assert_eq!(interrupted("print('ready') io.stdout:flush() while true do end"), Some(130));
+    assert_eq!(interrupted("print('ready') io.stdout:flush() while true do pcall(function() while true do end end) end"), Some(130));
+}
+
+fn ctrl_c_stops_a_script_that_waits() {
+    assert_eq!(interrupted("print('ready') sleep(1000)"), Some(130));
+}
+
+fn reports_are_json() {
+    let done = run(&["exec", "--report", "json", "-e", "assert(true) print('x')"]);
+    let report: serde_json::Value = serde_json::from_str(&done.stderr).expect("a line of JSON");
+    assert_eq!(report["exit_code"], 0);
+    assert_eq!(report["assertions"], 1);
+    assert_eq!(report["output_bytes"], 2);
+    assert!(report["memory_peak_bytes"].as_u64() > Some(0));
+    assert_eq!(report["limits"]["memory_bytes"], 256 << 20);
+}
+
+fn learning_writes_a_manifest_that_is_enough() {
+    let folder = Folder::new();
+    folder.write("in.txt", "text");
+    folder.write("a.lua", "fs.write('out.txt', fs.read('in.txt')) print(env.get('LANGUAGE_X'))");
+    let denied = run_in(&folder, &["run", "a.lua"]);
+    assert_eq!(denied.code, Some(1));
+    assert!(denied.stderr.contains("--allow fs="), "{}", denied.stderr);
+    let learned = run_in(&folder, &["run", "--learn", "m.toml", "-A", "a.lua"]);
+    assert_eq!(learned.code, Some(0), "{}", learned.stderr);
+    let again = run_in(&folder, &["run", "--manifest", "m.toml", "a.lua"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+}
+
+fn manifests_have_sets_and_limits() {
+    let folder = Folder::new();
+    folder.write("data/x", "1");
+    folder.write("m.toml", "deny = [\"fs=data/secret\"]\n[limits]\ntimeout = \"50ms\"\n[set.read]\nallow = [\"fs=data\"]\n");
+    let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-P", "read", "-e", "print(fs.read('data/x'))"]);
+    assert_eq!(done.stdout, "1\n", "{}", done.stderr);
+    let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-e", "print(fs.read('data/x'))"]);
+    assert_eq!(done.code, Some(1));
+    let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-e", "sleep(1000)"]);
+    assert_eq!(done.code, Some(124), "{}", done.stderr);
+    let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-P", "nope", "-e", ""]);
+    assert_eq!(done.code, Some(64));
+    assert!(done.stderr.contains("there are: read"), "{}", done.stderr);
+}
+
+fn decisions_are_audited() {
+    let folder = Folder::new();
+    folder.write("in.txt", "text");
+    let source = "fs.read('in.txt') pcall(fs.write, 'out.txt', '') pcall(env.get, 'X')";
+    let done = run_in(&folder, &["exec", "--allow", "fs=in.txt", "--audit", "a.jsonl", "-e", source]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let text = std::fs::read_to_string(folder.path().join("a.jsonl")).expect("it was written");
+    let events: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let has = |decision: &str, capability: &str| {
+        events.iter().any(|event| event["decision"] == decision && event["capability"] == capability)
+    };
+    assert!(has("allow", "fs") && has("deny", "fs") && has("deny", "env"), "{text}");
+    assert!(events.iter().all(|event| event["script_hash"].as_str().is_some_and(|hash| hash.len() == 64)));
+}
+
+fn explain_names_what_is_needed() {
+    let folder = Folder::new();
+    folder.write("a.lua", "require('m')\nhttp.get('https://api.example.com/x')\nfs.read(path)");
+    folder.write("modules/m.lua", "return env.get('HOME')");
+    let done = run_in(&folder, &["explain", "a.lua"]);
+    assert!(done.stdout.contains("assay run --allow env=HOME,fs,http=api.example.com:443 a.lua"), "{}", done.stdout);
+    let json: serde_json::Value =
+        serde_json::from_str(&run_in(&folder, &["explain", "--json", "a.lua"]).stdout).expect("JSON");
+    assert_eq!(json["allow"][0], "env=HOME");
+}
+
+fn help_version_and_completion() {
+    for args in [&["--help"][..], &["run", "--help"], &["version"], &["version", "--json"], &["capabilities"], &["capabilities", "--json"]] {
+        let done = run(args);
+        assert_eq!(done.code, Some(0), "{args:?}: {}", done.stderr);
+        assert!(!done.stdout.is_empty(), "{args:?}");
+    }
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(run(&["completion", shell]).stdout.contains("assay"), "{shell}");
+    }
+    assert!(run(&["--help"]).stdout.contains("Examples:"));
+}
+
+fn the_suite_runs_test_files() {
+    let folder = Folder::new();
+    folder.write("t/good_test.lua", "assert.eq(1, 1) assert(true)");
+    folder.write("t/bad_test.lua", "assert.eq(1, 2)");
+    folder.write("t/not.lua", "error('not a test')");
+    let done = run_in(&folder, &["test", "--junit", "r.xml", "t"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stdout.contains("1 passed, 1 failed (2 assertions)"), "{}{}", done.stdout, done.stderr);
+    let xml = std::fs::read_to_string(folder.path().join("r.xml")).expect("it was written");
+    assert!(xml.contains("failures=\"1\"") && xml.contains("good_test.lua"), "{xml}");
+    assert_eq!(run_in(&folder, &["test", "t/good_test.lua"]).code, Some(0));
+    assert_eq!(run_in(&folder, &["test", "--filter", "nothing", "t"]).code, Some(64));
+}
+
+fn the_repl_keeps_state_and_shows_values() {
+    let (code, stdout, stderr) = with_input(&["repl"], "x = 20\nx + 1, 'two'\nfor i = 1, 2 do\nprint(i)\nend\nerror('oops')\nx + 2\n");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(stdout, "21\ttwo\n1\n2\n22\n", "{stderr}");
+    assert!(stderr.contains("oops"), "{stderr}");
+}

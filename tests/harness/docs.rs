@@ -1,0 +1,195 @@
+//! The papers are true: their Lua runs, their links lead somewhere, the tests that they name exist.
+
+use assay_tests::executable::{Finished, Folder, assay, root};
+use libtest_mimic::{Failed, Trial};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+/// A block of Lua in a Markdown file.
+struct Block {
+    /// Relative to the root of the project.
+    file: String,
+    /// Of its first line of code.
+    line: usize,
+    code: String,
+}
+
+/// One trial for each block of Lua in README.md and docs/*.md, and those about all papers.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        Trial::test("docs::links_lead_somewhere", || {
+            judge(papers().and_then(|papers| broken_links(&papers)))
+        }),
+        Trial::test("docs::named_tests_exist", || judge(papers().and_then(|papers| missing_tests(&papers)))),
+        Trial::test("docs::the_readme_names_its_two_commands", || judge(missing_commands())),
+    ];
+    match papers() {
+        Ok(papers) => {
+            // docs/reference is made from tests/capability, where its examples run with their grants.
+            let runnable = papers.iter().filter(|(file, _)| file == "README.md" || is_guide(file));
+            for block in runnable.flat_map(|(file, text)| blocks(file, text)) {
+                let name = format!("docs::{}::line_{}", block.file, block.line);
+                trials.push(Trial::test(name, move || run(&block).map_err(Failed::from)));
+            }
+        }
+        Err(error) => trials.push(Trial::test("docs::papers_can_be_read", move || Err(Failed::from(error)))),
+    }
+    trials
+}
+
+/// `docs/X.md`, and nothing below other folders.
+fn is_guide(file: &str) -> bool {
+    file.strip_prefix("docs/").is_some_and(|name| !name.contains('/'))
+}
+
+/// Fails with what is wrong, one a line.
+fn judge(wrong: Result<Vec<String>, String>) -> Result<(), Failed> {
+    match wrong {
+        Ok(wrong) if wrong.is_empty() => Ok(()),
+        Ok(wrong) => Err(Failed::from(wrong.join("\n"))),
+        Err(error) => Err(Failed::from(error)),
+    }
+}
+
+/// The Markdown files of the root and of docs, with their text.
+fn papers() -> Result<Vec<(String, String)>, String> {
+    let mut files = Vec::new();
+    for (folder, deep) in [("", false), ("docs", true)] {
+        collect(&root().join(folder), deep, &mut files)?;
+    }
+    files.sort();
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let name = path.strip_prefix(root()).unwrap_or(&path).display().to_string();
+        Ok((name, text))
+    };
+    files.into_iter().map(read).collect()
+}
+
+fn collect(folder: &Path, deep: bool, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() && deep {
+            collect(&path, deep, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The blocks fenced as `lua`; those fenced as `lua ignore` are no scripts of their own.
+fn blocks(file: &str, text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    // Inside a fence: the block, where it is one to run.
+    let mut fence: Option<Option<Block>> = None;
+    for (at, line) in text.lines().enumerate() {
+        match (line.trim_start().strip_prefix("```"), &mut fence) {
+            (Some(info), None) => {
+                let block = Block { file: file.into(), line: at + 2, code: String::new() };
+                fence = Some((info.trim() == "lua").then_some(block));
+            }
+            (Some(_), Some(_)) => blocks.extend(fence.take().flatten()),
+            (None, Some(Some(block))) => {
+                block.code.push_str(line);
+                block.code.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    blocks
+}
+
+/// Runs a block in a folder of its own through `assay exec -`. Its first line may be `-- grants: CAP=SCOPE,...`,
+/// with `${TMP}` for the folder.
+fn run(block: &Block) -> Result<(), String> {
+    let folder = Folder::new();
+    let mut args = vec!["exec".to_string()];
+    if let Some(grants) = block.code.lines().next().and_then(|line| line.strip_prefix("-- grants:")) {
+        let grants = grants.trim().replace("${TMP}", &folder.path().display().to_string());
+        args.extend(["--allow".into(), grants]);
+    }
+    args.push("-".into());
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let failed = |error: std::io::Error| format!("the executable cannot be run: {error}");
+    let mut child = assay(folder.path(), &args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // The lines are numbered as in the file.
+        let code = "\n".repeat(block.line - 1) + &block.code;
+        stdin.write_all(code.as_bytes()).map_err(failed)?;
+    }
+    let done: Finished = child.wait_with_output().map_err(failed)?.into();
+    if done.code == Some(0) {
+        return Ok(());
+    }
+    Err(format!("{}:{}: exit code {:?}\n{}{}", block.file, block.line, done.code, done.stdout, done.stderr))
+}
+
+/// The lines of a paper outside of fenced blocks, with their numbers.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut fenced = false;
+    text.lines().enumerate().filter_map(move |(at, line)| {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+            return None;
+        }
+        (!fenced).then_some((at + 1, line))
+    })
+}
+
+/// Links to files of the project that are not there.
+fn broken_links(papers: &[(String, String)]) -> Result<Vec<String>, String> {
+    let mut broken = Vec::new();
+    for (file, text) in papers {
+        let path = root().join(file);
+        let folder = path.parent().unwrap_or(&path);
+        for (number, line) in prose(text) {
+            for link in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+                let target = link.split('#').next().unwrap_or_default();
+                if !target.is_empty() && !target.contains(':') && !folder.join(target).exists() {
+                    broken.push(format!("{file}:{number}: {target} does not exist"));
+                }
+            }
+        }
+    }
+    Ok(broken)
+}
+
+/// Tests that a paper names as `FILE::NAME` and that are not there.
+fn missing_tests(papers: &[(String, String)]) -> Result<Vec<String>, String> {
+    let mut missing = Vec::new();
+    for (file, text) in papers {
+        for (number, line) in prose(text) {
+            // Every second part of a line split at backquotes is code.
+            for code in line.split('`').skip(1).step_by(2) {
+                let Some((path, name)) = code.split_once("::") else { continue };
+                let wanted = match Path::new(path).extension().and_then(|extension| extension.to_str()) {
+                    Some("rs") => vec![format!("fn {name}(")],
+                    Some("lua") => vec![format!("--# case: {name}\n"), format!("--# example: {name}\n")],
+                    _ => continue,
+                };
+                let source = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+                if !wanted.iter().any(|wanted| source.contains(wanted)) {
+                    missing.push(format!("{file}:{number}: {path} has no test '{name}'"));
+                }
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// The commands that a fresh clone starts with.
+fn missing_commands() -> Result<Vec<String>, String> {
+    let path = root().join("README.md");
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let wanted = ["cargo xtask run --allow fs=read:examples examples/log_summary.lua", "cargo xtask test"];
+    let missing = wanted.iter().filter(|wanted| !text.lines().any(|line| line.trim() == **wanted));
+    Ok(missing.map(|wanted| format!("README.md has no line '{wanted}'")).collect())
+}

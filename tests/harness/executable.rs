@@ -1,0 +1,103 @@
+//! The built executable and folders to run it in.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The root of the project.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// The executable under test: `ASSAY_BIN`, or what lies beside the tests.
+pub fn path() -> PathBuf {
+    match std::env::var_os("ASSAY_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => root().join("target/debug/assay"),
+    }
+}
+
+/// A folder of one test, removed when it ends.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// # Panics
+    /// When it cannot be made.
+    #[allow(clippy::new_without_default, reason = "making a folder is not a default value")]
+    pub fn new() -> Folder {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("assay-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("the temporary folder is writable");
+        Folder(path.canonicalize().expect("it was just made"))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file below it.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        let parent = path.parent().expect("a file has a folder");
+        std::fs::create_dir_all(parent).and_then(|()| std::fs::write(&path, text)).expect("the folder is writable");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `assay` with a clean environment, in a folder.
+pub fn assay(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(path());
+    command.args(args).current_dir(folder).env_clear().env("HOME", folder);
+    for keep in ["PATH", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(keep) {
+            command.env(keep, value);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What a finished command printed.
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Finished {
+        Finished {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// Runs `assay` in a folder of its own.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run(args: &[&str]) -> Finished {
+    let folder = Folder::new();
+    run_in(&folder, args)
+}
+
+/// Runs `assay` in this folder.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run_in(folder: &Folder, args: &[&str]) -> Finished {
+    assay(folder.path(), args).output().expect("the executable can be started").into()
+}

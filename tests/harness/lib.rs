@@ -1,0 +1,5 @@
+//! What the tests share: scripts with directives, the executable, and servers.
+
+pub mod cases;
+pub mod executable;
+pub mod servers;

@@ -1,0 +1,120 @@
+//! Limits: each ends a run that goes over it, with the documented exit code, and leaves one alone that stays
+//! below.
+
+use assay_tests::executable::run;
+
+/// Every test of this file.
+pub const TESTS: &[(&str, fn())] = &[
+    ("loops_end_at_the_cpu_limit", loops_end_at_the_cpu_limit),
+    ("loops_end_at_the_timeout", loops_end_at_the_timeout),
+    ("memory_bombs_end_at_the_memory_limit", memory_bombs_end_at_the_memory_limit),
+    ("a_script_may_catch_the_want_of_memory", a_script_may_catch_the_want_of_memory),
+    ("deep_recursion_is_an_error", deep_recursion_is_an_error),
+    ("below_the_limits_nothing_happens", below_the_limits_nothing_happens),
+    ("output_is_limited", output_is_limited),
+];
+
+/// Scripts that never end by themselves: in the VM, in pcall, in coroutines, in C functions.
+const ENDLESS: &[&str] = &[
+    "while true do end",
+    "while true do pcall(function() while true do end end) end",
+    "while true do local f = coroutine.wrap(function() while true do coroutine.yield(1) end end) for i = 1, 100 do f() end end",
+    "local function f(n) if n > 0 then f(n - 1) f(n - 1) end end f(60)",
+    "local s = ('a'):rep(1000000) return (s:find(('a*'):rep(30) .. 'b'))",
+    "local s = ('a'):rep(30000) return (s:find(('.-'):rep(8) .. 'b'))",
+    "local s = ('a'):rep(10000000) local p = ('a'):rep(100000) .. 'b' while true do s:find(p, 1, true) end",
+    "while true do local s = ('abc'):rep(10000000) end",
+    "local t = {} for i = 1, 100000 do t[i] = 'x' end while true do table.concat(t) end",
+    "local t = {} for i = 1, 200000 do t[i] = (i * 7919) % 1000003 end while true do table.sort(t) end",
+    "local s = ('ab'):rep(1000000) while true do s:gsub('a', 'b') end",
+    "local t = {} for i = 1, 500000 do t[i] = i end while true do table.move(t, 1, 500000, 2) end",
+    "local t = {} for i = 1, 500000 do t[i] = i end while true do table.insert(t, 1, 0) end",
+    "local t = {} for i = 1, 200000 do t[i] = i end while true do table.unpack(t) end",
+    "local t = {} for i = 1, 300000 do t[i] = {} end while true do collectgarbage() end",
+    "local a, b = ('a'):rep(20000000) .. 'b', ('a'):rep(20000000) .. 'c' while true do if a < b then end end",
+    "local a, b = ('a'):rep(20000000) .. 'b', ('a'):rep(20000000) .. 'b' while true do if a == b then end end",
+    "local s = 'return ' .. ('1+'):rep(100000) .. '1' while true do load(s) end",
+    "local s = ('a'):rep(20000000) while true do utf8.len(s) end",
+    "local s = ('a'):rep(20000000) while true do s:reverse() end",
+    "while true do string.format('%99.99f', 1e308) end",
+    "local t = {} for i = 1, 300000 do t[i] = i end for i = 1, 300000 do t[i] = nil end while true do next(t) end",
+    "local t = setmetatable({}, { __len = function() return 1e15 // 1 | 0 end }) return table.concat(t, ',')",
+    "local s = ('1'):rep(20000000) while true do tonumber(s) end",
+    "local t = setmetatable({}, { __index = function(t, k) return t[k + 1] end }) pcall(function() return t[1] end) while true do end",
+    "local co = coroutine.create(function() while true do end end) coroutine.resume(co)",
+    "table.sort({ 3, 2, 1 }, function(a, b) while true do end end)",
+    "('x'):gsub('x', function() while true do end end)",
+    "setmetatable({}, { __gc = function() while true do end end }) collectgarbage() while true do end",
+    "local t <close> = setmetatable({}, { __close = function() while true do end end })",
+    "while true do string.pack('z', ('a'):rep(1000000)) end",
+    "json.encode((function() local t = {} for i = 1, 100000 do t[i] = i end while true do json.encode(t) end end)())",
+];
+
+fn loops_end_at_the_cpu_limit() {
+    for source in ENDLESS {
+        let done = run(&["exec", "--cpu", "100ms", "-e", source]);
+        assert_eq!(done.code, Some(137), "{source}\n{}", done.stderr);
+        assert!(done.stderr.contains("cpu limit of 0.1 s"), "{source}\n{}", done.stderr);
+    }
+}
+
+fn loops_end_at_the_timeout() {
+    for source in [ENDLESS[0], ENDLESS[4], "sleep(1000)", "pcall(sleep, 1000)"] {
+        let done = run(&["exec", "--timeout", "100ms", "-e", source]);
+        assert_eq!(done.code, Some(124), "{source}\n{}", done.stderr);
+    }
+}
+
+fn memory_bombs_end_at_the_memory_limit() {
+    for source in [
+        "local s = 'x' while true do s = s .. s end",
+        "local t = {} while true do t[#t + 1] = {} end",
+        "local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end",
+        "local t = {} while true do t[#t + 1] = coroutine.create(function() end) end",
+        "local t = {} for i = 1, 1e9 do t[i] = i end",
+        "return ('x'):rep(1 << 40)",
+        "return table.concat({ ('x'):rep(30000000), ('x'):rep(30000000) })",
+        "local function f(...) return f(1, ...) end f()",
+        "json.encode(('x'):rep(25000000))",
+    ] {
+        let done = run(&["exec", "--memory", "32MiB", "--cpu", "20s", "-e", source]);
+        let ended = done.code == Some(137) || (done.code == Some(1) && done.stderr.contains("too large"))
+            || (done.code == Some(1) && done.stderr.contains("stack overflow"));
+        assert!(ended, "{source}: {:?}\n{}", done.code, done.stderr);
+    }
+}
+
+fn a_script_may_catch_the_want_of_memory() {
+    let source = "local ok, err = pcall(function() local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end end)
+        collectgarbage() assert(not ok and err == 'not enough memory', err) print('alive')";
+    let done = run(&["exec", "--memory", "32MiB", "-e", source]);
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "alive\n"), "{}", done.stderr);
+}
+
+fn deep_recursion_is_an_error() {
+    for source in [
+        "local function f() return 1 + f() end f()",
+        "local function f() return pcall(f) and 1 end error('stack overflow ' .. tostring(f()))",
+        "local t = setmetatable({}, {}) getmetatable(t).__index = function(_, k) return t[k] end return t.x",
+        "local s = '' for i = 1, 300 do s = s .. '(' end load('return ' .. s)() ",
+        "local function f(s) return (s:gsub('.', f)) end f('x')",
+        "local t = {} for i = 1, 100000 do t = { t } end json.encode(t)",
+        "json.parse(('['):rep(100000))",
+    ] {
+        let done = run(&["exec", "-e", source]);
+        assert_eq!(done.code, Some(1), "{source}\n{}", done.stderr);
+    }
+}
+
+fn below_the_limits_nothing_happens() {
+    let source = "local t = {} for i = 1, 100000 do t[i] = i end print(#t)";
+    let done = run(&["exec", "--memory", "32MiB", "--cpu", "10s", "--timeout", "60s", "--max-output", "7", "-e", source]);
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "100000\n"), "{}", done.stderr);
+}
+
+fn output_is_limited() {
+    let done = run(&["exec", "--max-output", "6", "-e", "print('12345') print('6')"]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains("max-output"), "{}", done.stderr);
+    assert_eq!(done.stdout, "12345\n");
+}

@@ -1,0 +1,38 @@
+//! The one test binary: what is found in folders, and tests of the command line.
+
+mod cli;
+mod limits;
+
+use assay_tests::{cases, executable};
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for area in ["capability", "sandbox"] {
+        match cases::of_folder(&executable::root().join("tests").join(area)) {
+            Ok(files) => {
+                for (path, cases) in files {
+                    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                    for case in cases {
+                        let name = format!("{area}::{stem}::{}", case.title.replace(' ', "_"));
+                        trials.push(Trial::test(name, move || case.run().map_err(Failed::from)));
+                    }
+                }
+            }
+            Err(error) => {
+                trials.push(Trial::test(format!("{area}::files_can_be_read"), move || Err(Failed::from(error))));
+            }
+        }
+    }
+    for (area, tests) in [("cli", cli::TESTS), ("limits", limits::TESTS)] {
+        for (name, test) in tests {
+            trials.push(Trial::test(format!("{area}::{name}"), || {
+                test();
+                Ok(())
+            }));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
