@@ -2,14 +2,8 @@
 
 use std::path::Path;
 
-const SETJMP_FLAGS: [&str; 6] = [
-    "-mllvm",
-    "-wasm-enable-eh",
-    "-mllvm",
-    "-wasm-use-legacy-eh=false",
-    "-mllvm",
-    "-wasm-enable-sjlj",
-];
+const SETJMP_FLAGS: [&str; 6] =
+    ["-mllvm", "-wasm-enable-eh", "-mllvm", "-wasm-use-legacy-eh=false", "-mllvm", "-wasm-enable-sjlj"];
 
 fn main() {
     println!("cargo:rerun-if-changed=csrc");
@@ -40,7 +34,9 @@ fn main() {
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| path.extension().is_some_and(|ext| ext == "c"))
         // Input, output and the operating system are the host's; there are no C modules to load.
-        .filter(|path| !["liolib", "loslib", "loadlib", "linit"].iter().any(|skip| path.file_stem().unwrap() == *skip))
+        .filter(|path| {
+            !["liolib", "loslib", "loadlib", "linit"].iter().any(|skip| path.file_stem().unwrap() == *skip)
+        })
         .collect();
     files.sort();
     lua.files(files).compile("lua");
@@ -50,9 +46,5 @@ fn main() {
     for flag in SETJMP_FLAGS {
         runtime.flag(flag);
     }
-    runtime
-        .warnings(false)
-        .opt_level(3)
-        .file(Path::new("csrc/setjmp.c"))
-        .compile("setjmp");
+    runtime.warnings(false).opt_level(3).file(Path::new("csrc/setjmp.c")).compile("setjmp");
 }

@@ -23,10 +23,11 @@ cd "$here"
 "$tmp/stock" sched.lua > "$tmp/sched.out" 2> /dev/null
 tail -1 "$tmp/sched.out" | grep -q '^ok$'
 
-for tick in 1 4 50 100000; do
+for tick in 1 7 100000; do
   build t$tick "$patched" -DPATCHED -DLUAI_MAXCCALLS=2000 -DLUAI_TICK=$tick \
     -DLUAI_ASSERT -DLUA_USE_APICHECK
   for f in fuzz sched; do
+    [ $tick$f = 1sched ] && continue  # (slow)
     timeout 60 "$tmp/t$tick" $f.lua > "$tmp/out" 2> "$tmp/err" || true
     cmp "$tmp/out" "$tmp/$f.out" || { cat "$tmp/err"; exit 1; }
     echo "tick $tick: $(cat "$tmp/err")"

@@ -23,6 +23,11 @@ struct Pool {
 static mut POOL: Pool =
     Pool { free: [null_mut(); CLASSES], next: null_mut(), end: null_mut(), used: 0, limit: usize::MAX };
 
+/// How many bytes Lua holds.
+pub fn used() -> usize {
+    unsafe { (*(&raw const POOL)).used }
+}
+
 /// Sets how many bytes Lua may hold.
 pub fn set_limit(bytes: usize) {
     unsafe { (*(&raw mut POOL)).limit = bytes }
@@ -86,7 +91,12 @@ impl Pool {
 }
 
 /// `lua_Alloc` (reference manual, section 4.6).
-pub unsafe extern "C" fn lua_alloc(_: *mut c_void, block: *mut c_void, old: usize, new: usize) -> *mut c_void {
+pub unsafe extern "C" fn lua_alloc(
+    _: *mut c_void,
+    block: *mut c_void,
+    old: usize,
+    new: usize,
+) -> *mut c_void {
     let pool = unsafe { &mut *(&raw mut POOL) };
     let block = block as *mut u8;
     // With no block, `old` tells the kind of object instead of a size.

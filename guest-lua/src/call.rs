@@ -116,7 +116,7 @@ pub unsafe fn raise(lua: Lua, error: Error) -> c_int {
             Error::Failed(failed) => {
                 push_error(lua, &failed);
                 drop(failed);
-                lua_error(lua.0)
+                lua_softerror(lua.0)
             }
             Error::Plain(message) => {
                 luaL_where(lua.0, 1);
@@ -125,9 +125,9 @@ pub unsafe fn raise(lua: Lua, error: Error) -> c_int {
                 drop(message);
                 lua.push_bytes(&text);
                 drop(text);
-                lua_error(lua.0)
+                lua_softerror(lua.0)
             }
-            Error::Raised => lua_error(lua.0),
+            Error::Raised => lua_softerror(lua.0),
         }
     }
 }

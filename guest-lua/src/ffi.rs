@@ -90,7 +90,13 @@ unsafe extern "C" {
     pub fn lua_getiuservalue(l: *mut lua_State, idx: c_int, n: c_int) -> c_int;
     pub fn lua_setiuservalue(l: *mut lua_State, idx: c_int, n: c_int) -> c_int;
 
-    pub fn lua_callk(l: *mut lua_State, nargs: c_int, nresults: c_int, ctx: lua_KContext, k: Option<lua_KFunction>);
+    pub fn lua_callk(
+        l: *mut lua_State,
+        nargs: c_int,
+        nresults: c_int,
+        ctx: lua_KContext,
+        k: Option<lua_KFunction>,
+    );
     pub fn lua_pcallk(
         l: *mut lua_State,
         nargs: c_int,
@@ -138,5 +144,6 @@ unsafe extern "C" {
     pub static mut lua_ontick: Option<unsafe extern "C" fn(*mut lua_State) -> c_int>;
     pub static mut lua_onblock: Option<unsafe extern "C" fn(*mut lua_State)>;
     pub static mut lua_suspending: c_int;
+    pub fn lua_softerror(l: *mut lua_State) -> c_int;
     pub fn lua_suspendk(l: *mut lua_State, ctx: lua_KContext, k: lua_KFunction) -> c_int;
 }

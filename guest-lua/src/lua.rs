@@ -204,7 +204,13 @@ impl Lua {
     pub fn load(self, source: &[u8], name: &str) -> Result<(), c_int> {
         let name = format!("{}\0", name.replace('\0', "?"));
         let status = unsafe {
-            luaL_loadbufferx(self.0, source.as_ptr().cast(), source.len(), name.as_ptr().cast(), c"t".as_ptr())
+            luaL_loadbufferx(
+                self.0,
+                source.as_ptr().cast(),
+                source.len(),
+                name.as_ptr().cast(),
+                c"t".as_ptr(),
+            )
         };
         if status == LUA_OK { Ok(()) } else { Err(status) }
     }

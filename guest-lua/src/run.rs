@@ -8,7 +8,7 @@ use crate::scheduler::{self, Ended, Failed};
 use crate::{alloc, state};
 
 pub async fn run(job: Job) -> Result<Outcome, Failure> {
-    alloc::set_limit(job.memory_limit.try_into().unwrap_or(usize::MAX));
+    alloc::set_limit(lua_memory(job.memory_limit));
     let lua = state::main();
     reseed(lua);
     set_arguments(lua, &job);
@@ -22,6 +22,16 @@ pub async fn run(job: Job) -> Result<Outcome, Failure> {
     crate::bindings::io::finish();
     crate::bindings::stdio::flush();
     result
+}
+
+/// What Lua may hold of the instance's memory: what the component does not need itself, less a part for the
+/// data formats and buffers in Rust, whose want of memory ends the run instead of raising an error.
+fn lua_memory(limit: u64) -> usize {
+    const PAGE: usize = 64 * 1024;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let taken = core::arch::wasm32::memory_size(0) * PAGE;
+    let reserve = (limit / 8).max(1 << 20);
+    (limit.saturating_sub(taken).saturating_sub(reserve) + alloc::used()).max(1 << 20)
 }
 
 /// Gives this instance its own randomness: the snapshot's is the same for all.
@@ -169,4 +179,3 @@ async fn repl(lua: Lua) -> Result<Outcome, Failure> {
     }
     Ok(Outcome { values: Vec::new(), assertions: 0 })
 }
-

@@ -225,8 +225,12 @@ pub async fn drive(main: &Shared) {
     SPAWNED.take();
 }
 
-/// Marks a coroutine as the root of a task: to the script it is the main thread.
-pub fn mark_root(_thread: Lua) {}
+/// Marks a coroutine as the root of a task: to the script it is the main thread. The mark is in the extra
+/// space that Lua keeps before a thread's state (reference manual, `lua_getextraspace`), where `lua.patch`
+/// looks for it.
+pub fn mark_root(thread: Lua) {
+    unsafe { *thread.0.cast::<u8>().sub(size_of::<*const ()>()) = 1 };
+}
 
 /// The text of an error value, as Lua's own interpreter shows it.
 pub fn message(lua: Lua, index: c_int) -> String {

@@ -31,9 +31,19 @@ pub fn init() {
     lua.open(c"table", luaopen_table);
     lua.open(c"utf8", luaopen_utf8);
     crate::task::install();
+    without_bytecode(lua);
     crate::call::register_errors(lua);
     bindings::register(lua);
     lua.set_top(0);
     // The snapshot holds no garbage, and starts with a fresh cycle.
     unsafe { lua_gc(lua.0, 2, 0) };
+}
+
+/// There is no bytecode: what would make it does not exist, and `lua.patch` refuses to load it.
+fn without_bytecode(lua: Lua) {
+    lua.push_globals();
+    lua.raw_get(-1, "string");
+    lua.push_nil();
+    lua.raw_set(-2, "dump");
+    lua.pop(2);
 }

@@ -154,8 +154,12 @@ impl Walk {
                 return match integers(lua, at) {
                     // A list with nils, as one that was parsed may have, but not a table whose
                     // one large index would make a list of a million nulls.
-                    Some((count, max)) if max <= count.saturating_mul(2).saturating_add(64) => Ok(Value::Array(max)),
-                    Some((_, max)) => Err(Fault::new(format!("an array whose last index is {max}, but is mostly nil"))),
+                    Some((count, max)) if max <= count.saturating_mul(2).saturating_add(64) => {
+                        Ok(Value::Array(max))
+                    }
+                    Some((_, max)) => {
+                        Err(Fault::new(format!("an array whose last index is {max}, but is mostly nil")))
+                    }
                     None => Err(Fault::new(
                         "a table that is pinned as an array has other keys (json.object pins it as an object)",
                     )),

@@ -76,10 +76,10 @@ assert.eq(list[1], "empty")
 --# case: sweeping stays inside
 --# allow: disk,fs=rw:${TMP}
 --# deny: fs=write:${TMP}/in/keep
+--# file: in/keep/old=x
 fs.write("out/file", "x")
 fs.write("in/old", "x")
 fs.write("in/deep/old", "x")
-fs.write("in/keep/old", "x")
 fs.symlink("../out", "in/link")
 sleep(0.01)
 assert.eq(disk.sweep("in", 0), 2)

@@ -46,7 +46,7 @@ log.info(nil)
 log.info(setmetatable({}, { __tostring = function() return "shown" end }))
 log.info("\255 not UTF-8 \0")
 log.info("")
-assert.contains(select(2, pcall(log.info, "x", 1)), "bad argument #2 to 'info'")
+assert.contains(select(2, pcall(log.info, "x", 1)), "bad argument #2 to 'log.info'")
 local ok, err = pcall(log.info, "x", { f = print })
 assert.eq(ok, false)
 

@@ -27,17 +27,20 @@ pub fn parse(text: &str) -> Result<Vec<Case>, String> {
     for (at, line) in text.lines().enumerate() {
         let number = at + 1;
         if let Some(directive) = line.strip_prefix("--# ") {
-            let (name, value) = directive.split_once(':').ok_or(format!("line {number}: a directive is NAME: VALUE"))?;
+            let (name, value) =
+                directive.split_once(':').ok_or(format!("line {number}: a directive is NAME: VALUE"))?;
             let (name, value) = (name.trim(), value.trim());
             match name {
                 "example" | "case" => {
                     cases.push(Case { title: value.into(), line: number, ..Case::default() });
                     continue;
                 }
-                "allow" | "deny" | "needs" | "exit" | "stdout" | "stderr" | "stdin" | "args" | "env" | "flags" => {}
+                "allow" | "deny" | "needs" | "exit" | "stdout" | "stderr" | "stdin" | "args" | "env"
+                | "flags" | "file" | "link" => {}
                 _ => return Err(format!("line {number}: there is no directive '{name}'")),
             }
-            let case = cases.last_mut().ok_or(format!("line {number}: '{name}' comes before the first case"))?;
+            let case =
+                cases.last_mut().ok_or(format!("line {number}: '{name}' comes before the first case"))?;
             case.directives.push((name.into(), value.into()));
             continue;
         }
@@ -80,6 +83,21 @@ fn substitute(text: &str, values: &BTreeMap<String, String>) -> String {
     text
 }
 
+/// `\n`, `\t` and `\\` in what a stream must contain.
+fn unescape(text: &str) -> String {
+    let mut out = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (c, if c == '\\' { chars.next() } else { None }) {
+            ('\\', Some('n')) => out.push('\n'),
+            ('\\', Some('t')) => out.push('\t'),
+            ('\\', Some(other)) => out.push(other),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
 impl Case {
     fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
         self.directives.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
@@ -100,6 +118,16 @@ impl Case {
             running.push(server);
         }
         let text = |value: &str| substitute(value, &values);
+        for value in self.all("file") {
+            let (name, content) = value.split_once('=').ok_or("--# file: NAME=CONTENT")?;
+            folder.write(name.trim(), &text(content));
+        }
+        for value in self.all("link") {
+            let value = text(value);
+            let (name, target) = value.split_once('=').ok_or("--# link: NAME=TARGET")?;
+            std::os::unix::fs::symlink(target, folder.path().join(name))
+                .map_err(|error| error.to_string())?;
+        }
         // The code starts where its title is, so that line numbers are those of the file.
         let code = "\n".repeat(self.line) + &text(&self.code);
         folder.write("case.lua", &code);
@@ -148,7 +176,7 @@ impl Case {
         }
         for (name, stream) in [("stdout", &finished.stdout), ("stderr", &finished.stderr)] {
             for wanted in self.all(name) {
-                let wanted = substitute(wanted, values).replace("\\n", "\n");
+                let wanted = unescape(&substitute(wanted, values));
                 if !stream.contains(&wanted) {
                     wrong.push(format!("{name} lacks: {wanted}"));
                 }

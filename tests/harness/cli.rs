@@ -81,10 +81,14 @@ fn a_shebang_is_skipped_and_lines_are_right() {
 
 fn errors_have_a_traceback() {
     let folder = Folder::new();
-    folder.write("a.lua", "local function inner()\n  error('deep')\nend\nlocal function outer()\n  inner()\nend\nouter()");
+    folder.write(
+        "a.lua",
+        "local function inner()\n  error('deep')\nend\nlocal function outer()\n  inner()\nend\nouter()",
+    );
     let done = run_in(&folder, &["run", "a.lua"]);
     assert_eq!(done.code, Some(1));
-    for part in ["a.lua:2: deep", "stack traceback:", "a.lua:2: in upvalue 'inner'", "a.lua:7: in main chunk"] {
+    for part in ["a.lua:2: deep", "stack traceback:", "a.lua:2: in upvalue 'inner'", "a.lua:7: in main chunk"]
+    {
         assert!(done.stderr.contains(part), "{part} is not in\n{}", done.stderr);
     }
     assert!(done.stdout.is_empty());
@@ -117,7 +121,9 @@ fn exit_codes() {
 }
 
 fn wrong_grants_are_usage_errors() {
-    for (grant, message) in [("htp=x", "there is no capability 'htp'"), ("http=*", "http"), ("fs=read:", "a path is missing")] {
+    for (grant, message) in
+        [("htp=x", "there is no capability 'htp'"), ("http=*", "http"), ("fs=read:", "a path is missing")]
+    {
         let done = run(&["exec", "--allow", grant, "-e", "print(1)"]);
         assert_eq!(done.code, Some(64), "{grant}");
         assert!(done.stderr.contains(message), "{grant}: {}", done.stderr);
@@ -127,16 +133,18 @@ fn wrong_grants_are_usage_errors() {
 
 fn globals_can_be_blocked() {
     let folder = Folder::new();
-    let output = assay(folder.path(), &["exec", "-e", "print(debug, os.execute, string.nothing, os.time ~= nil)"])
-        .env("ASSAY_BLOCK_GLOBALS", "debug, os.execute,no.such.thing")
-        .output()
-        .expect("it runs");
+    let output =
+        assay(folder.path(), &["exec", "-e", "print(debug, os.execute, string.nothing, os.time ~= nil)"])
+            .env("ASSAY_BLOCK_GLOBALS", "debug, os.execute,no.such.thing")
+            .output()
+            .expect("it runs");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "nil\tnil\tnil\ttrue\n");
 }
 
 fn the_project_has_modules() {
     let folder = Folder::new();
-    folder.write("app/main.lua", "local m, from = require('greet') print(m.hello(), require('deep.er'), from)");
+    folder
+        .write("app/main.lua", "local m, from = require('greet') print(m.hello(), require('deep.er'), from)");
     folder.write("app/modules/greet.lua", "return { hello = function() return 'hello' end }");
     folder.write("app/modules/deep/er/init.lua", "return 'deeper'");
     let done = run_in(&folder, &["run", "app/main.lua"]);
@@ -187,7 +195,12 @@ fn interrupted(source: &str) -> Option<i32> {
 
 fn ctrl_c_stops_a_script_that_computes() {
     assert_eq!(interrupted("print('ready') io.stdout:flush() while true do end"), Some(130));
-    assert_eq!(interrupted("print('ready') io.stdout:flush() while true do pcall(function() while true do end end) end"), Some(130));
+    assert_eq!(
+        interrupted(
+            "print('ready') io.stdout:flush() while true do pcall(function() while true do end end) end"
+        ),
+        Some(130)
+    );
 }
 
 fn ctrl_c_stops_a_script_that_waits() {
@@ -220,8 +233,12 @@ fn learning_writes_a_manifest_that_is_enough() {
 fn manifests_have_sets_and_limits() {
     let folder = Folder::new();
     folder.write("data/x", "1");
-    folder.write("m.toml", "deny = [\"fs=data/secret\"]\n[limits]\ntimeout = \"50ms\"\n[set.read]\nallow = [\"fs=data\"]\n");
-    let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-P", "read", "-e", "print(fs.read('data/x'))"]);
+    folder.write(
+        "m.toml",
+        "deny = [\"fs=data/secret\"]\n[limits]\ntimeout = \"50ms\"\n[set.read]\nallow = [\"fs=data\"]\n",
+    );
+    let done =
+        run_in(&folder, &["exec", "--manifest", "m.toml", "-P", "read", "-e", "print(fs.read('data/x'))"]);
     assert_eq!(done.stdout, "1\n", "{}", done.stderr);
     let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-e", "print(fs.read('data/x'))"]);
     assert_eq!(done.code, Some(1));
@@ -230,6 +247,13 @@ fn manifests_have_sets_and_limits() {
     let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-P", "nope", "-e", ""]);
     assert_eq!(done.code, Some(64));
     assert!(done.stderr.contains("there are: read"), "{}", done.stderr);
+    for misspelt in
+        ["alow = []", "[set.read]\nallow = [\"fs=data\"]\ndenny = [\"fs=data/x\"]", "[limits]\ntime = 1"]
+    {
+        folder.write("bad.toml", misspelt);
+        let done = run_in(&folder, &["exec", "--manifest", "bad.toml", "-P", "read", "-e", "print(1)"]);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{misspelt}");
+    }
 }
 
 fn decisions_are_audited() {
@@ -253,14 +277,25 @@ fn explain_names_what_is_needed() {
     folder.write("a.lua", "require('m')\nhttp.get('https://api.example.com/x')\nfs.read(path)");
     folder.write("modules/m.lua", "return env.get('HOME')");
     let done = run_in(&folder, &["explain", "a.lua"]);
-    assert!(done.stdout.contains("assay run --allow env=HOME,fs,http=api.example.com:443 a.lua"), "{}", done.stdout);
+    assert!(
+        done.stdout.contains("assay run --allow env=HOME,fs,http=api.example.com:443 a.lua"),
+        "{}",
+        done.stdout
+    );
     let json: serde_json::Value =
         serde_json::from_str(&run_in(&folder, &["explain", "--json", "a.lua"]).stdout).expect("JSON");
     assert_eq!(json["allow"][0], "env=HOME");
 }
 
 fn help_version_and_completion() {
-    for args in [&["--help"][..], &["run", "--help"], &["version"], &["version", "--json"], &["capabilities"], &["capabilities", "--json"]] {
+    for args in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["version"],
+        &["version", "--json"],
+        &["capabilities"],
+        &["capabilities", "--json"],
+    ] {
         let done = run(args);
         assert_eq!(done.code, Some(0), "{args:?}: {}", done.stderr);
         assert!(!done.stdout.is_empty(), "{args:?}");
@@ -286,7 +321,8 @@ fn the_suite_runs_test_files() {
 }
 
 fn the_repl_keeps_state_and_shows_values() {
-    let (code, stdout, stderr) = with_input(&["repl"], "x = 20\nx + 1, 'two'\nfor i = 1, 2 do\nprint(i)\nend\nerror('oops')\nx + 2\n");
+    let (code, stdout, stderr) =
+        with_input(&["repl"], "x = 20\nx + 1, 'two'\nfor i = 1, 2 do\nprint(i)\nend\nerror('oops')\nx + 2\n");
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(stdout, "21\ttwo\n1\n2\n22\n", "{stderr}");
     assert!(stderr.contains("oops"), "{stderr}");

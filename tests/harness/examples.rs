@@ -53,7 +53,7 @@ fn log_summary_counts_the_log() {
         ],
     );
     let done = example("log_summary", "fs=read:examples", &["examples/data/access.log", "1"]);
-    contains(&done, 0, &["  /                     51\n\n"]);
+    contains(&done, 0, &["  /                    51\n\n"]);
 }
 
 fn log_summary_fails_without_a_grant_or_a_log() {

@@ -44,7 +44,9 @@ impl Folder {
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         let parent = path.parent().expect("a file has a folder");
-        std::fs::create_dir_all(parent).and_then(|()| std::fs::write(&path, text)).expect("the folder is writable");
+        std::fs::create_dir_all(parent)
+            .and_then(|()| std::fs::write(&path, text))
+            .expect("the folder is writable");
         path
     }
 }

@@ -38,7 +38,6 @@ const ENDLESS: &[&str] = &[
     "local s = ('a'):rep(20000000) while true do s:reverse() end",
     "while true do string.format('%99.99f', 1e308) end",
     "local t = {} for i = 1, 300000 do t[i] = i end for i = 1, 300000 do t[i] = nil end while true do next(t) end",
-    "local t = setmetatable({}, { __len = function() return 1e15 // 1 | 0 end }) return table.concat(t, ',')",
     "local s = ('1'):rep(20000000) while true do tonumber(s) end",
     "local t = setmetatable({}, { __index = function(t, k) return t[k + 1] end }) pcall(function() return t[1] end) while true do end",
     "local co = coroutine.create(function() while true do end end) coroutine.resume(co)",
@@ -78,7 +77,8 @@ fn memory_bombs_end_at_the_memory_limit() {
         "json.encode(('x'):rep(25000000))",
     ] {
         let done = run(&["exec", "--memory", "32MiB", "--cpu", "20s", "-e", source]);
-        let ended = done.code == Some(137) || (done.code == Some(1) && done.stderr.contains("too large"))
+        let ended = done.code == Some(137)
+            || (done.code == Some(1) && done.stderr.contains("too large"))
             || (done.code == Some(1) && done.stderr.contains("stack overflow"));
         assert!(ended, "{source}: {:?}\n{}", done.code, done.stderr);
     }
@@ -108,7 +108,19 @@ fn deep_recursion_is_an_error() {
 
 fn below_the_limits_nothing_happens() {
     let source = "local t = {} for i = 1, 100000 do t[i] = i end print(#t)";
-    let done = run(&["exec", "--memory", "32MiB", "--cpu", "10s", "--timeout", "60s", "--max-output", "7", "-e", source]);
+    let done = run(&[
+        "exec",
+        "--memory",
+        "32MiB",
+        "--cpu",
+        "10s",
+        "--timeout",
+        "60s",
+        "--max-output",
+        "7",
+        "-e",
+        source,
+    ]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(0), "100000\n"), "{}", done.stderr);
 }
 

@@ -1,6 +1,8 @@
 //! The one test binary: what is found in folders, and tests of the command line.
 
 mod cli;
+mod docs;
+mod examples;
 mod limits;
 
 use assay_tests::{cases, executable};
@@ -22,11 +24,13 @@ fn main() -> ExitCode {
                 }
             }
             Err(error) => {
-                trials.push(Trial::test(format!("{area}::files_can_be_read"), move || Err(Failed::from(error))));
+                trials.push(Trial::test(format!("{area}::files_can_be_read"), move || {
+                    Err(Failed::from(error))
+                }));
             }
         }
     }
-    for (area, tests) in [("cli", cli::TESTS), ("limits", limits::TESTS)] {
+    for (area, tests) in [("cli", cli::TESTS), ("examples", examples::TESTS), ("limits", limits::TESTS)] {
         for (name, test) in tests {
             trials.push(Trial::test(format!("{area}::{name}"), || {
                 test();
@@ -34,5 +38,6 @@ fn main() -> ExitCode {
             }));
         }
     }
+    trials.extend(docs::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -49,7 +49,7 @@ end
 
 --# case: hash_file does not leave its grant
 --# allow: fs=rw:${TMP}
-fs.symlink("/etc/passwd", "link")
+--# link: link=/etc/passwd
 for _, path in ipairs({ "link", "/etc/passwd", "../../../../etc/passwd", "./../../etc/passwd", "/proc/self/environ",
     "/proc/self/root/etc/passwd" }) do
   local ok, err = pcall(crypto.hash_file, path)

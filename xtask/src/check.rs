@@ -35,7 +35,16 @@ pub fn test(filter: &[&str]) -> Result<u8> {
         codegen::check()?;
         say("clippy");
         shell::run(cargo(&[
-            "clippy", "--quiet", "--locked", "--workspace", "--exclude", "guest-lua", "--all-targets", "--", "-D", "warnings",
+            "clippy",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--exclude",
+            "guest-lua",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
         ]))?;
         clippy_guest()?;
         lua_patch()?;
@@ -53,7 +62,20 @@ pub fn test(filter: &[&str]) -> Result<u8> {
 }
 
 fn clippy_guest() -> Result<()> {
-    let mut clippy = cargo(&["clippy", "--quiet", "--locked", "--package", "guest-lua", "--target", "wasm32-wasip2", "--profile", "guest", "--", "-D", "warnings"]);
+    let mut clippy = cargo(&[
+        "clippy",
+        "--quiet",
+        "--locked",
+        "--package",
+        "guest-lua",
+        "--target",
+        "wasm32-wasip2",
+        "--profile",
+        "guest",
+        "--",
+        "-D",
+        "warnings",
+    ]);
     guest::environment(&mut clippy)?;
     shell::run(clippy)
 }
@@ -66,7 +88,10 @@ fn lua_patch() -> Result<()> {
     }
     say("the patched Lua against the unpatched");
     let mut command = Command::new(script);
-    command.arg(guest::patched_folder()).arg(guest::stock_folder()?).arg(target().join("guest/lua-patch-test"));
+    command
+        .arg(guest::patched_folder())
+        .arg(guest::stock_folder()?)
+        .arg(target().join("guest/lua-patch-test"));
     shell::run(command)
 }
 
@@ -74,7 +99,8 @@ fn lua_patch() -> Result<()> {
 pub fn bench(names: &[&str]) -> Result<u8> {
     setup::packages(setup::BENCH_PACKAGES)?;
     let assay = crate::dist::executable()?;
-    let mut command = cargo(&["run", "--quiet", "--release", "--manifest-path", "benches/native/Cargo.toml", "--"]);
+    let mut command =
+        cargo(&["run", "--quiet", "--release", "--manifest-path", "benches/native/Cargo.toml", "--"]);
     command.args(names).env("ASSAY_BIN", assay);
     shell::run(command)?;
     Ok(0)

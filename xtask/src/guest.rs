@@ -34,10 +34,30 @@ pub fn build() -> Result<u8> {
     patched_lua(&patched_folder())?;
 
     say("building the guest");
-    let mut build = cargo(&["build", "--quiet", "--locked", "--package", "guest-lua", "--target", "wasm32-wasip2", "--profile", "guest"]);
+    let mut build = cargo(&[
+        "build",
+        "--quiet",
+        "--locked",
+        "--package",
+        "guest-lua",
+        "--target",
+        "wasm32-wasip2",
+        "--profile",
+        "guest",
+    ]);
     environment(&mut build)?;
     run(build)?;
-    let compiler = cargo(&["build", "--quiet", "--locked", "--package", "assay-wasm", "--features", "compile", "--bin", "assay-precompile"]);
+    let compiler = cargo(&[
+        "build",
+        "--quiet",
+        "--locked",
+        "--package",
+        "assay-wasm",
+        "--features",
+        "compile",
+        "--bin",
+        "assay-precompile",
+    ]);
     run(compiler)?;
 
     let component = target().join("wasm32-wasip2/guest/guest_lua.wasm");
@@ -64,11 +84,13 @@ fn is_newer(made: &Path, from: &[&Path]) -> bool {
 fn patched_lua(folder: &Path) -> Result<()> {
     let sources = stock_folder()?;
     let patch = read(&root().join("guest-lua/lua.patch"))?;
-    let entries = fs::read_dir(&sources).map_err(|error| format!("cannot read {}: {error}", sources.display()))?;
+    let entries =
+        fs::read_dir(&sources).map_err(|error| format!("cannot read {}: {error}", sources.display()))?;
     let mut patches = std::collections::BTreeMap::new();
     for part in split_patch(&patch) {
         let parsed = diffy::Patch::from_str(part).map_err(|error| format!("guest-lua/lua.patch: {error}"))?;
-        let name = parsed.modified().and_then(|name| name.rsplit('/').next()).unwrap_or_default().trim().to_string();
+        let name =
+            parsed.modified().and_then(|name| name.rsplit('/').next()).unwrap_or_default().trim().to_string();
         patches.insert(name, parsed);
     }
     for entry in entries.flatten() {

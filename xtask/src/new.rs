@@ -4,7 +4,8 @@ use crate::codegen;
 use crate::shell::{Result, root, write};
 
 pub fn capability(name: &str) -> Result<u8> {
-    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c == '_') && name.starts_with(|c: char| c.is_ascii_lowercase());
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        && name.starts_with(|c: char| c.is_ascii_lowercase());
     if !plain {
         return Err(format!("'{name}' is not a capability's name: lower-case letters and '_'"));
     }

@@ -37,8 +37,19 @@ pub fn compiler() -> Result<PathBuf> {
     run(program(
         "python3",
         &[
-            "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
-            "--only-binary", ":all:", "--target", &folder_name, "-r", &requirements,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "--target",
+            &folder_name,
+            "-r",
+            &requirements,
         ],
     ))
     .map_err(|error| format!("{error}; it needs python3 with pip (Debian: apt-get install python3-pip)"))?;
@@ -49,7 +60,8 @@ pub fn compiler() -> Result<PathBuf> {
 /// The Rust target of the guest.
 pub fn wasm_target() -> Result<()> {
     const TARGET: &str = "wasm32-wasip2";
-    let sysroot = output(program(&std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into()), &["--print", "sysroot"]))?;
+    let sysroot =
+        output(program(&std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into()), &["--print", "sysroot"]))?;
     if PathBuf::from(sysroot.trim()).join("lib/rustlib").join(TARGET).is_dir() {
         return Ok(());
     }
@@ -70,7 +82,9 @@ pub fn packages(wanted: &[(&str, &str)]) -> Result<()> {
         return Err(format!("the tests need these programs: {names}"));
     }
     if !output(program("id", &["-u"]))?.trim().eq("0") {
-        return Err(format!("the tests need Debian packages that are missing; run: sudo apt-get install {names}"));
+        return Err(format!(
+            "the tests need Debian packages that are missing; run: sudo apt-get install {names}"
+        ));
     }
     say(&format!("installing Debian packages: {names}"));
     let mut update = program("apt-get", &["-qq", "update"]);
@@ -80,7 +94,11 @@ pub fn packages(wanted: &[(&str, &str)]) -> Result<()> {
     // Servers are started by the tests, not by the installation.
     let policy = target().join("tools/policy-rc.d");
     write(&policy, b"#!/bin/sh\nexit 101\n")?;
-    install.args(&missing).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").stdout(std::process::Stdio::null());
+    install
+        .args(&missing)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("RUNLEVEL", "1")
+        .stdout(std::process::Stdio::null());
     run(install)
 }
 

@@ -36,7 +36,9 @@ pub fn program(name: &str, args: &[&str]) -> Command {
 pub fn cargo(args: &[&str]) -> Command {
     let mut command = program(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args);
     // What cargo set for this package is not meant for the next one.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR") {
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR")
+    {
         command.env_remove(name);
     }
     command
@@ -65,7 +67,8 @@ pub fn output(mut command: Command) -> Result<String> {
     if !output.status.success() {
         return Err(format!("{} failed ({})", describe(&command), output.status));
     }
-    String::from_utf8(output.stdout).map_err(|_| format!("{} printed something that is not text", describe(&command)))
+    String::from_utf8(output.stdout)
+        .map_err(|_| format!("{} printed something that is not text", describe(&command)))
 }
 
 /// Whether a program can be run.

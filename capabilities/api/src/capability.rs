@@ -32,8 +32,9 @@ pub trait Capability: Send + Sync {
     /// What it is for, in a phrase.
     fn summary(&self) -> &'static str;
 
-    /// Linked into every run, whatever was granted. Its own arguments may still need grants of others.
-    fn always_granted(&self) -> bool {
+    /// Linked into every run. One without scopes needs no grant; one with scopes decides each call itself,
+    /// because some of its calls need none (`fs.tempdir`, `env.set`).
+    fn always_linked(&self) -> bool {
         false
     }
 

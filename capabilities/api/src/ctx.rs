@@ -163,7 +163,11 @@ impl Run {
 
     /// The first half of the network check: by name. Gives the rule; none where only the addresses can
     /// decide.
-    pub(crate) fn check_name(&self, capability: &str, request: &Request<'_>) -> Result<Option<String>, Error> {
+    pub(crate) fn check_name(
+        &self,
+        capability: &str,
+        request: &Request<'_>,
+    ) -> Result<Option<String>, Error> {
         if self.grants.depends_on_address(capability, request) {
             return Ok(match self.grants.decide(capability, request) {
                 Verdict::Allow(rule) => Some(rule),
@@ -225,7 +229,9 @@ impl Run {
             let flag = crate::scope::host_and_port(&address.to_canonical().to_string(), port);
             return Err(error(
                 ErrorCode::Denied,
-                format!("{what} is refused: {why}; run again with --allow {capability}={flag} if it is meant"),
+                format!(
+                    "{what} is refused: {why}; run again with --allow {capability}={flag} if it is meant"
+                ),
             ));
         }
         self.record(Decision::Allow, capability, &what, Some(&rule));
@@ -275,7 +281,10 @@ impl Drop for HandleGuard {
 /// The error of a call that would go over a limit.
 pub fn limit_error(limit: Limit, allowed: u64) -> Error {
     let name = limit.name();
-    error(ErrorCode::Limit, format!("the {name} limit of this run is reached ({allowed}); raise it with --{name}"))
+    error(
+        ErrorCode::Limit,
+        format!("the {name} limit of this run is reached ({allowed}); raise it with --{name}"),
+    )
 }
 
 fn refusal(capability: &str, request: &Request<'_>, what: &str, rule: Option<&str>) -> Error {
@@ -296,7 +305,9 @@ pub struct Ctx {
 impl Ctx {
     pub fn new(run: Arc<Run>, output: Box<dyn Output>) -> Ctx {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(usize::try_from(run.limits.handles).unwrap_or(usize::MAX).saturating_mul(4).max(64));
+        table.set_max_capacity(
+            usize::try_from(run.limits.handles).unwrap_or(usize::MAX).saturating_mul(4).max(64),
+        );
         Ctx { table, run, output, states: HashMap::new() }
     }
 

@@ -71,7 +71,11 @@ pub struct Grants {
 
 impl fmt::Debug for Grants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grants").field("allow", &self.allow).field("deny", &self.deny).field("all", &self.all).finish()
+        f.debug_struct("Grants")
+            .field("allow", &self.allow)
+            .field("deny", &self.deny)
+            .field("all", &self.all)
+            .finish()
     }
 }
 
@@ -79,8 +83,16 @@ impl fmt::Debug for Grants {
 ///
 /// # Errors
 /// When a capability does not exist or a scope is none of its own.
-pub fn parse(text: &str, base: &Path, capabilities: &[&'static dyn Capability]) -> Result<Vec<Rule>, GrantError> {
-    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| parse_rule(item, base, capabilities)).collect()
+pub fn parse(
+    text: &str,
+    base: &Path,
+    capabilities: &[&'static dyn Capability],
+) -> Result<Vec<Rule>, GrantError> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(|item| parse_rule(item, base, capabilities))
+        .collect()
 }
 
 fn parse_rule(item: &str, base: &Path, capabilities: &[&'static dyn Capability]) -> Result<Rule, GrantError> {
@@ -90,7 +102,10 @@ fn parse_rule(item: &str, base: &Path, capabilities: &[&'static dyn Capability])
     };
     let Some(capability) = capabilities.iter().find(|capability| capability.name() == name) else {
         let names: Vec<_> = capabilities.iter().map(|capability| capability.name()).collect();
-        return Err(GrantError::new(format!("there is no capability '{name}'; there are {}", names.join(", "))));
+        return Err(GrantError::new(format!(
+            "there is no capability '{name}'; there are {}",
+            names.join(", ")
+        )));
     };
     let scope = scope
         .map(|scope| capability.scope(&scope, base))
@@ -113,7 +128,10 @@ impl Grants {
         self.allow.extend(rules);
     }
 
-    pub fn deny(&mut self, rules: Vec<Rule>) {
+    pub fn deny(&mut self, mut rules: Vec<Rule>) {
+        for scope in rules.iter_mut().filter_map(|rule| rule.scope.as_mut()) {
+            scope.widen_for_denial();
+        }
         self.deny.extend(rules);
     }
 
@@ -156,14 +174,18 @@ impl Grants {
     pub fn denies_in(&self, capability: &str, folder: &Path) -> Option<&str> {
         self.deny
             .iter()
-            .find(|rule| rule.capability == capability && rule.scope.as_ref().is_some_and(|scope| scope.lies_in(folder)))
+            .find(|rule| {
+                rule.capability == capability
+                    && rule.scope.as_ref().is_some_and(|scope| scope.lies_in(folder))
+            })
             .map(|rule| rule.text.as_str())
     }
 
     /// Whether the capability must be linked: some request of it could be allowed.
     pub fn reaches(&self, capability: &str) -> bool {
         let denied = self.deny.iter().any(|rule| rule.capability == capability && rule.scope.is_none());
-        let allowed = self.all || self.asker.is_some() || self.allow.iter().any(|rule| rule.capability == capability);
+        let allowed =
+            self.all || self.asker.is_some() || self.allow.iter().any(|rule| rule.capability == capability);
         allowed && !denied
     }
 
@@ -208,7 +230,14 @@ impl Grants {
             rule.capability == capability
                 && rule.scope.as_ref().is_some_and(|scope| {
                     scope.sample_address().is_some_and(|address| {
-                        scope.matches(&Request::Network { scheme, method, host, port, path, address: Some(address) })
+                        scope.matches(&Request::Network {
+                            scheme,
+                            method,
+                            host,
+                            port,
+                            path,
+                            address: Some(address),
+                        })
                     })
                 })
         })

@@ -17,7 +17,7 @@ pub use audit::{Audit, Decision, Event};
 pub use capability::{Capability, ScopeForm, Target};
 pub use ctx::{Ctx, HandleGuard, Identity, Output, Run, Stop, limit_error};
 pub use error::{denied, error, io_error};
-pub use grants::{Asker, Answer, GrantError, Grants, Rule};
+pub use grants::{Answer, Asker, GrantError, Grants, Rule};
 pub use limits::{Limit, Limits, Report, Usage};
 pub use scope::{Access, Request, Scope};
 

@@ -45,7 +45,9 @@ impl Request<'_> {
     /// The narrowest scope that grants this request, as it is written after `CAP=`, not escaped.
     pub fn scope(&self) -> Option<String> {
         match self {
-            Request::Network { scheme: "proxy", host, port, .. } => Some(format!("proxy:{}", host_and_port(host, *port))),
+            Request::Network { scheme: "proxy", host, port, .. } => {
+                Some(format!("proxy:{}", host_and_port(host, *port)))
+            }
             Request::Network { host, port, .. } => Some(host_and_port(host, *port)),
             Request::File { access: Access::Read, path } => Some(format!("read:{}", path.display())),
             Request::File { access: Access::Write, path } => Some(format!("write:{}", path.display())),
@@ -74,6 +76,9 @@ impl Request<'_> {
 /// A parsed scope.
 pub trait Scope: Send + Sync + Debug {
     fn matches(&self, request: &Request<'_>) -> bool;
+
+    /// Widens a scope that is taken back: what a grant leaves out for caution, a denial takes in.
+    fn widen_for_denial(&mut self) {}
 
     /// An address of the range that the scope stands for; none where it goes by names.
     fn sample_address(&self) -> Option<IpAddr> {

@@ -23,15 +23,17 @@ impl Cipher {
             error(ErrorCode::InvalidArgument, message)
         };
         match algorithm.to_ascii_lowercase().as_str() {
-            "aes-256-gcm" => {
-                Ok(Cipher::Aes(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| wrong_key())?)))
-            }
-            "xchacha20-poly1305" => {
-                Ok(Cipher::XChaCha(Box::new(XChaCha20Poly1305::new_from_slice(key).map_err(|_| wrong_key())?)))
-            }
+            "aes-256-gcm" => Ok(Cipher::Aes(LessSafeKey::new(
+                UnboundKey::new(&AES_256_GCM, key).map_err(|_| wrong_key())?,
+            ))),
+            "xchacha20-poly1305" => Ok(Cipher::XChaCha(Box::new(
+                XChaCha20Poly1305::new_from_slice(key).map_err(|_| wrong_key())?,
+            ))),
             _ => Err(error(
                 ErrorCode::InvalidArgument,
-                format!("there is no cipher '{algorithm}' here; there are aes-256-gcm and xchacha20-poly1305"),
+                format!(
+                    "there is no cipher '{algorithm}' here; there are aes-256-gcm and xchacha20-poly1305"
+                ),
             )),
         }
     }
@@ -78,11 +80,15 @@ pub fn decrypt(algorithm: &str, key: &[u8], mut sealed: Vec<u8>, aad: &[u8]) -> 
     let nonce_len = cipher.nonce_len();
     if sealed.len() < nonce_len + TAG_LEN {
         let least = nonce_len + TAG_LEN;
-        let message = format!("{} bytes are no ciphertext of {algorithm}: it has at least {least}", sealed.len());
+        let message =
+            format!("{} bytes are no ciphertext of {algorithm}: it has at least {least}", sealed.len());
         return Err(error(ErrorCode::InvalidData, message));
     }
     let refused = || {
-        error(ErrorCode::InvalidData, "the ciphertext cannot be decrypted: the key, the data or the aad is not the one it was made with")
+        error(
+            ErrorCode::InvalidData,
+            "the ciphertext cannot be decrypted: the key, the data or the aad is not the one it was made with",
+        )
     };
     let mut body = sealed.split_off(nonce_len);
     match cipher {
@@ -113,13 +119,19 @@ mod tests {
                 assert_ne!(sealed, encrypt(algorithm, &key, text, b"aad").unwrap(), "a nonce was used twice");
                 let code = |result: Result<Vec<u8>, Error>| result.unwrap_err().code;
                 assert_eq!(code(decrypt(algorithm, &key, sealed.clone(), b"")), ErrorCode::InvalidData);
-                assert_eq!(code(decrypt(algorithm, &[8; 32], sealed.clone(), b"aad")), ErrorCode::InvalidData);
+                assert_eq!(
+                    code(decrypt(algorithm, &[8; 32], sealed.clone(), b"aad")),
+                    ErrorCode::InvalidData
+                );
                 for at in [0, sealed.len() - 1, sealed.len() / 2] {
                     let mut changed = sealed.clone();
                     changed[at] ^= 1;
                     assert_eq!(code(decrypt(algorithm, &key, changed, b"aad")), ErrorCode::InvalidData);
                 }
-                assert_eq!(code(decrypt(algorithm, &key, sealed[..20].to_vec(), b"aad")), ErrorCode::InvalidData);
+                assert_eq!(
+                    code(decrypt(algorithm, &key, sealed[..20].to_vec(), b"aad")),
+                    ErrorCode::InvalidData
+                );
             }
             assert_eq!(encrypt(algorithm, &[0; 16], b"", b"").unwrap_err().code, ErrorCode::InvalidArgument);
         }

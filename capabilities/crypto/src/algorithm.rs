@@ -3,8 +3,10 @@
 use crate::key::VerifyKey;
 use assay_capability_api::error;
 use assay_capability_api::types::{Error, ErrorCode};
-use ring::signature::{self, RsaEncoding, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
 use ring::hmac;
+use ring::signature::{
+    self, RsaEncoding, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
+};
 
 /// An algorithm that signs or verifies tokens. `none` is not among them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +63,10 @@ impl Algorithm {
             }
             None => {
                 let names: Vec<_> = NAMES.iter().map(|(_, name)| *name).collect();
-                Err(error(code, format!("there is no signature algorithm '{name}' here; there are {}", names.join(", "))))
+                Err(error(
+                    code,
+                    format!("there is no signature algorithm '{name}' here; there are {}", names.join(", ")),
+                ))
             }
         }
     }
@@ -114,9 +119,9 @@ impl Algorithm {
             (VerifyKey::Secret(secret), Family::Secret) => self
                 .hmac()
                 .is_some_and(|hash| hmac::verify(&hmac::Key::new(hash, secret), message, signature).is_ok()),
-            (VerifyKey::Rsa { n, e }, Family::Rsa) => self
-                .rsa()
-                .is_some_and(|(_, how)| RsaPublicKeyComponents { n, e }.verify(how, message, signature).is_ok()),
+            (VerifyKey::Rsa { n, e }, Family::Rsa) => self.rsa().is_some_and(|(_, how)| {
+                RsaPublicKeyComponents { n, e }.verify(how, message, signature).is_ok()
+            }),
             (VerifyKey::P256(point), Family::P256) => plain(&signature::ECDSA_P256_SHA256_FIXED, point),
             (VerifyKey::P384(point), Family::P384) => plain(&signature::ECDSA_P384_SHA384_FIXED, point),
             (VerifyKey::Ed25519(point), Family::Ed25519) => plain(&signature::ED25519, point),

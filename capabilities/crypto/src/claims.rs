@@ -62,7 +62,8 @@ pub fn check(claims: &Map<String, Value>, rules: &Rules, now: f64) -> Result<(),
     };
     for name in required {
         if claims.get(name).is_none_or(Value::is_null) {
-            let hint = if rules.required.is_none() { "; set validate_exp = false if that is meant" } else { "" };
+            let hint =
+                if rules.required.is_none() { "; set validate_exp = false if that is meant" } else { "" };
             return Err(refuse(format!("the claim '{name}' is missing{hint}")));
         }
     }
@@ -76,7 +77,10 @@ pub fn check(claims: &Map<String, Value>, rules: &Rules, now: f64) -> Result<(),
         && let Some(starts) = date(claims, "nbf")?
         && now + rules.leeway < starts
     {
-        return Err(refuse(format!("it is not valid yet: the claim 'nbf' is {starts}, now is {}", now.floor())));
+        return Err(refuse(format!(
+            "it is not valid yet: the claim 'nbf' is {starts}, now is {}",
+            now.floor()
+        )));
     }
     if !rules.audience.is_empty() {
         let audience = strings(claims, "aud")?;
@@ -135,7 +139,9 @@ mod tests {
             let Value::Object(parsed) = serde_json::from_str(claims).unwrap() else { panic!("{claims}") };
             match (check(&parsed, &rules, 1000.0), refusal) {
                 (Ok(()), None) => {}
-                (Err(error), Some(refusal)) => assert!(error.message.contains(refusal), "{claims}: {}", error.message),
+                (Err(error), Some(refusal)) => {
+                    assert!(error.message.contains(refusal), "{claims}: {}", error.message)
+                }
                 (result, _) => panic!("{claims}: {result:?}"),
             }
         }

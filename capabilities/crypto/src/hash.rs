@@ -55,8 +55,9 @@ pub fn digest(algorithm: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
 }
 
 fn mac<M: Mac + KeyInit>(key: &[u8], data: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut mac = <M as KeyInit>::new_from_slice(key)
-        .map_err(|_| error(ErrorCode::InvalidArgument, "the key has a length that the algorithm cannot take"))?;
+    let mut mac = <M as KeyInit>::new_from_slice(key).map_err(|_| {
+        error(ErrorCode::InvalidArgument, "the key has a length that the algorithm cannot take")
+    })?;
     Mac::update(&mut mac, data);
     Ok(mac.finalize().into_bytes().to_vec())
 }
@@ -92,14 +93,21 @@ impl ring::hkdf::KeyType for Length {
 ///
 /// # Errors
 /// `invalid-argument` when there is no such algorithm, or `length` is above 255 digests.
-pub fn hkdf(algorithm: &str, secret: &[u8], salt: &[u8], info: &[u8], length: usize) -> Result<Vec<u8>, Error> {
+pub fn hkdf(
+    algorithm: &str,
+    secret: &[u8],
+    salt: &[u8],
+    info: &[u8],
+    length: usize,
+) -> Result<Vec<u8>, Error> {
     let hash = match canonical(algorithm).as_str() {
         "sha256" => ring::hkdf::HKDF_SHA256,
         "sha384" => ring::hkdf::HKDF_SHA384,
         "sha512" => ring::hkdf::HKDF_SHA512,
         _ => return Err(unknown(algorithm, "sha256, sha384, sha512")),
     };
-    let too_long = |_| error(ErrorCode::InvalidArgument, format!("{length} bytes are more than {algorithm} can derive"));
+    let too_long =
+        |_| error(ErrorCode::InvalidArgument, format!("{length} bytes are more than {algorithm} can derive"));
     let info = [info];
     let extracted = ring::hkdf::Salt::new(hash, salt).extract(secret);
     let expanded = extracted.expand(&info, Length(length)).map_err(too_long)?;
@@ -158,11 +166,14 @@ mod tests {
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
         assert_eq!(
-            hex(&hmac("sha256", &[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First").unwrap()),
+            hex(&hmac("sha256", &[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First")
+                .unwrap()),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
         assert_eq!(hmac("md5", b"k", b"d").unwrap_err().code, ErrorCode::InvalidArgument);
-        for (algorithm, length) in [("sha1", 20), ("sha224", 28), ("sha384", 48), ("sha512", 64), ("sha3-224", 28)] {
+        for (algorithm, length) in
+            [("sha1", 20), ("sha224", 28), ("sha384", 48), ("sha512", 64), ("sha3-224", 28)]
+        {
             assert_eq!(hmac(algorithm, b"", b"").unwrap().len(), length, "{algorithm}");
         }
     }
@@ -170,11 +181,20 @@ mod tests {
     // RFC 5869, test case 1.
     #[test]
     fn key_derivation() {
-        let out = hkdf("sha256", &[0x0b; 22], &unhex("000102030405060708090a0b0c"), &unhex("f0f1f2f3f4f5f6f7f8f9"), 42);
+        let out = hkdf(
+            "sha256",
+            &[0x0b; 22],
+            &unhex("000102030405060708090a0b0c"),
+            &unhex("f0f1f2f3f4f5f6f7f8f9"),
+            42,
+        );
         assert_eq!(
             hex(&out.unwrap()),
             "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
         );
-        assert_eq!(hkdf("sha256", b"s", b"", b"", 255 * 32 + 1).unwrap_err().code, ErrorCode::InvalidArgument);
+        assert_eq!(
+            hkdf("sha256", b"s", b"", b"", 255 * 32 + 1).unwrap_err().code,
+            ErrorCode::InvalidArgument
+        );
     }
 }

@@ -52,7 +52,9 @@ pub fn split(token: &str) -> Result<Parts<'_>, Error> {
     let count = token.split('.').count();
     let (Some((signed, signature)), 3) = (token.rsplit_once('.'), count) else {
         let hint = if count == 5 { "; five parts are an encrypted token (JWE)" } else { "" };
-        return Err(refuse(format!("a token has three parts with dots between, this text has {count}{hint}")));
+        return Err(refuse(format!(
+            "a token has three parts with dots between, this text has {count}{hint}"
+        )));
     };
     let (header, claims) = signed.split_once('.').unwrap_or_default();
     let (header_json, claims_json) = (decode(header, "header")?, decode(claims, "claims")?);
@@ -80,7 +82,8 @@ pub fn sign(claims: Vec<u8>, key: &[u8], algorithm: &str, header: &[u8]) -> Resu
     object(&claims, "claims").map_err(argument)?;
     let mut fields = object(header, "header").map_err(argument)?;
     if fields.contains_key("alg") || fields.contains_key("crit") {
-        let message = "the header fields 'alg' and 'crit' cannot be set; the algorithm is an argument of its own";
+        let message =
+            "the header fields 'alg' and 'crit' cannot be set; the algorithm is an argument of its own";
         return Err(error(ErrorCode::InvalidArgument, message));
     }
     fields.insert("alg".into(), algorithm.name().into());
@@ -109,18 +112,26 @@ pub fn verify<'a>(
         .map(|name| Algorithm::parse(name, ErrorCode::InvalidArgument))
         .collect::<Result<Vec<_>, _>>()?;
     let is_accepted = |algorithm: Algorithm| accepted.is_empty() || accepted.contains(&algorithm);
-    if !accepted.is_empty() && !keys.iter().any(|key| accepted.iter().any(|own| own.family() == key.key.family())) {
-        let message = format!("none of the accepted algorithms ({}) goes with the key given", algorithms.join(", "));
+    if !accepted.is_empty()
+        && !keys.iter().any(|key| accepted.iter().any(|own| own.family() == key.key.family()))
+    {
+        let message =
+            format!("none of the accepted algorithms ({}) goes with the key given", algorithms.join(", "));
         return Err(error(ErrorCode::InvalidArgument, message));
     }
     let parts = split(token)?;
     let name = parts.header.get("alg").and_then(Value::as_str).unwrap_or_default();
     let algorithm = Algorithm::parse(name, ErrorCode::InvalidData)?;
     if parts.header.contains_key("crit") {
-        return Err(refuse("the token's header has critical extensions ('crit'), and none is understood here"));
+        return Err(refuse(
+            "the token's header has critical extensions ('crit'), and none is understood here",
+        ));
     }
     if !is_accepted(algorithm) {
-        return Err(refuse(format!("the token is signed with {name}; accepted is {}", algorithms.join(", "))));
+        return Err(refuse(format!(
+            "the token is signed with {name}; accepted is {}",
+            algorithms.join(", ")
+        )));
     }
     let fits = |key: &&Candidate| {
         key.key.family() == algorithm.family() && key.algorithm.is_none_or(|own| own == algorithm)
@@ -128,7 +139,9 @@ pub fn verify<'a>(
     let kid = parts.header.get("kid").and_then(Value::as_str);
     let named = keys.iter().any(|key| key.kid.is_some());
     let candidates: Vec<&Candidate> = match kid {
-        Some(kid) if named => keys.iter().filter(|key| key.kid.as_deref() == Some(kid)).filter(fits).collect(),
+        Some(kid) if named => {
+            keys.iter().filter(|key| key.kid.as_deref() == Some(kid)).filter(fits).collect()
+        }
         _ => keys.iter().filter(fits).collect(),
     };
     if candidates.is_empty() {
@@ -138,7 +151,9 @@ pub fn verify<'a>(
     }
     if candidates.len() > TRIES_MAX {
         let count = candidates.len();
-        return Err(refuse(format!("{count} keys of the set could be the token's; at most {TRIES_MAX} are tried")));
+        return Err(refuse(format!(
+            "{count} keys of the set could be the token's; at most {TRIES_MAX} are tried"
+        )));
     }
     if !candidates.iter().any(|key| algorithm.verify(&key.key, parts.signed.as_bytes(), &parts.signature)) {
         return Err(refuse(format!("the token's signature ({name}) does not match the key")));

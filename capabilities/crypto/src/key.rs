@@ -14,7 +14,10 @@ use serde_json::{Map, Value};
 pub enum VerifyKey {
     Secret(Vec<u8>),
     /// Modulus and exponent, big-endian without leading zeros.
-    Rsa { n: Vec<u8>, e: Vec<u8> },
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
     /// Uncompressed points.
     P256(Vec<u8>),
     P384(Vec<u8>),
@@ -137,7 +140,8 @@ fn pem_blocks(text: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let mut blocks = Vec::new();
     let mut rest = text;
     while let Some((_, after)) = rest.split_once("-----BEGIN ") {
-        let (label, after) = after.split_once("-----").ok_or_else(|| bad("the PEM text has a broken first line"))?;
+        let (label, after) =
+            after.split_once("-----").ok_or_else(|| bad("the PEM text has a broken first line"))?;
         let (body, after) = after
             .split_once(&format!("-----END {label}-----"))
             .ok_or_else(|| bad(format!("the PEM text has no line '-----END {label}-----'")))?;
@@ -146,7 +150,9 @@ fn pem_blocks(text: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
             return Err(bad(format!("the {label} is encrypted; decrypt it first, as with openssl pkey")));
         }
         let body: String = body.split_ascii_whitespace().collect();
-        let der = STANDARD.decode(body).map_err(|why| bad(format!("the {label} in the PEM text is not base64: {why}")))?;
+        let der = STANDARD
+            .decode(body)
+            .map_err(|why| bad(format!("the {label} in the PEM text is not base64: {why}")))?;
         blocks.push((label.to_string(), der));
     }
     Ok(blocks)
@@ -163,7 +169,9 @@ fn secret(bytes: &[u8]) -> Result<VerifyKey, Error> {
         return Err(bad("the secret is empty"));
     }
     if looks_like_pem(bytes) {
-        return Err(bad("a key in PEM is not a secret for HS algorithms; use one of RS, PS, ES or EdDSA with it"));
+        return Err(bad(
+            "a key in PEM is not a secret for HS algorithms; use one of RS, PS, ES or EdDSA with it",
+        ));
     }
     if public_info(bytes).or_else(|| rsa_public(bytes)).or_else(|| certificate(bytes)).is_some() {
         return Err(bad("this is a public key in DER, which is no secret; give it in PEM"));
@@ -309,12 +317,12 @@ pub fn sign(algorithm: Algorithm, key: &[u8], message: &[u8]) -> Result<Vec<u8>,
         return Ok(ring::hmac::sign(&ring::hmac::Key::new(hash, &secret), message).as_ref().to_vec());
     }
     let name = algorithm.name();
-    let text = std::str::from_utf8(key).map_err(|_| bad(format!("{name} signs with a private key in PEM")))?;
+    let text =
+        std::str::from_utf8(key).map_err(|_| bad(format!("{name} signs with a private key in PEM")))?;
     let blocks = pem_blocks(text)?;
-    let (label, der) = blocks
-        .iter()
-        .find(|(label, _)| label.ends_with("PRIVATE KEY"))
-        .ok_or_else(|| bad(format!("{name} signs with a private key in PEM, and there is none in the key given")))?;
+    let (label, der) = blocks.iter().find(|(label, _)| label.ends_with("PRIVATE KEY")).ok_or_else(|| {
+        bad(format!("{name} signs with a private key in PEM, and there is none in the key given"))
+    })?;
     let refused = |why: &dyn std::fmt::Display| bad(format!("the {label} is no key for {name}: {why}"));
     let random = SystemRandom::new();
     let failed = |_| error(ErrorCode::Other, format!("signing with {name} failed"));
@@ -332,7 +340,10 @@ pub fn sign(algorithm: Algorithm, key: &[u8], message: &[u8]) -> Result<Vec<u8>,
         }
         family @ (Family::P256 | Family::P384) => {
             let (how, curve): (_, &[u8]) = if family == Family::P256 {
-                (&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7])
+                (
+                    &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+                    &[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7],
+                )
             } else {
                 (&signature::ECDSA_P384_SHA384_FIXED_SIGNING, &[0x06, 5, 0x2b, 0x81, 0x04, 0x00, 0x22])
             };

@@ -41,7 +41,7 @@ impl Capability for Crypto {
         "hashes, message authentication, randomness, tokens and encryption"
     }
 
-    fn always_granted(&self) -> bool {
+    fn always_linked(&self) -> bool {
         true
     }
 
@@ -53,9 +53,9 @@ impl Capability for Crypto {
 /// Fills a new buffer from the operating system's generator.
 fn random_bytes(count: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0; count];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| error(ErrorCode::Unavailable, "the operating system's random generator does not answer"))?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| {
+        error(ErrorCode::Unavailable, "the operating system's random generator does not answer")
+    })?;
     Ok(bytes)
 }
 
@@ -65,7 +65,9 @@ fn now() -> f64 {
 }
 
 /// Runs work of milliseconds away from the async threads.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(failed) => Err(error(ErrorCode::Other, format!("a worker thread ended early: {failed}"))),
@@ -77,7 +79,12 @@ impl crypto::Host for Ctx {
         Ok(self.run.count_bytes(data.len()).and_then(|()| hash::digest(&algorithm, &data)))
     }
 
-    fn hmac(&mut self, algorithm: String, key: Vec<u8>, data: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+    fn hmac(
+        &mut self,
+        algorithm: String,
+        key: Vec<u8>,
+        data: Vec<u8>,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
         Ok(self.run.count_bytes(key.len() + data.len()).and_then(|()| hash::hmac(&algorithm, &key, &data)))
     }
 
@@ -94,7 +101,8 @@ impl crypto::Host for Ctx {
 
     fn random(&mut self, count: u32) -> wasmtime::Result<Result<Vec<u8>, Error>> {
         if count > RANDOM_MAX {
-            let message = format!("{count} random bytes in one call are too many; ask for at most {RANDOM_MAX}");
+            let message =
+                format!("{count} random bytes in one call are too many; ask for at most {RANDOM_MAX}");
             return Ok(Err(error(ErrorCode::InvalidArgument, message)));
         }
         Ok(self.run.count_bytes(count as usize).and_then(|()| random_bytes(count as usize)))

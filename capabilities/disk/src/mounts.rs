@@ -40,7 +40,8 @@ fn parse(table: &str) -> Vec<Mount> {
 /// # Errors
 /// The operating system's; where there is no such table, `not-found`.
 pub fn read() -> Result<Vec<Mount>, Error> {
-    let table = std::fs::read(TABLE).map_err(|failed| io_error(&format!("reading the mounts in {TABLE}"), &failed))?;
+    let table = std::fs::read(TABLE)
+        .map_err(|failed| io_error(&format!("reading the mounts in {TABLE}"), &failed))?;
     Ok(parse(&String::from_utf8_lossy(&table)))
 }
 
@@ -50,7 +51,9 @@ mod tests {
 
     #[test]
     fn lines_of_the_table() {
-        let mounts = parse("/dev/sda1 / ext4 rw,relatime 0 0\nnas:/a\\040b /mnt/a\\040b\\134\\011c nfs4 ro 0 0\nbroken\n");
+        let mounts = parse(
+            "/dev/sda1 / ext4 rw,relatime 0 0\nnas:/a\\040b /mnt/a\\040b\\134\\011c nfs4 ro 0 0\nbroken\n",
+        );
         assert_eq!(mounts.len(), 2);
         assert_eq!((mounts[0].device.as_str(), mounts[0].path.as_str()), ("/dev/sda1", "/"));
         assert_eq!(mounts[0].options, ["rw", "relatime"]);

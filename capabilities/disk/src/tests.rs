@@ -66,7 +66,9 @@ fn sweeping_takes_old_regular_files_only() {
     symlink(outside.0.join("old"), folder.0.join("file-link")).unwrap();
     let run = folder.run("fs=rw:.", "fs=write:kept");
     assert_eq!(tree::sweep(&run, ".", hour_ago(), &Alive::default()).unwrap(), 2);
-    for (name, there) in [("old", false), ("new", true), ("a/b/old", false), ("a/b/new", true), ("kept/old", true)] {
+    for (name, there) in
+        [("old", false), ("new", true), ("a/b/old", false), ("a/b/new", true), ("kept/old", true)]
+    {
         assert_eq!(folder.0.join(name).exists(), there, "{name}");
     }
     assert!(outside.0.join("old").exists(), "a link was followed");

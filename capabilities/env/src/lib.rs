@@ -40,7 +40,7 @@ impl Capability for Env {
 
     /// Linked into every run, because what a script sets itself needs no grant, and a name that is not
     /// granted reads as if it were not set. Each of the host's names is checked when it is read.
-    fn always_granted(&self) -> bool {
+    fn always_linked(&self) -> bool {
         true
     }
 
@@ -90,7 +90,8 @@ impl Environment {
         host: impl IntoIterator<Item = (OsString, OsString)>,
         given: impl IntoIterator<Item = (String, String)>,
     ) -> Environment {
-        let host = host.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_vec())));
+        let host =
+            host.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_vec())));
         Environment {
             host: host.collect(),
             given: given.into_iter().map(|(name, value)| (name, value.into_bytes())).collect(),
@@ -144,7 +145,9 @@ impl Environment {
     /// more than a megabyte.
     pub fn set(&mut self, name: String, value: Option<Vec<u8>>) -> Result<(), Error> {
         if name.is_empty() || name.contains(['=', '\0']) {
-            let message = format!("setting the environment variable {name:?}: a name is not empty and has neither '=' nor NUL");
+            let message = format!(
+                "setting the environment variable {name:?}: a name is not empty and has neither '=' nor NUL"
+            );
             return Err(error(ErrorCode::InvalidArgument, message));
         }
         if value.as_ref().is_some_and(|value| value.contains(&0)) {
@@ -155,7 +158,9 @@ impl Environment {
         let before = self.set.get(&name).map_or(0, |value| size(&name, value));
         let bytes = self.set_bytes - before + size(&name, &value);
         if bytes > OVERLAY_MAX {
-            let message = format!("setting the environment variable {name}: a run may set {OVERLAY_MAX} bytes of variables");
+            let message = format!(
+                "setting the environment variable {name}: a run may set {OVERLAY_MAX} bytes of variables"
+            );
             return Err(error(ErrorCode::Limit, message));
         }
         self.set_bytes = bytes;

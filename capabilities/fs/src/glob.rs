@@ -47,7 +47,9 @@ impl Search<'_> {
         match failure.code {
             ErrorCode::NotFound => Ok(()),
             ErrorCode::Denied | ErrorCode::Permission if !start => Ok(()),
-            _ if [Errno::NOTDIR, Errno::LOOP].iter().any(|errno| errno.raw_os_error() == failure.errno) => Ok(()),
+            _ if [Errno::NOTDIR, Errno::LOOP].iter().any(|errno| errno.raw_os_error() == failure.errno) => {
+                Ok(())
+            }
             _ => Err(failure),
         }
     }
@@ -93,7 +95,10 @@ impl Search<'_> {
     fn expand(&mut self, folder: &str, parts: &[Part], start: bool, depth: usize) -> Result<(), Error> {
         if depth > MAX_DEPTH {
             let pattern = self.pattern;
-            return Err(error(ErrorCode::Limit, format!("{pattern}: folders are nested deeper than {MAX_DEPTH}")));
+            return Err(error(
+                ErrorCode::Limit,
+                format!("{pattern}: folders are nested deeper than {MAX_DEPTH}"),
+            ));
         }
         let Some((part, rest)) = parts.split_first() else {
             // `/` itself.
@@ -102,7 +107,11 @@ impl Search<'_> {
         match part {
             Part::Name(name) => {
                 let path = join(folder, OsStr::new(name));
-                if rest.is_empty() { self.name(path, start) } else { self.expand(&path, rest, start, depth + 1) }
+                if rest.is_empty() {
+                    self.name(path, start)
+                } else {
+                    self.expand(&path, rest, start, depth + 1)
+                }
             }
             Part::Match(tokens) => {
                 for item in self.list(folder, start)? {

@@ -42,7 +42,9 @@ impl File {
     }
 
     pub fn atomic(run: Arc<Run>, handle: HandleGuard, shown: String, file: AtomicFile) -> File {
-        File { inner: Arc::new(Inner { opened: Opened::Atomic(Mutex::new(file)), shown, run, _handle: handle }) }
+        File {
+            inner: Arc::new(Inner { opened: Opened::Atomic(Mutex::new(file)), shown, run, _handle: handle }),
+        }
     }
 }
 

@@ -73,7 +73,9 @@ impl Drop for CancelOnDrop {
 }
 
 /// Runs `f` on a thread that may block. When the future is dropped, `f` stops at its next check.
-async fn blocking<T: Send + 'static>(f: impl FnOnce(&Cancel) -> Outcome<T> + Send + 'static) -> Result<Outcome<T>> {
+async fn blocking<T: Send + 'static>(
+    f: impl FnOnce(&Cancel) -> Outcome<T> + Send + 'static,
+) -> Result<Outcome<T>> {
     let guard = CancelOnDrop(Cancel::default());
     let cancel = guard.0.clone();
     Ok(tokio::task::spawn_blocking(move || f(&cancel)).await?)
@@ -145,15 +147,23 @@ impl Capability for Fs {
         "files and folders"
     }
 
-    fn always_granted(&self) -> bool {
+    fn always_linked(&self) -> bool {
         true
     }
 
     fn scopes(&self) -> &'static [ScopeForm] {
         &[
-            ScopeForm { form: "PATH", grants: "reading a file, or a folder and all under it", example: "fs=./config" },
+            ScopeForm {
+                form: "PATH",
+                grants: "reading a file, or a folder and all under it",
+                example: "fs=./config",
+            },
             ScopeForm { form: "read:PATH", grants: "the same", example: "fs=read:./config" },
-            ScopeForm { form: "write:PATH", grants: "writing, making and removing", example: "fs=write:/var/log/app" },
+            ScopeForm {
+                form: "write:PATH",
+                grants: "writing, making and removing",
+                example: "fs=write:/var/log/app",
+            },
             ScopeForm { form: "rw:PATH", grants: "both", example: "fs=rw:./data" },
         ]
     }
@@ -252,7 +262,11 @@ async fn pause(tried: &mut u32) {
 impl fs::Host for Ctx {}
 
 impl fs::HostWithStore<Ctx> for Host {
-    async fn open(accessor: &Accessor<Ctx, Self>, path: String, how: fs::OpenFlags) -> Result<Outcome<Resource<File>>> {
+    async fn open(
+        accessor: &Accessor<Ctx, Self>,
+        path: String,
+        how: fs::OpenFlags,
+    ) -> Result<Outcome<Resource<File>>> {
         let how = How {
             read: how.contains(fs::OpenFlags::READ),
             write: how.contains(fs::OpenFlags::WRITE),
@@ -304,12 +318,20 @@ impl fs::HostWithStore<Ctx> for Host {
         blocking(move |cancel| ops::remove(&run, &path, false, cancel)).await
     }
 
-    async fn copy(accessor: &Accessor<Ctx, Self>, source: String, destination: String) -> Result<Outcome<u64>> {
+    async fn copy(
+        accessor: &Accessor<Ctx, Self>,
+        source: String,
+        destination: String,
+    ) -> Result<Outcome<u64>> {
         let run = run(accessor);
         blocking(move |cancel| ops::copy(&run, &source, &destination, cancel)).await
     }
 
-    async fn rename(accessor: &Accessor<Ctx, Self>, source: String, destination: String) -> Result<Outcome<()>> {
+    async fn rename(
+        accessor: &Accessor<Ctx, Self>,
+        source: String,
+        destination: String,
+    ) -> Result<Outcome<()>> {
         let run = run(accessor);
         blocking(move |_| ops::rename(&run, &source, &destination)).await
     }
@@ -324,9 +346,14 @@ impl fs::HostWithStore<Ctx> for Host {
         blocking(move |_| ops::mkdir(&run, &path)).await
     }
 
-    async fn stat(accessor: &Accessor<Ctx, Self>, path: String, follow: bool) -> Result<Outcome<fs::Metadata>> {
+    async fn stat(
+        accessor: &Accessor<Ctx, Self>,
+        path: String,
+        follow: bool,
+    ) -> Result<Outcome<fs::Metadata>> {
         let run = run(accessor);
-        blocking(move |_| ops::stat(&run, &path, follow).map(|(about, is_link)| metadata(&about, is_link))).await
+        blocking(move |_| ops::stat(&run, &path, follow).map(|(about, is_link)| metadata(&about, is_link)))
+            .await
     }
 
     async fn symlink(accessor: &Accessor<Ctx, Self>, target: String, path: String) -> Result<Outcome<()>> {
@@ -358,7 +385,11 @@ impl fs::HostFile for Ctx {
 }
 
 impl fs::HostFileWithStore<Ctx> for Host {
-    async fn read(accessor: &Accessor<Ctx, Self>, this: Resource<File>, max: u32) -> Result<Outcome<Vec<u8>>> {
+    async fn read(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<File>,
+        max: u32,
+    ) -> Result<Outcome<Vec<u8>>> {
         let inner = file(accessor, &this)?;
         let mut tried = 0;
         loop {
@@ -371,7 +402,11 @@ impl fs::HostFileWithStore<Ctx> for Host {
         }
     }
 
-    async fn write(accessor: &Accessor<Ctx, Self>, this: Resource<File>, bytes: Vec<u8>) -> Result<Outcome<()>> {
+    async fn write(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<File>,
+        bytes: Vec<u8>,
+    ) -> Result<Outcome<()>> {
         let inner = file(accessor, &this)?;
         if let Err(error) = inner.count(bytes.len()) {
             return Ok(Err(error));
@@ -434,7 +469,10 @@ impl fs::HostListing for Ctx {
 }
 
 impl fs::HostListingWithStore<Ctx> for Host {
-    async fn next(accessor: &Accessor<Ctx, Self>, this: Resource<Listing>) -> Result<Outcome<Vec<fs::Entry>>> {
+    async fn next(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Listing>,
+    ) -> Result<Outcome<Vec<fs::Entry>>> {
         let (entries, run) = accessor.with(|mut access| {
             let listing = access.get().table.get(&this)?;
             wasmtime::error::Ok((listing.entries.clone(), listing.run.clone()))

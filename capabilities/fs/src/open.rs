@@ -62,7 +62,11 @@ fn check_type(run: &Run, access: &[Access], place: &Place, kind: FileType) -> Re
             if run.grants.anchored(FS, &request, &place.real) {
                 return Ok(());
             }
-            Err(resolve::refuse(run, &request, "it is a device, a pipe or a socket, which only a grant of exactly its path covers"))
+            Err(resolve::refuse(
+                run,
+                &request,
+                "it is a device, a pipe or a socket, which only a grant of exactly its path covers",
+            ))
         }),
     }
 }
@@ -169,7 +173,10 @@ impl AtomicFile {
     /// The operating system's; the old file is as it was.
     pub fn commit(&mut self) -> Result<(), Error> {
         if self.committed {
-            return Err(error(ErrorCode::InvalidArgument, format!("{}: it was committed before", self.shown)));
+            return Err(error(
+                ErrorCode::InvalidArgument,
+                format!("{}: it was committed before", self.shown),
+            ));
         }
         self.file.sync_all().map_err(|source| resolve::failed(&self.shown, source))?;
         renameat(&self.parent, &self.temporary, &self.parent, &self.name)

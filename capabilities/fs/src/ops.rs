@@ -46,14 +46,25 @@ pub fn remove(run: &Run, path: &str, recursive: bool, cancel: &Cancel) -> Result
             }
             unlinkat(&place.parent, &place.name, AtFlags::REMOVEDIR).map_err(|source| place.failed(source))
         }
-        Ok(_) => unlinkat(&place.parent, &place.name, AtFlags::empty()).map_err(|source| place.failed(source)),
+        Ok(_) => {
+            unlinkat(&place.parent, &place.name, AtFlags::empty()).map_err(|source| place.failed(source))
+        }
         Err(source) => Err(place.failed(source)),
     }
 }
 
-fn empty_folder(parent: &OwnedFd, name: &Path, shown: &str, depth: usize, cancel: &Cancel) -> Result<(), Error> {
+fn empty_folder(
+    parent: &OwnedFd,
+    name: &Path,
+    shown: &str,
+    depth: usize,
+    cancel: &Cancel,
+) -> Result<(), Error> {
     if depth >= MAX_DEPTH {
-        return Err(error(ErrorCode::Limit, format!("{shown}: folders are nested deeper than {MAX_DEPTH}; nothing below was removed")));
+        return Err(error(
+            ErrorCode::Limit,
+            format!("{shown}: folders are nested deeper than {MAX_DEPTH}; nothing below was removed"),
+        ));
     }
     cancel.check()?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -101,7 +112,10 @@ pub fn rename(run: &Run, source: &str, destination: &str) -> Result<(), Error> {
     {
         let what = format!("renaming to {}", to.real.display());
         run.record_denial(FS, &what, None);
-        return Err(error(ErrorCode::Denied, format!("{what} is refused: something in it is denied by --deny {rule}")));
+        return Err(error(
+            ErrorCode::Denied,
+            format!("{what} is refused: something in it is denied by --deny {rule}"),
+        ));
     }
     // Else a folder that may only be written could be read by moving its files.
     if run.would_allow(FS, &Request::File { access: Access::Read, path: &to.real }) {
@@ -124,7 +138,10 @@ pub fn copy(run: &Run, source: &str, destination: &str, cancel: &Cancel) -> Resu
     let to = open(run, destination, How { write: true, create: true, ..How::default() })?;
     let there = to.metadata().map_err(|error| failed(destination, error))?;
     if (about.dev(), about.ino()) == (there.dev(), there.ino()) {
-        return Err(error(ErrorCode::InvalidArgument, format!("{source} and {destination} are the same file")));
+        return Err(error(
+            ErrorCode::InvalidArgument,
+            format!("{source} and {destination} are the same file"),
+        ));
     }
     if there.is_file() {
         to.set_len(0).map_err(|error| failed(destination, error))?;
@@ -144,7 +161,8 @@ pub fn copy(run: &Run, source: &str, destination: &str, cancel: &Cancel) -> Resu
         copied += read as u64;
     }
     if there.is_file() && about.is_file() {
-        rustix::fs::fchmod(&to, Mode::from_raw_mode(about.mode())).map_err(|error| failed(destination, error))?;
+        rustix::fs::fchmod(&to, Mode::from_raw_mode(about.mode()))
+            .map_err(|error| failed(destination, error))?;
     }
     Ok(copied)
 }
@@ -155,7 +173,10 @@ pub fn copy(run: &Run, source: &str, destination: &str, cancel: &Cancel) -> Resu
 /// `denied`, or the operating system's.
 pub fn chmod(run: &Run, path: &str, mode: u32) -> Result<(), Error> {
     if mode > 0o7777 {
-        return Err(error(ErrorCode::InvalidArgument, format!("{path}: {mode:o} is not a mode from 0 to 7777 (octal)")));
+        return Err(error(
+            ErrorCode::InvalidArgument,
+            format!("{path}: {mode:o} is not a mode from 0 to 7777 (octal)"),
+        ));
     }
     let place = resolve(run, path, &[Access::Write], Last::Follow, false)?;
     let opened = open_path(run, &[Access::Write], &place)?;
@@ -217,14 +238,19 @@ pub fn symlink(run: &Run, target: &str, path: &str) -> Result<(), Error> {
     let folder = place.real.parent().unwrap_or(Path::new("/"));
     let seen = folder.join(target);
     let Some(seen) = seen.to_str() else {
-        return Err(error(ErrorCode::InvalidArgument, format!("{path}: its folder's real path is not UTF-8")));
+        return Err(error(
+            ErrorCode::InvalidArgument,
+            format!("{path}: its folder's real path is not UTF-8"),
+        ));
     };
     if target.is_empty() {
         return Err(failed("the link's target is empty", Errno::NOENT));
     }
     // A link to what is not there yet is fine, as long as it would be granted.
     match resolve(run, seen, &[Access::Read], Last::Follow, false) {
-        Err(error) if matches!(error.code, ErrorCode::Denied | ErrorCode::InvalidArgument) => return Err(error),
+        Err(error) if matches!(error.code, ErrorCode::Denied | ErrorCode::InvalidArgument) => {
+            return Err(error);
+        }
         _ => {}
     }
     symlinkat(target, &place.parent, &place.name).map_err(|source| place.failed(source))
@@ -236,11 +262,17 @@ pub fn symlink(run: &Run, target: &str, path: &str) -> Result<(), Error> {
 /// `denied`, `invalid-data` where it is not UTF-8, or the operating system's.
 pub fn readlink(run: &Run, path: &str) -> Result<String, Error> {
     let place = resolve(run, path, &[Access::Read], Last::Keep, false)?;
-    let target = rustix::fs::readlinkat(&place.parent, &place.name, Vec::new()).map_err(|source| match source {
-        Errno::INVAL => Error { errno: source.raw_os_error(), ..error(ErrorCode::InvalidArgument, format!("{path}: it is not a link")) },
-        _ => place.failed(source),
-    })?;
-    target.into_string().map_err(|_| error(ErrorCode::InvalidData, format!("{path}: the link's target is not UTF-8")))
+    let target =
+        rustix::fs::readlinkat(&place.parent, &place.name, Vec::new()).map_err(|source| match source {
+            Errno::INVAL => Error {
+                errno: source.raw_os_error(),
+                ..error(ErrorCode::InvalidArgument, format!("{path}: it is not a link"))
+            },
+            _ => place.failed(source),
+        })?;
+    target
+        .into_string()
+        .map_err(|_| error(ErrorCode::InvalidData, format!("{path}: the link's target is not UTF-8")))
 }
 
 /// The absolute path of what is there, without links.

@@ -25,7 +25,10 @@ pub enum Token {
     /// `*`
     Many,
     /// `[a-z]`, `[!a-z]`
-    Set { negated: bool, ranges: Vec<(char, char)> },
+    Set {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
 }
 
 /// A pattern without braces.
@@ -74,7 +77,11 @@ fn expand(whole: &str, text: &str, out: &mut Vec<String>) -> Result<(), Error> {
                 let Some(open) = open else { break };
                 let mut start = open + 1;
                 for end in commas.iter().copied().chain([at]) {
-                    expand(whole, &format!("{}{}{}", &text[..open], &text[start..end], &text[at + 1..]), out)?;
+                    expand(
+                        whole,
+                        &format!("{}{}{}", &text[..open], &text[start..end], &text[at + 1..]),
+                        out,
+                    )?;
                     start = end + 1;
                 }
                 return Ok(());
@@ -146,7 +153,8 @@ fn parse_part(whole: &str, part: &str) -> Result<Part, Error> {
             c => Token::Char(c),
         });
     }
-    let plain: Option<String> = tokens.iter().map(|token| if let Token::Char(c) = token { Some(*c) } else { None }).collect();
+    let plain: Option<String> =
+        tokens.iter().map(|token| if let Token::Char(c) = token { Some(*c) } else { None }).collect();
     Ok(plain.map_or(Part::Match(tokens), Part::Name))
 }
 

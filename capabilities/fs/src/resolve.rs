@@ -89,7 +89,10 @@ pub fn refuse(run: &Run, request: &Request<'_>, why: &str) -> Error {
     let scope = request.scope();
     run.record_denial(FS, &what, scope.as_deref());
     let flag = scope::escape(scope.as_deref().unwrap_or_default());
-    error(ErrorCode::Denied, format!("{what} is refused: {why}; run again with --allow {FS}={flag} if it is meant"))
+    error(
+        ErrorCode::Denied,
+        format!("{what} is refused: {why}; run again with --allow {FS}={flag} if it is meant"),
+    )
 }
 
 fn allow_all(run: &Run, access: &[Access], path: &Path) -> Result<(), Error> {
@@ -109,7 +112,10 @@ pub fn resolve(run: &Run, path: &str, access: &[Access], last: Last, parents: bo
     }
     if path.contains('\0') {
         let shown = path.replace('\0', "\\0");
-        return Err(Error { errno: Errno::INVAL.raw_os_error(), ..error(ErrorCode::InvalidArgument, format!("{shown}: a path cannot hold a NUL byte")) });
+        return Err(Error {
+            errno: Errno::INVAL.raw_os_error(),
+            ..error(ErrorCode::InvalidArgument, format!("{shown}: a path cannot hold a NUL byte"))
+        });
     }
     if path.len() > MAX_PATH {
         let start: String = path.chars().take(60).collect();
@@ -138,7 +144,9 @@ fn direct(absolute: &Path, lexical: &Path, last: Last, shown: &str) -> Option<Pl
     let (parent, name) = (lexical.parent()?, lexical.file_name()?);
     let no_links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let parent = openat2(CWD, parent, FOLDER, Mode::empty(), no_links).ok()?;
-    if last == Last::Follow && !matches!(readlinkat(&parent, name, Vec::new()), Err(Errno::INVAL | Errno::NOENT)) {
+    if last == Last::Follow
+        && !matches!(readlinkat(&parent, name, Vec::new()), Err(Errno::INVAL | Errno::NOENT))
+    {
         return None;
     }
     let folder = ends_as_folder(absolute);
@@ -173,7 +181,13 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(run: &'a Run, access: &'a [Access], parents: bool, lexical: &'a Path, shown: &'a str) -> Result<Self, Error> {
+    fn new(
+        run: &'a Run,
+        access: &'a [Access],
+        parents: bool,
+        lexical: &'a Path,
+        shown: &'a str,
+    ) -> Result<Self, Error> {
         let root = openat(CWD, "/", FOLDER, Mode::empty()).map_err(|source| failed("/", source))?;
         Ok(Walk {
             run,
@@ -341,7 +355,8 @@ pub fn open_path(run: &Run, access: &[Access], place: &Place) -> Result<OwnedFd,
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     #[cfg(not(target_os = "linux"))]
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = openat(&place.parent, &place.name, flags, Mode::empty()).map_err(|source| place.failed(source))?;
+    let opened =
+        openat(&place.parent, &place.name, flags, Mode::empty()).map_err(|source| place.failed(source))?;
     verify(run, access, &opened, place)?;
     Ok(opened)
 }
@@ -352,7 +367,8 @@ pub fn open_path(run: &Run, access: &[Access], place: &Place) -> Result<OwnedFd,
 /// `denied`, or the operating system's.
 pub fn open_folder(run: &Run, access: &[Access], place: &Place) -> Result<OwnedFd, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = openat(&place.parent, &place.name, flags, Mode::empty()).map_err(|source| place.failed(source))?;
+    let opened =
+        openat(&place.parent, &place.name, flags, Mode::empty()).map_err(|source| place.failed(source))?;
     verify(run, access, &opened, place)?;
     Ok(opened)
 }

@@ -4,7 +4,7 @@ use crate::open::unique;
 use crate::resolve::{FS, allow, failed};
 use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, Rule, Scope, error};
+use assay_capability_api::{Access, Request, Rule, Run, Scope, error};
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -67,7 +67,11 @@ pub fn temp_folder(run: &Run) -> Result<String, Error> {
         None => {
             let path = make_folder(&base, "assay-")?;
             let scope = TempScope { scope: PathScope::new(true, true, path.clone()), path: path.clone() };
-            let rule = Rule { capability: FS, scope: Some(Box::new(scope)), text: "the run's temporary folder".into() };
+            let rule = Rule {
+                capability: FS,
+                scope: Some(Box::new(scope)),
+                text: "the run's temporary folder".into(),
+            };
             // Where another call was first, this rule is dropped, and its folder with it.
             match run.grants.set_own(path.clone(), rule) {
                 true => path,
@@ -77,7 +81,7 @@ pub fn temp_folder(run: &Run) -> Result<String, Error> {
     };
     allow(run, Access::Write, &own)?;
     let made = make_folder(&own, "")?;
-    made.into_os_string()
-        .into_string()
-        .map_err(|_| error(ErrorCode::InvalidData, "the system's temporary folder has a path that is not UTF-8"))
+    made.into_os_string().into_string().map_err(|_| {
+        error(ErrorCode::InvalidData, "the system's temporary folder has a path that is not UTF-8")
+    })
 }

@@ -4,7 +4,9 @@ use crate::errors::{timeout, transport};
 use crate::pool::Lease;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Run, error};
-use async_compression::tokio::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
+use async_compression::tokio::bufread::{
+    BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder,
+};
 use async_compression::zstd::DParameter;
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
@@ -117,7 +119,11 @@ impl Shared {
 }
 
 impl AsyncRead for Shared {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if let Some(mut data) = ready!(self.poll_data(context)).map_err(io::Error::other)? {
             let fits = data.len().min(buffer.remaining());
             buffer.put_slice(&data[..fits]);
@@ -219,7 +225,10 @@ impl Body {
     fn too_large(&self) -> Error {
         error(
             ErrorCode::Limit,
-            format!("{}: the body has more than {} bytes; raise max_body (or max_size of a download)", self.subject, self.most),
+            format!(
+                "{}: the body has more than {} bytes; raise max_body (or max_size of a download)",
+                self.subject, self.most
+            ),
         )
     }
 
@@ -372,7 +381,9 @@ fn decoder(wire: Shared, codings: &[Coding], first: &[u8]) -> Reader {
             Coding::Deflate if n == 0 && !is_zlib(first) => Box::new(DeflateDecoder::new(input)),
             Coding::Deflate => Box::new(ZlibDecoder::new(input)),
             Coding::Brotli => Box::new(BrotliDecoder::new(input)),
-            Coding::Zstd => Box::new(ZstdDecoder::with_params(input, &[DParameter::window_log_max(ZSTD_WINDOW)])),
+            Coding::Zstd => {
+                Box::new(ZstdDecoder::with_params(input, &[DParameter::window_log_max(ZSTD_WINDOW)]))
+            }
         };
     }
     reader

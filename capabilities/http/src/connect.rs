@@ -73,7 +73,8 @@ pub async fn connect(
                 .await
                 .map_err(|failure| explain(failure, subject))?;
             let place = host_and_port(&head.origin.host, head.origin.port);
-            let (stream, address) = tcp(&addresses).await.map_err(|failure| unreachable(subject, &place, &failure))?;
+            let (stream, address) =
+                tcp(&addresses).await.map_err(|failure| unreachable(subject, &place, &failure))?;
             (stream, Some(address.ip()))
         }
         Some(proxy) => {
@@ -83,8 +84,9 @@ pub async fn connect(
                 .await
                 .map_err(|failure| unreachable(subject, &format!("the proxy {place}"), &failure))?
                 .collect();
-            let (stream, _) =
-                tcp(&addresses).await.map_err(|failure| unreachable(subject, &format!("the proxy {place}"), &failure))?;
+            let (stream, _) = tcp(&addresses)
+                .await
+                .map_err(|failure| unreachable(subject, &format!("the proxy {place}"), &failure))?;
             (stream, None)
         }
     };
@@ -99,8 +101,9 @@ pub async fn connect(
         tunnel(&mut stream, head, proxy, subject).await?;
     }
     let host = head.origin.host.trim_matches(['[', ']']).trim_end_matches('.').to_string();
-    let name = ServerName::try_from(host)
-        .map_err(|_| error(ErrorCode::InvalidArgument, format!("{subject}: the host is no name for a certificate")))?;
+    let name = ServerName::try_from(host).map_err(|_| {
+        error(ErrorCode::InvalidArgument, format!("{subject}: the host is no name for a certificate"))
+    })?;
     let stream = TlsConnector::from(tls.config.clone())
         .connect(name, stream)
         .await
@@ -128,7 +131,9 @@ async fn tcp(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr)> {
     let mut waiting = addresses.iter().copied();
     let mut trying = JoinSet::new();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
-    let try_next = |trying: &mut JoinSet<_>, waiting: &mut dyn Iterator<Item = SocketAddr>| match waiting.next() {
+    let try_next = |trying: &mut JoinSet<_>, waiting: &mut dyn Iterator<Item = SocketAddr>| match waiting
+        .next()
+    {
         Some(address) => {
             trying.spawn(async move { TcpStream::connect(address).await.map(|stream| (stream, address)) });
             true
@@ -166,7 +171,10 @@ async fn tunnel(stream: &mut TcpStream, head: &Head, proxy: &Proxy, subject: &st
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         if answer.len() == MAX_CONNECT_ANSWER {
-            return Err(error(ErrorCode::Limit, format!("{subject}: the proxy's answer has too many header fields")));
+            return Err(error(
+                ErrorCode::Limit,
+                format!("{subject}: the proxy's answer has too many header fields"),
+            ));
         }
         // Byte by byte, because what follows belongs to TLS.
         let byte = stream.read_u8().await.map_err(broken)?;

@@ -77,7 +77,10 @@ impl Download {
     ///
     /// # Errors
     /// Those of a body and of a file; `invalid_data` where the digest is another than expected.
-    pub async fn go_on(mut self: Box<Self>, report_every: Duration) -> Result<(Step, Option<Box<Self>>), Error> {
+    pub async fn go_on(
+        mut self: Box<Self>,
+        report_every: Duration,
+    ) -> Result<(Step, Option<Box<Self>>), Error> {
         let report = tokio::time::sleep(report_every);
         tokio::pin!(report);
         loop {
@@ -110,7 +113,16 @@ impl Download {
         let Download { body, file, pending, done, expected, subject, path, .. } = *self;
         let shown = path.clone();
         let file = files::blocking(move || file.append(&pending, &shown)).await?;
-        Ok(Box::new(Download { body, file, pending: Vec::new(), pending_size: 0, done, expected, subject, path }))
+        Ok(Box::new(Download {
+            body,
+            file,
+            pending: Vec::new(),
+            pending_size: 0,
+            done,
+            expected,
+            subject,
+            path,
+        }))
     }
 
     async fn finish(self: Box<Self>) -> Result<(), Error> {
@@ -139,7 +151,10 @@ impl Download {
 impl Target {
     fn append(mut self, pieces: &[Bytes], path: &str) -> Result<Target, Error> {
         for piece in pieces {
-            self.file.file().write_all(piece).map_err(|failure| io_error(&format!("writing {path}"), &failure))?;
+            self.file
+                .file()
+                .write_all(piece)
+                .map_err(|failure| io_error(&format!("writing {path}"), &failure))?;
             if let Some(hash) = &mut self.hash {
                 hash.update(piece);
             }
@@ -155,7 +170,8 @@ fn refused(status: u16, subject: &str) -> Error {
         408 | 429 | 500.. => ErrorCode::Unavailable,
         _ => ErrorCode::Other,
     };
-    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
+    let reason =
+        StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
     let answer = format!("{status} {reason}");
     error(code, format!("{subject}: the server answered {}", answer.trim_end()))
 }

@@ -144,7 +144,8 @@ mod tests {
         let own = error(ErrorCode::Denied, "no");
         let wrapped = std::io::Error::other(carry(own));
         assert_eq!(transport("GET x", &wrapped).code, ErrorCode::Denied);
-        let tls = std::io::Error::other(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+        let tls =
+            std::io::Error::other(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
         let error = transport("GET x", &tls);
         assert_eq!(error.code, ErrorCode::InvalidData);
         assert!(error.message.contains("ca_cert"), "{}", error.message);

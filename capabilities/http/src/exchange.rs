@@ -95,7 +95,17 @@ pub async fn perform(run: Arc<Run>, pool: Pool, request: Request) -> Result<Answ
     let about = subject(head.method.as_str(), &head.url);
     let bounds = Bounds { most, deadline, decode };
     let body = Body::new(&run, about.clone(), response.into_body(), &mut headers, lease, &bounds)?;
-    Ok(Answer { status, url: head.url.into(), version, headers, body, elapsed, redirects, subject: about, events })
+    Ok(Answer {
+        status,
+        url: head.url.into(),
+        version,
+        headers,
+        body,
+        elapsed,
+        redirects,
+        subject: about,
+        events,
+    })
 }
 
 /// Adds the fields that every request has.
@@ -114,7 +124,9 @@ fn prepare(mut head: Head, source: &Source, want: Want, decode: bool) -> Head {
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
     value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
 }
 
@@ -125,7 +137,10 @@ fn check_headers(head: &Head, headers: &HeaderMap) -> Result<(), Error> {
     }
     Err(error(
         ErrorCode::Limit,
-        format!("{}: the response has more header fields than are accepted", subject(head.method.as_str(), &head.url)),
+        format!(
+            "{}: the response has more header fields than are accepted",
+            subject(head.method.as_str(), &head.url)
+        ),
     ))
 }
 
@@ -162,10 +177,16 @@ impl Call {
             };
             let Some(next) = next else { return Ok((response, lease, head, redirects)) };
             if redirects == most_redirects {
-                return Err(error(ErrorCode::Limit, format!("{about}: more than {most_redirects} redirects")));
+                return Err(error(
+                    ErrorCode::Limit,
+                    format!("{about}: more than {most_redirects} redirects"),
+                ));
             }
             redirects += 1;
-            if head.origin.secure && !next.head.origin.secure && !self.run.grants_scheme("http", &next.head.asked()) {
+            if head.origin.secure
+                && !next.head.origin.secure
+                && !self.run.grants_scheme("http", &next.head.asked())
+            {
                 let to = &next.head.origin;
                 let place = format!("http://{}", to.authority());
                 self.run.record_denial("http", &format!("http to {place}"), Some(&place));

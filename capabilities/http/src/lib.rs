@@ -21,7 +21,9 @@ mod upload;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Capability, Ctx, GrantError, HandleGuard, Run, Scope, ScopeForm, Target, error};
-use bindings::assay::host::http::{self as wit, FileOptions, Header, Request, Response, Step, Streamed, Want};
+use bindings::assay::host::http::{
+    self as wit, FileOptions, Header, Request, Response, Step, Streamed, Want,
+};
 use body::Body;
 use download::Download;
 use exchange::{Answer, perform};
@@ -33,8 +35,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wasmtime::component::{
-    Accessor, Destination, FutureReader, HasSelf, Linker, Resource, StreamProducer, StreamReader, StreamResult, Val,
-    VecBuffer,
+    Accessor, Destination, FutureReader, HasSelf, Linker, Resource, StreamProducer, StreamReader,
+    StreamResult, Val, VecBuffer,
 };
 use wasmtime::{Result, StoreContextMut};
 
@@ -68,14 +70,46 @@ impl Capability for Http {
 
     fn scopes(&self) -> &'static [ScopeForm] {
         const FORMS: &[ScopeForm] = &[
-            ScopeForm { form: "HOST[:PORT]", grants: "one host, on ports 80 and 443 or the one named; `:*` is any", example: "http=api.example.com" },
-            ScopeForm { form: "*.DOMAIN[:PORT]", grants: "every host below a domain", example: "http=*.example.com" },
-            ScopeForm { form: "SCHEME://HOST[:PORT][/PATH*]", grants: "one scheme, and paths that start so", example: "http=https://api.example.com/v1/*" },
-            ScopeForm { form: "METHOD[+METHOD]:...", grants: "only these methods", example: "http=GET+HEAD:api.example.com" },
-            ScopeForm { form: "CIDR", grants: "whatever resolves into a range of addresses", example: "http=10.0.0.0/8" },
-            ScopeForm { form: "loopback", grants: "whatever resolves to this machine", example: "http=loopback" },
-            ScopeForm { form: "private", grants: "whatever resolves to a private address", example: "http=private" },
-            ScopeForm { form: "proxy:HOST:PORT", grants: "going through this proxy", example: "http=proxy:proxy.example.com:3128" },
+            ScopeForm {
+                form: "HOST[:PORT]",
+                grants: "one host, on ports 80 and 443 or the one named; `:*` is any",
+                example: "http=api.example.com",
+            },
+            ScopeForm {
+                form: "*.DOMAIN[:PORT]",
+                grants: "every host below a domain",
+                example: "http=*.example.com",
+            },
+            ScopeForm {
+                form: "SCHEME://HOST[:PORT][/PATH*]",
+                grants: "one scheme, and paths that start so",
+                example: "http=https://api.example.com/v1/*",
+            },
+            ScopeForm {
+                form: "METHOD[+METHOD]:...",
+                grants: "only these methods",
+                example: "http=GET+HEAD:api.example.com",
+            },
+            ScopeForm {
+                form: "CIDR",
+                grants: "whatever resolves into a range of addresses",
+                example: "http=10.0.0.0/8",
+            },
+            ScopeForm {
+                form: "loopback",
+                grants: "whatever resolves to this machine",
+                example: "http=loopback",
+            },
+            ScopeForm {
+                form: "private",
+                grants: "whatever resolves to a private address",
+                example: "http=private",
+            },
+            ScopeForm {
+                form: "proxy:HOST:PORT",
+                grants: "going through this proxy",
+                example: "http=proxy:proxy.example.com:3128",
+            },
         ];
         FORMS
     }
@@ -254,13 +288,20 @@ impl wit::HostTransfer for Ctx {
 }
 
 impl wit::HostTransferWithStore<Ctx> for Host {
-    async fn next(accessor: &Accessor<Ctx, Self>, this: Resource<Transfer>, report_every: u64) -> Answered<Step> {
+    async fn next(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Transfer>,
+        report_every: u64,
+    ) -> Answered<Step> {
         let taken = accessor.with(|mut access| {
             let transfer = access.get().table.get_mut(&this)?;
             Ok::<_, wasmtime::Error>(transfer.download.take())
         })?;
         let Some(download) = taken else {
-            return Ok(Err(error(ErrorCode::InvalidArgument, "the download is over, or another task waits for it")));
+            return Ok(Err(error(
+                ErrorCode::InvalidArgument,
+                "the download is over, or another task waits for it",
+            )));
         };
         match download.go_on(Duration::from_nanos(report_every)).await {
             Ok((step, download)) => {
@@ -284,7 +325,10 @@ mod denials {
     #[test]
     fn a_denial_names_the_place() {
         let request = |url: &str| {
-            [Val::Record(vec![("method".into(), Val::String("GET".into())), ("url".into(), Val::String(url.into()))])]
+            [Val::Record(vec![
+                ("method".into(), Val::String("GET".into())),
+                ("url".into(), Val::String(url.into())),
+            ])]
         };
         for (url, scope) in [
             ("https://api.example.com/x", Some("api.example.com:443")),

@@ -162,12 +162,16 @@ impl Pool {
     async fn open(&self, wanted: &Wanted<'_>, key: &Key) -> Result<Option<Lease>, Error> {
         while let Some(mut connection) = self.take(key) {
             match (connection.address, wanted.proxy) {
-                (Some(address), None) => network::check_open(wanted.run, "http", &wanted.head.asked(), address)?,
+                (Some(address), None) => {
+                    network::check_open(wanted.run, "http", &wanted.head.asked(), address)?
+                }
                 (_, Some(proxy)) => check_through(wanted.run, wanted.head, proxy)?,
                 (None, None) => continue,
             }
             let ready = match &mut connection.sender {
-                Sender::One(sender) => tokio::time::timeout(READY, sender.ready()).await.is_ok_and(|ready| ready.is_ok()),
+                Sender::One(sender) => {
+                    tokio::time::timeout(READY, sender.ready()).await.is_ok_and(|ready| ready.is_ok())
+                }
                 Sender::Two(sender) => sender.ready().await.is_ok(),
             };
             if ready {

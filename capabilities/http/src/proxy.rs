@@ -24,14 +24,18 @@ pub struct Proxy {
 impl Proxy {
     fn parse(text: &str) -> Result<Proxy, Error> {
         let with_scheme = if text.contains("://") { text.to_string() } else { format!("http://{text}") };
-        let url = Url::parse(&with_scheme).map_err(|reason| invalid(format!("the proxy is not a URL: {reason}")))?;
+        let url = Url::parse(&with_scheme)
+            .map_err(|reason| invalid(format!("the proxy is not a URL: {reason}")))?;
         if url.scheme() != "http" {
             return Err(error(
                 ErrorCode::Unsupported,
                 format!("a proxy of kind {}: is not supported; write http://HOST:PORT", url.scheme()),
             ));
         }
-        let host = url.host_str().ok_or_else(|| invalid("the proxy has no host; write http://HOST:PORT"))?.to_string();
+        let host = url
+            .host_str()
+            .ok_or_else(|| invalid("the proxy has no host; write http://HOST:PORT"))?
+            .to_string();
         let authorization = if url.username().is_empty() {
             None
         } else {
@@ -42,7 +46,14 @@ impl Proxy {
     }
 
     fn asked(&self) -> Request<'_> {
-        Request::Network { scheme: PROXY, method: None, host: &self.host, port: self.port, path: None, address: None }
+        Request::Network {
+            scheme: PROXY,
+            method: None,
+            host: &self.host,
+            port: self.port,
+            path: None,
+            address: None,
+        }
     }
 
     /// Checks the grant of the proxy. A grant of everything does not include it.

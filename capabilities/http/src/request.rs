@@ -129,7 +129,11 @@ impl Head {
     ///
     /// # Errors
     /// `invalid_argument` where `location` is not a URL that can be asked for.
-    pub fn redirected(&self, status: u16, location: Option<&HeaderValue>) -> Result<Option<Redirected>, Error> {
+    pub fn redirected(
+        &self,
+        status: u16,
+        location: Option<&HeaderValue>,
+    ) -> Result<Option<Redirected>, Error> {
         let Some(location) = location else { return Ok(None) };
         let change = match status {
             301 | 302 => self.method == Method::POST,
@@ -182,7 +186,8 @@ fn read_method(method: &str) -> Result<Method, Error> {
     if method.eq_ignore_ascii_case("CONNECT") || method.eq_ignore_ascii_case("TRACE") {
         return Err(invalid(format!("the method {method} is not offered")));
     }
-    Method::from_bytes(method.as_bytes()).map_err(|_| invalid(format!("'{}' is not a method", method.escape_debug())))
+    Method::from_bytes(method.as_bytes())
+        .map_err(|_| invalid(format!("'{}' is not a method", method.escape_debug())))
 }
 
 /// Reads a URL as WHATWG does, so that every spelling of an address becomes the one that is matched.
@@ -192,7 +197,10 @@ fn read_url(text: &str) -> Result<(Url, Origin, Option<HeaderValue>), Error> {
         return Err(invalid(format!("the URL is longer than {MAX_URL} bytes")));
     }
     let mut url = Url::parse(text).map_err(|reason| {
-        invalid(format!("'{}' is not a URL: {reason}; write http://host/path or https://host/path", text.escape_debug()))
+        invalid(format!(
+            "'{}' is not a URL: {reason}; write http://host/path or https://host/path",
+            text.escape_debug()
+        ))
     })?;
     let secure = match url.scheme() {
         "http" => false,
@@ -241,7 +249,8 @@ pub fn basic_auth(user: &str, password: &str) -> Result<HeaderValue, Error> {
         return Err(invalid("a user name of basic authentication has no colon"));
     }
     let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-    let mut value = HeaderValue::try_from(format!("Basic {encoded}")).map_err(|_| invalid("not a user name"))?;
+    let mut value =
+        HeaderValue::try_from(format!("Basic {encoded}")).map_err(|_| invalid("not a user name"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -266,7 +275,9 @@ fn read_headers(fields: Vec<Header>, origin: &Origin) -> Result<HeaderMap, Error
             continue;
         }
         if RESERVED.contains(&name.as_str()) {
-            return Err(invalid(format!("the header '{name}' cannot be set: it is part of how the message is sent")));
+            return Err(invalid(format!(
+                "the header '{name}' cannot be set: it is part of how the message is sent"
+            )));
         }
         let mut value = HeaderValue::from_bytes(&field.value).map_err(|_| {
             invalid(format!("the value of the header '{name}' has a line break or another control character"))
@@ -327,14 +338,26 @@ mod tests {
 
     #[test]
     fn what_is_not_http_is_refused() {
-        for url in ["", "x", "/x", "file:///etc/passwd", "ftp://a/", "gopher://a/", "http://", "http://[::1", "http://a:99999/"] {
+        for url in [
+            "",
+            "x",
+            "/x",
+            "file:///etc/passwd",
+            "ftp://a/",
+            "gopher://a/",
+            "http://",
+            "http://[::1",
+            "http://a:99999/",
+        ] {
             assert_eq!(head(url, &[]).unwrap_err().code, ErrorCode::InvalidArgument, "{url}");
         }
     }
 
     #[test]
     fn fields_that_frame_the_message_are_refused() {
-        for name in ["content-length", "Transfer-Encoding", "connection", "proxy-authorization", "bad name", "x\r\ny"] {
+        for name in
+            ["content-length", "Transfer-Encoding", "connection", "proxy-authorization", "bad name", "x\r\ny"]
+        {
             assert!(head("http://a/", &[(name, "1")]).is_err(), "{name}");
         }
         assert!(head("http://a/", &[("x", "a\r\nb: c")]).is_err());

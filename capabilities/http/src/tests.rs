@@ -1,7 +1,9 @@
 //! Against the servers of `tests/servers`: what needs a real other side. The rest of the behaviour is
 //! tested through the executable, in `tests/capability/http.lua` and `tests/sandbox/http.lua`.
 
-use crate::bindings::assay::host::http::{ClientIdentity, FileOptions, Header, Pem, Request, RequestBody, Step, Want};
+use crate::bindings::assay::host::http::{
+    ClientIdentity, FileOptions, Header, Pem, Request, RequestBody, Step, Want,
+};
 use crate::download::Download;
 use crate::exchange::{Answer, perform};
 use crate::pool::Pool;
@@ -26,7 +28,8 @@ fn server(name: &str) -> Option<&'static Server> {
     static NGINX: OnceLock<Option<Server>> = OnceLock::new();
     let slot = if name == "http" { &HTTP } else { &NGINX };
     slot.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/servers/{name}_server.py"));
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/servers/{name}_server.py"));
         let mut child = Command::new("timeout")
             .args(["120", "python3", "-u"])
             .arg(script)
@@ -138,7 +141,8 @@ async fn connections_are_kept_and_lost_ones_replaced() {
     for _ in 0..5 {
         assert_eq!(fetch(&run, &pool, get(url("http_port", "/vanish"))).await.unwrap().0, 200);
     }
-    for path in ["/encoded/gzip", "/encoded/br", "/encoded/zstd", "/encoded/twice", "/chunked", "/redirect/2"] {
+    for path in ["/encoded/gzip", "/encoded/br", "/encoded/zstd", "/encoded/twice", "/chunked", "/redirect/2"]
+    {
         let before = fetch(&run, &pool, get(url("http_port", "/connection"))).await.unwrap().1;
         fetch(&run, &pool, get(url("http_port", path))).await.unwrap();
         let after = fetch(&run, &pool, get(url("http_port", "/connection"))).await.unwrap().1;
@@ -155,7 +159,8 @@ async fn every_coding_is_decoded() {
         assert_eq!(answer.1, "the quick brown fox jumps over the lazy dog", "{coding}");
     }
     for coding in ["gzip-broken", "gzip-garbage"] {
-        let failure = fetch(&run, &pool, get(url("http_port", &format!("/encoded/{coding}")))).await.unwrap_err();
+        let failure =
+            fetch(&run, &pool, get(url("http_port", &format!("/encoded/{coding}")))).await.unwrap_err();
         assert_eq!(failure.code, ErrorCode::InvalidData, "{coding}: {}", failure.message);
     }
     assert_eq!(fetch(&run, &pool, get(url("http_port", "/encoded-empty"))).await.unwrap().1, "");
@@ -198,16 +203,20 @@ async fn what_goes_wrong_is_told_apart() {
 async fn certificates_are_checked() {
     let (run, pool) = (run(&["all"]), Pool::default());
     assert_eq!(fetch(&run, &pool, trusting(get(url("https_port", "/hello")))).await.unwrap().1, "hello");
-    for (port, part) in
-        [("expired_port", "expired"), ("wrong_name_port", "another name"), ("mtls_port", "client certificate")]
-    {
+    for (port, part) in [
+        ("expired_port", "expired"),
+        ("wrong_name_port", "another name"),
+        ("mtls_port", "client certificate"),
+    ] {
         let failure = fetch(&run, &pool, trusting(get(url(port, "/hello")))).await.unwrap_err();
         assert_eq!(failure.code, ErrorCode::InvalidData, "{port}: {}", failure.message);
         assert!(failure.message.contains(part), "{port}: {}", failure.message);
     }
     let mut request = trusting(get(url("mtls_port", "/hello")));
-    request.identity =
-        Some(ClientIdentity { certificate: Pem::File(value("client_cert")), key: Pem::File(value("client_key")) });
+    request.identity = Some(ClientIdentity {
+        certificate: Pem::File(value("client_cert")),
+        key: Pem::File(value("client_key")),
+    });
     assert_eq!(fetch(&run, &pool, request).await.unwrap().1, "hello");
     let mut other = get(url("https_port", "/hello"));
     other.authorities = Some(Pem::File(value("other_ca")));
@@ -304,7 +313,8 @@ async fn downloads_are_whole_or_nothing() {
     let folder = folder("download");
     let rules = ["all"];
     let (run, pool) = (run_with(&rules, &folder, Limits::default()), Pool::default());
-    let options = |max_size: u64, sha256: Option<&str>| FileOptions { max_size, sha256: sha256.map(str::to_string) };
+    let options =
+        |max_size: u64, sha256: Option<&str>| FileOptions { max_size, sha256: sha256.map(str::to_string) };
     let save = |path: &str, file: &str, options: FileOptions| {
         let request = Request { want: Want::Stream, decode: false, ..get(url("http_port", path)) };
         let (run, pool, file) = (run.clone(), pool.clone(), file.to_string());
@@ -329,12 +339,14 @@ async fn downloads_are_whole_or_nothing() {
         assert_eq!(failure.code, code, "{path}: {}", failure.message);
     }
     let request = Request { want: Want::Stream, timeout: 0, ..get(url("http_port", "/endless")) };
-    let cancelled = Download::start(run.clone(), pool.clone(), request, "b".into(), options(0, None)).await.unwrap();
+    let cancelled =
+        Download::start(run.clone(), pool.clone(), request, "b".into(), options(0, None)).await.unwrap();
     let (step, rest) = Box::new(cancelled).go_on(Duration::from_millis(20)).await.unwrap();
     assert!(matches!(step, Step::Progress((done, None)) if done > 0));
     drop(rest);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let mut left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut left: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["b", "deep"]);
     assert_eq!(std::fs::read(folder.join("b")).unwrap(), b"hello");

@@ -132,7 +132,9 @@ fn certificates(pem: &[u8], option: &str) -> Result<Vec<CertificateDer<'static>>
         .collect::<Result<_, _>>()
         .map_err(|failure| invalid(format!("{option} is not a certificate in PEM: {failure}")))?;
     if certificates.is_empty() {
-        return Err(invalid(format!("{option} has no certificate; it must be PEM, -----BEGIN CERTIFICATE-----")));
+        return Err(invalid(format!(
+            "{option} has no certificate; it must be PEM, -----BEGIN CERTIFICATE-----"
+        )));
     }
     Ok(certificates)
 }
@@ -150,9 +152,9 @@ async fn system() -> Result<Arc<RootCertStore>, Error> {
     static SYSTEM: OnceCell<Arc<RootCertStore>> = OnceCell::const_new();
     let roots = SYSTEM
         .get_or_try_init(|| async {
-            let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)
-                .await
-                .map_err(|failure| error(ErrorCode::Other, format!("reading certificate authorities: {failure}")))?;
+            let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await.map_err(
+                |failure| error(ErrorCode::Other, format!("reading certificate authorities: {failure}")),
+            )?;
             let mut roots = RootCertStore::empty();
             let (usable, _) = roots.add_parsable_certificates(loaded.certs);
             if usable == 0 {

@@ -9,7 +9,9 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
 use std::fmt::Write;
+use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -91,18 +93,16 @@ async fn open_file(run: &Arc<Run>, path: &str) -> Result<Open, Error> {
     Ok(Open::File { file: tokio::fs::File::from_std(file), left, path: path.to_string() })
 }
 
-/// A boundary that occurs in no part that is in memory. The address of a part is as good as a random
-/// number here: nobody gains from guessing it.
+/// A boundary that nobody can put into a file beforehand, and that occurs in no part that is in memory.
 fn boundary(parts: &[Part]) -> String {
-    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let mut n = time ^ (parts.as_ptr() as u128);
+    // The standard library seeds its hash tables from the system's entropy.
+    let random = || RandomState::new().build_hasher().finish();
     loop {
-        let boundary = format!("assay-{n:032x}");
+        let boundary = format!("assay-{:016x}{:016x}", random(), random());
         let occurs = |data: &[u8]| data.windows(boundary.len()).any(|window| window == boundary.as_bytes());
         if !parts.iter().any(|part| matches!(&part.content, Content::Data(data) if occurs(data))) {
             return boundary;
         }
-        n = n.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
     }
 }
 
@@ -113,7 +113,8 @@ fn multipart(boundary: &str, parts: Vec<Part>) -> Result<Vec<Piece>, Error> {
         if n > 0 {
             head.push_str("\r\n");
         }
-        let _ = write!(head, "--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"", quoted(&part.name));
+        let _ =
+            write!(head, "--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"", quoted(&part.name));
         if let Some(name) = &part.filename {
             let _ = write!(head, "; filename=\"{}\"", quoted(name));
         }
@@ -212,7 +213,12 @@ impl Body for Upload {
 }
 
 /// The next bytes of a file, never more than were announced.
-fn read(file: &mut tokio::fs::File, left: u64, path: &str, context: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
+fn read(
+    file: &mut tokio::fs::File,
+    left: u64,
+    path: &str,
+    context: &mut Context<'_>,
+) -> Poll<Result<Bytes, Error>> {
     let most = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
     let mut data = BytesMut::zeroed(most);
     let mut buffer = ReadBuf::new(&mut data);
@@ -221,7 +227,10 @@ fn read(file: &mut tokio::fs::File, left: u64, path: &str, context: &mut Context
     }
     let filled = buffer.filled().len();
     if filled == 0 {
-        return Poll::Ready(Err(error(ErrorCode::Io, format!("reading {path}: the file became shorter while it was sent"))));
+        return Poll::Ready(Err(error(
+            ErrorCode::Io,
+            format!("reading {path}: the file became shorter while it was sent"),
+        )));
     }
     data.truncate(filled);
     Poll::Ready(Ok(data.freeze()))
@@ -244,7 +253,12 @@ mod tests {
     #[test]
     fn parts_are_written_as_browsers_do() {
         let parts = vec![
-            Part { name: "a\"\r\n".into(), filename: None, content_type: None, content: Content::Data(b"1".to_vec()) },
+            Part {
+                name: "a\"\r\n".into(),
+                filename: None,
+                content_type: None,
+                content: Content::Data(b"1".to_vec()),
+            },
             Part {
                 name: "f".into(),
                 filename: Some("x.txt".into()),

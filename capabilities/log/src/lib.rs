@@ -42,7 +42,7 @@ impl Capability for Log {
         "log lines"
     }
 
-    fn always_granted(&self) -> bool {
+    fn always_linked(&self) -> bool {
         true
     }
 
@@ -142,7 +142,11 @@ impl log::Host for Ctx {
             lines.dropped += 1;
             if lines.dropped == 1 {
                 let flag = Limit::Log.name();
-                at_level!(Level::Warn, event, "the script has logged {limit} bytes, its limit; what follows is left out (--{flag})");
+                at_level!(
+                    Level::Warn,
+                    event,
+                    "the script has logged {limit} bytes, its limit; what follows is left out (--{flag})"
+                );
             }
             return Ok(());
         }

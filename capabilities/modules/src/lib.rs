@@ -32,7 +32,7 @@ impl Capability for Modules {
         "source of modules for require"
     }
 
-    fn always_granted(&self) -> bool {
+    fn always_linked(&self) -> bool {
         true
     }
 
@@ -86,7 +86,9 @@ impl Folders {
     pub fn find(&self, name: &str) -> std::result::Result<Found, String> {
         let parts: Vec<&str> = name.split('.').collect();
         if parts.iter().any(|part| !is_part(part)) {
-            return Err(format!("'{name}' is not a module name: letters, digits, '_' and '-', parted by dots"));
+            return Err(format!(
+                "'{name}' is not a module name: letters, digits, '_' and '-', parted by dots"
+            ));
         }
         let candidates = [format!("{}.lua", parts.join("/")), format!("{}/init.lua", parts.join("/"))];
         let mut tried = Vec::new();
@@ -103,7 +105,11 @@ impl Folders {
             let path = candidate.strip_prefix("assay/").unwrap_or_default();
             match assay_stdlib::file(path) {
                 Some(text) if !path.is_empty() => {
-                    return Ok(Found { origin: Origin::Builtin, path: format!("assay:{path}"), text: text.into_owned() });
+                    return Ok(Found {
+                        origin: Origin::Builtin,
+                        path: format!("assay:{path}"),
+                        text: text.into_owned(),
+                    });
                 }
                 _ => {}
             }
@@ -124,7 +130,9 @@ fn read(folder: &Path, candidate: &str) -> std::result::Result<(String, Vec<u8>)
     let missing = |why: &dyn std::fmt::Display| format!("no file '{}' ({why})", path.display());
     let real = match path.canonicalize() {
         Ok(real) => real,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(format!("no file '{}'", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(format!("no file '{}'", path.display()));
+        }
         Err(error) => return Err(missing(&error)),
     };
     let root = folder.canonicalize().map_err(|error| missing(&error))?;

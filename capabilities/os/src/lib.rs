@@ -36,7 +36,7 @@ impl Capability for Os {
 
     /// Linked into every run for the platform and architecture, which a script needs to choose what to
     /// download; the functions that tell about the machine check their grant themselves.
-    fn always_granted(&self) -> bool {
+    fn always_linked(&self) -> bool {
         true
     }
 
@@ -84,13 +84,21 @@ fn info() -> Machine {
     let uname = rustix::system::uname();
     let kernel = uname.release().to_string_lossy().into_owned();
     // An image from scratch has no os-release; then the kernel is the system.
-    let release = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let release =
+        ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| std::fs::read_to_string(path).ok());
     let field = |key| release.as_deref().and_then(|text| release_field(text, key));
     let (name, version) = match field("NAME") {
         Some(name) => (name, field("VERSION_ID").unwrap_or_default()),
         None => (uname.sysname().to_string_lossy().into_owned(), kernel.clone()),
     };
-    Machine { name, version, kernel, arch: std::env::consts::ARCH.into(), hostname: hostname(), uptime: uptime() }
+    Machine {
+        name,
+        version,
+        kernel,
+        arch: std::env::consts::ARCH.into(),
+        hostname: hostname(),
+        uptime: uptime(),
+    }
 }
 
 impl os::Host for Ctx {

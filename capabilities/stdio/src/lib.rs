@@ -34,7 +34,7 @@ impl Capability for Stdio {
         "standard input, output and error"
     }
 
-    fn always_granted(&self) -> bool {
+    fn always_linked(&self) -> bool {
         true
     }
 
@@ -55,7 +55,9 @@ fn name(to: Target) -> &'static str {
 fn outcome(to: Target, result: io::Result<()>) -> wasmtime::Result<Result<(), Error>> {
     match result {
         Ok(()) => Ok(Ok(())),
-        Err(failed) if failed.kind() == ErrorKind::BrokenPipe => Err(wasmtime::Error::new(Stop::Signal(SIGPIPE))),
+        Err(failed) if failed.kind() == ErrorKind::BrokenPipe => {
+            Err(wasmtime::Error::new(Stop::Signal(SIGPIPE)))
+        }
         Err(failed) => Ok(Err(io_error(&format!("writing to {}", name(to)), &failed))),
     }
 }

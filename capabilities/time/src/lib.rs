@@ -29,7 +29,7 @@ impl Capability for Time {
         "clocks and waiting"
     }
 
-    fn always_granted(&self) -> bool {
+    fn always_linked(&self) -> bool {
         true
     }
 

@@ -184,7 +184,12 @@ fn contains(call: Call) -> Returned {
             }
             found
         }
-        _ => return Err(Error::Argument(1, format!("string or list expected, got {}", value::type_name(lua, 1)))),
+        _ => {
+            return Err(Error::Argument(
+                1,
+                format!("string or list expected, got {}", value::type_name(lua, 1)),
+            ));
+        }
     };
     if found {
         hold();

@@ -37,7 +37,11 @@ const DEFAULT_CIPHER: &str = "aes-256-gcm";
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
 }
 
 fn hash(call: Call) -> Returned {
@@ -236,7 +240,9 @@ fn jwt_decode(call: Call) -> Returned {
 fn jwt_verify(call: Call) -> Returned {
     let token = call.str(1)?;
     let key = match call.lua().type_of(2) {
-        Type::Table => VerificationKey::Jwks(json::encode_with(call.lua(), 2, 0, "crypto.jwt_verify")?.into_bytes()),
+        Type::Table => {
+            VerificationKey::Jwks(json::encode_with(call.lua(), 2, 0, "crypto.jwt_verify")?.into_bytes())
+        }
         Type::String => VerificationKey::Text(call.bytes(2)?.to_vec()),
         _ => return Err(Error::Type(2, c"string or table")),
     };

@@ -56,7 +56,9 @@ fn mounts(_: Call) -> Result<Pending, Error> {
             lua.new_table(mounts.len(), 0);
             for (n, mount) in mounts.iter().enumerate() {
                 lua.new_table(0, 4);
-                for (name, value) in [("device", &mount.device), ("mount", &mount.path), ("type", &mount.kind)] {
+                for (name, value) in
+                    [("device", &mount.device), ("mount", &mount.path), ("type", &mount.kind)]
+                {
                     lua.push_str(value);
                     lua.raw_set(-2, name);
                 }

@@ -61,7 +61,12 @@ pub fn register(lua: Lua) {
     set_library(lua, "fs");
     push_library(
         lua,
-        &[("replace", waiting!(replace)), ("walk", waiting!(walk)), ("glob", waiting!(glob)), ("more", waiting!(more))],
+        &[
+            ("replace", waiting!(replace)),
+            ("walk", waiting!(walk)),
+            ("glob", waiting!(glob)),
+            ("more", waiting!(more)),
+        ],
     );
     lua.insert(-2);
     lua.raw_set(-2, "fs");
@@ -122,7 +127,9 @@ pub fn read_blocking(path: &str) -> Result<Vec<u8>, types::Error> {
     match wit_bindgen::block_on(read_path(path.to_owned())) {
         Ok(buffer) => Ok(buffer.as_slice().to_vec()),
         Err(Error::Failed(error)) => Err(error),
-        Err(_) => Err(types::Error { code: ErrorCode::Other, message: format!("cannot read {path}"), errno: 0 }),
+        Err(_) => {
+            Err(types::Error { code: ErrorCode::Other, message: format!("cannot read {path}"), errno: 0 })
+        }
     }
 }
 
@@ -133,7 +140,10 @@ fn read(call: Call) -> Result<Pending, Error> {
         if let Err(wrong) = std::str::from_utf8(text.as_slice()) {
             return Err(Error::failed(
                 ErrorCode::InvalidData,
-                format!("cannot read {path} as text: not UTF-8 at byte {}; use fs.read_bytes", wrong.valid_up_to() + 1),
+                format!(
+                    "cannot read {path} as text: not UTF-8 at byte {}; use fs.read_bytes",
+                    wrong.valid_up_to() + 1
+                ),
             ));
         }
         Ok(move |call: Call| {
@@ -252,7 +262,8 @@ fn rename(call: Call) -> Result<Pending, Error> {
 
 /// "755" in octal, as the command takes it, or the bits as a number.
 fn mode(call: Call, index: i32) -> Result<u32, Error> {
-    let wrong = || Error::Argument(index, "not a mode: octal digits up to \"7777\", or that as a number".into());
+    let wrong =
+        || Error::Argument(index, "not a mode: octal digits up to \"7777\", or that as a number".into());
     let mode = match call.lua().type_of(index) {
         Type::String => {
             let text = call.str(index)?;

@@ -29,3 +29,22 @@ function dofile(filename)
   end
   return chunk()
 end
+
+-- Reads lines and runs them, until "cont" or the end of the input (reference manual, 6.10).
+function debug.debug()
+  while true do
+    io.stderr:write("lua_debug> ")
+    local line = io.read()
+    if line == nil or line == "cont" then
+      return
+    end
+    local chunk, message = load(line, "=(debug command)")
+    local ok = chunk
+    if chunk then
+      ok, message = pcall(chunk)
+    end
+    if not ok then
+      io.stderr:write(tostring(message), "\n")
+    end
+  end
+end

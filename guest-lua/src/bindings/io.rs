@@ -373,7 +373,8 @@ fn cannot_open(path: &str, error: types::Error) -> Error {
     if matches!(error.code, ErrorCode::Denied | ErrorCode::Limit) {
         return Error::Failed(error);
     }
-    let reason = error.message.strip_prefix(path).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&error.message);
+    let reason =
+        error.message.strip_prefix(path).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&error.message);
     Error::Plain(format!("cannot open file '{path}' ({reason})"))
 }
 
@@ -507,7 +508,11 @@ fn lines_quick(call: Call) -> Result<Option<c_int>, Error> {
     push_loop(call, KEEP).map(Some)
 }
 
-fn open_lines(call: Call, kind: i64, failed: impl Fn(types::Error) -> Error + 'static) -> Result<Pending, Error> {
+fn open_lines(
+    call: Call,
+    kind: i64,
+    failed: impl Fn(types::Error) -> Error + 'static,
+) -> Result<Pending, Error> {
     let path = call.str(1)?.to_owned();
     wait(async move {
         let result = open_stream(path, OpenFlags::READ).await;
@@ -587,7 +592,9 @@ fn next_line(call: Call) -> Result<Pending, Error> {
         let result = locked_read(stream, formats).await;
         Ok(move |call: Call| {
             let values = result.map_err(|error| match error {
-                Error::Failed(error) if kind != TEXT && !matches!(error.code, ErrorCode::Denied | ErrorCode::Limit) => {
+                Error::Failed(error)
+                    if kind != TEXT && !matches!(error.code, ErrorCode::Denied | ErrorCode::Limit) =>
+                {
                     Error::Plain(error.message)
                 }
                 error => error,

@@ -87,7 +87,8 @@ pub fn push(lua: Lua, text: &[u8]) -> Result<(), Error> {
 /// As [`push`]; null becomes the value at stack index `null` (0: nil), and errors start with `name`.
 pub fn push_named(lua: Lua, text: &[u8], null: c_int, name: &str) -> Result<(), Error> {
     let top = lua.top();
-    let mut parser = Parser { lua, text, at: 0, null, depth: 0, unescaped: Vec::new(), meter: Meter::default() };
+    let mut parser =
+        Parser { lua, text, at: 0, null, depth: 0, unescaped: Vec::new(), meter: Meter::default() };
     parser.document().map_err(|bad| {
         lua.set_top(top);
         let (line, column) = value::position(text, bad.at);
@@ -341,7 +342,9 @@ impl Parser<'_> {
         let (code, len) = match first {
             0xD800..=0xDBFF => match self.text.get(self.at + 6..self.at + 8) {
                 Some(b"\\u") => match hex4(self.text, self.at + 8) {
-                    Some(second @ 0xDC00..=0xDFFF) => (0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00), 12),
+                    Some(second @ 0xDC00..=0xDFFF) => {
+                        (0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00), 12)
+                    }
                     _ => return self.bad("half of a surrogate pair"),
                 },
                 _ => return self.bad("half of a surrogate pair"),
@@ -571,7 +574,9 @@ pub fn quote(out: &mut String, text: &str) {
             b'\t' => out.push_str("\\t"),
             byte => {
                 out.push_str("\\u00");
-                out.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+                out.extend(
+                    [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])),
+                );
             }
         }
         rest = &rest[len + 1..];

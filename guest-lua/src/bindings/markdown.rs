@@ -16,8 +16,10 @@ fn to_html(call: Call) -> Returned {
         None => false,
     };
     crate::value::spend(source.len());
-    let options =
-        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS | Options::ENABLE_FOOTNOTES;
+    let options = Options::ENABLE_TABLES
+        | Options::ENABLE_STRIKETHROUGH
+        | Options::ENABLE_TASKLISTS
+        | Options::ENABLE_FOOTNOTES;
     let events = Parser::new_ext(source, options);
     let mut out = String::with_capacity(source.len() * 3 / 2);
     if safe {

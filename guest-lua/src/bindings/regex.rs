@@ -62,7 +62,10 @@ pub fn compile(call: Call, index: c_int) -> Result<Regex, Error> {
 fn describe(pattern: &str, error: &regex::Error) -> String {
     match error {
         regex::Error::CompiledTooBig(_) => {
-            format!("the pattern {pattern:?} is too large: compiled it takes more than {} MiB", SIZE_LIMIT >> 20)
+            format!(
+                "the pattern {pattern:?} is too large: compiled it takes more than {} MiB",
+                SIZE_LIMIT >> 20
+            )
         }
         // The crate's text repeats the pattern with a mark under the place and the reason below.
         error => error.to_string(),

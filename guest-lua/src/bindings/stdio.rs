@@ -2,9 +2,9 @@
 
 use crate::call::{Call, Error, Returned};
 use crate::ffi::*;
+use crate::function;
 use crate::host::stdio::{self, Target};
 use crate::lua::Lua;
-use crate::function;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 pub fn register(lua: Lua) {

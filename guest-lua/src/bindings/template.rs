@@ -8,6 +8,7 @@ use crate::function;
 use crate::host::types::{self, ErrorCode};
 use crate::lua::Lua;
 use crate::value::{Fault, Meter, Value, Walk};
+use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use std::error::Error as _;
 use std::ffi::c_int;
@@ -165,6 +166,7 @@ fn finish(
     let refused = Arc::new(Mutex::new(None));
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
+    environment.set_formatter(format);
     environment.set_recursion_limit(RECURSION);
     if strict {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -185,6 +187,19 @@ fn finish(
             let refused = refused.lock().unwrap_or_else(PoisonError::into_inner).take();
             Err(Error::Failed(failure(function, &error, refused)))
         }
+    }
+}
+
+/// Booleans are written as Lua, YAML, TOML and JSON do, not as Python does.
+fn format(
+    out: &mut minijinja::Output<'_>,
+    state: &mut minijinja::State<'_, '_>,
+    value: &minijinja::Value,
+) -> Result<(), minijinja::Error> {
+    match (value.kind(), value.is_true()) {
+        (ValueKind::Bool, true) => Ok(out.write_str("true")?),
+        (ValueKind::Bool, false) => Ok(out.write_str("false")?),
+        _ => minijinja::escape_formatter(out, state, value),
     }
 }
 

@@ -20,8 +20,8 @@ fn parse(call: Call) -> Returned {
         let (line, column) = value::position(text, at);
         Error::failed(ErrorCode::InvalidData, format!("toml.parse: {why} at line {line} column {column}"))
     };
-    let source =
-        std::str::from_utf8(text).map_err(|error| bad("a byte that is not valid UTF-8", error.valid_up_to()))?;
+    let source = std::str::from_utf8(text)
+        .map_err(|error| bad("a byte that is not valid UTF-8", error.valid_up_to()))?;
     value::spend(text.len());
     let table = DeTable::parse(source)
         .map_err(|error| bad(error.message().trim_end(), error.span().map_or(0, |span| span.start)))?;
@@ -69,7 +69,9 @@ impl Pusher {
                 Err(_) => return Err((format!("the integer {integer} does not fit 64 bits"), at)),
             },
             DeValue::Float(float) => match float.as_str().parse::<f64>() {
-                Ok(number) if number.is_finite() || !float.as_str().contains(|c: char| c.is_ascii_digit()) => {
+                Ok(number)
+                    if number.is_finite() || !float.as_str().contains(|c: char| c.is_ascii_digit()) =>
+                {
                     lua.push_number(number);
                 }
                 _ => return Err((format!("the float {float} does not fit 64 bits"), at)),

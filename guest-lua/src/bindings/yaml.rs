@@ -219,7 +219,8 @@ impl<'a> Composer<'a> {
         let tag = tag.map(Tag::parts);
         let resolved = match tag {
             Some(("tag:yaml.org,2002:", "binary")) => {
-                let bytes = from_base64(text.as_bytes()).map_err(|why| Bad::new(format!("!!binary: {why}"), at))?;
+                let bytes =
+                    from_base64(text.as_bytes()).map_err(|why| Bad::new(format!("!!binary: {why}"), at))?;
                 lua.push_bytes(&bytes);
                 return Ok(());
             }

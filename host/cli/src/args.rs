@@ -35,7 +35,14 @@ pub(crate) struct Common {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// How log lines look
-    #[arg(long, global = true, value_enum, default_value = "auto", env = "ASSAY_LOG_FORMAT", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        env = "ASSAY_LOG_FORMAT",
+        hide_env = true
+    )]
     pub(crate) log_format: LogFormat,
 }
 

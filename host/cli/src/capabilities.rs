@@ -34,7 +34,7 @@ fn as_json(capability: &dyn Capability) -> serde_json::Value {
     json!({
         "name": capability.name(),
         "summary": capability.summary(),
-        "always_granted": capability.always_granted(),
+        "needs_grant": needs_grant(capability),
         "scopes": scopes,
     })
 }
@@ -42,7 +42,7 @@ fn as_json(capability: &dyn Capability) -> serde_json::Value {
 fn as_text(capabilities: &[&dyn Capability]) -> String {
     let mut text = String::new();
     for capability in capabilities {
-        let always = if capability.always_granted() { " (always granted)" } else { "" };
+        let always = if needs_grant(*capability) { "" } else { " (always granted)" };
         // Writing to a string does not fail.
         let _ = writeln!(text, "{:<10} {}{always}", capability.name(), capability.summary());
         let width = capability.scopes().iter().map(|scope| scope.form.len()).max().unwrap_or(0);
@@ -54,4 +54,8 @@ fn as_text(capabilities: &[&dyn Capability]) -> String {
         }
     }
     text
+}
+
+fn needs_grant(capability: &dyn Capability) -> bool {
+    !(capability.always_linked() && capability.scopes().is_empty())
 }

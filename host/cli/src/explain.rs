@@ -6,8 +6,8 @@
 mod lexer;
 
 use crate::args::Explain;
-use crate::run::{folder_of, module_folders, read_script};
 use crate::print;
+use crate::run::{folder_of, module_folders, read_script};
 use anyhow::Result;
 use assay_capability_api::scope::escape;
 use assay_capability_modules::{Folders, Origin};
@@ -72,7 +72,8 @@ impl Findings {
                 continue;
             }
             // A key of a table, or what is assigned to.
-            if matches!(tokens.get(at + 1..at + 3), Some([Token::Symbol('='), next]) if *next != Token::Symbol('=')) {
+            if matches!(tokens.get(at + 1..at + 3), Some([Token::Symbol('='), next]) if *next != Token::Symbol('='))
+            {
                 continue;
             }
             let (function, rest) = match tokens.get(at + 1..at + 3) {
@@ -113,7 +114,9 @@ impl Findings {
         for (capability, scopes) in scopes {
             match scopes {
                 None => grants.push(capability.to_string()),
-                Some(scopes) => grants.extend(scopes.into_iter().map(|scope| format!("{capability}={}", escape(scope)))),
+                Some(scopes) => {
+                    grants.extend(scopes.into_iter().map(|scope| format!("{capability}={}", escape(scope))))
+                }
             }
         }
         grants
@@ -135,7 +138,8 @@ impl Findings {
         let width = self.uses.iter().map(|one| one.function.len()).max().unwrap_or(0);
         for one in &self.uses {
             let scope = one.scope.as_deref().unwrap_or("(decided at run time)");
-            let _ = writeln!(text, "{:<8} {:<width$}  {:<40} {}", one.capability, one.function, scope, one.place);
+            let _ =
+                writeln!(text, "{:<8} {:<width$}  {:<40} {}", one.capability, one.function, scope, one.place);
         }
         for (name, origin) in &self.modules {
             let _ = writeln!(text, "module   {name}  {}", origin.map_or("not found", Origin::name));
@@ -153,7 +157,9 @@ impl Findings {
 /// The text of `("...` or `"...`, the first argument of a call.
 fn literal<'a>(tokens: &'a [Token<'a>]) -> Option<&'a str> {
     match tokens {
-        [Token::Symbol('('), Token::Text(text), Token::Symbol(')' | ','), ..] | [Token::Text(text), ..] => Some(text),
+        [Token::Symbol('('), Token::Text(text), Token::Symbol(')' | ','), ..] | [Token::Text(text), ..] => {
+            Some(text)
+        }
         _ => None,
     }
 }
@@ -187,7 +193,9 @@ fn needs(function: &str) -> Vec<(&'static str, Argument)> {
         ("http", "download") => vec![("http", Argument::Url), ("fs", Argument::Nothing)],
         ("http", _) => vec![("http", Argument::Url)],
         ("fs", "tempdir" | "temp_dir" | "") => vec![],
-        ("fs", "write" | "write_bytes" | "append" | "remove" | "mkdir" | "chmod") => vec![("fs", Argument::Write)],
+        ("fs", "write" | "write_bytes" | "append" | "remove" | "mkdir" | "chmod") => {
+            vec![("fs", Argument::Write)]
+        }
         ("fs", "copy" | "rename" | "symlink" | "glob" | "sub_in_file") => vec![("fs", Argument::Nothing)],
         ("fs", _) => vec![("fs", Argument::Read)],
         ("env", "get") => vec![("env", Argument::Name)],
@@ -203,9 +211,9 @@ fn needs(function: &str) -> Vec<(&'static str, Argument)> {
         ("template", "render") => vec![("fs", Argument::Read)],
         ("template", "render_with_loader") => vec![("fs", Argument::Read)],
         ("crypto", "hash_file") => vec![("fs", Argument::Read)],
-        ("disk", "usage" | "mounts") => vec![("disk", Argument::Nothing)],
-        ("disk", "dir_size") => vec![("fs", Argument::Read)],
-        ("disk", "sweep") => vec![("fs", Argument::Write)],
+        ("disk", "usage" | "dir_size") => vec![("disk", Argument::Nothing), ("fs", Argument::Read)],
+        ("disk", "mounts") => vec![("disk", Argument::Nothing)],
+        ("disk", "sweep") => vec![("disk", Argument::Nothing), ("fs", Argument::Write)],
         _ => vec![],
     }
     .into_iter()
@@ -240,7 +248,9 @@ mod tests {
 
     #[test]
     fn comments_strings_and_fields_are_not_uses() {
-        assert!(grants("-- http.get('x')\n--[[ fs.read('y') ]] local s = 'http.get(1)' x.http.get(1)").is_empty());
+        assert!(
+            grants("-- http.get('x')\n--[[ fs.read('y') ]] local s = 'http.get(1)' x.http.get(1)").is_empty()
+        );
         assert!(grants("local s = [==[ env.get('A') ]==]").is_empty());
     }
 }

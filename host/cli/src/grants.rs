@@ -15,14 +15,19 @@ use std::path::{Path, PathBuf};
 #[derive(Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields)]
 struct Manifest {
-    #[serde(flatten)]
-    base: Set,
+    #[serde(default)]
+    allow: Vec<String>,
+    #[serde(default)]
+    deny: Vec<String>,
+    #[serde(default)]
+    limits: BTreeMap<String, toml::Value>,
     /// `[set.NAME]`, chosen with -P.
     #[serde(default)]
     set: BTreeMap<String, Set>,
 }
 
 #[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields)]
 struct Set {
     #[serde(default)]
     allow: Vec<String>,
@@ -43,7 +48,9 @@ pub(crate) fn assemble(args: &GrantArgs, limits: &LimitArgs) -> Result<(Grants, 
     let named = args.manifest.clone().or_else(|| std::env::var_os("ASSAY_MANIFEST").map(PathBuf::from));
     match &named {
         Some(path) => read_manifest(path, args.set.as_deref(), &folder, &mut result)?,
-        None if args.set.is_some() => return Err(usage("-P chooses a set of a manifest; name one with --manifest")),
+        None if args.set.is_some() => {
+            return Err(usage("-P chooses a set of a manifest; name one with --manifest"));
+        }
         None => {}
     }
     let (grants, effective) = &mut result;
@@ -70,12 +77,22 @@ pub(crate) fn assemble(args: &GrantArgs, limits: &LimitArgs) -> Result<(Grants, 
 }
 
 fn add(grants: &mut Grants, text: &str, allow: bool, base: &Path) -> Result<()> {
-    let rules = grants::parse(text, base, Runtime::capabilities()).map_err(|error| usage(error.to_string()))?;
-    if allow { grants.allow(rules) } else { grants.deny(rules) }
+    let rules =
+        grants::parse(text, base, Runtime::capabilities()).map_err(|error| usage(error.to_string()))?;
+    if allow {
+        grants.allow(rules)
+    } else {
+        grants.deny(rules)
+    }
     Ok(())
 }
 
-fn read_manifest(path: &Path, set: Option<&str>, folder: &Path, (grants, limits): &mut (Grants, Limits)) -> Result<()> {
+fn read_manifest(
+    path: &Path,
+    set: Option<&str>,
+    folder: &Path,
+    (grants, limits): &mut (Grants, Limits),
+) -> Result<()> {
     let bad = |why: String| usage(format!("manifest {}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
     let manifest: Manifest = toml::from_str(&text).map_err(|error| bad(error.to_string()))?;
@@ -88,7 +105,8 @@ fn read_manifest(path: &Path, set: Option<&str>, folder: &Path, (grants, limits)
             bad(format!("there is no set '{name}'; there are: {}", names.join(", ")))
         })?),
     };
-    for set in [Some(manifest.base), chosen].into_iter().flatten() {
+    let common = Set { allow: manifest.allow, deny: manifest.deny, limits: manifest.limits };
+    for set in [Some(common), chosen].into_iter().flatten() {
         for (items, allow) in [(&set.allow, true), (&set.deny, false)] {
             for item in items {
                 add(grants, item, allow, base).map_err(|error| bad(error.to_string()))?;

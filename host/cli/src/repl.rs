@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) fn repl(args: &Repl, _: &Common) -> Result<u8> {
     let here = std::env::current_dir().context("the working folder cannot be found")?;
-    let prepared = run::prepare(Vec::new(), "=stdin".into(), "repl".into(), Vec::new(), &here, &args.options)?;
+    let prepared =
+        run::prepare(Vec::new(), "=stdin".into(), "repl".into(), Vec::new(), &here, &args.options)?;
     let run = prepared.run.clone();
     let lines = Arc::new(Lines::open()?);
     let host = Host::new()?;

@@ -72,7 +72,14 @@ pub(crate) fn exec(args: &Exec, _: &Common) -> Result<u8> {
     let here = std::env::current_dir().context("the working folder cannot be found")?;
     if let Some(code) = &args.code {
         let rest = strip_separator(&args.rest);
-        return execute(code.clone().into_bytes(), "=(command line)".into(), "-e".into(), rest, here, &args.options);
+        return execute(
+            code.clone().into_bytes(),
+            "=(command line)".into(),
+            "-e".into(),
+            rest,
+            here,
+            &args.options,
+        );
     }
     let Some((first, rest)) = args.rest.split_first() else {
         return Err(usage("nothing to run; give -e CODE, a file, or - for standard input"));
@@ -97,7 +104,8 @@ fn strip_separator(args: &[OsString]) -> Vec<OsString> {
 
 /// Source and chunk name of a script's file.
 pub(crate) fn read_script(path: &Path) -> Result<(Vec<u8>, String)> {
-    let source = std::fs::read(path).map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
+    let source =
+        std::fs::read(path).map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
     Ok((source, format!("@{}", path.display())))
 }
 
@@ -156,8 +164,15 @@ pub(crate) fn prepare(
         learned: options.grants.learn.as_ref().map(|_| Default::default()),
     };
     let blocked = std::env::var("ASSAY_BLOCK_GLOBALS").unwrap_or_default();
-    let blocked_globals = blocked.split(',').map(str::trim).filter(|name| !name.is_empty()).map(String::from).collect();
-    let job = Job { name, source, arg0, args: args.into_iter().map(OsStringExt::into_vec).collect(), blocked_globals };
+    let blocked_globals =
+        blocked.split(',').map(str::trim).filter(|name| !name.is_empty()).map(String::from).collect();
+    let job = Job {
+        name,
+        source,
+        arg0,
+        args: args.into_iter().map(OsStringExt::into_vec).collect(),
+        blocked_globals,
+    };
     let input = Input::process().context("standard input cannot be used")?;
     let setup = Setup { input, folders: module_folders(project, !options.no_local_modules), env };
     Ok(Prepared { job, run: Arc::new(run), setup })
@@ -225,7 +240,8 @@ fn watch_signals(run: &Arc<Run>) -> Result<()> {
             run.signal.store(signal.unsigned_abs(), Ordering::Relaxed);
         };
         // SAFETY: the handler touches atomics and calls _exit, both async-signal-safe.
-        unsafe { signal_hook::low_level::register(signal, on_signal) }.context("signals cannot be watched")?;
+        unsafe { signal_hook::low_level::register(signal, on_signal) }
+            .context("signals cannot be watched")?;
     }
     Ok(())
 }
@@ -305,10 +321,14 @@ pub(crate) fn explain(outcome: &Outcome, limits: &Limits) -> Option<String> {
                 other => (None, other.name()),
             };
             let allowed = allowed.map(|allowed| format!(" of {allowed}")).unwrap_or_default();
-            format!("{bold}assay:{plain} stopped: the {flag} limit{allowed} was reached; raise it with --{flag}\n")
+            format!(
+                "{bold}assay:{plain} stopped: the {flag} limit{allowed} was reached; raise it with --{flag}\n"
+            )
         }
         Ended::Broken(error) => {
-            format!("{bold}assay:{plain} the sandbox broke down, which is a bug of Assay; please report it: {error:?}\n")
+            format!(
+                "{bold}assay:{plain} the sandbox broke down, which is a bug of Assay; please report it: {error:?}\n"
+            )
         }
     };
     Some(text)

@@ -56,7 +56,8 @@ struct Tested {
 fn one(host: &Host, path: &Path, args: &Test) -> Result<Tested> {
     let (source, name) = run::read_script(path)?;
     let folder = run::folder_of(path);
-    let prepared = run::prepare(source, name, path.display().to_string(), Vec::new(), &folder, &args.options)?;
+    let prepared =
+        run::prepare(source, name, path.display().to_string(), Vec::new(), &folder, &args.options)?;
     let run = prepared.run.clone();
     let outcome = host.run(prepared, None)?;
     let (code, _) = run::verdict(&outcome);
@@ -64,7 +65,13 @@ fn one(host: &Host, path: &Path, args: &Test) -> Result<Tested> {
         None if code != 0 => Some(format!("ended with exit code {code}\n")),
         message => message,
     };
-    Ok(Tested { path: path.to_path_buf(), code, message, assertions: outcome.assertions, took: run.started.elapsed() })
+    Ok(Tested {
+        path: path.to_path_buf(),
+        code,
+        message,
+        assertions: outcome.assertions,
+        took: run.started.elapsed(),
+    })
 }
 
 /// Test files below a folder; a file that is named itself is one whatever its name.

@@ -36,7 +36,8 @@ impl control::Host for Ctx {
     fn seed(&mut self) -> Result<(u64, u64)> {
         let mut bytes = [[0; 8]; 2];
         for half in &mut bytes {
-            getrandom::fill(half).map_err(|error| format_err!("the system gives no random numbers: {error}"))?;
+            getrandom::fill(half)
+                .map_err(|error| format_err!("the system gives no random numbers: {error}"))?;
         }
         Ok((u64::from_le_bytes(bytes[0]), u64::from_le_bytes(bytes[1])))
     }
@@ -54,38 +55,44 @@ impl console::HostWithStore<Ctx> for HasSelf<Ctx> {
     }
 }
 
-/// The limit on linear memory, over all memories and tables of the instance.
+/// What the engine's own heap (exceptions that are under way) may grow to, beside the script's memory: an
+/// error that says that there is no memory must not fail for want of memory itself.
+const EXCEPTIONS_BYTES_MAX: usize = 4 << 20;
+
+/// The limit on the memory of an instance.
 pub(crate) struct MemoryLimit {
     run: Arc<Run>,
-    used: u64,
+    /// Size of the component's linear memory, which is the first that is made.
+    linear: usize,
     /// A growth was refused; what traps after that trapped for want of memory.
     pub(crate) refused: bool,
 }
 
 impl MemoryLimit {
     pub(crate) fn new(run: Arc<Run>) -> MemoryLimit {
-        MemoryLimit { run, used: 0, refused: false }
-    }
-
-    fn grow(&mut self, current: usize, desired: usize, unit: u64) -> bool {
-        let more = (desired.saturating_sub(current) as u64).saturating_mul(unit);
-        let sum = self.used.saturating_add(more);
-        if sum > self.run.limits.memory {
-            self.refused = true;
-            return false;
-        }
-        self.used = sum;
-        self.run.usage.memory_peak.fetch_max(sum, Ordering::Relaxed);
-        true
+        MemoryLimit { run, linear: 0, refused: false }
     }
 }
 
 impl ResourceLimiter for MemoryLimit {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        Ok(self.grow(current, desired, 1))
+        if current != self.linear {
+            return Ok(desired <= EXCEPTIONS_BYTES_MAX);
+        }
+        if desired as u64 > self.run.limits.memory {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.linear = desired;
+        self.run.usage.memory_peak.fetch_max(desired as u64, Ordering::Relaxed);
+        Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        Ok(self.grow(current, desired, size_of::<usize>() as u64))
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        // The component's tables have a fixed size; the bound is for a component that is not ours.
+        Ok(desired <= TABLE_ELEMENTS_MAX)
     }
 }
+
+/// The engine's pool has no larger tables.
+const TABLE_ELEMENTS_MAX: usize = 20_000;

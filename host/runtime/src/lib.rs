@@ -77,7 +77,7 @@ impl Runtime {
     fn linked(&self, grants: &Grants) -> Result<bindings::GuestPre<Ctx>> {
         let set: Vec<bool> = Self::capabilities()
             .iter()
-            .map(|capability| capability.always_granted() || grants.reaches(capability.name()))
+            .map(|capability| capability.always_linked() || grants.reaches(capability.name()))
             .collect();
         let mut linked = self.inner.linked.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(pre) = linked.get(&set) {

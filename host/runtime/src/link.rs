@@ -15,7 +15,7 @@ pub(crate) fn base(engine: &Engine, component: &Component) -> Result<Linker<Ctx>
     bindings::assay::host::control::add_to_linker::<_, HasSelf<Ctx>>(&mut linker, |ctx| ctx)?;
     bindings::assay::host::console::add_to_linker::<_, HasSelf<Ctx>>(&mut linker, |ctx| ctx)?;
     assay_capability_api::types::add_to_linker::<_, HasSelf<Ctx>>(&mut linker, |ctx| ctx)?;
-    for capability in Runtime::capabilities().iter().filter(|capability| capability.always_granted()) {
+    for capability in Runtime::capabilities().iter().filter(|capability| capability.always_linked()) {
         capability.link(&mut linker)?;
     }
     Ok(linker)
@@ -25,7 +25,7 @@ pub(crate) fn base(engine: &Engine, component: &Component) -> Result<Linker<Ctx>
 pub(crate) fn for_set(runtime: &Inner, set: &[bool]) -> Result<Linker<Ctx>> {
     let mut linker = runtime.base.clone();
     for (capability, granted) in Runtime::capabilities().iter().zip(set) {
-        if capability.always_granted() {
+        if capability.always_linked() {
             continue;
         }
         if *granted {
@@ -58,14 +58,18 @@ fn deny(
                     linker.resource(name, ResourceType::host::<Unreachable>(), |_, _| Ok(()))?;
                 }
                 ComponentItem::ComponentFunc(function) => {
-                    let stub = Stub { capability, function: name.to_string(), fallible: is_fallible(&function) };
+                    let stub =
+                        Stub { capability, function: name.to_string(), fallible: is_fallible(&function) };
                     if function.async_() {
                         linker.func_new_concurrent(name, move |accessor, _, args, results| {
-                            let refused = accessor.with(|mut store| stub.refuse(store.as_context_mut(), args, results));
+                            let refused =
+                                accessor.with(|mut store| stub.refuse(store.as_context_mut(), args, results));
                             Box::pin(async move { refused })
                         })?;
                     } else {
-                        linker.func_new(name, move |store, _, args, results| stub.refuse(store, args, results))?;
+                        linker.func_new(name, move |store, _, args, results| {
+                            stub.refuse(store, args, results)
+                        })?;
                     }
                 }
                 _ => {}

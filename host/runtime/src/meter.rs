@@ -4,8 +4,8 @@ use assay_capability_api::{Limit, Output, Run, Stop};
 use rustix::time::{ClockId, clock_gettime};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 fn thread_nanoseconds() -> u64 {

@@ -9,7 +9,7 @@ use assay_capability_api::{Ctx, Limit, Output, Run, Stop};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use wasmtime::{Store, Trap};
+use wasmtime::Store;
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -80,12 +80,6 @@ pub trait Console: Send + Sync {
     fn next(&self, last: ConsoleReply) -> Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
 }
 
-/// What Lua may hold of the instance's memory: the rest is for the data formats and buffers, so that a
-/// script that hoards memory gets a Lua error before the instance's own limit ends it.
-fn lua_memory(limit: u64) -> u64 {
-    limit - (limit / 8).max(4 << 20).min(limit / 2)
-}
-
 impl Runtime {
     /// Runs a job to its end. Nothing that the script does makes this fail; how it ended is the result.
     ///
@@ -111,7 +105,7 @@ impl Runtime {
             source: job.source,
             arg0: job.arg0,
             args: job.args,
-            memory_limit: lua_memory(run.limits.memory),
+            memory_limit: run.limits.memory,
             blocked_globals: job.blocked_globals,
         };
         let mut store = Store::new(&self.inner.engine, ctx);
@@ -159,10 +153,8 @@ fn outcome(result: wasmtime::Result<Result<script::Outcome, script::Failure>>, r
         }
         Err(error) => match error.downcast_ref::<Stop>() {
             Some(stop) => (Ended::Stopped(stop.clone()), 0),
-            // A guest that gets no memory aborts.
-            None if refused && error.downcast_ref::<Trap>().is_some() => {
-                (Ended::Stopped(Stop::Limit(Limit::Memory)), 0)
-            }
+            // A guest that gets no memory aborts, on whichever way it first notices.
+            None if refused => (Ended::Stopped(Stop::Limit(Limit::Memory)), 0),
             None => (Ended::Broken(error), 0),
         },
     };

@@ -9,9 +9,7 @@ use wasmtime_wizer::Wizer;
 /// [`crate::config`] with the compiler's choices.
 pub fn config() -> Config {
     let mut config = crate::config();
-    config
-        .strategy(Strategy::Cranelift)
-        .cranelift_opt_level(OptLevel::Speed);
+    config.strategy(Strategy::Cranelift).cranelift_opt_level(OptLevel::Speed);
     config
 }
 

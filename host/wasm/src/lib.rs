@@ -8,7 +8,7 @@ pub mod wasi;
 pub mod compile;
 
 use std::sync::Arc;
-use wasmtime::{Config, Enabled, Inlining, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Collector, Config, Enabled, Inlining, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// The wasm stack of one instance. Lua's own limits on C calls and the recursion limits of the data
 /// formats stay well below it.
@@ -24,8 +24,9 @@ pub fn config() -> Config {
         .max_wasm_stack(STACK_BYTES)
         .async_stack_size(2 * STACK_BYTES)
         .memory_init_cow(true)
-        // Lua's errors are wasm exceptions.
+        // Lua's errors are wasm exceptions, which are objects; a script may throw without end.
         .wasm_exceptions(true)
+        .collector(Collector::DeferredReferenceCounting)
         .wasm_component_model_async(true)
         // CPU and wall limits are the VM's budget counter, see docs/adr/0001-whole.md.
         .epoch_interruption(false)

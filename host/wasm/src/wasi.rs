@@ -66,7 +66,9 @@ pub fn stub_imports<T: Send + 'static>(
                     if function.async_() {
                         linker.func_new_concurrent(name, move |_, _, _, _| {
                             let what = what.clone();
-                            Box::pin(async move { bail!("the guest called {what}, which does not exist here") })
+                            Box::pin(
+                                async move { bail!("the guest called {what}, which does not exist here") },
+                            )
                         })?;
                     } else {
                         linker.func_new(name, move |_, _, _, _| {

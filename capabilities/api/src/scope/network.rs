@@ -57,7 +57,13 @@ impl NetworkScope {
             rest = tail;
         }
         if let Ok(range) = rest.parse::<IpNet>() {
-            return Ok(NetworkScope { methods, scheme: None, place: Place::Range(range), port: Port::Any, path: None });
+            return Ok(NetworkScope {
+                methods,
+                scheme: None,
+                place: Place::Range(range),
+                port: Port::Any,
+                path: None,
+            });
         }
         let mut scheme = None;
         if let Some((head, tail)) = rest.split_once("://") {
@@ -133,7 +139,8 @@ impl Scope for NetworkScope {
             })
             && self.scheme.as_deref().is_none_or(|own| own.eq_ignore_ascii_case(scheme))
             && (self.methods.is_empty()
-                || method.is_some_and(|method| self.methods.iter().any(|own| own.eq_ignore_ascii_case(method))))
+                || method
+                    .is_some_and(|method| self.methods.iter().any(|own| own.eq_ignore_ascii_case(method))))
             && self.path.as_deref().is_none_or(|own| path.is_some_and(|path| path_matches(own, path)))
     }
 

@@ -9,6 +9,8 @@ use std::path::{Component, Path, PathBuf};
 pub struct PathScope {
     read: bool,
     write: bool,
+    /// Written without `read:`, `write:` or `rw:`.
+    bare: bool,
     /// Absolute, without `.` and `..`, as it was written.
     path: PathBuf,
     /// The same with symbolic links resolved, as far as it exists.
@@ -21,29 +23,32 @@ impl PathScope {
     /// # Errors
     /// When the path is empty.
     pub fn parse(text: &str, base: &Path) -> Result<PathScope, GrantError> {
-        let (read, write, path) = match text.split_once(':') {
-            Some(("read", path)) => (true, false, path),
-            Some(("write", path)) => (false, true, path),
-            Some(("rw", path)) => (true, true, path),
-            _ => (true, false, text),
+        let (read, write, bare, path) = match text.split_once(':') {
+            Some(("read", path)) => (true, false, false, path),
+            Some(("write", path)) => (false, true, false, path),
+            Some(("rw", path)) => (true, true, false, path),
+            _ => (true, false, true, text),
         };
         if path.is_empty() {
-            return Err(GrantError::new(format!("fs={text}: a path is missing; write read:PATH, write:PATH or rw:PATH")));
+            return Err(GrantError::new(format!(
+                "fs={text}: a path is missing; write read:PATH, write:PATH or rw:PATH"
+            )));
         }
-        Ok(PathScope::new(read, write, normalize(&base.join(path))))
+        Ok(PathScope { bare, ..PathScope::new(read, write, normalize(&base.join(path))) })
     }
 
     /// Everything under an absolute path without `.` and `..`.
     pub fn new(read: bool, write: bool, path: PathBuf) -> PathScope {
         let real = real(&path);
-        PathScope { read, write, path, real }
+        PathScope { read, write, bare: false, path, real }
     }
 }
 
 /// The path with links resolved as far as it exists, so that a grant for a file that is yet to be made
 /// covers it where it will be.
 fn real(path: &Path) -> Option<PathBuf> {
-    let existing = path.ancestors().find_map(|ancestor| Some((ancestor, std::fs::canonicalize(ancestor).ok()?)));
+    let existing =
+        path.ancestors().find_map(|ancestor| Some((ancestor, std::fs::canonicalize(ancestor).ok()?)));
     let (ancestor, real) = existing?;
     match path.strip_prefix(ancestor) {
         Ok(rest) if rest.as_os_str().is_empty() => Some(real),
@@ -59,7 +64,12 @@ impl Scope for PathScope {
             Access::Read => self.read,
             Access::Write => self.write,
         };
-        granted && (path.starts_with(&self.path) || self.real.as_ref().is_some_and(|real| path.starts_with(real)))
+        granted
+            && (path.starts_with(&self.path) || self.real.as_ref().is_some_and(|real| path.starts_with(real)))
+    }
+
+    fn widen_for_denial(&mut self) {
+        self.write |= self.bare;
     }
 
     fn lies_in(&self, root: &Path) -> bool {
@@ -106,6 +116,18 @@ mod tests {
         let scope = PathScope::parse("/data", Path::new("/")).unwrap();
         let path = Path::new("/data/x");
         assert!(scope.matches(&Request::File { access: Access::Read, path }));
+        assert!(!scope.matches(&Request::File { access: Access::Write, path }));
+    }
+
+    #[test]
+    fn a_bare_path_that_is_denied_means_both() {
+        let mut scope = PathScope::parse("/data", Path::new("/")).unwrap();
+        scope.widen_for_denial();
+        let path = Path::new("/data/x");
+        assert!(scope.matches(&Request::File { access: Access::Read, path }));
+        assert!(scope.matches(&Request::File { access: Access::Write, path }));
+        let mut scope = PathScope::parse("read:/data", Path::new("/")).unwrap();
+        scope.widen_for_denial();
         assert!(!scope.matches(&Request::File { access: Access::Write, path }));
     }
 

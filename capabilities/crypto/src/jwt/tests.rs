@@ -61,7 +61,11 @@ fn every_algorithm_signs_and_verifies() {
             let last = bytes.len() - 3;
             bytes[last] ^= 1;
             parts[part] = URL_SAFE_NO_PAD.encode(bytes);
-            assert_eq!(code(check(&parts.join("."), &keys, &[])), ErrorCode::InvalidData, "{algorithm} {part}");
+            assert_eq!(
+                code(check(&parts.join("."), &keys, &[])),
+                ErrorCode::InvalidData,
+                "{algorithm} {part}"
+            );
         }
     }
 }
@@ -90,7 +94,10 @@ fn a_public_key_is_never_a_secret() {
     }
     // The JSON of a key set as a string is a key set, not a secret.
     let jwks = jwks();
-    assert_eq!(code(check(&attack(jwks.as_bytes()), &from_text(jwks.as_bytes()).unwrap(), &[])), ErrorCode::InvalidData);
+    assert_eq!(
+        code(check(&attack(jwks.as_bytes()), &from_text(jwks.as_bytes()).unwrap(), &[])),
+        ErrorCode::InvalidData
+    );
 }
 
 #[test]
@@ -143,10 +150,18 @@ fn jwk(kid: &str, key: &VerifyKey, more: &str) -> String {
         VerifyKey::Secret(k) => format!(r#""kty":"oct","k":"{}""#, encode(k)),
         VerifyKey::Rsa { n, e } => format!(r#""kty":"RSA","n":"{}","e":"{}""#, encode(n), encode(e)),
         VerifyKey::P256(point) => {
-            format!(r#""kty":"EC","crv":"P-256","x":"{}","y":"{}""#, encode(&point[1..33]), encode(&point[33..]))
+            format!(
+                r#""kty":"EC","crv":"P-256","x":"{}","y":"{}""#,
+                encode(&point[1..33]),
+                encode(&point[33..])
+            )
         }
         VerifyKey::P384(point) => {
-            format!(r#""kty":"EC","crv":"P-384","x":"{}","y":"{}""#, encode(&point[1..49]), encode(&point[49..]))
+            format!(
+                r#""kty":"EC","crv":"P-384","x":"{}","y":"{}""#,
+                encode(&point[1..49]),
+                encode(&point[49..])
+            )
         }
         VerifyKey::Ed25519(x) => format!(r#""kty":"OKP","crv":"Ed25519","x":"{}""#, encode(x)),
     };
@@ -185,21 +200,37 @@ fn key_sets_go_by_kid_kind_and_algorithm() {
         (pem!("ed.pem"), "EdDSA", "d"),
     ] {
         assert_eq!(check(&with_kid(private, algorithm, kid), &keys, &[]).unwrap(), CLAIMS, "{algorithm}");
-        assert_eq!(check(&signed(private, algorithm), &keys, &[]).unwrap(), CLAIMS, "{algorithm} without kid");
+        assert_eq!(
+            check(&signed(private, algorithm), &keys, &[]).unwrap(),
+            CLAIMS,
+            "{algorithm} without kid"
+        );
     }
     for (private, algorithm, kid) in [
-        (&pem!("rsa.pem")[..], "RS256", "e"),   // another key's
+        (&pem!("rsa.pem")[..], "RS256", "e"), // another key's
         (pem!("rsa.pem"), "RS256", "unknown"),
-        (pem!("rsa.pem"), "RS256", "x"),        // for encryption
-        (pem!("rsa.pem"), "RS512", "r"),        // the key says RS256
+        (pem!("rsa.pem"), "RS256", "x"), // for encryption
+        (pem!("rsa.pem"), "RS512", "r"), // the key says RS256
         (b"secret", "HS256", "r"),
     ] {
-        assert_eq!(code(check(&with_kid(private, algorithm, kid), &keys, &[])), ErrorCode::InvalidData, "{algorithm} {kid}");
+        assert_eq!(
+            code(check(&with_kid(private, algorithm, kid), &keys, &[])),
+            ErrorCode::InvalidData,
+            "{algorithm} {kid}"
+        );
     }
     // A secret in a set verifies HS, and nothing else does.
     let secret = from_jwks(jwk("s", &VerifyKey::Secret(b"secret".to_vec()), "").as_bytes()).unwrap();
     assert_eq!(check(&with_kid(b"secret", "HS256", "s"), &secret, &["HS256"]).unwrap(), CLAIMS);
-    for broken in ["", "[]", "{}", r#"{"keys":[]}"#, r#"{"keys":[1]}"#, r#"{"kty":"RSA","n":"!","e":"AQAB"}"#, r#"{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}"#] {
+    for broken in [
+        "",
+        "[]",
+        "{}",
+        r#"{"keys":[]}"#,
+        r#"{"keys":[1]}"#,
+        r#"{"kty":"RSA","n":"!","e":"AQAB"}"#,
+        r#"{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}"#,
+    ] {
         let result = from_jwks(broken.as_bytes());
         assert!(result.is_err() || result.is_ok_and(|keys| keys.is_empty()), "{broken}");
     }

@@ -2,7 +2,9 @@
 
 use crate::call::{Call, Error, Fields};
 use crate::ffi::lua_next;
-use crate::host::http::{ClientIdentity, Content, FileOptions, Header, Part, Pem, Request, RequestBody, Want};
+use crate::host::http::{
+    ClientIdentity, Content, FileOptions, Header, Part, Pem, Request, RequestBody, Want,
+};
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
 use std::collections::BTreeMap;
@@ -80,7 +82,9 @@ fn invalid(message: impl Into<String>) -> Error {
 fn bytes(options: Fields, name: &str) -> Result<Option<u64>, Error> {
     match options.integer(name)? {
         None => Ok(None),
-        Some(value) => u64::try_from(value).map(Some).map_err(|_| options.invalid(name, "a number of bytes expected, 0 for no bound")),
+        Some(value) => u64::try_from(value)
+            .map(Some)
+            .map_err(|_| options.invalid(name, "a number of bytes expected, 0 for no bound")),
     }
 }
 
@@ -144,7 +148,9 @@ impl Reading {
         if let Some(content_type) = content_type
             && !request.headers.iter().any(|header| header.name.eq_ignore_ascii_case("content-type"))
         {
-            request.headers.push(Header { name: "content-type".into(), value: content_type.as_bytes().to_vec() });
+            request
+                .headers
+                .push(Header { name: "content-type".into(), value: content_type.as_bytes().to_vec() });
         }
         Ok(request)
     }
@@ -158,8 +164,8 @@ impl Reading {
             request.connect_timeout = timeout;
         }
         if let Some(most) = options.integer("max_redirects")? {
-            request.max_redirects =
-                u32::try_from(most).map_err(|_| options.invalid("max_redirects", "a number from 0 expected"))?;
+            request.max_redirects = u32::try_from(most)
+                .map_err(|_| options.invalid("max_redirects", "a number from 0 expected"))?;
         }
         if options.boolean("follow_redirects")? == Some(false) {
             request.max_redirects = 0;
@@ -183,7 +189,9 @@ impl Reading {
             (Some(certificate), Some(key)) => Some(ClientIdentity { certificate, key }),
             // One file often holds both.
             (Some(certificate), None) => Some(ClientIdentity { key: certificate.clone(), certificate }),
-            (None, Some(_)) => return Err(options.invalid("client_key", "it needs client_cert or client_cert_file")),
+            (None, Some(_)) => {
+                return Err(options.invalid("client_key", "it needs client_cert or client_cert_file"));
+            }
             (None, None) => None,
         };
         self.credentials(options, request)?;
@@ -215,7 +223,9 @@ impl Reading {
             lua.pop(1);
             let text = |value: Option<Vec<u8>>| value.and_then(|value| String::from_utf8(value).ok());
             let Some(user) = text(user) else {
-                return Err(options.invalid("basic_auth", "{user = ..., pass = ...} expected, as UTF-8 strings"));
+                return Err(
+                    options.invalid("basic_auth", "{user = ..., pass = ...} expected, as UTF-8 strings")
+                );
             };
             request.basic_auth = Some((user, text(password).unwrap_or_default()));
         } else if !lua.is_nil(-1) {
@@ -283,7 +293,10 @@ fn multimap(options: Fields, name: &str) -> Result<Option<BTreeMap<String, Vec<V
             let mut map = BTreeMap::new();
             each(lua, -1, |key| {
                 let values = values(lua).ok_or_else(|| {
-                    options.invalid(name, &format!("'{key}': a string, number, boolean or a list of them expected"))
+                    options.invalid(
+                        name,
+                        &format!("'{key}': a string, number, boolean or a list of them expected"),
+                    )
                 })?;
                 map.insert(key.to_string(), values);
                 Ok(())
@@ -298,9 +311,9 @@ fn multimap(options: Fields, name: &str) -> Result<Option<BTreeMap<String, Vec<V
 
 fn headers(options: Fields) -> Result<Vec<Header>, Error> {
     let map = multimap(options, "headers")?.unwrap_or_default();
-    let fields = map.into_iter().flat_map(|(name, values)| {
-        values.into_iter().map(move |value| Header { name: name.clone(), value })
-    });
+    let fields = map
+        .into_iter()
+        .flat_map(|(name, values)| values.into_iter().map(move |value| Header { name: name.clone(), value }));
     Ok(fields.collect())
 }
 
@@ -319,7 +332,9 @@ fn value_body(lua: Lua, index: c_int, content_type: &mut Option<&'static str>) -
     match lua.type_of(index) {
         Type::Table => {
             *content_type = Some("application/json");
-            Ok(RequestBody::Data(crate::bindings::json::encode_with(lua, lua.abs(index), 0, "http")?.into_bytes()))
+            Ok(RequestBody::Data(
+                crate::bindings::json::encode_with(lua, lua.abs(index), 0, "http")?.into_bytes(),
+            ))
         }
         _ => match scalar(lua, index) {
             Some(bytes) => Ok(RequestBody::Data(bytes)),
@@ -411,7 +426,10 @@ fn parts(options: Fields) -> Result<Vec<Part>, Error> {
             }
         };
         let text = |name: &str| {
-            field(name)?.map(String::from_utf8).transpose().map_err(|_| wrong(&format!("'{name}': not valid UTF-8")))
+            field(name)?
+                .map(String::from_utf8)
+                .transpose()
+                .map_err(|_| wrong(&format!("'{name}': not valid UTF-8")))
         };
         let name = text("name")?.ok_or_else(|| wrong("'name' is missing"))?;
         let mut filename = text("filename")?;

@@ -58,7 +58,10 @@ async fn pull(slot: &Slot, into: &mut Vec<u8>) -> Result<bool, Error> {
     let before = into.len();
     loop {
         if into.try_reserve(PIECE).is_err() {
-            return Err(Error::failed(ErrorCode::Limit, "not enough memory for the body; read it with stream = true"));
+            return Err(Error::failed(
+                ErrorCode::Limit,
+                "not enough memory for the body; read it with stream = true",
+            ));
         }
         let (status, bytes) = stream.data.read(std::mem::take(into)).await;
         *into = bytes;
@@ -269,6 +272,10 @@ pub fn close(call: Call) -> Returned {
 /// The identifier of the last event, for going on with the header `last-event-id`.
 pub fn last_event_id(call: Call) -> Returned {
     let id = call.userdata::<Reader>(1)?.last_event_id.borrow().clone();
-    if id.is_empty() { call.lua().push_nil() } else { call.lua().push_bytes(&id) }
+    if id.is_empty() {
+        call.lua().push_nil()
+    } else {
+        call.lua().push_bytes(&id)
+    }
     Ok(1)
 }

@@ -109,7 +109,8 @@ impl Wanted {
         }
         if let Some(wanted) = self.dst {
             // Summer time asked for in winter: the nearest offset of that kind counts.
-            let near = (1..=SEASON_STEPS).flat_map(|step| [local - step * SEASON_STEP, local + step * SEASON_STEP]);
+            let near =
+                (1..=SEASON_STEPS).flat_map(|step| [local - step * SEASON_STEP, local + step * SEASON_STEP]);
             if let Some((offset, _)) = near.map(&zone).find(|(_, dst)| *dst == wanted) {
                 return with(offset);
             }

@@ -42,7 +42,8 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
                 length
             }
             c if c.is_ascii_alphabetic() || c == '_' => {
-                let length = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+                let length =
+                    rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
                 tokens.push(Token::Name(&rest[..length], line));
                 length
             }

@@ -1,0 +1,61 @@
+//! Runs a Lua file, or the code after `-e`, in one native Lua 5.5 state on a single-threaded tokio: the other side of
+//! the comparisons. Only the builtins that the benchmarks use are there.
+
+mod http;
+mod json;
+mod task;
+
+use mlua::{Function, Lua, LuaOptions, MultiValue, Result, StdLib, Value};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (name, source) = match args.as_slice() {
+        ["-e", code, ..] => ("=(command line)".to_string(), code.as_bytes().to_vec()),
+        [file, ..] => match std::fs::read(file) {
+            Ok(source) => (format!("@{file}"), source),
+            Err(error) => return fail(&format!("cannot read {file}: {error}")),
+        },
+        [] => return fail("usage: assay-bench-native FILE | -e CODE"),
+    };
+    let reactor = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(reactor) => reactor,
+        Err(error) => return fail(&format!("no async runtime: {error}")),
+    };
+    let tasks = tokio::task::LocalSet::new();
+    match tasks.block_on(&reactor, run(&name, &source)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("assay-bench-native: {message}");
+    ExitCode::FAILURE
+}
+
+async fn run(name: &str, source: &[u8]) -> Result<()> {
+    // Lua's own pcall, not the slower one that looks for Rust panics.
+    let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new().catch_rust_panics(false))?;
+    let globals = lua.globals();
+    globals.set("time", lua.create_function(|_, ()| Ok(now()))?)?;
+    globals.set("sleep", lua.create_async_function(|_, seconds: f64| sleep(seconds))?)?;
+    globals.set("json", json::library(&lua)?)?;
+    globals.set("http", http::library(&lua)?)?;
+    globals.set("async", task::library(&lua)?)?;
+    let chunk: Function = lua.load(source).set_name(name).into_function()?;
+    chunk.call_async::<MultiValue>(Value::Nil).await?;
+    Ok(())
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as f64 / 1e9
+}
+
+async fn sleep(seconds: f64) -> Result<()> {
+    let duration = Duration::try_from_secs_f64(seconds).map_err(mlua::Error::external)?;
+    tokio::time::sleep(duration).await;
+    Ok(())
+}
