@@ -25,12 +25,12 @@ static mut POOL: Pool =
 
 /// How many bytes Lua holds.
 pub fn used() -> usize {
-    unsafe { (*(&raw const POOL)).used }
+    unsafe { POOL.used }
 }
 
 /// Sets how many bytes Lua may hold.
 pub fn set_limit(bytes: usize) {
-    unsafe { (*(&raw mut POOL)).limit = bytes }
+    unsafe { POOL.limit = bytes }
 }
 
 fn class(size: usize) -> usize {
@@ -97,7 +97,7 @@ pub unsafe extern "C" fn lua_alloc(
     old: usize,
     new: usize,
 ) -> *mut c_void {
-    let pool = unsafe { &mut *(&raw mut POOL) };
+    let pool = unsafe { (&raw mut POOL).as_mut_unchecked() };
     let block = block as *mut u8;
     // With no block, `old` tells the kind of object instead of a size.
     let old = if block.is_null() { 0 } else { old };

@@ -258,10 +258,6 @@ impl Call {
         self.0.number(index).ok_or(Error::Type(index, c"number"))
     }
 
-    pub fn opt_number(self, index: c_int) -> Result<Option<f64>, Error> {
-        if self.is_nil(index) { Ok(None) } else { self.number(index).map(Some) }
-    }
-
     /// Checks that argument `index` is a function.
     pub fn function(self, index: c_int) -> Result<(), Error> {
         match self.0.type_of(index) {

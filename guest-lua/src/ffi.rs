@@ -15,9 +15,7 @@ pub type lua_WarnFunction = unsafe extern "C" fn(*mut c_void, *const c_char, c_i
 
 pub const LUA_OK: c_int = 0;
 pub const LUA_YIELD: c_int = 1;
-pub const LUA_ERRSYNTAX: c_int = 3;
 pub const LUA_ERRMEM: c_int = 4;
-pub const LUA_MULTRET: c_int = -1;
 pub const LUA_REGISTRYINDEX: c_int = -(c_int::MAX / 2 + 1000);
 pub const LUA_RIDX_GLOBALS: i64 = 2;
 pub const LUA_OPEQ: c_int = 0;
@@ -58,7 +56,8 @@ unsafe extern "C" {
     pub fn lua_tolstring(l: *mut lua_State, idx: c_int, len: *mut usize) -> *const c_char;
     pub fn lua_rawlen(l: *mut lua_State, idx: c_int) -> u64;
     pub fn lua_touserdata(l: *mut lua_State, idx: c_int) -> *mut c_void;
-    pub fn lua_tothread(l: *mut lua_State, idx: c_int) -> *mut lua_State;
+    pub fn lua_tocfunction(l: *mut lua_State, idx: c_int) -> Option<lua_CFunction>;
+    pub fn lua_getupvalue(l: *mut lua_State, funcindex: c_int, n: c_int) -> *const c_char;
     pub fn lua_rawequal(l: *mut lua_State, a: c_int, b: c_int) -> c_int;
     pub fn lua_compare(l: *mut lua_State, a: c_int, b: c_int, op: c_int) -> c_int;
 
@@ -68,12 +67,8 @@ unsafe extern "C" {
     pub fn lua_pushlstring(l: *mut lua_State, s: *const c_char, len: usize) -> *const c_char;
     pub fn lua_pushcclosure(l: *mut lua_State, f: lua_CFunction, n: c_int);
     pub fn lua_pushboolean(l: *mut lua_State, b: c_int);
-    pub fn lua_pushlightuserdata(l: *mut lua_State, p: *mut c_void);
-    pub fn lua_pushthread(l: *mut lua_State) -> c_int;
 
-    pub fn lua_gettable(l: *mut lua_State, idx: c_int) -> c_int;
     pub fn lua_getfield(l: *mut lua_State, idx: c_int, k: *const c_char) -> c_int;
-    pub fn lua_geti(l: *mut lua_State, idx: c_int, n: i64) -> c_int;
     pub fn lua_rawget(l: *mut lua_State, idx: c_int) -> c_int;
     pub fn lua_rawgeti(l: *mut lua_State, idx: c_int, n: i64) -> c_int;
     pub fn lua_rawgetp(l: *mut lua_State, idx: c_int, p: *const c_void) -> c_int;
@@ -81,14 +76,11 @@ unsafe extern "C" {
     pub fn lua_newuserdatauv(l: *mut lua_State, size: usize, nuvalue: c_int) -> *mut c_void;
     pub fn lua_getmetatable(l: *mut lua_State, idx: c_int) -> c_int;
 
-    pub fn lua_settable(l: *mut lua_State, idx: c_int);
     pub fn lua_setfield(l: *mut lua_State, idx: c_int, k: *const c_char);
     pub fn lua_rawset(l: *mut lua_State, idx: c_int);
     pub fn lua_rawseti(l: *mut lua_State, idx: c_int, n: i64);
     pub fn lua_rawsetp(l: *mut lua_State, idx: c_int, p: *const c_void);
     pub fn lua_setmetatable(l: *mut lua_State, idx: c_int) -> c_int;
-    pub fn lua_getiuservalue(l: *mut lua_State, idx: c_int, n: c_int) -> c_int;
-    pub fn lua_setiuservalue(l: *mut lua_State, idx: c_int, n: c_int) -> c_int;
 
     pub fn lua_callk(
         l: *mut lua_State,
@@ -97,14 +89,6 @@ unsafe extern "C" {
         ctx: lua_KContext,
         k: Option<lua_KFunction>,
     );
-    pub fn lua_pcallk(
-        l: *mut lua_State,
-        nargs: c_int,
-        nresults: c_int,
-        msgh: c_int,
-        ctx: lua_KContext,
-        k: Option<lua_KFunction>,
-    ) -> c_int;
 
     pub fn lua_resume(l: *mut lua_State, from: *mut lua_State, nargs: c_int, nres: *mut c_int) -> c_int;
     pub fn lua_status(l: *mut lua_State) -> c_int;
@@ -112,9 +96,7 @@ unsafe extern "C" {
 
     pub fn lua_setwarnf(l: *mut lua_State, f: Option<lua_WarnFunction>, ud: *mut c_void);
     pub fn lua_gc(l: *mut lua_State, what: c_int, ...) -> c_int;
-    pub fn lua_error(l: *mut lua_State) -> c_int;
     pub fn lua_next(l: *mut lua_State, idx: c_int) -> c_int;
-    pub fn lua_setallocf(l: *mut lua_State, f: lua_Alloc, ud: *mut c_void);
 
     pub fn luaL_tolstring(l: *mut lua_State, idx: c_int, len: *mut usize) -> *const c_char;
     pub fn luaL_argerror(l: *mut lua_State, arg: c_int, message: *const c_char) -> c_int;
@@ -144,6 +126,8 @@ unsafe extern "C" {
     pub static mut lua_ontick: Option<unsafe extern "C" fn(*mut lua_State) -> c_int>;
     pub static mut lua_onblock: Option<unsafe extern "C" fn(*mut lua_State)>;
     pub static mut lua_suspending: c_int;
+    pub static mut lua_withfields: Option<lua_CFunction>;
+    pub static mut lua_lengthseed: c_uint;
     pub fn lua_softerror(l: *mut lua_State) -> c_int;
     pub fn lua_suspendk(l: *mut lua_State, ctx: lua_KContext, k: lua_KFunction) -> c_int;
 }

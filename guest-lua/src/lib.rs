@@ -13,6 +13,7 @@ mod task;
 mod userdata;
 mod value;
 
+#[allow(clippy::too_many_arguments, reason = "the bindings are generated")]
 mod wit {
     wit_bindgen::generate!({
         path: "../wit",

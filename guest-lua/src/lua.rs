@@ -5,7 +5,7 @@
 //! results holds no lock, and what it leaks in such a case is the instance's own memory.
 
 use crate::ffi::*;
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_int};
 
 /// One Lua thread (coroutine) and its stack. Copies refer to the same thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,10 +100,6 @@ impl Lua {
     /// Pushes a C function that takes the `upvalues` values on top of the stack with it.
     pub fn push_closure(self, function: lua_CFunction, upvalues: c_int) {
         unsafe { lua_pushcclosure(self.0, function, upvalues) }
-    }
-
-    pub fn push_light(self, pointer: *mut c_void) {
-        unsafe { lua_pushlightuserdata(self.0, pointer) }
     }
 
     pub fn push_copy(self, index: c_int) {

@@ -37,6 +37,7 @@ fn lua_memory(limit: u64) -> usize {
 /// Gives this instance its own randomness: the snapshot's is the same for all.
 fn reseed(lua: Lua) {
     let (first, second) = crate::host::control::seed();
+    unsafe { lua_lengthseed = ((first ^ second) >> 32) as u32 };
     lua.push_globals();
     if lua.raw_get(-1, "math") == Type::Table && lua.raw_get(-1, "randomseed") == Type::Function {
         lua.push_integer(first as i64);
@@ -67,7 +68,12 @@ fn block_global(lua: Lua, path: &str) {
     };
     lua.push_globals();
     for table in tables.into_iter().flat_map(|tables| tables.split('.')) {
-        if lua.raw_get(-1, table) != Type::Table {
+        let found = match lua.raw_get(-1, table) {
+            Type::Table => true,
+            Type::Function => crate::bindings::assert::push_fields(lua),
+            _ => false,
+        };
+        if !found {
             lua.set_top(0);
             return;
         }

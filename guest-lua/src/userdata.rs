@@ -44,7 +44,8 @@ fn key<T: Userdata>() -> *const c_void {
 fn push_metatable<T: Userdata>(lua: Lua) {
     unsafe extern "C" fn collect<T: Userdata>(l: *mut lua_State) -> c_int {
         let slot = unsafe { lua_touserdata(l, 1) } as *mut Option<T>;
-        if !slot.is_null() {
+        // A script can call this too, by way of the debug library.
+        if get::<T>(Lua(l), 1).is_some() {
             drop(unsafe { (*slot).take() });
         }
         0

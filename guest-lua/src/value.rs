@@ -270,7 +270,7 @@ fn integers(lua: Lua, at: c_int) -> Option<(i64, i64)> {
     Some((count, max))
 }
 
-fn text<'a>(bytes: &'a [u8]) -> Result<&'a str, Fault> {
+fn text(bytes: &[u8]) -> Result<&str, Fault> {
     std::str::from_utf8(bytes).map_err(|error| {
         Fault::new(format!(
             "a string that is not valid UTF-8 (at its byte {}; base64.encode makes text of it)",

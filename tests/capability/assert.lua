@@ -1,6 +1,6 @@
 --- # assert
---- Checks that raise. `assert` is a table that can be called, so `type(assert)` is `"table"`; a call
---- does exactly what Lua's own function does. Every check that holds counts in the run's report.
+--- Checks that raise. `assert` is a function that does exactly what Lua's own does, and it has fields, the
+--- other checks. Every check that holds counts in the run's report.
 ---
 --- The errors are strings with the position of the caller, as from `error(message, 2)`. They show both
 --- values, and for tables the path of the first difference. `message`, where given, comes first.
@@ -59,7 +59,9 @@ assert(select(2, pcall(assert, false, object)) == object)
 assert.matches(select(2, pcall(function() assert(false, "why") end)), "why$")
 assert.eq(select(2, pcall(assert, false, 42)), 42)
 assert.matches(select(2, pcall(function() assert() end)), "value expected")
-assert.eq(type(assert), "table")
+assert.eq(type(assert), "function")
+assert.eq(coroutine.wrap(assert)(7), 7)
+assert.eq(getmetatable(assert), nil)
 
 --# case: position of the caller
 local ok, err = pcall(function()

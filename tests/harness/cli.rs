@@ -133,12 +133,18 @@ fn wrong_grants_are_usage_errors() {
 
 fn globals_can_be_blocked() {
     let folder = Folder::new();
-    let output =
-        assay(folder.path(), &["exec", "-e", "print(debug, os.execute, string.nothing, os.time ~= nil)"])
-            .env("ASSAY_BLOCK_GLOBALS", "debug, os.execute,no.such.thing")
-            .output()
-            .expect("it runs");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "nil\tnil\tnil\ttrue\n");
+    let output = assay(
+        folder.path(),
+        &[
+            "exec",
+            "-e",
+            "print(debug, os.execute, string.nothing, os.time ~= nil, assert.eq, assert.ne ~= nil)",
+        ],
+    )
+    .env("ASSAY_BLOCK_GLOBALS", "debug, os.execute,no.such.thing,assert.eq")
+    .output()
+    .expect("it runs");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "nil\tnil\tnil\ttrue\tnil\ttrue\n");
 }
 
 fn the_project_has_modules() {

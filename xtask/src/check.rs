@@ -9,7 +9,17 @@ use std::process::Command;
 fn executable() -> Result<PathBuf> {
     guest::build()?;
     say("building assay");
-    shell::run(cargo(&["build", "--quiet", "--locked", "--package", "assay"]))?;
+    // The whole workspace is selected, so that this and the tests share one set of features and builds.
+    shell::run(cargo(&[
+        "build",
+        "--quiet",
+        "--locked",
+        "--workspace",
+        "--exclude",
+        "guest-lua",
+        "--bin",
+        "assay",
+    ]))?;
     Ok(target().join("debug/assay"))
 }
 
@@ -95,13 +105,34 @@ fn lua_patch() -> Result<()> {
     shell::run(command)
 }
 
-/// The benchmarks.
-pub fn bench(names: &[&str]) -> Result<u8> {
+/// The benchmarks, of the executable as it is shipped; `--quick` and the names of groups are passed on.
+pub fn bench(args: &[&str]) -> Result<u8> {
     setup::packages(setup::BENCH_PACKAGES)?;
-    let assay = crate::dist::executable()?;
-    let mut command =
-        cargo(&["run", "--quiet", "--release", "--manifest-path", "benches/native/Cargo.toml", "--"]);
-    command.args(names).env("ASSAY_BIN", assay);
+    guest::build()?;
+    // One build, so that the measured runtime and the measured executable are the same code.
+    say("building assay for shipping");
+    shell::run(cargo(&[
+        "build",
+        "--quiet",
+        "--locked",
+        "--profile",
+        "dist",
+        "--package",
+        "assay",
+        "--package",
+        "assay-bench",
+    ]))?;
+    say("building the native program");
+    let native = target().join("bench-native");
+    let mut build =
+        cargo(&["build", "--quiet", "--locked", "--release", "--manifest-path", "benches/native/Cargo.toml"]);
+    build.arg("--target-dir").arg(&native);
+    shell::run(build)?;
+    let mut command = Command::new(target().join("dist/assay-bench"));
+    command
+        .args(args)
+        .env("ASSAY_BIN", target().join("dist/assay"))
+        .env("ASSAY_BENCH_NATIVE", native.join("release/assay-bench-native"));
     shell::run(command)?;
     Ok(0)
 }

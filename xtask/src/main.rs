@@ -18,7 +18,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   guest                build the Lua guest and compile it ahead of time
   codegen [--check]    write the generated registries, or say which are stale
   new capability NAME  write the skeletons of a capability
-  bench [NAME...]      measure against the peers; writes benches/RESULTS.md
+  bench [--quick] [NAME...]
+                       measure against the peers; all of it writes benches/RESULTS.md
   audit                check licences, sources and advisories with cargo-deny
   dist                 build the executable that is shipped";
 

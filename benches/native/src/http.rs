@@ -58,7 +58,8 @@ async fn exchange(pool: &Pool, url: &Url) -> Result<Answer> {
     };
     sender.ready().await.map_err(Error::external)?;
     let mut request = Request::new(Empty::new());
-    *request.uri_mut() = url[url::Position::BeforePath..url::Position::AfterQuery].parse().map_err(Error::external)?;
+    *request.uri_mut() =
+        url[url::Position::BeforePath..url::Position::AfterQuery].parse().map_err(Error::external)?;
     let headers = request.headers_mut();
     headers.insert(USER_AGENT, HeaderValue::from_static("assay/0.1.0"));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));

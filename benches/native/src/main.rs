@@ -1,9 +1,30 @@
 //! Runs a Lua file, or the code after `-e`, in one native Lua 5.5 state on a single-threaded tokio: the other side of
 //! the comparisons. Only the builtins that the benchmarks use are there.
 
+mod guest;
 mod http;
-mod json;
 mod task;
+
+use guest::{host, state};
+
+// The guest's json and what it is made of.
+#[path = "../../../guest-lua/src/call.rs"]
+#[allow(dead_code, unused_macros, reason = "json needs a part of it")]
+mod call;
+#[path = "../../../guest-lua/src/ffi.rs"]
+#[allow(dead_code, reason = "json needs a part of it")]
+mod ffi;
+#[path = "../../../guest-lua/src/bindings/json.rs"]
+#[allow(dead_code, reason = "other bindings use a part of it")]
+mod json;
+#[path = "../../../guest-lua/src/lua.rs"]
+#[allow(dead_code, reason = "json needs a part of it")]
+mod lua;
+#[path = "../../../guest-lua/src/userdata.rs"]
+mod userdata;
+#[path = "../../../guest-lua/src/value.rs"]
+#[allow(dead_code, reason = "json needs a part of it")]
+mod value;
 
 use mlua::{Function, Lua, LuaOptions, MultiValue, Result, StdLib, Value};
 use std::process::ExitCode;
@@ -42,7 +63,7 @@ async fn run(name: &str, source: &[u8]) -> Result<()> {
     let globals = lua.globals();
     globals.set("time", lua.create_function(|_, ()| Ok(now()))?)?;
     globals.set("sleep", lua.create_async_function(|_, seconds: f64| sleep(seconds))?)?;
-    globals.set("json", json::library(&lua)?)?;
+    guest::register_json(&lua)?;
     globals.set("http", http::library(&lua)?)?;
     globals.set("async", task::library(&lua)?)?;
     let chunk: Function = lua.load(source).set_name(name).into_function()?;

@@ -12,7 +12,7 @@ const XNONCE_LEN: usize = 24;
 
 /// What a key was made for.
 enum Cipher {
-    Aes(LessSafeKey),
+    Aes(Box<LessSafeKey>),
     XChaCha(Box<XChaCha20Poly1305>),
 }
 
@@ -23,9 +23,9 @@ impl Cipher {
             error(ErrorCode::InvalidArgument, message)
         };
         match algorithm.to_ascii_lowercase().as_str() {
-            "aes-256-gcm" => Ok(Cipher::Aes(LessSafeKey::new(
+            "aes-256-gcm" => Ok(Cipher::Aes(Box::new(LessSafeKey::new(
                 UnboundKey::new(&AES_256_GCM, key).map_err(|_| wrong_key())?,
-            ))),
+            )))),
             "xchacha20-poly1305" => Ok(Cipher::XChaCha(Box::new(
                 XChaCha20Poly1305::new_from_slice(key).map_err(|_| wrong_key())?,
             ))),

@@ -74,7 +74,7 @@ fn open(run: &Run, access: Access, path: &str) -> Result<(PathBuf, OwnedFd), Err
 }
 
 fn modified(stat: &Stat) -> SystemTime {
-    let nanoseconds = Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+    let nanoseconds = Duration::from_nanos(stat.st_mtime_nsec);
     match u64::try_from(stat.st_mtime) {
         Ok(seconds) => UNIX_EPOCH + Duration::from_secs(seconds) + nanoseconds,
         Err(_) => UNIX_EPOCH,

@@ -1,4 +1,4 @@
-//! `assert`: callable as in standard Lua, with `assert.eq` and the others as its fields.
+//! `assert`: the function of standard Lua, with `assert.eq` and the others as its fields.
 
 use crate::bindings::{json, regex};
 use crate::call::{Call, Error, Returned, prelude, push_library, set_library};
@@ -32,16 +32,25 @@ pub fn register(lua: Lua) {
             ("matches", function!(matches)),
         ],
     );
-    lua.new_table(0, 1);
-    lua.push_function(function!(call));
-    lua.raw_set(-2, "__call");
-    lua.set_metatable(-2);
+    // To Lua it is a plain function, like the one it stands for; `lua.patch` finds the fields.
+    let function = function!(call);
+    unsafe { lua_withfields = Some(function) };
+    lua.push_closure(function, 1);
     lua.push_copy(-1);
     set_library(lua, "assert");
     push_library(lua, &[("held", function!(held)), ("search", function!(search))]);
     lua.insert(-2);
     lua.raw_set(-2, "assert");
     prelude(lua, "assert", include_str!("assert.lua"));
+}
+
+/// Pushes the fields of the function on top of the stack, if it is `assert`.
+pub fn push_fields(lua: Lua) -> bool {
+    let address = |function: Option<lua_CFunction>| function.map(|function| function as usize);
+    let function = address(unsafe { lua_tocfunction(lua.0, -1) });
+    function.is_some()
+        && function == address(unsafe { lua_withfields })
+        && !unsafe { lua_getupvalue(lua.0, -1, 1) }.is_null()
 }
 
 fn hold() {
@@ -64,8 +73,6 @@ fn search(call: Call) -> Returned {
 /// `assert(v, message, ...)` as Lua's own: all arguments back, or the message as the error.
 fn call(call: Call) -> Returned {
     let lua = call.lua();
-    // The table that was called.
-    lua.remove(1);
     if lua.boolean(1) {
         hold();
         return Ok(lua.top());

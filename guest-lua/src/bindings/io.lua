@@ -2,9 +2,7 @@
 local natives = ...
 local source = natives.source
 local load, error, select, type = load, error, select, type
-local find = string.find
 
--- Text only: bytecode is not checked by Lua and could crash it.
 function loadfile(filename, mode, ...)
   local name = filename and "@" .. filename or "=stdin"
   local text, message = source(filename)
@@ -12,12 +10,10 @@ function loadfile(filename, mode, ...)
     return nil, message
   elseif mode ~= nil and type(mode) ~= "string" then
     error("bad argument #2 to 'loadfile' (string expected, got " .. type(mode) .. ")", 2)
-  elseif mode and not find(mode, "t", 1, true) then
-    return nil, (filename or "stdin") .. ": only text chunks are loaded (mode is '" .. mode .. "')"
   elseif select("#", ...) > 0 then
-    return load(text, name, "t", (...))
+    return load(text, name, mode, (...))
   end
-  return load(text, name, "t")
+  return load(text, name, mode)
 end
 
 local loadfile <const> = loadfile

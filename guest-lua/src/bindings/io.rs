@@ -189,9 +189,8 @@ fn display(call: Call) -> Returned {
 
 /// `__gc`: what is unwritten is written when the stream is dropped.
 fn collect(call: Call) -> Returned {
-    if let Some(handle) = userdata::get::<Handle>(call.lua(), 1)
-        && handle.0.as_ref().is_some_and(|stream| !stream.is_standard())
-    {
+    let handle = handle(call, 1)?;
+    if handle.0.as_ref().is_some_and(|stream| !stream.is_standard()) {
         handle.0 = None;
     }
     Ok(0)
@@ -617,7 +616,7 @@ fn next_line(call: Call) -> Result<Pending, Error> {
 // Writing.
 
 /// The bytes of the string or number at `index`; a number's text goes to `buffer`.
-fn written<'a>(call: Call, index: c_int, buffer: &'a mut [u8; NUMBER]) -> Result<&'a [u8], Error> {
+fn written(call: Call, index: c_int, buffer: &mut [u8; NUMBER]) -> Result<&[u8], Error> {
     let lua = call.lua();
     if matches!(lua.type_of(index), Type::Integer | Type::Float) {
         let size = unsafe { lua_numbertocstring(lua.0, index, buffer.as_mut_ptr().cast()) } as usize;

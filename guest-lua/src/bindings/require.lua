@@ -39,9 +39,10 @@ function package.searchpath(name, path, sep, rep)
   end
   local substitute = name:gsub("%%", "%%%%")
   local tried = {}
-  for template in path:gmatch("[^;]+") do
+  -- An empty template is one too, but no file.
+  for template in (path .. ";"):gmatch("([^;]*);") do
     local file = template:gsub("%?", substitute)
-    if readable(file) then
+    if file ~= "" and readable(file) then
       return file
     end
     tried[#tried + 1] = "no file '" .. file .. "'"
@@ -74,6 +75,8 @@ package.searchers = {
     local path = package.path
     if type(path) ~= "string" then
       error("'package.path' must be a string", 0)
+    elseif path == "" then
+      return nil
     end
     local file, tried = package.searchpath(name, path)
     if not file then

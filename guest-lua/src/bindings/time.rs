@@ -22,7 +22,7 @@ fn now(call: Call) -> Returned {
 
 /// Seconds as nanoseconds, for waits and timeouts.
 pub fn nanoseconds(seconds: f64) -> Option<u64> {
-    (seconds >= 0.0 && seconds < 1e10).then_some((seconds * 1e9) as u64)
+    (0.0..1e10).contains(&seconds).then_some((seconds * 1e9) as u64)
 }
 
 pub fn sleep(call: Call) -> Result<Pending, Error> {

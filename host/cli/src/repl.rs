@@ -76,11 +76,12 @@ impl Console for Lines {
             loop {
                 match editor.readline(prompt) {
                     Ok(line) => {
-                        if !line.trim().is_empty() && editor.add_history_entry(&line).unwrap_or(false) {
-                            if let Some(path) = &history {
-                                // Losing the history is no reason to stop.
-                                let _ = editor.save_history(path);
-                            }
+                        if !line.trim().is_empty()
+                            && editor.add_history_entry(&line).unwrap_or(false)
+                            && let Some(path) = &history
+                        {
+                            // Losing the history is no reason to stop.
+                            let _ = editor.save_history(path);
                         }
                         return Some(line.into_bytes());
                     }

@@ -284,8 +284,11 @@ fn values(lua: Lua) -> Option<Vec<Vec<u8>>> {
     Some(list)
 }
 
+/// Values by name.
+type Multimap = BTreeMap<String, Vec<Vec<u8>>>;
+
 /// The table in field `name`, by name in the order of the alphabet.
-fn multimap(options: Fields, name: &str) -> Result<Option<BTreeMap<String, Vec<Vec<u8>>>>, Error> {
+fn multimap(options: Fields, name: &str) -> Result<Option<Multimap>, Error> {
     let lua = options.lua;
     let map = match options.push(name) {
         Type::Nil => None,

@@ -50,6 +50,10 @@ impl Userdata for Reader {
 /// Adds bytes from the stream to `into`, or ends it. False at the end.
 ///
 /// A wait that is given up leaves the stream usable, but bytes that were on their way may be lost.
+#[allow(
+    clippy::await_holding_refcell_ref,
+    reason = "a second reader meanwhile gets an error, which is meant"
+)]
 async fn pull(slot: &Slot, into: &mut Vec<u8>) -> Result<bool, Error> {
     let Ok(mut guard) = slot.try_borrow_mut() else {
         return Err(Error::failed(ErrorCode::InvalidArgument, "another task is reading this body"));

@@ -1,0 +1,64 @@
+//! What the guest's own sources, compiled natively, expect around them.
+
+use crate::ffi::{lua_State, lua_error};
+use crate::lua::Lua;
+use mlua::Result;
+use std::ffi::c_int;
+
+/// Sets the global `json`: the very code that runs in the sandbox.
+pub fn register_json(lua: &mlua::Lua) -> Result<()> {
+    // SAFETY: both sides mean the same Lua state, whose C API the guest's sources use as it is documented.
+    unsafe {
+        lua.exec_raw::<()>((), |state| {
+            crate::call::register_errors(Lua(state.cast()));
+            crate::json::register(Lua(state.cast()));
+        })
+    }
+}
+
+/// The patched Lua's way to raise an error without throwing; here it throws.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lua_softerror(l: *mut lua_State) -> c_int {
+    // SAFETY: the caller's contract is that of `lua_error`.
+    unsafe { lua_error(l) }
+}
+
+/// In place of the WIT types and the host's limits, of which there are none.
+pub mod host {
+    pub mod types {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(dead_code, reason = "json needs a part of it")]
+        pub enum ErrorCode {
+            Denied,
+            InvalidArgument,
+            NotFound,
+            Exists,
+            Permission,
+            Timeout,
+            Limit,
+            Unavailable,
+            InvalidData,
+            Unsupported,
+            Io,
+            Other,
+        }
+
+        #[derive(Clone, Debug)]
+        pub struct Error {
+            pub code: ErrorCode,
+            pub message: String,
+            pub errno: i32,
+        }
+    }
+
+    pub mod control {
+        pub fn tick() {}
+    }
+}
+
+pub mod state {
+    /// The guest frees references through its one main state; nothing here makes any.
+    pub fn main() -> crate::lua::Lua {
+        crate::lua::Lua(std::ptr::null_mut())
+    }
+}

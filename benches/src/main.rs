@@ -1,0 +1,88 @@
+//! `cargo xtask bench`: Assay against its peers and the targets of its design. Each comparison interleaves its sides
+//! in one run and prints a ratio.
+
+mod calls;
+mod compute;
+mod http;
+mod instance;
+mod machine;
+mod process;
+mod report;
+mod script;
+mod start;
+
+use report::{Table, markdown};
+use std::process::ExitCode;
+
+/// What went wrong, for the person at the terminal.
+type Result<T> = std::result::Result<T, String>;
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Effort {
+    quick: bool,
+}
+
+impl Effort {
+    fn of<T>(self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+type Measure = fn(Effort) -> Result<Table>;
+
+const ALL: &[(&str, Measure)] = &[
+    ("start", start::measure),
+    ("instance", instance::measure),
+    ("compute", compute::measure),
+    ("errors", compute::measure_errors),
+    ("calls", calls::measure),
+    ("http", http::measure),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [instance::IDLE, count] => instance::idle(count),
+        args => run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[&str]) -> Result<()> {
+    let (flags, names): (Vec<&str>, Vec<&str>) = args.iter().partition(|arg| arg.starts_with('-'));
+    if let Some(flag) = flags.iter().find(|flag| **flag != "--quick") {
+        return Err(format!("{flag} is unknown; there is --quick, and the names {}", known()));
+    }
+    if let Some(name) = names.iter().find(|name| ALL.iter().all(|(known, _)| known != *name)) {
+        return Err(format!("{name} is unknown; there are {}", known()));
+    }
+    let effort = Effort { quick: !flags.is_empty() };
+    let machine = machine::describe()?;
+    println!("{machine}");
+    let mut tables = Vec::new();
+    for (name, measure) in ALL.iter().filter(|(name, _)| names.is_empty() || names.contains(name)) {
+        let table = measure(effort).map_err(|error| format!("{name}: {error}"))?;
+        println!("{}", table.text());
+        tables.push(table);
+    }
+    if effort.quick || !names.is_empty() || cfg!(debug_assertions) {
+        println!("benches/RESULTS.md stays as it is: it is written by a full run of the shipped build.");
+        return Ok(());
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md");
+    std::fs::write(path, markdown(&machine, &tables))
+        .map_err(|error| format!("cannot write {path}: {error}"))?;
+    println!("wrote {path}");
+    Ok(())
+}
+
+fn known() -> String {
+    ALL.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
