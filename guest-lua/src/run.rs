@@ -37,6 +37,7 @@ fn lua_memory(limit: u64) -> usize {
 /// Gives this instance its own randomness: the snapshot's is the same for all.
 fn reseed(lua: Lua) {
     let (first, second) = crate::host::control::seed();
+    unsafe { lua_reseed(lua.0, (first ^ (second >> 32)) as u32) };
     unsafe { lua_lengthseed = ((first ^ second) >> 32) as u32 };
     lua.push_globals();
     if lua.raw_get(-1, "math") == Type::Table && lua.raw_get(-1, "randomseed") == Type::Function {

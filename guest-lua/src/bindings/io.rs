@@ -510,13 +510,13 @@ fn lines_quick(call: Call) -> Result<Option<c_int>, Error> {
 fn open_lines(
     call: Call,
     kind: i64,
-    failed: impl Fn(types::Error) -> Error + 'static,
+    failed: impl FnOnce(types::Error) -> Error + 'static,
 ) -> Result<Pending, Error> {
     let path = call.str(1)?.to_owned();
     wait(async move {
         let result = open_stream(path, OpenFlags::READ).await;
         Ok(move |call: Call| {
-            let stream = result.map_err(&failed)?;
+            let stream = result.map_err(failed)?;
             userdata::push(call.lua(), Handle(Some(stream)));
             unsafe { lua_copy(call.lua().0, -1, 1) };
             call.lua().pop(1);
@@ -526,10 +526,8 @@ fn open_lines(
 }
 
 fn lines(call: Call) -> Result<Pending, Error> {
-    open_lines(call, CLOSE, |error| match error.code {
-        ErrorCode::Denied | ErrorCode::Limit => Error::Failed(error),
-        _ => Error::Plain(error.message),
-    })
+    let path = call.str(1)?.to_owned();
+    open_lines(call, CLOSE, move |error| cannot_open(&path, error))
 }
 
 /// `fs.lines(path)`
