@@ -24,7 +24,7 @@ pub fn measure(effort: Effort) -> Result<Table> {
     }
     let notes = vec![
         "Wall time of one call, of the fastest run, the programs taking turns. Native calls a Rust function or polls a Rust future; \
-         Assay crosses the boundary of the component as well. The second row includes the error on both sides; tasks of the third are \
+         Assay crosses the boundary of the component as well. The second row includes raising and catching an error, so its ratio is not that of the call alone; tasks of the third are \
          made within the measured time, and there are so many of them because a timer's tick is 1 ms."
             .into(),
     ];

@@ -12,6 +12,7 @@ pub async fn run(job: Job) -> Result<Outcome, Failure> {
     let lua = state::main();
     reseed(lua);
     set_arguments(lua, &job);
+    set_package_path(lua, &job.package_path);
     for path in &job.blocked_globals {
         block_global(lua, path);
     }
@@ -38,7 +39,6 @@ fn lua_memory(limit: u64) -> usize {
 fn reseed(lua: Lua) {
     let (first, second) = crate::host::control::seed();
     unsafe { lua_reseed(lua.0, (first ^ (second >> 32)) as u32) };
-    unsafe { lua_lengthseed = ((first ^ second) >> 32) as u32 };
     lua.push_globals();
     if lua.raw_get(-1, "math") == Type::Table && lua.raw_get(-1, "randomseed") == Type::Function {
         lua.push_integer(first as i64);
@@ -59,6 +59,15 @@ fn set_arguments(lua: Lua, job: &Job) {
     }
     lua.raw_set(-2, "arg");
     lua.pop(1);
+}
+
+fn set_package_path(lua: Lua, path: &str) {
+    lua.push_globals();
+    if lua.raw_get(-1, "package") == Type::Table {
+        lua.push_str(path);
+        lua.raw_set(-2, "path");
+    }
+    lua.set_top(0);
 }
 
 /// Sets a global, or a field along a dotted path, to nil. Unknown names are passed over.

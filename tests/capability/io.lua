@@ -104,7 +104,7 @@ assert.eq(message, "none: No such file or directory")
 assert.eq(number, 2)
 local ok, err = pcall(io.lines, "none")
 assert.eq(ok, false)
-assert.contains(err, "none: No such file or directory")
+assert.contains(err, "cannot open file 'none' (No such file or directory)")
 assert.contains(select(2, pcall(io.input, "none")), "cannot open file 'none' (No such file or directory)")
 assert.eq(select(3, io.open("none/x", "w")), 2)
 assert.eq(io.open("."), nil)
@@ -169,7 +169,7 @@ assert.eq(getmetatable(io.stdin).__name, "FILE*")
 local r, message = io.stdout:close()
 assert.eq(r, nil)
 assert.eq(message, "cannot close standard file")
-assert.eq(pcall(getmetatable(io.stdin).__gc, {}), true)
+assert.eq(pcall(getmetatable(io.stdin).__gc, {}), false)
 
 --# case: default files
 --# allow: fs=rw:${TMP}
@@ -296,6 +296,23 @@ assert.eq(io.type(file), "closed file")
 assert.contains(select(2, pcall(next_line)), "file is already closed")
 assert.contains(select(2, pcall(io.lines, "f", table.unpack({}, 1, 251))), "too many arguments")
 assert.contains(select(2, pcall(io.lines("f", "x"))), "invalid format")
+
+--# case: the finalizer of files checks what it gets
+assert.contains(select(2, pcall(getmetatable(io.stdin).__gc)), "no value")
+assert.contains(select(2, pcall(getmetatable(io.stdin).__gc, {})), "FILE* expected")
+
+--# case: loadfile with a mode
+--# allow: fs=rw:${TMP}
+io.open("f", "w"):write("return 10"):close()
+assert.eq(loadfile("f", "t")(), 10)
+assert.eq(loadfile("f", "bt")(), 10)
+assert.contains(select(2, loadfile("f", "b")), "attempt to load a text chunk (mode is 'b')")
+io.open("f", "w"):write("\27Lua"):close()
+for _, mode in ipairs({ "t", "b", "bt" }) do
+  local chunk, message = loadfile("f", mode)
+  assert.eq(chunk, nil)
+  assert.contains(message, "attempt to load a binary chunk")
+end
 
 --# case: long lines and large reads
 --# allow: fs=rw:${TMP}

@@ -8,8 +8,8 @@
 --- followed. `assay modules` shows which source wins, `--no-local-modules` leaves only the standard library.
 ---
 --- The rest is standard Lua: `package.loaded`, `package.preload`, `package.searchers`,
---- `package.searchpath`. Templates in `package.path`, which is empty at the start, are read through the grants
---- of `fs`. There are no C modules: `package.loadlib` does not exist.
+--- `package.searchpath`. Templates in `package.path` come last and are read through the grants of `fs`. It is
+--- `./?.lua;./?/init.lua` at the start, and empty with `--no-local-modules`. There are no C modules: `package.loadlib` does not exist.
 ---
 --- ## require(name) -> value, where
 --- Loads a module once and gives what it returned. The second value, on the first call, says where it was
@@ -72,3 +72,11 @@ assert.contains(err, "broken.lua:1:")
 local ok, err = pcall(require, "raises")
 assert.eq(err.code, "mine")
 assert.eq(package.loaded.raises, nil)
+
+--# case: searchpath says all that it tried
+local found, message = package.searchpath("a", "?;;x/?.lua")
+assert.eq(found, nil)
+assert.eq(message, "no file 'a'\n\tno file ''\n\tno file 'x/a.lua'")
+assert.eq(select(2, package.searchpath("a", "")), "no file ''")
+assert.ne(select(2, pcall(require, "nothing")):find("not found:", 1, true), nil)
+assert.eq(select(2, pcall(require, "nothing")):find("no file ''", 1, true), nil)

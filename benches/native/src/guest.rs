@@ -1,8 +1,7 @@
 //! What the guest's own sources, compiled natively, expect around them.
 
-use crate::ffi::{lua_State, lua_error};
 use crate::lua::Lua;
-use mlua::Result;
+use mlua::{Result, ffi};
 use std::ffi::c_int;
 
 /// Sets the global `json`: the very code that runs in the sandbox.
@@ -18,9 +17,9 @@ pub fn register_json(lua: &mlua::Lua) -> Result<()> {
 
 /// The patched Lua's way to raise an error without throwing; here it throws.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn lua_softerror(l: *mut lua_State) -> c_int {
+unsafe extern "C-unwind" fn lua_softerror(l: *mut ffi::lua_State) -> c_int {
     // SAFETY: the caller's contract is that of `lua_error`.
-    unsafe { lua_error(l) }
+    unsafe { ffi::lua_error(l) }
 }
 
 /// In place of the WIT types and the host's limits, of which there are none.

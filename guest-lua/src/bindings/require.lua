@@ -7,8 +7,8 @@ local open, loadfile = io.open, loadfile
 package = {
   loaded = loaded,
   preload = {},
-  -- Modules are found beside the script without it. Templates that a script adds here are read through
-  -- the grants of fs.
+  -- Set for each run. Modules are found beside the script without it; its templates are read through the
+  -- grants of fs.
   path = "",
   cpath = "",
   config = "/\n;\n?\n!\n-\n",

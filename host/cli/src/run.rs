@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Instant;
 
+/// Lua's own default as far as it makes sense without an installation; files are read through the grants of `fs`.
+const PACKAGE_PATH: &str = "./?.lua;./?/init.lua";
+
 const EXIT_TIMEOUT: u8 = 124;
 const EXIT_LIMIT: u8 = 137;
 const EXIT_SIGNAL_BASE: i32 = 128;
@@ -163,6 +166,7 @@ pub(crate) fn prepare(
         signal: AtomicU32::new(0),
         learned: options.grants.learn.as_ref().map(|_| Default::default()),
     };
+    let package_path = if options.no_local_modules { String::new() } else { PACKAGE_PATH.into() };
     let blocked = std::env::var("ASSAY_BLOCK_GLOBALS").unwrap_or_default();
     let blocked_globals =
         blocked.split(',').map(str::trim).filter(|name| !name.is_empty()).map(String::from).collect();
@@ -171,6 +175,7 @@ pub(crate) fn prepare(
         source,
         arg0,
         args: args.into_iter().map(OsStringExt::into_vec).collect(),
+        package_path,
         blocked_globals,
     };
     let input = Input::process().context("standard input cannot be used")?;

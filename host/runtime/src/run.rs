@@ -20,6 +20,8 @@ pub struct Job {
     /// `arg[0]` and the arguments after it.
     pub arg0: String,
     pub args: Vec<Vec<u8>>,
+    /// `package.path` at the start of the run: where modules are found through the grants of `fs`.
+    pub package_path: String,
     /// Globals to remove.
     pub blocked_globals: Vec<String>,
 }
@@ -106,6 +108,7 @@ impl Runtime {
             arg0: job.arg0,
             args: job.args,
             memory_limit: run.limits.memory,
+            package_path: job.package_path,
             blocked_globals: job.blocked_globals,
         };
         let mut store = Store::new(&self.inner.engine, ctx);

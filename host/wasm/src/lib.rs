@@ -34,6 +34,9 @@ pub fn config() -> Config {
         .wasm_threads(false)
         .shared_memory(false)
         .wasm_backtrace_max_frames(None)
+        // Nothing unwinds or walks the guest's frames from outside; Lua has its own tracebacks.
+        .generate_address_map(false)
+        .native_unwind_info(false)
         // Inlining across the guest's functions: Lua at 1.5x of native instead of 1.7x.
         .compiler_inlining(Inlining::Yes)
         .memory_reservation(MEMORY_BYTES_MAX as u64);
