@@ -4,6 +4,7 @@ mod cli;
 mod docs;
 mod examples;
 mod limits;
+mod terminal;
 
 use assay_tests::{cases, executable};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -30,7 +31,12 @@ fn main() -> ExitCode {
             }
         }
     }
-    for (area, tests) in [("cli", cli::TESTS), ("examples", examples::TESTS), ("limits", limits::TESTS)] {
+    for (area, tests) in [
+        ("cli", cli::TESTS),
+        ("examples", examples::TESTS),
+        ("limits", limits::TESTS),
+        ("terminal", terminal::TESTS),
+    ] {
         for (name, test) in tests {
             trials.push(Trial::test(format!("{area}::{name}"), || {
                 test();

@@ -60,7 +60,12 @@ impl time::Host for Ctx {
 
 impl time::HostWithStore<Ctx> for HasSelf<Ctx> {
     async fn sleep(_: &Accessor<Ctx, Self>, nanoseconds: u64) -> Result<()> {
-        tokio::time::sleep(Duration::from_nanos(nanoseconds)).await;
+        if nanoseconds == 0 {
+            // The timer rounds up to its next millisecond; whoever waits for nothing only gives way.
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(Duration::from_nanos(nanoseconds)).await;
+        }
         Ok(())
     }
 }
