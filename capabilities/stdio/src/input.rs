@@ -35,6 +35,8 @@ struct State {
     ended: bool,
     failed: Option<io::Error>,
     wanted: bool,
+    /// What the thread will read, until it is started.
+    reader: Option<Box<dyn Read + Send>>,
 }
 
 impl Shared {
@@ -51,52 +53,17 @@ impl Input {
     }
 
     /// The standard input of this process, the same for every run that gets it.
-    ///
-    /// # Errors
-    /// When no thread can be started to read it.
-    pub fn process() -> io::Result<Input> {
+    pub fn process() -> Input {
         static PROCESS: OnceLock<Input> = OnceLock::new();
-        if let Some(input) = PROCESS.get() {
-            return Ok(input.clone());
-        }
-        let input = Input::reader(io::stdin())?;
-        Ok(PROCESS.get_or_init(|| input).clone())
+        PROCESS.get_or_init(|| Input::reader(io::stdin())).clone()
     }
 
-    /// What `reader` gives. It is read by a thread of its own, and only while somebody waits for input:
-    /// a thread of the async runtime would hold up the exit of the process until a line is typed.
-    ///
-    /// # Errors
-    /// When no thread can be started.
-    pub fn reader(mut reader: impl Read + Send + 'static) -> io::Result<Input> {
-        let shared = Arc::new(Shared::default());
-        let own = shared.clone();
-        std::thread::Builder::new().name("stdin".into()).spawn(move || {
-            let mut piece = vec![0; PIECE];
-            loop {
-                let mut state = own.state();
-                while !state.wanted {
-                    state = own.wanted.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-                }
-                drop(state);
-                let read = reader.read(&mut piece);
-                let mut state = own.state();
-                match read {
-                    Ok(0) => state.ended = true,
-                    Ok(length) => state.buffer.extend_from_slice(&piece[..length]),
-                    Err(failed) if failed.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(failed) => state.failed = Some(failed),
-                }
-                state.wanted = false;
-                let ended = state.ended;
-                drop(state);
-                own.came.notify_waiters();
-                if ended {
-                    return;
-                }
-            }
-        })?;
-        Ok(Input(shared))
+    /// What `reader` gives. It is read by a thread of its own, started when input is first wanted and reading
+    /// only while somebody waits: a thread of the async runtime would hold up the exit of the process until a
+    /// line is typed.
+    pub fn reader(reader: impl Read + Send + 'static) -> Input {
+        let state = State { reader: Some(Box::new(reader)), ..State::default() };
+        Input(Arc::new(Shared { state: Mutex::new(state), ..Shared::default() }))
     }
 
     /// Takes at most `max` bytes, as soon as there are any; nothing at the end. A call that is dropped
@@ -128,6 +95,9 @@ impl Input {
                     return Ok(Vec::new());
                 }
                 if !state.wanted {
+                    if let Some(reader) = state.reader.take() {
+                        start(self.0.clone(), reader)?;
+                    }
                     state.wanted = true;
                     self.0.wanted.notify_one();
                 }
@@ -135,6 +105,36 @@ impl Input {
             came.await;
         }
     }
+}
+
+/// Starts the thread that reads whenever input is wanted, until the end.
+fn start(own: Arc<Shared>, mut reader: Box<dyn Read + Send>) -> io::Result<()> {
+    let work = move || {
+        let mut piece = vec![0; PIECE];
+        loop {
+            let mut state = own.state();
+            while !state.wanted {
+                state = own.wanted.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            }
+            drop(state);
+            let read = reader.read(&mut piece);
+            let mut state = own.state();
+            match read {
+                Ok(0) => state.ended = true,
+                Ok(length) => state.buffer.extend_from_slice(&piece[..length]),
+                Err(failed) if failed.kind() == io::ErrorKind::Interrupted => continue,
+                Err(failed) => state.failed = Some(failed),
+            }
+            state.wanted = false;
+            let ended = state.ended;
+            drop(state);
+            own.came.notify_waiters();
+            if ended {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("stdin".into()).spawn(work).map(drop)
 }
 
 #[cfg(test)]
@@ -163,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn pieces_errors_and_the_end() {
         let (send, receive) = channel();
-        let input = Input::reader(Pieces(receive)).unwrap();
+        let input = Input::reader(Pieces(receive));
         send.send(b"hello".to_vec()).unwrap();
         assert_eq!(input.read(3).await.unwrap(), b"hel");
         assert_eq!(input.read(0).await.unwrap(), b"");
@@ -180,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_read_loses_nothing() {
         let (send, receive) = channel();
-        let input = Input::reader(Pieces(receive)).unwrap();
+        let input = Input::reader(Pieces(receive));
         {
             let mut read = std::pin::pin!(input.read(9));
             assert!(matches!(read.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));

@@ -178,7 +178,7 @@ pub(crate) fn prepare(
         package_path,
         blocked_globals,
     };
-    let input = Input::process().context("standard input cannot be used")?;
+    let input = Input::process();
     let setup = Setup { input, folders: module_folders(project, !options.no_local_modules), env };
     Ok(Prepared { job, run: Arc::new(run), setup })
 }

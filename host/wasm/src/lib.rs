@@ -45,6 +45,12 @@ pub fn config() -> Config {
 
 /// [`config`] with what only a running engine needs: room for `instances` at a time.
 pub fn runtime_config(instances: u32) -> Config {
+    let mut config = config();
+    config.with_custom_code_memory(Some(Arc::new(code::InPlace)));
+    if instances <= 1 {
+        // A pool of one gains nothing and takes half a millisecond to set up.
+        return config;
+    }
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(8))
@@ -61,9 +67,6 @@ pub fn runtime_config(instances: u32) -> Config {
         .linear_memory_keep_resident(4 << 20)
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::No);
-    let mut config = config();
-    config
-        .with_custom_code_memory(Some(Arc::new(code::InPlace)))
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
