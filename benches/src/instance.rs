@@ -88,8 +88,9 @@ fn limited_run() -> Arc<Run> {
     })
 }
 
+/// A runtime with a pool, as a host of many scripts has it: one instance alone would get none.
 fn runtime(instances: u32) -> Result<Runtime> {
-    Runtime::new(instances).map_err(|error| format!("{error:#}"))
+    Runtime::new(instances.max(2)).map_err(|error| format!("{error:#}"))
 }
 
 fn reactor() -> Result<tokio::runtime::Runtime> {
