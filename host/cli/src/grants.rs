@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-/// A manifest: TOML, named by the operator, never picked up from the script's folder.
+/// A manifest: TOML, named by the operator, never picked up from the script's folder. It repeats the fields of
+/// [`Set`] because serde cannot both flatten them and refuse a misspelt one, and a misspelt `deny` must not pass.
 #[derive(Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields)]
 struct Manifest {

@@ -157,7 +157,10 @@ fn outcome(result: wasmtime::Result<Result<script::Outcome, script::Failure>>, r
         Err(error) => match error.downcast_ref::<Stop>() {
             Some(stop) => (Ended::Stopped(stop.clone()), 0),
             // A guest that gets no memory aborts, on whichever way it first notices.
-            None if refused => (Ended::Stopped(Stop::Limit(Limit::Memory)), 0),
+            None if refused => {
+                tracing::debug!(%error, "the instance broke after its memory was refused");
+                (Ended::Stopped(Stop::Limit(Limit::Memory)), 0)
+            }
             None => (Ended::Broken(error), 0),
         },
     };
