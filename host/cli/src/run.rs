@@ -218,11 +218,13 @@ impl Host {
         let Prepared { job, run, setup } = prepared;
         watch_signals(&run)?;
         Ok(self.reactor.block_on(async {
+            // Listening begins before the script does: a signal in between must not be lost.
+            let signals = signalled();
             let output = Box::new(Standard::new());
             let work = self.runtime.run(job, run.clone(), output, |ctx| setup.apply(ctx), console);
             tokio::select! {
                 outcome = work => outcome,
-                signal = signalled() => Outcome { ended: Ended::Stopped(Stop::Signal(signal)), assertions: 0 },
+                signal = signals => Outcome { ended: Ended::Stopped(Stop::Signal(signal)), assertions: 0 },
             }
         }))
     }
@@ -251,14 +253,16 @@ fn watch_signals(run: &Arc<Run>) -> Result<()> {
     Ok(())
 }
 
-/// Waits for SIGINT or SIGTERM, for a run that waits itself.
-async fn signalled() -> i32 {
+/// Waits for SIGINT or SIGTERM from now on, for a run that waits itself.
+fn signalled() -> impl Future<Output = i32> {
     use tokio::signal::unix::{SignalKind, signal};
     let streams = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupt), Ok(mut terminate)) = streams else { return std::future::pending().await };
-    tokio::select! {
-        _ = interrupt.recv() => signal_hook::consts::SIGINT,
-        _ = terminate.recv() => signal_hook::consts::SIGTERM,
+    async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = streams else { return std::future::pending().await };
+        tokio::select! {
+            _ = interrupt.recv() => signal_hook::consts::SIGINT,
+            _ = terminate.recv() => signal_hook::consts::SIGTERM,
+        }
     }
 }
 
