@@ -24,6 +24,45 @@ pub struct Target {
     pub scope: Option<String>,
 }
 
+/// A Lua function that needs a capability, for `assay explain`.
+#[derive(Clone, Copy, Debug)]
+pub struct Need {
+    /// `http.get`, `dofile`; `http.*` is every function of the library that no entry before it names.
+    pub function: &'static str,
+    pub literal: Literal,
+}
+
+/// What the first argument of a call says about the grant, where it is a literal.
+#[derive(Clone, Copy, Debug)]
+pub enum Literal {
+    /// The scope that covers the call; none where this text does not tell.
+    Scope(fn(&str) -> Option<String>),
+    /// Nothing: only the run can tell.
+    Nothing,
+    /// The function needs no grant.
+    Free,
+}
+
+impl Need {
+    pub const fn new(function: &'static str, literal: Literal) -> Need {
+        Need { function, literal }
+    }
+}
+
+impl Literal {
+    /// A file that is read.
+    pub const READ: Literal = Literal::Scope(|path| Some(format!("read:{path}")));
+    /// A file that is written.
+    pub const WRITE: Literal = Literal::Scope(|path| Some(format!("write:{path}")));
+    /// The name itself.
+    pub const NAME: Literal = Literal::Scope(|name| Some(name.to_string()));
+    /// A URL, by its host and port.
+    pub const URL: Literal = Literal::Scope(|text| {
+        let url = url::Url::parse(text).ok()?;
+        Some(crate::scope::host_and_port(url.host_str()?, url.port_or_known_default()?))
+    });
+}
+
 /// A capability: an interface of `assay:host` that a script must be granted.
 pub trait Capability: Send + Sync {
     /// Its name on the command line, in manifests and as the WIT interface.
@@ -50,6 +89,11 @@ pub trait Capability: Send + Sync {
     fn scope(&self, text: &str, base: &Path) -> Result<Box<dyn Scope>, GrantError> {
         let _ = base;
         Err(GrantError::new(format!("{} has no scopes, only {}; got {text}", self.name(), self.name())))
+    }
+
+    /// The Lua functions that need it, the more specific ones first. A function may need several capabilities.
+    fn needs(&self) -> &'static [Need] {
+        &[]
     }
 
     /// Links the real implementation.

@@ -14,7 +14,7 @@ pub mod network;
 pub mod scope;
 
 pub use audit::{Audit, Decision, Event};
-pub use capability::{Capability, ScopeForm, Target};
+pub use capability::{Capability, Literal, Need, ScopeForm, Target};
 pub use ctx::{Ctx, HandleGuard, Identity, Output, Run, Stop, limit_error};
 pub use error::{denied, error, io_error};
 pub use grants::{Answer, Asker, GrantError, Grants, Rule};

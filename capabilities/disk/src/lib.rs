@@ -4,7 +4,7 @@ mod mounts;
 mod tree;
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Capability, Ctx, Request, Run, error, io_error};
+use assay_capability_api::{Access, Capability, Ctx, Literal, Need, Request, Run, error, io_error};
 use bindings::assay::host::disk::{self, Mount, Space};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -36,6 +36,11 @@ impl Capability for Disk {
 
     fn summary(&self) -> &'static str {
         "space on file systems, mounts, sizes of folders and sweeping them"
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[Need::new("disk.*", Literal::Nothing)];
+        NEEDS
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {

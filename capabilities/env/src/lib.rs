@@ -3,7 +3,9 @@
 
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Ctx, GrantError, Request, Run, Scope, ScopeForm, error};
+use assay_capability_api::{
+    Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, error,
+};
 use bindings::assay::host::env::{self, Variable};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -56,6 +58,15 @@ impl Capability for Env {
             return Err(GrantError::new(format!("env={text}: a name is NAME or has stars, as in AWS_*")));
         }
         Ok(Box::new(NameScope::new(text)))
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[
+            Need::new("env.get", Literal::NAME),
+            Need::new("env.list", Literal::Nothing),
+            Need::new("os.getenv", Literal::NAME),
+        ];
+        NEEDS
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {

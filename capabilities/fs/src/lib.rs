@@ -18,7 +18,9 @@ pub use temp::temp_folder;
 
 use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Capability, Ctx, GrantError, HandleGuard, Run, Scope, ScopeForm, error};
+use assay_capability_api::{
+    Access, Capability, Ctx, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, error,
+};
 use handle::{Entries, File, Listing};
 use resolve::Last;
 use rustix::fs::FileType;
@@ -170,6 +172,42 @@ impl Capability for Fs {
 
     fn scope(&self, text: &str, base: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
         Ok(Box::new(PathScope::parse(text, base)?))
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[
+            Need::new("fs.tempdir", Literal::Free),
+            Need::new("fs.temp_dir", Literal::Free),
+            Need::new("fs.write", Literal::WRITE),
+            Need::new("fs.write_bytes", Literal::WRITE),
+            Need::new("fs.append", Literal::WRITE),
+            Need::new("fs.remove", Literal::WRITE),
+            Need::new("fs.mkdir", Literal::WRITE),
+            Need::new("fs.chmod", Literal::WRITE),
+            Need::new("fs.copy", Literal::Nothing),
+            Need::new("fs.rename", Literal::Nothing),
+            Need::new("fs.symlink", Literal::Nothing),
+            Need::new("fs.glob", Literal::Nothing),
+            Need::new("fs.sub_in_file", Literal::Nothing),
+            Need::new("fs.*", Literal::READ),
+            Need::new("http.download", Literal::Nothing),
+            Need::new("http.files", Literal::READ),
+            Need::new("os.remove", Literal::WRITE),
+            Need::new("os.rename", Literal::Nothing),
+            Need::new("io.open", Literal::Nothing),
+            Need::new("io.lines", Literal::READ),
+            Need::new("io.input", Literal::READ),
+            Need::new("io.output", Literal::WRITE),
+            Need::new("dofile", Literal::READ),
+            Need::new("loadfile", Literal::READ),
+            Need::new("template.render", Literal::READ),
+            Need::new("template.render_with_loader", Literal::READ),
+            Need::new("crypto.hash_file", Literal::READ),
+            Need::new("disk.usage", Literal::READ),
+            Need::new("disk.dir_size", Literal::READ),
+            Need::new("disk.sweep", Literal::WRITE),
+        ];
+        NEEDS
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {

@@ -20,7 +20,9 @@ mod tls;
 mod upload;
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Ctx, GrantError, HandleGuard, Run, Scope, ScopeForm, Target, error};
+use assay_capability_api::{
+    Capability, Ctx, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, Target, error,
+};
 use bindings::assay::host::http::{
     self as wit, FileOptions, Header, Request, Response, Step, Streamed, Want,
 };
@@ -116,6 +118,16 @@ impl Capability for Http {
 
     fn scope(&self, text: &str, _: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
         scope::parse(text)
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[
+            Need::new("http.client", Literal::Nothing),
+            Need::new("http.serve", Literal::Free),
+            Need::new("http.files", Literal::Free),
+            Need::new("http.*", Literal::URL),
+        ];
+        NEEDS
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {

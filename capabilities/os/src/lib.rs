@@ -2,7 +2,7 @@
 
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::Error;
-use assay_capability_api::{Capability, Ctx, GrantError, Request, Scope, ScopeForm};
+use assay_capability_api::{Capability, Ctx, GrantError, Literal, Need, Request, Scope, ScopeForm};
 use bindings::assay::host::os::{self, Machine};
 use std::path::Path;
 use wasmtime::component::{HasSelf, Linker};
@@ -52,6 +52,12 @@ impl Capability for Os {
             HOSTNAME | INFO => Ok(Box::new(NameScope::new(text))),
             _ => Err(GrantError::new(format!("os={text}: the scopes of os are {HOSTNAME} and {INFO}"))),
         }
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] =
+            &[Need::new("os.hostname", Literal::Nothing), Need::new("os.info", Literal::Nothing)];
+        NEEDS
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {

@@ -9,6 +9,7 @@ use crate::args::Explain;
 use crate::print;
 use crate::run::{folder_of, module_folders, read_script};
 use anyhow::Result;
+use assay_capability_api::Literal;
 use assay_capability_api::scope::escape;
 use assay_capability_modules::{Folders, Origin};
 use assay_runtime::Runtime;
@@ -25,16 +26,6 @@ struct Use {
     /// The scope, where a literal argument gives it.
     scope: Option<String>,
     place: String,
-}
-
-/// What the first argument of a function says about the scope.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Argument {
-    Url,
-    Read,
-    Write,
-    Name,
-    Nothing,
 }
 
 pub(crate) fn explain(args: &Explain) -> Result<u8> {
@@ -80,8 +71,11 @@ impl Findings {
                 Some([Token::Symbol('.'), Token::Name(field, _)]) => (format!("{name}.{field}"), at + 3),
                 _ => ((*name).to_string(), at + 1),
             };
-            for (capability, argument) in needs(&function) {
-                let scope = literal(&tokens[rest..]).and_then(|text| scope(argument, text));
+            for (capability, first) in needs(&function) {
+                let scope = match first {
+                    Literal::Scope(scope) => literal(&tokens[rest..]).and_then(scope),
+                    Literal::Nothing | Literal::Free => None,
+                };
                 self.uses.insert(Use { capability, function: function.clone(), scope, place: place.clone() });
             }
         }
@@ -164,61 +158,15 @@ fn literal<'a>(tokens: &'a [Token<'a>]) -> Option<&'a str> {
     }
 }
 
-fn scope(argument: Argument, text: &str) -> Option<String> {
-    match argument {
-        Argument::Url => {
-            let (scheme, rest) = text.split_once("://")?;
-            let authority = rest.split(['/', '?', '#']).next()?;
-            let host = authority.rsplit('@').next()?;
-            let port = if scheme.eq_ignore_ascii_case("http") { 80 } else { 443 };
-            if host.is_empty() {
-                return None;
-            }
-            let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-            Some(if has_port { host.to_string() } else { format!("{host}:{port}") })
-        }
-        Argument::Read => Some(format!("read:{text}")),
-        Argument::Write => Some(format!("write:{text}")),
-        Argument::Name => Some(text.to_string()),
-        Argument::Nothing => None,
-    }
-}
-
-/// The capabilities that a function needs. What belongs to a granted capability is found by its name; the
-/// rest are builtins that reach another one.
-fn needs(function: &str) -> Vec<(&'static str, Argument)> {
-    let (library, name) = function.split_once('.').unwrap_or((function, ""));
-    match (library, name) {
-        ("http", "client" | "serve" | "files" | "") => vec![("http", Argument::Nothing)],
-        ("http", "download") => vec![("http", Argument::Url), ("fs", Argument::Nothing)],
-        ("http", _) => vec![("http", Argument::Url)],
-        ("fs", "tempdir" | "temp_dir" | "") => vec![],
-        ("fs", "write" | "write_bytes" | "append" | "remove" | "mkdir" | "chmod") => {
-            vec![("fs", Argument::Write)]
-        }
-        ("fs", "copy" | "rename" | "symlink" | "glob" | "sub_in_file") => vec![("fs", Argument::Nothing)],
-        ("fs", _) => vec![("fs", Argument::Read)],
-        ("env", "get") => vec![("env", Argument::Name)],
-        ("env", "list") => vec![("env", Argument::Nothing)],
-        ("os", "getenv") => vec![("env", Argument::Name)],
-        ("os", "remove") => vec![("fs", Argument::Write)],
-        ("os", "rename") => vec![("fs", Argument::Nothing)],
-        ("os", "hostname" | "info") => vec![("os", Argument::Nothing)],
-        ("io", "open") => vec![("fs", Argument::Nothing)],
-        ("io", "lines" | "input") => vec![("fs", Argument::Read)],
-        ("io", "output") => vec![("fs", Argument::Write)],
-        ("dofile" | "loadfile", "") => vec![("fs", Argument::Read)],
-        ("template", "render") => vec![("fs", Argument::Read)],
-        ("template", "render_with_loader") => vec![("fs", Argument::Read)],
-        ("crypto", "hash_file") => vec![("fs", Argument::Read)],
-        ("disk", "usage" | "dir_size") => vec![("disk", Argument::Nothing), ("fs", Argument::Read)],
-        ("disk", "mounts") => vec![("disk", Argument::Nothing)],
-        ("disk", "sweep") => vec![("disk", Argument::Nothing), ("fs", Argument::Write)],
-        _ => vec![],
-    }
-    .into_iter()
-    .filter(|(capability, _)| Runtime::capabilities().iter().any(|known| known.name() == *capability))
-    .collect()
+/// The capabilities that a function needs, and what its first argument says about the scope.
+fn needs(function: &str) -> impl Iterator<Item = (&'static str, Literal)> {
+    Runtime::capabilities().iter().filter_map(move |capability| {
+        let need = capability.needs().iter().find(|need| match need.function.strip_suffix('*') {
+            Some(library) => function.starts_with(library) || Some(function) == library.strip_suffix('.'),
+            None => need.function == function,
+        })?;
+        (!matches!(need.literal, Literal::Free)).then_some((capability.name(), need.literal))
+    })
 }
 
 #[cfg(test)]
