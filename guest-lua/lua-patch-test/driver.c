@@ -10,6 +10,10 @@
 **   driver -gap ms file         run each chunk of 'file' (separated by
 **                               lines '----') for at most 'ms' and print
 **                               the largest time between two ticks
+**   driver -oom file            run each chunk of 'file' again and again,
+**                               refusing all memory from its first, second,
+**                               third... allocation on: it must end in
+**                               "not enough memory", or not notice
 */
 #include <setjmp.h>
 #include <stdio.h>
@@ -29,9 +33,17 @@ static int blocked = 0;  /* calls to 'lua_onblock' */
 static int resumes = 0;  /* suspensions that came up to the scheduler */
 
 
+/* allocations that still succeed; negative is no limit */
+static long allowed = -1;
+
 static void *alloc (void *ud, void *ptr, size_t osize, size_t nsize) {
-  (void)ud; (void)osize;
+  (void)ud;
   if (nsize == 0) { free(ptr); return NULL; }
+  if (ptr == NULL) osize = 0;
+  if (nsize > osize && allowed >= 0 && allowed-- == 0) {
+    allowed = 0;
+    return NULL;
+  }
   return realloc(ptr, nsize);
 }
 
@@ -216,6 +228,65 @@ static int gaps (const char *fname) {
   return 0;
 }
 
+static const char *chunkname;
+static long chance;
+
+static int panic (lua_State *L) {
+  const char *msg = lua_tostring(L, -1);
+  printf("FAIL: %s: unprotected error with allocation %ld refused: %s\n",
+         chunkname, chance, msg ? msg : "(no message)");
+  exit(1);
+}
+
+/* one run of a chunk as the host makes it; whether memory was refused */
+static int starved (const char *code, long n) {
+  lua_State *L = newstate();
+  lua_State *co = lua_newthread(L);
+  int st, nres, refused;
+  luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_atpanic(L, panic);
+  if (luaL_loadbuffer(co, code, strlen(code), chunkname) != LUA_OK) {
+    printf("FAIL: %s\n", lua_tostring(co, -1));
+    exit(1);
+  }
+  allowed = n;
+  do {
+    st = lua_resume(co, NULL, 0, &nres);
+    lua_suspending = 0;
+  } while (st == LUA_YIELD && lua_issuspended(co));
+  refused = (allowed == 0);
+  allowed = -1;
+  if (st != LUA_OK && !(st == LUA_ERRMEM && refused)) {
+    const char *msg = lua_tostring(co, -1);
+    printf("FAIL: %s: status %d with allocation %ld refused: %s\n", chunkname,
+           st, n, msg ? msg : "(no message)");
+    exit(1);
+  }
+  lua_close(L);
+  return refused;
+}
+
+static int starve (const char *fname) {
+  static char buff[1 << 16];
+  FILE *f = fopen(fname, "r");
+  char *p = buff;
+  if (f == NULL) return 1;
+  buff[fread(buff, 1, sizeof(buff) - 1, f)] = '\0';
+  fclose(f);
+  while (p != NULL && *p != '\0') {
+    static char name[40];
+    char *e = strstr(p, "\n----\n");
+    if (e) { *e = '\0'; e += 6; }
+    sscanf(p, "-- %39s", name);
+    chunkname = name;
+    for (chance = 0; starved(p, chance); chance++) ;
+    printf("%-14s %ld allocations refused\n", name, chance);
+    fflush(stdout);
+    p = e;
+  }
+  return 0;
+}
+
 #endif
 
 
@@ -227,6 +298,8 @@ int main (int argc, char **argv) {
     limit = atof(argv[2]);
     return gaps(argv[3]);
   }
+  if (argc == 3 && strcmp(argv[1], "-oom") == 0)
+    return starve(argv[2]);
   lua_ontick = ask;
   lua_onblock = onblock;
 #endif

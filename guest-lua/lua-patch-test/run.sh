@@ -34,6 +34,9 @@ for tick in 1 7 100000; do
   done
 done
 
+build oom "$patched" -DPATCHED -DLUAI_ASSERT -DLUA_USE_APICHECK
+"$tmp/oom" -oom memory.txt > "$tmp/out" || { tail -1 "$tmp/out"; exit 1; }
+
 build gap "$patched" -DPATCHED -O2
 "$tmp/gap" -gap 150 limits.txt | tee "$tmp/gaps"
 # every script must have been stopped; the limit leaves room for a slow machine

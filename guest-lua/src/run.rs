@@ -134,7 +134,7 @@ async fn execute(lua: Lua, arguments: i32) -> Result<Vec<String>, Failure> {
             let first = thread.lua.top() - results + 1;
             Ok((first..=thread.lua.top()).map(|index| scheduler::message(thread.lua, index)).collect())
         }
-        Some(Ended::Failed(failed)) => Err(failure(lua, failed)),
+        Some(Ended::Failed(failed)) => Err(alloc::beyond_limit(|| failure(lua, failed))),
         Some(Ended::Cancelled) | None => Ok(Vec::new()),
     }
 }

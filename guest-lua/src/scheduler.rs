@@ -1,6 +1,7 @@
 //! The tasks of an instance: the main chunk and what `async.spawn` started, polled together in the
 //! component's one task.
 
+use crate::alloc::beyond_limit;
 use crate::call::Error;
 use crate::ffi::*;
 use crate::host::types::ErrorCode;
@@ -92,9 +93,12 @@ impl Drop for Shared {
         // An error that nobody awaited must not vanish.
         if let Some(Ended::Failed(failed)) = self.ended.get_mut() {
             let lua = crate::state::main();
-            failed.value.push(lua);
-            let message = format!("a task failed and nobody awaited it: {}", message(lua, -1));
-            lua.pop(1);
+            let message = beyond_limit(|| {
+                failed.value.push(lua);
+                let message = format!("a task failed and nobody awaited it: {}", message(lua, -1));
+                lua.pop(1);
+                message
+            });
             crate::host::log::write(crate::host::log::Level::Error, &message, "");
         }
     }
@@ -185,13 +189,13 @@ impl Future for Task {
 fn ended(thread: Thread, result: Result<c_int, c_int>) -> Ended {
     match result {
         Ok(results) => Ended::Returned(thread, results),
-        Err(status) => {
+        Err(status) => beyond_limit(|| {
             let main = crate::state::main();
             unsafe { luaL_traceback(main.0, thread.lua.0, null(), 0) };
             let traceback = String::from_utf8_lossy(main.bytes(-1).unwrap_or_default()).into_owned();
             main.pop(1);
             Ended::Failed(Failed { value: Ref::pop(thread.lua), status, traceback })
-        }
+        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command line, as a user meets it.
 
-use assay_tests::executable::{Folder, assay, run, run_in};
+use assay_tests::executable::{Folder, assay, path, run, run_in};
 use std::io::{Read, Write};
 use std::process::Stdio;
 
@@ -21,6 +21,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("output_reaches_a_pipe_while_the_script_waits", output_reaches_a_pipe_while_the_script_waits),
     ("ctrl_c_stops_a_script_that_computes", ctrl_c_stops_a_script_that_computes),
     ("ctrl_c_stops_a_script_that_waits", ctrl_c_stops_a_script_that_waits),
+    ("signals_reach_it_as_process_1", signals_reach_it_as_process_1),
     ("reports_are_json", reports_are_json),
     ("learning_writes_a_manifest_that_is_enough", learning_writes_a_manifest_that_is_enough),
     ("manifests_have_sets_and_limits", manifests_have_sets_and_limits),
@@ -211,6 +212,30 @@ fn ctrl_c_stops_a_script_that_computes() {
 
 fn ctrl_c_stops_a_script_that_waits() {
     assert_eq!(interrupted("print('ready') sleep(1000)"), Some(130));
+}
+
+/// As the first process of a container it has no default actions: a signal that nobody handles is lost.
+fn signals_reach_it_as_process_1() {
+    for (signal, source, code) in [
+        ("INT", "print('ready') sleep(1000)", 130),
+        ("TERM", "print('ready') sleep(1000)", 143),
+        ("INT", "print('ready') io.stdout:flush() while true do end", 130),
+        ("TERM", "print('ready') io.stdout:flush() while true do pcall(function() while true do end end) end", 143),
+    ] {
+        let folder = Folder::new();
+        let mut command = std::process::Command::new("unshare");
+        // In a user namespace of its own, so that it needs no root; `unshare` waits for the process it forked.
+        command.args(["--user", "--map-root-user", "--pid", "--fork", "--"]);
+        command.arg(path()).args(["exec", "-e", source]).current_dir(folder.path());
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("unshare starts (Debian: util-linux)");
+        let mut line = [0; 6];
+        child.stdout.take().expect("piped").read_exact(&mut line).expect("a line comes");
+        let children = format!("/proc/{0}/task/{0}/children", child.id());
+        let first = std::fs::read_to_string(children).expect("unshare has a child");
+        let killed = std::process::Command::new("kill").args([&format!("-{signal}"), first.trim()]).status();
+        assert!(killed.expect("kill runs").success());
+        assert_eq!(child.wait().expect("it ends").code(), Some(code), "{signal}: {source}");
+    }
 }
 
 fn reports_are_json() {

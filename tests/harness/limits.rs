@@ -12,6 +12,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("deep_recursion_is_an_error", deep_recursion_is_an_error),
     ("below_the_limits_nothing_happens", below_the_limits_nothing_happens),
     ("output_is_limited", output_is_limited),
+    ("floods_end_within_their_limits", floods_end_within_their_limits),
 ];
 
 /// Scripts that never end by themselves: in the VM, in pcall, in coroutines, in C functions.
@@ -129,4 +130,27 @@ fn output_is_limited() {
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     assert!(done.stderr.contains("max-output"), "{}", done.stderr);
     assert_eq!(done.stdout, "12345\n");
+}
+
+/// Tasks, coroutines, open files and log lines without end: memory, handles and log bytes bound them.
+fn floods_end_within_their_limits() {
+    for source in [
+        "while true do async.spawn(function() sleep(1000) end) end",
+        "local t = {} while true do t[#t + 1] = coroutine.wrap(function() coroutine.yield() end) t[#t]() end",
+        "local function f() async.spawn(f) async.spawn(f) sleep(1000) end f()",
+    ] {
+        let done = run(&["exec", "--memory", "32MiB", "--cpu", "60s", "-e", source]);
+        let ended = done.code == Some(137) || (done.code == Some(1) && done.stderr.contains("not enough memory"));
+        assert!(ended, "{source}: {:?}\n{}", done.code, done.stderr);
+    }
+    let files = "local t = {} local path = fs.tempdir() .. '/x' fs.write(path, '') \
+                 while true do t[#t + 1] = assert(io.open(path)) end";
+    let done = run(&["exec", "--max-handles", "50", "-e", files]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains("max-handles limit of this run is reached (50)"), "{}", done.stderr);
+
+    let lines = "for i = 1, 100000 do log.info(('x'):rep(1000)) end print('alive')";
+    let done = run(&["exec", "--max-log", "10KiB", "-e", lines]);
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), "alive\n"), "{}", done.stderr);
+    assert!(done.stderr.len() < 20 << 10, "{} bytes of log", done.stderr.len());
 }
