@@ -36,7 +36,8 @@ pub fn set_limit(bytes: usize) {
 /// Runs what the guest does by itself, where an error of Lua would find no handler: a script that has used up its
 /// memory must still get its error told. The reserve between Lua's limit and the instance's pays for it.
 pub fn beyond_limit<T>(f: impl FnOnce() -> T) -> T {
-    let limit = unsafe { std::mem::replace(&mut *(&raw mut POOL.limit), usize::MAX) };
+    let limit = unsafe { POOL.limit };
+    set_limit(usize::MAX);
     let result = f();
     set_limit(limit);
     result

@@ -30,10 +30,12 @@ pub fn init() {
     lua.open(c"string", luaopen_string);
     lua.open(c"table", luaopen_table);
     lua.open(c"utf8", luaopen_utf8);
-    crate::task::install();
     without_bytecode(lua);
     crate::call::register_errors(lua);
+    crate::value::register(lua);
     bindings::register(lua);
+    // Only now: there is no host yet to ask when the bindings' own Lua has used up the budget.
+    crate::task::install();
     lua.set_top(0);
     // The snapshot holds no garbage, and starts with a fresh cycle.
     unsafe { lua_gc(lua.0, 2, 0) };

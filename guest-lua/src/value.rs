@@ -498,7 +498,7 @@ pub fn push_number(lua: Lua, digits: &str) {
     userdata::push(lua, Number(digits.to_owned()));
 }
 
-/// Makes what this module keeps in the registry; runs before the formats are registered.
+/// Makes what this module keeps in the registry; runs before any binding is registered.
 pub fn register(lua: Lua) {
     for (kind, name) in [(Pin::Array, "array"), (Pin::Object, "object")] {
         lua.new_table(0, 1);

@@ -37,8 +37,10 @@
 --- ## io.type(value) -> "file", "closed file" or nil
 --- What a value is.
 ---
---- ## io.popen(command, mode?)
---- Raises `unsupported`: it comes with the process capability, not in this build.
+--- ## io.popen(command, mode?) -> file
+--- Runs a command line and gives a file: its output with the mode "r", its input with "w". Needs `shell`. What is not
+--- piped goes to the script's own output; the command's own input is empty. `file:close()` waits for its end and gives
+--- what `os.execute` gives.
 ---
 --- ## file:read(...) -> ...
 --- ## file:write(...) -> file
@@ -417,11 +419,91 @@ assert.eq(r, nil)
 assert.contains(message, "No such file or directory")
 assert.eq(number, 2)
 
---# case: popen says where it is
+--# case: popen is denied without a grant
 local ok, err = pcall(io.popen, "ls")
 assert.eq(ok, false)
-assert.eq(err.code, "unsupported")
+assert.eq(err.code, "denied")
 assert.contains(err.message, "--allow shell")
+
+--# case: popen reads
+--# allow: shell
+local f = assert(io.popen("echo one; echo 2 3; printf rest"))
+assert.eq(io.type(f), "file")
+assert.matches(tostring(f), "^file \\(")
+assert.eq(f:read(), "one")
+assert.eq(f:read("n", "n"), 2)
+assert.eq(f:read("L"), "\n")
+assert.eq(f:read("a"), "rest")
+assert.eq(f:read("a"), "")
+assert.eq(f:read(), nil)
+assert.eq(table.concat({tostring(select(1, f:close())), "exit", 0}, " "), "true exit 0")
+assert.eq(io.type(f), "closed file")
+assert.contains(select(2, pcall(f.read, f)), "closed file")
+assert.contains(select(2, pcall(f.close, f)), "closed file")
+local lines = {}
+local f <close> = io.popen("printf 'a\\nb\\n'", "r")
+for line in f:lines() do lines[#lines + 1] = line end
+assert.eq(table.concat(lines, ","), "a,b")
+assert.eq(#io.popen("head -c 1000000 /dev/zero"):read("a"), 1000000)
+assert.eq(select("#", io.popen("true"):seek()), 3)
+local result, message, errno = io.popen("true"):write("x")
+assert.eq(result, nil)
+assert.eq(errno, 9)
+
+--# case: popen closes as the manual says
+--# allow: shell
+local function closes(command)
+  local result, how, code = io.popen(command):close()
+  return tostring(result) .. " " .. how .. " " .. code
+end
+assert.eq(closes("true"), "true exit 0")
+assert.eq(closes("exit 3"), "nil exit 3")
+assert.eq(closes("kill -9 $$"), "nil signal 9")
+assert.eq(closes("no-such-program-anywhere 2>/dev/null"), "nil exit 127")
+local f = io.popen("exit 4")
+local result, how, code = io.close(f)
+assert.eq(how .. code, "exit4")
+
+--# case: popen writes
+--# allow: shell,fs=rw:${TMP}
+local f = assert(io.popen("cat > out; exit 5", "w"))
+assert.eq(f:write("a", 1, "\n") == f, true)
+assert.eq(f:write(("x"):rep(100000)) == f, true)
+f:setvbuf("no")
+f:write("end")
+local result, how, code = f:close()
+assert.eq(code, 5)
+assert.eq(#fs.read("out"), 3 + 100000 + 3)
+assert.eq(select(3, io.popen("cat", "w"):read("a")), 9)
+do
+  local f <close> = io.popen("cat > closed", "w")
+  f:write("waited for")
+end
+assert.eq(fs.read("closed"), "waited for")
+
+--# case: a pipe that was left open is written and waited for
+--# allow: shell
+--# stdout: left open
+local f = io.popen("cat", "w")
+f:write("left open")
+
+--# case: what popen does not pipe is the script's
+--# allow: shell
+--# stdout: 1 2 3
+--# stderr: wrong
+io.write("1 ")
+local f = io.popen("printf '%s ' \"$(cat)\"; echo wrong >&2", "w")
+f:write("2")
+f:close()
+io.write("3")
+
+--# case: popen with wrong arguments
+--# allow: shell
+assert.contains(select(2, pcall(io.popen, "true", "rw")), "bad argument #2 to 'io.popen' (invalid mode)")
+assert.contains(select(2, pcall(io.popen)), "string expected")
+local result, message = io.popen("a\0b")
+assert.eq(result, nil)
+assert.contains(message, "NUL")
 
 --# case: dofile and loadfile
 --# allow: fs=rw:${TMP}

@@ -48,8 +48,10 @@
 --- ## os.setlocale(locale?, category?) -> string or nil
 --- There is one locale, `C`; others give nil.
 ---
---- ## os.execute(command?) -> false
---- Without a command: false, there is no shell. With one it raises `unsupported`.
+--- ## os.execute(command?) -> true or nil, "exit" or "signal", integer
+--- Runs a command line and waits for its end. What it writes goes to the script's own output; its input is empty.
+--- Gives true where it ended with 0, how it ended, and its code or the signal. Needs `shell`. Without a command:
+--- whether it could run one.
 
 --# example: dates
 assert.eq(os.date("!%Y-%m-%dT%H:%M:%SZ", 0), "1970-01-01T00:00:00Z")
@@ -191,6 +193,23 @@ assert.eq(os.execute(), false)
 local ok, err = pcall(os.execute, "true")
 assert.eq(ok, false)
 assert.contains(err.message, "--allow shell")
+
+--# case: commands
+--# allow: shell
+--# stdout: one two three
+--# stderr: wrong
+assert.eq(os.execute(), true)
+local function ends(command)
+  local result, how, code = os.execute(command)
+  return tostring(result) .. " " .. how .. " " .. code
+end
+io.write("one ")
+assert.eq(ends("printf 'two '; echo wrong >&2"), "true exit 0")
+io.write("three")
+assert.eq(ends("exit 3"), "nil exit 3")
+assert.eq(ends("kill -15 $$"), "nil signal 15")
+assert.eq(ends("read x"), "nil exit 1")
+assert.contains(select(2, pcall(os.execute, {})), "string expected")
 
 --# case: files
 --# allow: fs=rw:${TMP}

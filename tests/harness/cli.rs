@@ -22,6 +22,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("ctrl_c_stops_a_script_that_computes", ctrl_c_stops_a_script_that_computes),
     ("ctrl_c_stops_a_script_that_waits", ctrl_c_stops_a_script_that_waits),
     ("signals_reach_it_as_process_1", signals_reach_it_as_process_1),
+    ("temporary_folders_end_with_the_run", temporary_folders_end_with_the_run),
     ("reports_are_json", reports_are_json),
     ("learning_writes_a_manifest_that_is_enough", learning_writes_a_manifest_that_is_enough),
     ("manifests_have_sets_and_limits", manifests_have_sets_and_limits),
@@ -220,7 +221,11 @@ fn signals_reach_it_as_process_1() {
         ("INT", "print('ready') sleep(1000)", 130),
         ("TERM", "print('ready') sleep(1000)", 143),
         ("INT", "print('ready') io.stdout:flush() while true do end", 130),
-        ("TERM", "print('ready') io.stdout:flush() while true do pcall(function() while true do end end) end", 143),
+        (
+            "TERM",
+            "print('ready') io.stdout:flush() while true do pcall(function() while true do end end) end",
+            143,
+        ),
     ] {
         let folder = Folder::new();
         let mut command = std::process::Command::new("unshare");
@@ -235,6 +240,24 @@ fn signals_reach_it_as_process_1() {
         let killed = std::process::Command::new("kill").args([&format!("-{signal}"), first.trim()]).status();
         assert!(killed.expect("kill runs").success());
         assert_eq!(child.wait().expect("it ends").code(), Some(code), "{signal}: {source}");
+    }
+}
+
+fn temporary_folders_end_with_the_run() {
+    for (flags, source) in [
+        (&[][..], "fs.write(fs.tempdir() .. '/x', 'y')"),
+        (&[], "fs.tempdir() error('x')"),
+        (&[], "fs.tempdir() os.exit(3)"),
+        (&["--timeout", "100ms"], "fs.tempdir() sleep(1000)"),
+        (&["--cpu", "50ms"], "fs.tempdir() while true do end"),
+        (&["--memory", "16MiB"], "fs.tempdir() local t = {} while true do t[#t + 1] = {} end"),
+        (&[], "async.spawn(function() fs.tempdir() sleep(1000) end) sleep(0)"),
+    ] {
+        let folder = Folder::new();
+        let mut command = assay(folder.path(), &[&["exec"], flags, &["-e", source]].concat());
+        let output = command.env("TMPDIR", folder.path()).output().expect("it runs");
+        let left: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").flatten().collect();
+        assert!(left.is_empty(), "{source} leaves {left:?}\n{output:?}");
     }
 }
 

@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         }),
         Trial::test("docs::named_tests_exist", || judge(papers().and_then(|papers| missing_tests(&papers)))),
         Trial::test("docs::the_readme_names_its_two_commands", || judge(missing_commands())),
+        Trial::test("docs::the_table_of_scopes_is_the_executable_s", || judge(stale_scopes())),
     ];
     match papers() {
         Ok(papers) => {
@@ -192,4 +193,45 @@ fn missing_commands() -> Result<Vec<String>, String> {
     let wanted = ["cargo xtask run --allow fs=read:examples examples/log_summary.lua", "cargo xtask test"];
     let missing = wanted.iter().filter(|wanted| !text.lines().any(|line| line.trim() == **wanted));
     Ok(missing.map(|wanted| format!("README.md has no line '{wanted}'")).collect())
+}
+
+/// `docs/grants.md` holds the scopes as `assay capabilities` knows them. With `ASSAY_WRITE_DOCS` set the file is
+/// brought up to date instead.
+fn stale_scopes() -> Result<Vec<String>, String> {
+    let path = root().join("docs/grants.md");
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let (begin, end) = ("<!-- scopes: written from `assay capabilities` -->\n", "<!-- end of scopes -->\n");
+    let parts = text.split_once(begin).and_then(|(head, rest)| Some((head, rest.split_once(end)?)));
+    let (head, (table, tail)) = parts.ok_or("docs/grants.md lacks the marks around its table of scopes")?;
+    let wanted = scopes_table()?;
+    if table == wanted {
+        return Ok(Vec::new());
+    }
+    if std::env::var_os("ASSAY_WRITE_DOCS").is_some() {
+        let text = format!("{head}{begin}{wanted}{end}{tail}");
+        return std::fs::write(&path, text).map(|()| Vec::new()).map_err(|error| error.to_string());
+    }
+    Ok(vec!["docs/grants.md is stale; run the tests once with ASSAY_WRITE_DOCS=1".into()])
+}
+
+fn scopes_table() -> Result<String, String> {
+    let folder = Folder::new();
+    let listed =
+        assay(folder.path(), &["capabilities", "--json"]).output().map_err(|error| error.to_string())?;
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout)
+        .map_err(|error| format!("assay capabilities --json: {error}"))?;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().replace('|', "\\|");
+    let mut table = String::from("| capability | scope | what it grants | example |\n|---|---|---|---|\n");
+    for capability in listed.as_array().ok_or("it is no list")? {
+        if capability["needs_grant"] == false {
+            continue;
+        }
+        let (name, summary) = (text(&capability["name"]), text(&capability["summary"]));
+        table.push_str(&format!("| `{name}` | none | {summary} | `--allow {name}` |\n"));
+        for scope in capability["scopes"].as_array().into_iter().flatten() {
+            let (form, grants) = (text(&scope["form"]), text(&scope["grants"]));
+            table.push_str(&format!("| | `{form}` | {grants} | `--allow {}` |\n", text(&scope["example"])));
+        }
+    }
+    Ok(table)
 }

@@ -1,9 +1,12 @@
 //! The one test binary: what is found in folders, and tests of the command line.
 
+mod cgroup;
 mod cli;
 mod docs;
 mod examples;
 mod limits;
+mod process;
+mod serve;
 mod terminal;
 
 use assay_tests::{cases, executable};
@@ -13,7 +16,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
-    for area in ["capability", "sandbox"] {
+    for area in ["capability", "sandbox", "database"] {
         match cases::of_folder(&executable::root().join("tests").join(area)) {
             Ok(files) => {
                 for (path, cases) in files {
@@ -32,9 +35,12 @@ fn main() -> ExitCode {
         }
     }
     for (area, tests) in [
+        ("cgroup", cgroup::TESTS),
         ("cli", cli::TESTS),
         ("examples", examples::TESTS),
         ("limits", limits::TESTS),
+        ("serve", serve::TESTS),
+        ("process", process::TESTS),
         ("terminal", terminal::TESTS),
     ] {
         for (name, test) in tests {

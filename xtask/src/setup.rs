@@ -7,10 +7,31 @@ use std::path::PathBuf;
 const ZIG_REQUIREMENTS: &str = include_str!("../zig-requirements.txt");
 
 /// Debian packages that the tests start or call.
-const TEST_PACKAGES: &[(&str, &str)] = &[("nginx", "/usr/sbin/nginx"), ("openssl", "/usr/bin/openssl")];
+const TEST_PACKAGES: &[(&str, &str)] = &[
+    ("bzip2", "/usr/bin/bzip2"),
+    ("dbus", "/usr/bin/dbus-daemon"),
+    ("docker-registry", "/usr/bin/docker-registry"),
+    ("mariadb-server", "/usr/sbin/mariadbd"),
+    ("curl", "/usr/bin/curl"),
+    ("nghttp2-client", "/usr/bin/h2load"),
+    ("nginx", "/usr/sbin/nginx"),
+    ("openssl", "/usr/bin/openssl"),
+    ("python3-websockets", "/usr/lib/python3/dist-packages/websockets/__init__.py"),
+    ("systemd", "/lib/systemd/systemd"),
+    ("systemd-container", "/usr/bin/systemd-nspawn"),
+    ("xz-utils", "/usr/bin/xz"),
+    ("zstd", "/usr/bin/zstd"),
+    ("postgresql", "/usr/share/postgresql-common/pg_wrapper"),
+];
 
-/// Debian packages that the benchmarks compare with.
-pub const BENCH_PACKAGES: &[(&str, &str)] = &[("lua5.4", "/usr/bin/lua5.4")];
+/// Debian packages that the benchmarks compare with, and what they measure with.
+pub const BENCH_PACKAGES: &[(&str, &str)] = &[
+    ("lua5.4", "/usr/bin/lua5.4"),
+    ("postgresql", "/usr/share/postgresql-common/pg_wrapper"),
+    ("python3-aiohttp", "/usr/lib/python3/dist-packages/aiohttp/__init__.py"),
+    ("python3-psycopg2", "/usr/lib/python3/dist-packages/psycopg2/__init__.py"),
+    ("wrk", "/usr/bin/wrk"),
+];
 
 pub fn all() -> Result<u8> {
     compiler()?;

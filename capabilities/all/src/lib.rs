@@ -5,14 +5,27 @@ use assay_capability_api::Capability;
 
 /// Every capability, by name.
 pub const ALL: &[&dyn Capability] = &[
+    &assay_capability_apt::Apt,
+    &assay_capability_cgroup::Cgroup,
+    &assay_capability_compress::Compress,
     &assay_capability_crypto::Crypto,
+    &assay_capability_db::Db,
     &assay_capability_disk::Disk,
     &assay_capability_env::Env,
     &assay_capability_fs::Fs,
     &assay_capability_http::Http,
+    &assay_capability_linux::Linux,
+    &assay_capability_listen::Listen,
     &assay_capability_log::Log,
     &assay_capability_modules::Modules,
+    &assay_capability_oci::Oci,
     &assay_capability_os::Os,
+    &assay_capability_process::Process,
+    &assay_capability_pty::Pty,
+    &assay_capability_shell::Shell,
     &assay_capability_stdio::Stdio,
+    &assay_capability_systemd::Systemd,
+    &assay_capability_tar::Tar,
     &assay_capability_time::Time,
+    &assay_capability_ws::Ws,
 ];

@@ -91,6 +91,16 @@ pub trait Capability: Send + Sync {
         Err(GrantError::new(format!("{} has no scopes, only {}; got {text}", self.name(), self.name())))
     }
 
+    /// Other capabilities that a grant of it, without a scope, grants as well.
+    fn includes(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What the name alone grants, where that is less than all of it; taking it back takes back everything.
+    fn bare(&self) -> Option<Box<dyn Scope>> {
+        None
+    }
+
     /// The Lua functions that need it, the more specific ones first. A function may need several capabilities.
     fn needs(&self) -> &'static [Need] {
         &[]

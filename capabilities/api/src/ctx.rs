@@ -70,8 +70,8 @@ pub struct Run {
     /// The folder that relative paths of the script start from; absolute.
     pub working_folder: PathBuf,
     pub started: Instant,
-    /// A signal that the run shall end by; 0 is none.
-    pub signal: AtomicU32,
+    /// A signal that the run shall end by; 0 is none. Shared, because a signal handler lives longer than the run.
+    pub signal: Arc<AtomicU32>,
     /// Every grant that this run would have needed, for `--learn`; empty where nothing learns.
     pub learned: Option<Mutex<Vec<String>>>,
 }
@@ -95,7 +95,7 @@ impl Run {
     }
 
     fn learn(&self, capability: &str, request: &Request<'_>) {
-        let Some(learned) = &self.learned else { return };
+        let Some(learned) = self.learned.as_ref().filter(|_| request.has_own_scope()) else { return };
         let rule = match request.scope() {
             Some(scope) => format!("{capability}={}", crate::scope::escape(&scope)),
             None => capability.to_string(),
@@ -148,7 +148,9 @@ impl Run {
 
     /// Records a denial that was not decided by [`Run::check`]: a call of a capability that is not linked.
     pub fn record_denial(&self, capability: &str, target: &str, scope: Option<&str>) {
-        if let Some(learned) = &self.learned {
+        // A star would be a pattern in the manifest, and grant more than was asked for.
+        let own = scope.is_none_or(|scope| !scope.contains('*'));
+        if let Some(learned) = self.learned.as_ref().filter(|_| own) {
             let rule = match scope {
                 Some(scope) => format!("{capability}={}", crate::scope::escape(scope)),
                 None => capability.to_string(),
@@ -214,28 +216,42 @@ impl Run {
                 return Err(refusal(capability, request, &what, rule.as_deref()));
             }
         };
-        let named = self.grants.names_address(capability, address);
-        let guarded = if crate::network::is_special(address) && !named {
-            Some("it is a link-local, metadata or multicast address")
-        } else if self.grants.public_only && !named {
-            let own_rule = self.grants.depends_on_address(capability, &at) && by_name.is_none();
-            (!own_rule && (crate::network::is_loopback(address) || crate::network::is_private(address)))
-                .then_some("it is not a public address")
-        } else {
-            None
-        };
-        if let Some(why) = guarded {
-            self.record(Decision::Deny, capability, &what, Some("address guard"));
-            let flag = crate::scope::host_and_port(&address.to_canonical().to_string(), port);
-            return Err(error(
-                ErrorCode::Denied,
-                format!(
-                    "{what} is refused: {why}; run again with --allow {capability}={flag} if it is meant"
-                ),
-            ));
-        }
+        let by_range = by_name.is_none() && self.grants.depends_on_address(capability, &at);
+        self.guard_address(capability, &what, address, port, by_range)?;
         self.record(Decision::Allow, capability, &what, Some(&rule));
         Ok(())
+    }
+
+    /// What is refused whatever the rules say about the name: addresses where clouds serve credentials, and,
+    /// where only public addresses are reached, all others. `by_range` is whether a rule about addresses decided.
+    pub(crate) fn guard_address(
+        &self,
+        capability: &str,
+        what: &str,
+        address: IpAddr,
+        port: u16,
+        by_range: bool,
+    ) -> Result<(), Error> {
+        let named = self.grants.names_address(capability, address);
+        let guarded = if crate::network::is_special(address) && !named {
+            "it is a link-local, metadata or multicast address"
+        } else if self.grants.public_only
+            && !named
+            && !by_range
+            && (crate::network::is_loopback(address) || crate::network::is_private(address))
+        {
+            "it is not a public address"
+        } else {
+            return Ok(());
+        };
+        self.record(Decision::Deny, capability, what, Some("address guard"));
+        let flag = crate::scope::host_and_port(&address.to_canonical().to_string(), port);
+        Err(error(
+            ErrorCode::Denied,
+            format!(
+                "{what} is refused: {guarded}; run again with --allow {capability}={flag} if it is meant"
+            ),
+        ))
     }
 
     /// Counts bytes that go through a capability.
@@ -290,6 +306,12 @@ pub fn limit_error(limit: Limit, allowed: u64) -> Error {
 fn refusal(capability: &str, request: &Request<'_>, what: &str, rule: Option<&str>) -> Error {
     match rule {
         Some(rule) => error(ErrorCode::Denied, format!("{what} is denied by --deny {rule}")),
+        None if !request.has_own_scope() => error(
+            ErrorCode::Denied,
+            format!(
+                "{what} is not granted; no scope grants it alone, because there its name would stand for more"
+            ),
+        ),
         None => denied(what, capability, request.scope().as_deref()),
     }
 }

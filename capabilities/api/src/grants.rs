@@ -32,6 +32,8 @@ pub struct Rule {
     pub scope: Option<Box<dyn Scope>>,
     /// As it was written, for messages and the audit.
     pub text: String,
+    /// It came with a grant of another capability, which `text` names.
+    pub implied: bool,
 }
 
 impl Rule {
@@ -88,11 +90,21 @@ pub fn parse(
     base: &Path,
     capabilities: &[&'static dyn Capability],
 ) -> Result<Vec<Rule>, GrantError> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .map(|item| parse_rule(item, base, capabilities))
-        .collect()
+    let mut rules = Vec::new();
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let rule = parse_rule(item, base, capabilities)?;
+        let capability = capabilities.iter().find(|capability| capability.name() == rule.capability);
+        // Part of a capability is not part of what it includes.
+        let included = capability.filter(|_| rule.scope.is_none()).map_or(&[][..], |it| it.includes());
+        rules.push(rule);
+        rules.extend(included.iter().map(|capability| Rule {
+            capability,
+            scope: None,
+            text: item.to_string(),
+            implied: true,
+        }));
+    }
+    Ok(rules)
 }
 
 fn parse_rule(item: &str, base: &Path, capabilities: &[&'static dyn Capability]) -> Result<Rule, GrantError> {
@@ -110,8 +122,9 @@ fn parse_rule(item: &str, base: &Path, capabilities: &[&'static dyn Capability])
     let scope = scope
         .map(|scope| capability.scope(&scope, base))
         .transpose()
-        .map_err(|error| GrantError::new(format!("in '{item}': {error}")))?;
-    Ok(Rule { capability: capability.name(), scope, text: item.to_string() })
+        .map_err(|error| GrantError::new(format!("in '{item}': {error}")))?
+        .or_else(|| capability.bare());
+    Ok(Rule { capability: capability.name(), scope, text: item.to_string(), implied: false })
 }
 
 /// How a request was decided.
@@ -128,7 +141,9 @@ impl Grants {
         self.allow.extend(rules);
     }
 
+    /// What a capability includes stays as it was granted itself.
     pub fn deny(&mut self, mut rules: Vec<Rule>) {
+        rules.retain(|rule| !rule.implied);
         for scope in rules.iter_mut().filter_map(|rule| rule.scope.as_mut()) {
             scope.widen_for_denial();
         }
@@ -191,7 +206,8 @@ impl Grants {
 
     /// The rules as they were written, allow and deny, for reports.
     pub fn describe(&self) -> (Vec<&str>, Vec<&str>) {
-        let mut allow: Vec<&str> = self.allow.iter().map(|rule| rule.text.as_str()).collect();
+        let own = self.allow.iter().filter(|rule| !rule.implied);
+        let mut allow: Vec<&str> = own.map(|rule| rule.text.as_str()).collect();
         if self.all {
             allow.push("all");
         }

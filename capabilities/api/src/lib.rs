@@ -12,6 +12,7 @@ pub mod grants;
 mod limits;
 pub mod network;
 pub mod scope;
+mod service;
 
 pub use audit::{Audit, Decision, Event};
 pub use capability::{Capability, Literal, Need, ScopeForm, Target};
@@ -20,6 +21,7 @@ pub use error::{denied, error, io_error};
 pub use grants::{Answer, Asker, GrantError, Grants, Rule};
 pub use limits::{Limit, Limits, Report, Usage};
 pub use scope::{Access, Request, Scope};
+pub use service::{Hold, Prepare, Replicas, ReplicasPort, Shutdown};
 
 mod bindings {
     wasmtime::component::bindgen!({

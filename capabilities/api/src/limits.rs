@@ -96,6 +96,7 @@ pub struct Usage {
     pub host_bytes: AtomicU64,
     pub handles: AtomicU64,
     pub handles_peak: AtomicU64,
+    pub children_peak: AtomicU64,
     pub host_calls: AtomicU64,
     pub denials: AtomicU64,
 }
@@ -109,6 +110,7 @@ pub struct Report {
     pub log_bytes: u64,
     pub host_bytes: u64,
     pub handles_peak: u64,
+    pub children_peak: u64,
     pub denials: u64,
 }
 
@@ -122,6 +124,7 @@ impl Usage {
             log_bytes: get(&self.log_bytes),
             host_bytes: get(&self.host_bytes),
             handles_peak: get(&self.handles_peak),
+            children_peak: get(&self.children_peak),
             denials: get(&self.denials),
         }
     }

@@ -55,24 +55,66 @@ pub async fn resolve(run: &Run, capability: &str, request: &Request<'_>) -> Resu
         return Err(error(ErrorCode::InvalidArgument, "not a network request"));
     };
     let by_name = run.check_name(capability, request)?;
+    let addresses = look_up(host, port).await?;
+    permitted(addresses, |address| run.check_address(capability, request, by_name.as_deref(), address))
+}
+
+/// The addresses of a place that was granted by rules which are not about places (a repository of a
+/// registry), decided by [`Run::check`] before. What is left to check is the guard on addresses.
+///
+/// # Errors
+/// `denied` where none of the addresses may be reached, `unavailable` where the name does not resolve.
+pub async fn resolve_decided(
+    run: &Run,
+    capability: &str,
+    host: &str,
+    port: u16,
+) -> Result<Vec<SocketAddr>, Error> {
+    let addresses = look_up(host, port).await?;
+    permitted(addresses, |address| check_decided(run, capability, host, port, address))
+}
+
+/// [`check_open`] for a place that was decided as for [`resolve_decided`].
+///
+/// # Errors
+/// `denied`.
+pub fn check_decided(
+    run: &Run,
+    capability: &str,
+    host: &str,
+    port: u16,
+    address: IpAddr,
+) -> Result<(), Error> {
+    let what = format!("{capability} to {} (at {address})", crate::scope::host_and_port(host, port));
+    run.guard_address(capability, &what, address, port, false)
+}
+
+async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     let bare = host.trim_matches(['[', ']']);
-    let addresses: Vec<SocketAddr> = match bare.parse::<IpAddr>() {
-        Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => tokio::net::lookup_host((bare, port))
-            .await
-            .map_err(|source| {
-                let reason = source.to_string();
-                error(ErrorCode::Unavailable, format!("{bare}: the name does not resolve: {reason}"))
-            })?
-            .collect(),
-    };
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((bare, port))
+        .await
+        .map_err(|source| {
+            error(ErrorCode::Unavailable, format!("{bare}: the name does not resolve: {source}"))
+        })?
+        .collect();
     if addresses.is_empty() {
         return Err(error(ErrorCode::Unavailable, format!("{bare}: the name has no addresses")));
     }
+    Ok(addresses)
+}
+
+/// The addresses that pass; the last refusal where none does.
+fn permitted(
+    addresses: Vec<SocketAddr>,
+    check: impl Fn(IpAddr) -> Result<(), Error>,
+) -> Result<Vec<SocketAddr>, Error> {
     let mut refusal = None;
     let mut allowed = Vec::new();
     for address in addresses {
-        match run.check_address(capability, request, by_name.as_deref(), address.ip()) {
+        match check(address.ip()) {
             Ok(()) => allowed.push(address),
             Err(error) => refusal = Some(error),
         }

@@ -35,10 +35,24 @@ pub enum Request<'a> {
     },
     /// A file, by an absolute path without `.` and `..`.
     File { access: Access, path: &'a Path },
-    /// Something with a name: an environment variable, a program.
+    /// Something with a name: an environment variable.
     Name(&'a str),
+    /// A program to start: as the script names it, where it was found (the links of its folder resolved, its own
+    /// name kept, because programs behave by the name they are called by), and the file that this leads to.
+    Program { name: &'a str, path: &'a Path, real: &'a Path },
+    /// Something done to something that has a name: `restart` of `nginx.service`, `push` of
+    /// `registry.example.com/app`. `scope` is the narrowest scope that covers it, as the capability writes it.
+    Action { verb: &'a str, name: &'a str, scope: &'a str },
     /// The capability as such.
     Whole,
+}
+
+/// The method of a connection to a database that only reads.
+pub const READ: &str = "READ";
+
+/// Whether a scope of this scheme says which database, not only where.
+fn is_database(scheme: &str) -> bool {
+    matches!(scheme, "postgres" | "mysql")
 }
 
 impl Request<'_> {
@@ -48,11 +62,32 @@ impl Request<'_> {
             Request::Network { scheme: "proxy", host, port, .. } => {
                 Some(format!("proxy:{}", host_and_port(host, *port)))
             }
+            Request::Network { scheme, method, host, port, path, .. } if is_database(scheme) => {
+                let path = path.unwrap_or_default();
+                let only_read = if *method == Some(READ) { "?ro" } else { "" };
+                Some(format!("{scheme}://{}{path}{only_read}", host_and_port(host, *port)))
+            }
             Request::Network { host, port, .. } => Some(host_and_port(host, *port)),
             Request::File { access: Access::Read, path } => Some(format!("read:{}", path.display())),
             Request::File { access: Access::Write, path } => Some(format!("write:{}", path.display())),
             Request::Name(name) => Some((*name).to_string()),
+            Request::Program { name, path, .. } => Some(match name.contains('/') {
+                true => path.display().to_string(),
+                false => (*name).to_string(),
+            }),
+            Request::Action { scope, .. } => Some((*scope).to_string()),
             Request::Whole => None,
+        }
+    }
+
+    /// Whether [`Request::scope`] grants this request and no other. A star in a name would be a pattern there, and
+    /// some names stand for more than a host: what a script calls `http://*.com/` or `http://private/` must not become
+    /// a grant of all that.
+    pub fn has_own_scope(&self) -> bool {
+        match self {
+            Request::Network { host, .. } => network::names_itself(host),
+            Request::Name(name) | Request::Action { name, .. } => !name.contains('*'),
+            _ => true,
         }
     }
 
@@ -62,12 +97,18 @@ impl Request<'_> {
             Request::Network { scheme: "proxy", host, port, .. } => {
                 format!("{capability} through the proxy {}", host_and_port(host, *port))
             }
+            Request::Network { scheme, host, port, path, .. } if is_database(scheme) => {
+                let place = host_and_port(host, *port);
+                format!("{capability} to {scheme}://{place}{}", path.unwrap_or_default())
+            }
             Request::Network { host, port, .. } => {
                 format!("{capability} to {}", host_and_port(host, *port))
             }
             Request::File { access: Access::Read, path } => format!("reading {}", path.display()),
             Request::File { access: Access::Write, path } => format!("writing {}", path.display()),
             Request::Name(name) => format!("{capability} {name}"),
+            Request::Program { path, .. } => format!("{capability} {}", path.display()),
+            Request::Action { verb, name, .. } => format!("{capability}: {verb} {name}"),
             Request::Whole => capability.to_string(),
         }
     }

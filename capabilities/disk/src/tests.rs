@@ -5,7 +5,6 @@ use assay_capability_api::{Audit, Grants, Identity, Limits, Usage, grants};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 struct Folder(PathBuf);
@@ -38,7 +37,7 @@ impl Folder {
             identity: Identity::default(),
             working_folder: self.0.clone(),
             started: Instant::now(),
-            signal: AtomicU32::new(0),
+            signal: std::sync::Arc::default(),
             learned: None,
         }
     }

@@ -149,6 +149,11 @@ impl Environment {
         list
     }
 
+    /// Whether the script has given the variable its value, and not whoever started it.
+    pub fn is_set_by_script(&self, name: &str) -> bool {
+        self.set.get(name).is_some_and(Option::is_some)
+    }
+
     /// Sets a variable of the run, or removes it there.
     ///
     /// # Errors

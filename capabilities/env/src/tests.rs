@@ -2,7 +2,7 @@
 
 use super::*;
 use assay_capability_api::{Audit, Grants, Identity, Limits, Usage, grants};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 fn run(allow: &str, deny: &str) -> Run {
@@ -18,7 +18,7 @@ fn run(allow: &str, deny: &str) -> Run {
         identity: Identity::default(),
         working_folder: "/".into(),
         started: Instant::now(),
-        signal: AtomicU32::new(0),
+        signal: std::sync::Arc::default(),
         learned: None,
     }
 }

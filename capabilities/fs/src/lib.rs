@@ -14,6 +14,7 @@ mod temp;
 mod walk;
 
 pub use open::{AtomicFile, How, open};
+pub use resolve::{Judge, Place};
 pub use temp::temp_folder;
 
 use assay_capability_api::scope::PathScope;
@@ -75,7 +76,10 @@ impl Drop for CancelOnDrop {
 }
 
 /// Runs `f` on a thread that may block. When the future is dropped, `f` stops at its next check.
-async fn blocking<T: Send + 'static>(
+///
+/// # Errors
+/// Where the thread panicked, which ends the run; the inner result is that of `f`.
+pub async fn blocking<T: Send + 'static>(
     f: impl FnOnce(&Cancel) -> Outcome<T> + Send + 'static,
 ) -> Result<Outcome<T>> {
     let guard = CancelOnDrop(Cancel::default());
@@ -93,6 +97,23 @@ async fn blocking<T: Send + 'static>(
 /// `denied`, or the operating system's where the way to it cannot be followed.
 pub fn check(run: &Run, access: Access, path: &str) -> Outcome<PathBuf> {
     Ok(resolve::resolve(run, path, &[access], Last::Follow, false)?.real)
+}
+
+/// The folder of a file that a library opens by name, held open so that nothing on the way to it can be
+/// swapped, and the file's name in it, which was no link. `judge` decides in place of the grants of `fs`.
+/// The file may not exist.
+///
+/// # Errors
+/// The judge's, the operating system's, or `unsupported` where it is no regular file.
+pub fn locate(run: &Run, access: &[Access], path: &str, judge: Judge<'_>) -> Outcome<Place> {
+    let place = resolve::resolve_as(run, judge, path, access, Last::Follow, false)?;
+    match place.kind() {
+        Ok(FileType::RegularFile) => Ok(place),
+        Ok(FileType::Directory) => Err(place.failed(rustix::io::Errno::ISDIR)),
+        Ok(_) => Err(error(ErrorCode::Unsupported, format!("{path}: it is not a regular file"))),
+        Err(rustix::io::Errno::NOENT) if !place.folder => Ok(place),
+        Err(source) => Err(place.failed(source)),
+    }
 }
 
 /// Opens a regular file for reading.
@@ -126,6 +147,23 @@ pub fn create_atomic(run: &Run, path: &str) -> Outcome<AtomicFile> {
 pub fn open_folder(run: &Run, access: Access, path: &str) -> Outcome<OwnedFd> {
     let place = resolve::resolve(run, path, &[access], Last::Follow, false)?;
     resolve::open_folder(run, &[access], &place)
+}
+
+/// Makes a folder and its missing parents; one that is there is no error.
+///
+/// # Errors
+/// `denied`, `exists` where there is something else, or the operating system's.
+pub fn make_folder(run: &Run, path: &str) -> Outcome<()> {
+    ops::mkdir(run, path)
+}
+
+/// Opens a folder for working relative to it, and gives its path without links.
+///
+/// # Errors
+/// `denied`, or the operating system's.
+pub fn enter_folder(run: &Run, access: Access, path: &str) -> Outcome<(OwnedFd, PathBuf)> {
+    let place = resolve::resolve(run, path, &[access], Last::Follow, false)?;
+    Ok((resolve::open_folder(run, &[access], &place)?, place.real))
 }
 
 /// Opens whatever is at `path` for looking at it (`fstat`, `fstatvfs`), not at its content.
@@ -191,6 +229,8 @@ impl Capability for Fs {
             Need::new("fs.sub_in_file", Literal::Nothing),
             Need::new("fs.*", Literal::READ),
             Need::new("http.download", Literal::Nothing),
+            Need::new("oci.pull", Literal::Nothing),
+            Need::new("oci.push", Literal::READ),
             Need::new("http.files", Literal::READ),
             Need::new("os.remove", Literal::WRITE),
             Need::new("os.rename", Literal::Nothing),
@@ -203,9 +243,16 @@ impl Capability for Fs {
             Need::new("template.render", Literal::READ),
             Need::new("template.render_with_loader", Literal::READ),
             Need::new("crypto.hash_file", Literal::READ),
+            Need::new("compress.pack_file", Literal::Nothing),
+            Need::new("compress.unpack_file", Literal::Nothing),
+            Need::new("compress.untar", Literal::Nothing),
+            Need::new("tar.create", Literal::WRITE),
+            Need::new("tar.extract", Literal::Nothing),
+            Need::new("tar.*", Literal::READ),
             Need::new("disk.usage", Literal::READ),
             Need::new("disk.dir_size", Literal::READ),
             Need::new("disk.sweep", Literal::WRITE),
+            Need::new("apt.add_source", Literal::Nothing),
         ];
         NEEDS
     }

@@ -95,8 +95,11 @@ pub fn refuse(run: &Run, request: &Request<'_>, why: &str) -> Error {
     )
 }
 
-fn allow_all(run: &Run, access: &[Access], path: &Path) -> Result<(), Error> {
-    access.iter().try_for_each(|access| allow(run, *access, path))
+/// Decides one access to one absolute path: [`allow`], or what another capability has in its place.
+pub type Judge<'a> = &'a (dyn Fn(Access, &Path) -> Result<(), Error> + 'a);
+
+fn allow_all(judge: Judge<'_>, access: &[Access], path: &Path) -> Result<(), Error> {
+    access.iter().try_for_each(|access| judge(*access, path))
 }
 
 /// Resolves a path and checks it: as it was written, and as what it really is.
@@ -107,6 +110,21 @@ fn allow_all(run: &Run, access: &[Access], path: &Path) -> Result<(), Error> {
 /// `denied`, or the operating system's where a folder on the way cannot be entered. A failure at a
 /// place that is not granted is a denial too, so that nothing shows whether something is there.
 pub fn resolve(run: &Run, path: &str, access: &[Access], last: Last, parents: bool) -> Result<Place, Error> {
+    resolve_as(run, &|access, path| allow(run, access, path), path, access, last, parents)
+}
+
+/// [`resolve`] with another judge than the grants of `fs`.
+///
+/// # Errors
+/// As for `resolve`, and the judge's.
+pub fn resolve_as(
+    run: &Run,
+    judge: Judge<'_>,
+    path: &str,
+    access: &[Access],
+    last: Last,
+    parents: bool,
+) -> Result<Place, Error> {
     if path.is_empty() {
         return Err(failed("the path is empty", Errno::NOENT));
     }
@@ -122,14 +140,14 @@ pub fn resolve(run: &Run, path: &str, access: &[Access], last: Last, parents: bo
         return Err(failed(&format!("{start}... ({} bytes)", path.len()), Errno::NAMETOOLONG));
     }
     let lexical = run.path(path);
-    allow_all(run, access, &lexical)?;
+    allow_all(judge, access, &lexical)?;
     let absolute = run.working_folder.join(path);
     let place = match direct(&absolute, &lexical, last, path) {
         Some(place) => place,
-        None => Walk::new(run, access, parents, &lexical, path)?.run(&absolute, last)?,
+        None => Walk::new(judge, access, parents, &lexical, path)?.run(&absolute, last)?,
     };
     if place.real != lexical {
-        allow_all(run, access, &place.real)?;
+        allow_all(judge, access, &place.real)?;
     }
     Ok(place)
 }
@@ -165,7 +183,7 @@ fn ends_as_folder(path: &Path) -> bool {
 }
 
 struct Walk<'a> {
-    run: &'a Run,
+    judge: Judge<'a>,
     access: &'a [Access],
     parents: bool,
     lexical: &'a Path,
@@ -182,7 +200,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(
-        run: &'a Run,
+        judge: Judge<'a>,
         access: &'a [Access],
         parents: bool,
         lexical: &'a Path,
@@ -190,7 +208,7 @@ impl<'a> Walk<'a> {
     ) -> Result<Self, Error> {
         let root = openat(CWD, "/", FOLDER, Mode::empty()).map_err(|source| failed("/", source))?;
         Ok(Walk {
-            run,
+            judge,
             access,
             parents,
             lexical,
@@ -226,7 +244,7 @@ impl<'a> Walk<'a> {
         at.extend(self.pending.iter().rev());
         let at = scope::normalize(&at);
         if at != self.lexical
-            && let Err(denied) = allow_all(self.run, self.access, &at)
+            && let Err(denied) = allow_all(self.judge, self.access, &at)
         {
             return denied;
         }
@@ -269,7 +287,7 @@ impl<'a> Walk<'a> {
                 Err(source) => Err(self.failed(&name, source)),
             },
             Err(Errno::NOENT) if self.parents => {
-                allow(self.run, Access::Write, &self.real.join(&name))?;
+                (self.judge)(Access::Write, &self.real.join(&name))?;
                 match rustix::fs::mkdirat(self.top(), &name, Mode::from_raw_mode(0o777)) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(source) => return Err(self.failed(&name, source)),
@@ -341,7 +359,9 @@ fn path_of(file: &OwnedFd) -> Option<PathBuf> {
 /// `denied`, where it is at another place that is not granted.
 pub fn verify(run: &Run, access: &[Access], opened: &OwnedFd, place: &Place) -> Result<(), Error> {
     match path_of(opened) {
-        Some(path) if path != place.real => allow_all(run, access, &path),
+        Some(path) if path != place.real => {
+            allow_all(&|access, path| allow(run, access, path), access, &path)
+        }
         _ => Ok(()),
     }
 }

@@ -71,6 +71,7 @@ pub fn temp_folder(run: &Run) -> Result<String, Error> {
                 capability: FS,
                 scope: Some(Box::new(scope)),
                 text: "the run's temporary folder".into(),
+                implied: false,
             };
             // Where another call was first, this rule is dropped, and its folder with it.
             match run.grants.set_own(path.clone(), rule) {

@@ -1,7 +1,6 @@
 use super::*;
 use assay_capability_api::{Audit, Grants, Identity, Limits, Usage, grants};
 use std::os::unix::fs::symlink;
-use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 /// A folder that is removed at the end of the test.
@@ -31,7 +30,7 @@ impl Folder {
             identity: Identity::default(),
             working_folder: self.0.clone(),
             started: Instant::now(),
-            signal: AtomicU32::new(0),
+            signal: std::sync::Arc::default(),
             learned: None,
         }
     }

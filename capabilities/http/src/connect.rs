@@ -1,5 +1,6 @@
 //! New connections: name, TCP, proxy, TLS, and the start of HTTP.
 
+use crate::caller::Caller;
 use crate::errors::transport;
 use crate::proxy::Proxy;
 use crate::request::{Head, MAX_HEADER_BYTES, MAX_HEADERS};
@@ -7,7 +8,7 @@ use crate::tls::Settings;
 use crate::upload::Upload;
 use assay_capability_api::scope::host_and_port;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, Run, error, io_error, network};
+use assay_capability_api::{HandleGuard, Run, error, io_error};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::io;
@@ -61,6 +62,7 @@ pub struct Connection {
 /// `denied`, `unavailable`, `invalid_data` for what TLS refuses.
 pub async fn connect(
     run: &Arc<Run>,
+    caller: Caller,
     head: &Head,
     subject: &str,
     tls: Option<&Settings>,
@@ -69,9 +71,7 @@ pub async fn connect(
 ) -> Result<Connection, Error> {
     let (stream, address) = match proxy {
         None => {
-            let addresses = network::resolve(run, "http", &head.asked())
-                .await
-                .map_err(|failure| explain(failure, subject))?;
+            let addresses = caller.resolve(run, head).await.map_err(|failure| explain(failure, subject))?;
             let place = host_and_port(&head.origin.host, head.origin.port);
             let (stream, address) =
                 tcp(&addresses).await.map_err(|failure| unreachable(subject, &place, &failure))?;
@@ -113,21 +113,21 @@ pub async fn connect(
 }
 
 /// Puts the request before what says only which name failed.
-fn explain(mut failure: Error, subject: &str) -> Error {
+pub(crate) fn explain(mut failure: Error, subject: &str) -> Error {
     if failure.code != ErrorCode::Denied {
         failure.message = format!("{subject}: {}", failure.message);
     }
     failure
 }
 
-fn unreachable(subject: &str, place: &str, failure: &io::Error) -> Error {
+pub(crate) fn unreachable(subject: &str, place: &str, failure: &io::Error) -> Error {
     let mut error = io_error(&format!("{subject}: cannot connect to {place}"), failure);
     error.code = ErrorCode::Unavailable;
     error
 }
 
 /// Connects to the first address that answers. Each has a head start over the next.
-async fn tcp(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr)> {
+pub(crate) async fn tcp(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr)> {
     let mut waiting = addresses.iter().copied();
     let mut trying = JoinSet::new();
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
@@ -159,7 +159,12 @@ async fn tcp(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr)> {
 }
 
 /// Asks a proxy to connect onwards (RFC 9110 9.3.6).
-async fn tunnel(stream: &mut TcpStream, head: &Head, proxy: &Proxy, subject: &str) -> Result<(), Error> {
+pub(crate) async fn tunnel(
+    stream: &mut TcpStream,
+    head: &Head,
+    proxy: &Proxy,
+    subject: &str,
+) -> Result<(), Error> {
     let target = format!("{}:{}", head.origin.host, head.origin.port);
     let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
     if let Some(value) = proxy.authorization.as_ref().and_then(|value| value.to_str().ok()) {

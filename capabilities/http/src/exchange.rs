@@ -2,6 +2,7 @@
 
 use crate::bindings::assay::host::http::{Request, Want};
 use crate::body::{Body, Bounds};
+use crate::caller::Caller;
 use crate::connect::{Connection, Sender};
 use crate::errors::{subject, timeout};
 use crate::pool::{Lease, Pool, Wanted};
@@ -109,7 +110,7 @@ pub async fn perform(run: Arc<Run>, pool: Pool, request: Request) -> Result<Answ
 }
 
 /// Adds the fields that every request has.
-fn prepare(mut head: Head, source: &Source, want: Want, decode: bool) -> Head {
+pub fn prepare(mut head: Head, source: &Source, want: Want, decode: bool) -> Head {
     let fields = &mut head.headers;
     let mut default = |name: header::HeaderName, value: &'static str| {
         fields.entry(name).or_insert_with(|| HeaderValue::from_static(value));
@@ -130,7 +131,9 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
 }
 
-fn check_headers(head: &Head, headers: &HeaderMap) -> Result<(), Error> {
+/// # Errors
+/// `limit` where a response has more header fields than are accepted.
+pub fn check_headers(head: &Head, headers: &HeaderMap) -> Result<(), Error> {
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if headers.len() <= MAX_HEADERS && bytes <= MAX_HEADER_BYTES {
         return Ok(());
@@ -158,6 +161,7 @@ impl Call {
             let about = subject(head.method.as_str(), &head.url);
             let hop = Hop {
                 run: &self.run,
+                caller: Caller::Places("http"),
                 pool: &self.pool,
                 head: &head,
                 about: &about,
@@ -214,19 +218,25 @@ impl Call {
 }
 
 /// One request on one connection.
-struct Hop<'a> {
-    run: &'a Arc<Run>,
-    pool: &'a Pool,
-    head: &'a Head,
-    about: &'a str,
-    source: &'a Source,
-    material: &'a Material,
-    proxy: Option<&'a str>,
-    connect_timeout: Duration,
+pub struct Hop<'a> {
+    pub run: &'a Arc<Run>,
+    pub caller: Caller,
+    pub pool: &'a Pool,
+    pub head: &'a Head,
+    pub about: &'a str,
+    pub source: &'a Source,
+    pub material: &'a Material,
+    /// As for [`proxy::choose`].
+    pub proxy: Option<&'a str>,
+    pub connect_timeout: Duration,
 }
 
 impl Hop<'_> {
-    async fn exchange(&self) -> Result<(http::Response<Incoming>, Lease), Error> {
+    /// Sends it, once more where a kept connection turns out to be closed.
+    ///
+    /// # Errors
+    /// When there is no response.
+    pub async fn exchange(&self) -> Result<(http::Response<Incoming>, Lease), Error> {
         let proxy = proxy::choose(self.run, self.proxy, &self.head.origin)?;
         let tls = match self.head.origin.secure {
             true => Some(self.pool.tls.settings(self.material).await?),
@@ -236,6 +246,7 @@ impl Hop<'_> {
         loop {
             let wanted = Wanted {
                 run: self.run,
+                caller: self.caller,
                 head: self.head,
                 subject: self.about,
                 tls: tls.as_ref(),
@@ -251,7 +262,9 @@ impl Hop<'_> {
                 Err(lost) => {
                     // A kept connection may be closed by the server just as it is used. The request goes
                     // out once more where it was not seen, or where seeing it twice changes nothing.
-                    let again = lease.reused && (lost.unsent || self.head.method.is_idempotent());
+                    let again = lease.reused
+                        && self.source.repeats()
+                        && (lost.unsent || self.head.method.is_idempotent());
                     self.pool.discard(lease);
                     if !again || lost.error.code != ErrorCode::Unavailable {
                         return Err(lost.error);

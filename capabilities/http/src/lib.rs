@@ -5,7 +5,10 @@
 //! connection that is used again is checked for the request at hand.
 
 mod body;
+mod caller;
+pub mod client;
 mod connect;
+pub mod dial;
 mod download;
 mod errors;
 mod exchange;
@@ -54,6 +57,9 @@ mod bindings {
         require_store_data_send: true,
     });
 }
+
+/// The WIT types of requests, for capabilities that use them too.
+pub use bindings::assay::host::http as types;
 
 /// Bodies up to this many bytes come inline: one crossing instead of three.
 const INLINE: usize = 64 << 10;

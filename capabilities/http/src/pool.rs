@@ -1,5 +1,6 @@
 //! Open connections of a run, kept for the next request to the same place.
 
+use crate::caller::Caller;
 use crate::connect::{Connection, Life, Sender, connect};
 use crate::errors::{timeout, transport};
 use crate::proxy::Proxy;
@@ -7,7 +8,7 @@ use crate::request::{Head, Origin};
 use crate::tls::{Cache, Settings};
 use crate::upload::Upload;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, Run, network};
+use assay_capability_api::{HandleGuard, Run};
 use hyper::client::conn::http2;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -97,6 +98,7 @@ impl Lease {
 /// What a request needs of the pool.
 pub struct Wanted<'a> {
     pub run: &'a Arc<Run>,
+    pub caller: Caller,
     pub head: &'a Head,
     pub subject: &'a str,
     pub tls: Option<&'a Settings>,
@@ -162,10 +164,8 @@ impl Pool {
     async fn open(&self, wanted: &Wanted<'_>, key: &Key) -> Result<Option<Lease>, Error> {
         while let Some(mut connection) = self.take(key) {
             match (connection.address, wanted.proxy) {
-                (Some(address), None) => {
-                    network::check_open(wanted.run, "http", &wanted.head.asked(), address)?
-                }
-                (_, Some(proxy)) => check_through(wanted.run, wanted.head, proxy)?,
+                (Some(address), None) => wanted.caller.check_open(wanted.run, wanted.head, address)?,
+                (_, Some(proxy)) => check_through(wanted, proxy)?,
                 (None, None) => continue,
             }
             let ready = match &mut connection.sender {
@@ -224,10 +224,11 @@ impl Pool {
 
     async fn connect(&self, wanted: &Wanted<'_>) -> Result<Connection, Error> {
         if let Some(proxy) = wanted.proxy {
-            check_through(wanted.run, wanted.head, proxy)?;
+            check_through(wanted, proxy)?;
         }
         let handle = self.handle(wanted.run)?;
-        let connecting = connect(wanted.run, wanted.head, wanted.subject, wanted.tls, wanted.proxy, handle);
+        let Wanted { run, caller, head, subject, tls, proxy, .. } = *wanted;
+        let connecting = connect(run, caller, head, subject, tls, proxy, handle);
         if wanted.connect_timeout.is_zero() {
             return connecting.await;
         }
@@ -255,11 +256,12 @@ impl Pool {
 
 /// Checks a request that a proxy will carry: by name, and by address where the URL has one. The proxy
 /// alone knows where a name leads.
-fn check_through(run: &Run, head: &Head, proxy: &Proxy) -> Result<(), Error> {
+fn check_through(wanted: &Wanted<'_>, proxy: &Proxy) -> Result<(), Error> {
+    let Wanted { run, caller, head, .. } = *wanted;
     proxy.check(run)?;
     match head.origin.host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(address) => network::check_open(run, "http", &head.asked(), address),
-        Err(_) => run.check("http", &head.asked()),
+        Ok(address) => caller.check_open(run, head, address),
+        Err(_) => caller.check_name(run, head),
     }
 }
 

@@ -98,6 +98,15 @@ impl Head {
         Ok(Head { method, url, origin, headers })
     }
 
+    /// A request of another capability, whose header fields are its own.
+    ///
+    /// # Errors
+    /// `invalid_argument` for a URL that cannot be asked for. A user name and password in it are dropped.
+    pub fn plain(method: Method, url: &Url, headers: HeaderMap) -> Result<Head, Error> {
+        let (url, origin, _) = read_url(url.as_str())?;
+        Ok(Head { method, url, origin, headers })
+    }
+
     /// The request as grants are matched against it.
     pub fn asked(&self) -> Asked<'_> {
         Asked::Network {

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ fn run_with(rules: &[&str], folder: &Path, limits: Limits) -> Arc<Run> {
         identity: Identity::default(),
         working_folder: folder.to_path_buf(),
         started: Instant::now(),
-        signal: AtomicU32::new(0),
+        signal: Arc::default(),
         learned: None,
     })
 }

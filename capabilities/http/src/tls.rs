@@ -25,6 +25,11 @@ pub struct Material {
 }
 
 impl Material {
+    /// PEM texts that were read already: authorities, and our certificate with its key.
+    pub fn new(authorities: Option<Vec<u8>>, identity: Option<(Vec<u8>, Vec<u8>)>) -> Material {
+        Material { authorities, identity }
+    }
+
     /// Takes or reads what a request names.
     ///
     /// # Errors

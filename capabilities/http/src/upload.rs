@@ -14,11 +14,23 @@ use std::fmt::Write;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 const CHUNK: usize = 64 << 10;
+
+/// A body that is made while it is sent.
+pub trait Feed: Send {
+    /// The next bytes, never none; `None` at the end.
+    ///
+    /// # Errors
+    /// Whatever ends the request; its caller gets this error.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>>;
+}
+
+/// A feed and how many bytes it gives. It can be taken once.
+pub type Once = Arc<Mutex<Option<(Box<dyn Feed>, u64)>>>;
 
 /// What a body is made from.
 #[derive(Clone)]
@@ -27,6 +39,7 @@ pub enum Source {
     Data(Bytes),
     File(String),
     Parts { boundary: String, parts: Arc<[Piece]> },
+    Feed(Once),
 }
 
 /// One stretch of a multipart body.
@@ -52,6 +65,11 @@ impl Source {
         })
     }
 
+    /// Whether it can be opened more than once.
+    pub fn repeats(&self) -> bool {
+        !matches!(self, Source::Feed(_))
+    }
+
     /// The content type that the body itself decides.
     pub fn content_type(&self) -> Option<HeaderValue> {
         match self {
@@ -71,6 +89,16 @@ impl Source {
             Source::Empty => vec![],
             Source::Data(data) => vec![Open::Data(data.clone())],
             Source::File(path) => vec![open_file(run, path).await?],
+            Source::Feed(once) => {
+                let taken = once.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+                let Some((feed, left)) = taken else {
+                    return Err(error(
+                        ErrorCode::Unavailable,
+                        "the connection broke off, and what was sent cannot be made again",
+                    ));
+                };
+                vec![Open::Feed { feed, left }]
+            }
             Source::Parts { parts, .. } => {
                 let mut pieces = Vec::with_capacity(parts.len());
                 for part in parts.iter() {
@@ -150,13 +178,14 @@ fn quoted(name: &str) -> String {
 enum Open {
     Data(Bytes),
     File { file: tokio::fs::File, left: u64, path: String },
+    Feed { feed: Box<dyn Feed>, left: u64 },
 }
 
 impl Open {
     fn len(&self) -> u64 {
         match self {
             Open::Data(data) => data.len() as u64,
-            Open::File { left, .. } => *left,
+            Open::File { left, .. } | Open::Feed { left, .. } => *left,
         }
     }
 }
@@ -184,7 +213,7 @@ impl Body for Upload {
                     this.pieces.pop_front();
                     data
                 }
-                Open::File { left: 0, .. } => {
+                Open::File { left: 0, .. } | Open::Feed { left: 0, .. } => {
                     this.pieces.pop_front();
                     continue;
                 }
@@ -192,6 +221,18 @@ impl Body for Upload {
                     Ok(data) => {
                         *left -= data.len() as u64;
                         data
+                    }
+                    Err(error) => return Poll::Ready(Some(Err(carry(error)))),
+                },
+                Open::Feed { feed, left } => match ready!(feed.poll(context)) {
+                    Ok(Some(data)) if data.len() as u64 <= *left => {
+                        *left -= data.len() as u64;
+                        data
+                    }
+                    Ok(_) => {
+                        let failure =
+                            error(ErrorCode::Other, "the body has not as many bytes as were announced");
+                        return Poll::Ready(Some(Err(carry(failure))));
                     }
                     Err(error) => return Poll::Ready(Some(Err(carry(error)))),
                 },

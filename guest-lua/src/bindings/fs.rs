@@ -261,7 +261,10 @@ fn rename(call: Call) -> Result<Pending, Error> {
 }
 
 /// "755" in octal, as the command takes it, or the bits as a number.
-fn mode(call: Call, index: i32) -> Result<u32, Error> {
+///
+/// # Errors
+/// When it is neither.
+pub fn mode(call: Call, index: i32) -> Result<u32, Error> {
     let wrong =
         || Error::Argument(index, "not a mode: octal digits up to \"7777\", or that as a number".into());
     let mode = match call.lua().type_of(index) {

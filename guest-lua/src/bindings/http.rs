@@ -2,7 +2,7 @@
 //! calls back into Lua is in `http.lua`, over the natives of this file.
 
 mod events;
-mod options;
+pub mod options;
 mod response;
 
 use crate::call::{Call, Error, Returned, failure, prelude, push_library, set_library};

@@ -4,10 +4,12 @@
 //! Where standard Lua returns nil, a message and a number, so does this; a denial and a limit are
 //! raised, because a script that takes them for a missing file would go on wrongly.
 
+mod command;
 mod paths;
 mod read;
 mod stream;
 
+pub use command::execute;
 pub use paths::{remove, rename, tmpname};
 pub use stream::finish;
 
@@ -93,7 +95,7 @@ pub fn register(lua: Lua) {
             ("lines", quick_or!(lines_quick, lines)),
             ("open", waiting!(open)),
             ("output", quick_or!(output_quick, output)),
-            ("popen", function!(popen)),
+            ("popen", waiting!(command::popen)),
             ("read", quick_or!(io_read_quick, io_read)),
             ("tmpfile", waiting!(tmpfile)),
             ("type", function!(type_of)),
@@ -205,7 +207,7 @@ fn leave(call: Call) -> Result<Pending, Error> {
     wait(async move {
         if let Some(stream) = stream {
             // As in standard Lua, the end of a block tells nobody; `file:close()` does.
-            let _ = stream.flush().await;
+            let _ = stream.close().await;
         }
         Ok(|_: Call| Ok(0))
     })
@@ -240,7 +242,14 @@ fn close(handle: &mut Handle) -> Result<Pending, Error> {
             })
         });
     };
-    attempt(async move { stream.flush().await })
+    wait(async move {
+        let result = stream.close().await;
+        Ok(move |call: Call| match result {
+            Ok(Some(exit)) => Ok(command::push_exit(call.lua(), exit)),
+            Ok(None) => done(call.lua(), Ok(())),
+            Err(error) => soft(call.lua(), error),
+        })
+    })
 }
 
 fn file_close(call: Call) -> Result<Pending, Error> {
@@ -319,14 +328,6 @@ fn tmpfile(_: Call) -> Result<Pending, Error> {
         .await;
         Ok(move |call: Call| push_opened(call.lua(), result))
     })
-}
-
-fn popen(_: Call) -> Returned {
-    Err(Error::failed(
-        ErrorCode::Unsupported,
-        "io.popen is unsupported: it runs a command line, which comes with the process capability \
-         (--allow shell) and is not in this build",
-    ))
 }
 
 fn input_quick(call: Call) -> Result<Option<c_int>, Error> {

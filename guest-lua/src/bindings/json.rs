@@ -10,7 +10,6 @@ use std::borrow::Cow;
 use std::ffi::c_int;
 
 pub fn register(lua: Lua) {
-    value::register(lua);
     push_library(
         lua,
         &[

@@ -24,7 +24,7 @@ pub fn register(lua: Lua) {
             ("clock", function!(clock)),
             ("date", function!(date)),
             ("difftime", function!(difftime)),
-            ("execute", function!(execute)),
+            ("execute", waiting!(super::io::execute)),
             ("exit", function!(exit)),
             ("getenv", function!(super::env::get)),
             ("remove", waiting!(super::io::remove)),
@@ -156,18 +156,6 @@ fn now_or_time(call: Call) -> Returned {
 fn difftime(call: Call) -> Returned {
     let (later, earlier) = (call.integer(1)?, call.integer(2)?);
     call.lua().push_number((i128::from(later) - i128::from(earlier)) as f64);
-    Ok(1)
-}
-
-fn execute(call: Call) -> Returned {
-    if call.opt_bytes(1)?.is_some() {
-        return Err(Error::failed(
-            crate::host::types::ErrorCode::Unsupported,
-            "os.execute needs a shell, which --allow shell would grant and this build does not have; \
-             see the builtins of process and shell",
-        ));
-    }
-    call.lua().push_bool(false);
     Ok(1)
 }
 

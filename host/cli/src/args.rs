@@ -134,6 +134,9 @@ pub(crate) struct LimitArgs {
     /// Open files and connections at a time [default: 1024]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(crate) max_handles: Option<u64>,
+    /// Programs that run at a time [default: 64]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub(crate) max_children: Option<u64>,
     /// Bytes read and written through capabilities [default: none]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     pub(crate) max_host_bytes: Option<u64>,

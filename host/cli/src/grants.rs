@@ -135,10 +135,11 @@ fn limit(limits: &mut Limits, name: &str, value: &toml::Value) -> Result<(), Str
         "max-output" => limits.output = Some(size(&text)?),
         "max-log" => limits.log = Some(size(&text)?),
         "max-handles" => limits.handles = size(&text)?,
+        "max-children" => limits.children = size(&text)?,
         "max-host-bytes" => limits.host_bytes = Some(size(&text)?),
         _ => {
             return Err("there is no such limit; there are memory, cpu, timeout, max-output, max-log, \
-                        max-handles, max-host-bytes"
+                        max-handles, max-children, max-host-bytes"
                 .into());
         }
     }
@@ -152,6 +153,7 @@ fn apply(args: &LimitArgs, limits: &mut Limits) {
     limits.output = args.max_output.or(limits.output);
     limits.log = args.max_log.or(limits.log);
     limits.handles = args.max_handles.unwrap_or(limits.handles);
+    limits.children = args.max_children.unwrap_or(limits.children);
     limits.host_bytes = args.max_host_bytes.or(limits.host_bytes);
 }
 

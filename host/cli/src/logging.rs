@@ -12,11 +12,10 @@ pub(crate) fn colours() -> bool {
 /// Starts logging, at the level of the flags, `RUST_LOG`, or info for scripts and warn for the host.
 pub(crate) fn start(common: &Common) {
     let filter = match (common.quiet, common.verbose) {
-        (true, _) => EnvFilter::new("error"),
-        (false, 0) => {
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,script=info"))
-        }
-        (false, 1) => EnvFilter::new("warn,assay=debug,script=debug"),
+        (true, _) => EnvFilter::new("error,sqlx::postgres::notice=off"),
+        (false, 0) => EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| EnvFilter::new("warn,script=info,sqlx::postgres::notice=off")),
+        (false, 1) => EnvFilter::new("warn,assay=debug,script=debug,sqlx::postgres::notice=off"),
         (false, _) => EnvFilter::new("info,assay=trace,script=trace"),
     };
     let builder = tracing_subscriber::fmt()

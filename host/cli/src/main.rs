@@ -9,6 +9,7 @@ mod modules;
 mod output;
 mod prompt;
 mod repl;
+mod replicas;
 mod report;
 mod run;
 mod suite;
@@ -22,6 +23,8 @@ use std::process::ExitCode;
 pub(crate) const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
+    // The same executable supervises the programs that scripts start.
+    assay_capability_process::supervisor::run_if_asked();
     let arguments = match Arguments::try_parse_from(args::with_file_as_command(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => {

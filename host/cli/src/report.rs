@@ -28,6 +28,7 @@ struct Limits {
     output_bytes: Option<u64>,
     log_bytes: Option<u64>,
     handles: u64,
+    children: u64,
     host_bytes: Option<u64>,
 }
 
@@ -38,13 +39,14 @@ pub(crate) fn report(run: &Run, format: ReportFormat, exit_code: u8, ended: &str
     if format == ReportFormat::Text {
         return format!(
             "{ended} after {wall_seconds:.3} s ({:.3} s CPU), {:.1} of {:.0} MiB memory, {} bytes of output, {} \
-             bytes through capabilities, {} handles at most, {} denials\n",
+             bytes through capabilities, {} handles and {} programs at most, {} denials\n",
             used.cpu_seconds,
             used.memory_peak_bytes as f64 / 1048576.0,
             run.limits.memory as f64 / 1048576.0,
             used.output_bytes,
             used.host_bytes,
             used.handles_peak,
+            used.children_peak,
             used.denials,
         );
     }
@@ -56,6 +58,7 @@ pub(crate) fn report(run: &Run, format: ReportFormat, exit_code: u8, ended: &str
         output_bytes: run.limits.output,
         log_bytes: run.limits.log,
         handles: run.limits.handles,
+        children: run.limits.children,
         host_bytes: run.limits.host_bytes,
     };
     let full = Full {

@@ -2,21 +2,24 @@
 
 use crate::args::{Common, Exec, Run as RunArgs, RunOptions};
 use crate::output::Standard;
+use crate::replicas::Replicas;
 use crate::{grants, logging, report, usage};
 use anyhow::{Context, Result};
-use assay_capability_api::{Audit, Ctx, Identity, Limit, Limits, Run, Stop};
+use assay_capability_api::{Audit, Ctx, Identity, Limit, Limits, ReplicasPort, Run, Shutdown, Stop};
 use assay_capability_env::Environment;
 use assay_capability_modules::Folders;
 use assay_capability_stdio::Input;
 use assay_runtime::{Console, Ended, Job, Outcome, Runtime};
 use sha2::{Digest, Sha256};
+use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+use tokio::sync::Notify;
 
 /// Lua's own default as far as it makes sense without an installation; files are read through the grants of `fs`.
 const PACKAGE_PATH: &str = "./?.lua;./?/init.lua";
@@ -33,6 +36,7 @@ pub(crate) struct Prepared {
 }
 
 /// What capabilities keep in the run's data.
+#[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) folders: Folders,
     pub(crate) input: Input,
@@ -163,7 +167,7 @@ pub(crate) fn prepare(
         identity: Identity { tenant: None, script: arg0.clone(), script_hash: hash },
         working_folder: std::env::current_dir().context("the working folder cannot be found")?,
         started: Instant::now(),
-        signal: AtomicU32::new(0),
+        signal: Arc::default(),
         learned: options.grants.learn.as_ref().map(|_| Default::default()),
     };
     let package_path = if options.no_local_modules { String::new() } else { PACKAGE_PATH.into() };
@@ -216,17 +220,31 @@ impl Host {
     /// Runs a script to its end, or until a signal ends it.
     pub(crate) fn run(&self, prepared: Prepared, console: Option<Arc<dyn Console>>) -> Result<Outcome> {
         let Prepared { job, run, setup } = prepared;
-        watch_signals(&run)?;
-        Ok(self.reactor.block_on(async {
+        let late = Arc::new(Notify::new());
+        let shutdown = watched_shutdown(&run, &late);
+        watch_signals(&run, &shutdown)?;
+        let replicas =
+            Replicas::new(self.runtime.clone(), job.clone(), run.clone(), setup.clone(), shutdown.clone());
+        let outcome = self.reactor.block_on(async {
             // Listening begins before the script does: a signal in between must not be lost.
             let signals = signalled();
             let output = Box::new(Standard::new());
-            let work = self.runtime.run(job, run.clone(), output, |ctx| setup.apply(ctx), console);
+            let prepare = |ctx: &mut Ctx| {
+                setup.apply(ctx);
+                ctx.set_state(shutdown.clone());
+                ctx.set_state(ReplicasPort(Some(replicas.port())));
+            };
+            let work = self.runtime.run(job, run.clone(), output, prepare, console);
             tokio::select! {
                 outcome = work => outcome,
-                signal = signals => Outcome { ended: Ended::Stopped(Stop::Signal(signal)), assertions: 0 },
+                outcome = replicas.outcome() => outcome,
+                signal = ended_by(signals, &shutdown, &late) => {
+                    Outcome { ended: Ended::Stopped(Stop::Signal(signal)), assertions: 0 }
+                }
             }
-        }))
+        });
+        replicas.join();
+        Ok(outcome)
     }
 
     /// Blocking work that a script left behind (a read of stdin) must not hold the process.
@@ -236,15 +254,17 @@ impl Host {
 }
 
 /// The first SIGINT or SIGTERM is a flag that the run's ticks look at, the second ends the process.
-fn watch_signals(run: &Arc<Run>) -> Result<()> {
+fn watch_signals(run: &Arc<Run>, shutdown: &Shutdown) -> Result<()> {
     let seen = Arc::new(AtomicUsize::new(0));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let (run, seen) = (run.clone(), seen.clone());
+        let (pending, seen, shutdown) = (run.signal.clone(), seen.clone(), shutdown.clone());
         let on_signal = move || {
             if seen.fetch_add(1, Ordering::Relaxed) > 0 {
                 signal_hook::low_level::exit(EXIT_SIGNAL_BASE + signal);
             }
-            run.signal.store(signal.unsigned_abs(), Ordering::Relaxed);
+            if !shutdown.is_held() {
+                pending.store(signal.unsigned_abs(), Ordering::Relaxed);
+            }
         };
         // SAFETY: the handler touches atomics and calls _exit, both async-signal-safe.
         unsafe { signal_hook::low_level::register(signal, on_signal) }
@@ -264,6 +284,35 @@ fn signalled() -> impl Future<Output = i32> {
             _ = terminate.recv() => signal_hook::consts::SIGTERM,
         }
     }
+}
+
+/// The signal that ends the run: the first, or, where the script serves, the end of its grace.
+async fn ended_by(signals: impl Future<Output = i32>, shutdown: &Shutdown, late: &Notify) -> i32 {
+    let signal = signals.await;
+    if shutdown.is_held() {
+        late.notified().await;
+    }
+    signal
+}
+
+/// What asks a script that serves to end. A thread of its own watches, because the script may compute when the
+/// signal comes; after the grace it ends the run, whatever the script does.
+fn watched_shutdown(run: &Arc<Run>, late: &Arc<Notify>) -> Shutdown {
+    let (pending, late) = (run.signal.clone(), late.clone());
+    Shutdown::watched(move |shutdown| {
+        let shutdown = shutdown.clone();
+        let signals = Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);
+        let watch = move || {
+            let Some(signal) = signals.ok().and_then(|mut signals| signals.forever().next()) else { return };
+            shutdown.request();
+            std::thread::sleep(shutdown.grace());
+            pending.store(signal.unsigned_abs(), Ordering::Relaxed);
+            late.notify_one();
+        };
+        if let Err(error) = std::thread::Builder::new().name("signals".into()).spawn(watch) {
+            tracing::error!(%error, "no thread to watch signals; the script cannot end in good order");
+        }
+    })
 }
 
 /// Tells how a run ended: messages on stderr, reports, the exit code.

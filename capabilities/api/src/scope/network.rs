@@ -89,7 +89,14 @@ impl NetworkScope {
             _ if host.contains('*') => return Err(bad("a star stands only for the first part of a name")),
             _ if host == "loopback" => Place::Loopback,
             _ if host == "private" => Place::Private,
-            _ => match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            _ if host.contains(['[', ']']) => {
+                let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+                match inside.and_then(|inside| inside.parse::<std::net::Ipv6Addr>().ok()) {
+                    Some(address) => Place::Host(IpAddr::from(address).to_canonical().to_string()),
+                    None => return Err(bad("what is between brackets is no IPv6 address")),
+                }
+            }
+            _ => match host.parse::<IpAddr>() {
                 Ok(address) => Place::Host(address.to_canonical().to_string()),
                 Err(_) => Place::Host(host),
             },
@@ -125,7 +132,11 @@ impl Scope for NetworkScope {
         let Request::Network { scheme, method, host, port, path, address } = *request else { return false };
         let place = match &self.place {
             Place::Host(name) => *name == host_key(host),
-            Place::Below(below) => host_key(host).ends_with(below),
+            // The numbers of an address are no names below one another.
+            Place::Below(below) => {
+                let host = host_key(host);
+                host.ends_with(below) && host.parse::<IpAddr>().is_err()
+            }
             Place::Range(range) => address.is_some_and(|address| range.contains(&address.to_canonical())),
             Place::Loopback => address.is_some_and(crate::network::is_loopback),
             Place::Private => address.is_some_and(crate::network::is_private),
@@ -184,6 +195,12 @@ fn host_key(host: &str) -> String {
     }
 }
 
+/// Whether a host, written as a scope, stands for itself alone.
+pub(super) fn names_itself(host: &str) -> bool {
+    let host = host_key(host);
+    !host.contains('*') && !matches!(host.as_str(), "" | "loopback" | "private")
+}
+
 /// `host:port`, with brackets around IPv6.
 pub fn host_and_port(host: &str, port: u16) -> String {
     let host = host.trim_matches(['[', ']']);
@@ -221,6 +238,7 @@ mod tests {
             ("*.a.example", "GET", "http://c.b.a.example/", true),
             ("*.a.example", "GET", "http://a.example/", false),
             ("*.a.example", "GET", "http://evila.example/", false),
+            ("*.0.0.1", "GET", "http://127.0.0.1/", false),
             ("https://a.example", "GET", "http://a.example/", false),
             ("https://a.example", "GET", "https://a.example/", true),
             ("https://a.example/v1/*", "GET", "https://a.example/v1/x", true),
@@ -239,6 +257,29 @@ mod tests {
     }
 
     #[test]
+    fn some_hosts_would_stand_for_more_in_a_scope() {
+        let own = |host| {
+            let (method, path, address) = (None, None, None);
+            Request::Network { scheme: "http", method, host, port: 80, path, address }.has_own_scope()
+        };
+        for (host, stands_for_itself) in [
+            ("a.example", true),
+            ("[::1]", true),
+            ("private.example", true),
+            ("*.com", false),
+            ("*", false),
+            ("private", false),
+            ("LOOPBACK.", false),
+            (".", false),
+        ] {
+            assert_eq!(own(host), stands_for_itself, "{host}");
+        }
+        assert!(!Request::Name("AWS_*").has_own_scope());
+        let path = std::path::Path::new("/a*");
+        assert!(Request::File { access: super::super::Access::Read, path }.has_own_scope());
+    }
+
+    #[test]
     fn ranges_match_resolved_addresses_only() {
         assert!(check("10.0.0.0/8", "GET", "http://a.example:1/", Some("10.1.2.3")));
         assert!(!check("10.0.0.0/8", "GET", "http://a.example:1/", Some("11.1.2.3")));
@@ -248,7 +289,18 @@ mod tests {
 
     #[test]
     fn what_is_not_a_scope_is_refused() {
-        for text in ["", "*", "a*.example", "a.example:0", "a.example:x", "user@a.example", "http://"] {
+        for text in [
+            "",
+            "*",
+            "a*.example",
+            "a.example:0",
+            "a.example:x",
+            "user@a.example",
+            "http://",
+            "[::1",
+            "::1]",
+            "[a.example]",
+        ] {
             assert!(NetworkScope::parse(text).is_err(), "{text}");
         }
     }

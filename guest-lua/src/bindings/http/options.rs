@@ -66,6 +66,16 @@ pub fn read_download(call: Call) -> Result<(Request, String, FileOptions), Error
     read().map_err(as_failure)
 }
 
+/// Reads the arguments `url, options` of a connection that begins as a request: header fields, TLS,
+/// credentials, proxy and timeouts.
+///
+/// # Errors
+/// `invalid_argument`, with the name of the option.
+pub fn read_connection(call: Call) -> Result<Request, Error> {
+    let options = call.opt_table(2)?;
+    Reading { call, options }.request("GET".into(), call.str(1)?, 0, Want::Whole)
+}
+
 /// An option that is wrong is told by its name; the position of the native's argument means nothing to
 /// whoever called the verb.
 fn as_failure(error: Error) -> Error {

@@ -2,6 +2,7 @@
 
 use crate::bindings::fs::write_all;
 use crate::host::fs::{File, Origin};
+use crate::host::shell::{Exit, Pipe};
 use crate::host::stdio::{self, Target};
 use crate::host::types::{self, ErrorCode};
 use std::cell::{Cell, RefCell};
@@ -19,7 +20,16 @@ const ILLEGAL_SEEK: i32 = 29;
 pub enum Source {
     Stdin,
     Output(Target),
-    File { file: File, read: bool, write: bool },
+    File {
+        file: File,
+        read: bool,
+        write: bool,
+    },
+    /// A command: its output, or its input where `write` says so.
+    Command {
+        pipe: Pipe,
+        write: bool,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,7 +101,7 @@ impl Stream {
 
     /// The standard streams cannot be closed.
     pub fn is_standard(&self) -> bool {
-        !matches!(self.source, Source::File { .. })
+        !matches!(self.source, Source::File { .. } | Source::Command { .. })
     }
 
     /// Takes the stream for one call that waits.
@@ -131,14 +141,16 @@ impl Stream {
 
     pub fn check_readable(&self) -> Result<(), types::Error> {
         match self.source {
-            Source::Stdin | Source::File { read: true, .. } => Ok(()),
+            Source::Stdin | Source::File { read: true, .. } | Source::Command { write: false, .. } => Ok(()),
             _ => Err(failure(BAD_FILE, "Bad file descriptor")),
         }
     }
 
     pub fn check_writable(&self) -> Result<(), types::Error> {
         match self.source {
-            Source::Output(_) | Source::File { write: true, .. } => Ok(()),
+            Source::Output(_) | Source::File { write: true, .. } | Source::Command { write: true, .. } => {
+                Ok(())
+            }
             _ => Err(failure(BAD_FILE, "Bad file descriptor")),
         }
     }
@@ -150,6 +162,7 @@ impl Stream {
         let bytes = match &self.source {
             Source::Stdin => stdio::read(size as u32).await?,
             Source::File { file, .. } => file.read(size as u32).await?,
+            Source::Command { pipe, .. } => pipe.read(size as u32).await?,
             Source::Output(_) => return Err(failure(BAD_FILE, "Bad file descriptor")),
         };
         if bytes.len() == size {
@@ -165,6 +178,7 @@ impl Stream {
         match &self.source {
             Source::Stdin => stdio::read(max as u32).await,
             Source::File { file, .. } => file.read(max as u32).await,
+            Source::Command { pipe, .. } => pipe.read(max as u32).await,
             Source::Output(_) => Err(failure(BAD_FILE, "Bad file descriptor")),
         }
     }
@@ -192,8 +206,8 @@ impl Stream {
     pub fn only_keeps(&self, len: usize, newline: bool) -> bool {
         let fits = self.unwritten.borrow().len().saturating_add(len) <= self.capacity.get();
         match (&self.source, self.mode.get()) {
-            (Source::File { .. }, Mode::Full) => fits,
-            (Source::File { .. }, Mode::Line) => fits && !newline,
+            (Source::File { .. } | Source::Command { .. }, Mode::Full) => fits,
+            (Source::File { .. } | Source::Command { .. }, Mode::Line) => fits && !newline,
             _ => false,
         }
     }
@@ -226,14 +240,19 @@ impl Stream {
 
     /// Writes what is kept. What cannot be written is given up, as it would fail again.
     pub async fn flush(&self) -> Result<(), types::Error> {
-        let Source::File { file, .. } = &self.source else { return Ok(()) };
         loop {
             let bytes = self.unwritten.take();
             if bytes.is_empty() {
                 return Ok(());
             }
-            self.align(file).await?;
-            write_all(file, &bytes).await?;
+            match &self.source {
+                Source::File { file, .. } => {
+                    self.align(file).await?;
+                    write_all(file, &bytes).await?;
+                }
+                Source::Command { pipe, .. } => pipe.write(bytes).await?,
+                Source::Stdin | Source::Output(_) => {}
+            }
         }
     }
 
@@ -256,7 +275,29 @@ impl Stream {
                 self.align(file).await?;
                 write_all(file, bytes).await
             }
+            Source::Command { pipe, .. } => {
+                self.flush().await?;
+                for piece in bytes.chunks(crate::bindings::fs::PIECE) {
+                    pipe.write(piece.to_vec()).await?;
+                }
+                Ok(())
+            }
             Source::Stdin => Err(failure(BAD_FILE, "Bad file descriptor")),
+        }
+    }
+
+    /// Writes what is kept; closes the pipe of a command, and waits for its end.
+    ///
+    /// # Errors
+    /// The write's, where nobody reads any more, or the host's.
+    pub async fn close(&self) -> Result<Option<Exit>, types::Error> {
+        let written = self.flush().await;
+        match &self.source {
+            Source::Command { pipe, .. } => {
+                let exit = pipe.close().await?;
+                written.map(|()| Some(exit))
+            }
+            _ => written.map(|()| None),
         }
     }
 
@@ -307,7 +348,7 @@ impl Drop for Stream {
 pub fn finish() {
     for writer in WRITERS.take() {
         if let Some(stream) = writer.upgrade()
-            && let Err(error) = wit_bindgen::block_on(stream.flush())
+            && let Err(error) = wit_bindgen::block_on(stream.close())
         {
             let message = format!("a file that was left open could not be written: {}", error.message);
             crate::host::log::write(crate::host::log::Level::Error, &message, "");

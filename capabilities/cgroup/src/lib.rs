@@ -1,0 +1,154 @@
+//! What control groups use and may use (cgroup version 2).
+
+mod group;
+mod parse;
+mod scope;
+
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{
+    Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, Target, error,
+};
+use bindings::assay::host::cgroup::{self, Counters, Part};
+use group::{Group, Tree};
+use scope::CgroupScope;
+use std::path::Path;
+use wasmtime::component::{Accessor, HasSelf, Linker, Val};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/cgroup@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        with: { "assay:host/types@0.1.0": assay_capability_api::types },
+        require_store_data_send: true,
+    });
+}
+
+/// The name of this capability in grants.
+const CGROUP: &str = "cgroup";
+/// Where the kernel's tree of groups is mounted.
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// The capability `cgroup`.
+pub struct Cgroup;
+
+impl Capability for Cgroup {
+    fn name(&self) -> &'static str {
+        CGROUP
+    }
+
+    fn summary(&self) -> &'static str {
+        "what control groups use and may use"
+    }
+
+    fn scopes(&self) -> &'static [ScopeForm] {
+        &[ScopeForm {
+            form: "SLICE",
+            grants: "a group and all below it; a star stands for any characters",
+            example: "cgroup=system.slice/nginx*",
+        }]
+    }
+
+    fn scope(&self, text: &str, _: &Path) -> Result<Box<dyn Scope>, GrantError> {
+        Ok(Box::new(CgroupScope::parse(text)?))
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const GROUP: Literal = Literal::Scope(|path| scope::asked(path).ok());
+        const NEEDS: &[Need] = &[Need::new("cgroup.version", Literal::Nothing), Need::new("cgroup.*", GROUP)];
+        NEEDS
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+        cgroup::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+
+    fn target(&self, function: &str, args: &[Val]) -> Target {
+        let name = match args.first() {
+            Some(Val::String(path)) => scope::asked(path).ok(),
+            _ => None,
+        };
+        match name {
+            Some(name) => Target { what: Request::Name(&name).describe(CGROUP), scope: Some(name) },
+            None => Target { what: format!("cgroup.{function}"), scope: None },
+        }
+    }
+}
+
+/// Opens a group that the run may look at.
+fn open(run: &Run, tree: &Tree, path: &str) -> Result<Group, Error> {
+    let name = scope::asked(path)?;
+    run.check(CGROUP, &Request::Name(&name))?;
+    tree.group(&name)
+}
+
+/// Runs blocking work on another thread.
+async fn blocking<T: Send + 'static>(
+    accessor: &Accessor<Ctx, HasSelf<Ctx>>,
+    work: impl FnOnce(&Run, &Tree) -> Result<T, Error> + Send + 'static,
+) -> wasmtime::Result<Result<T, Error>> {
+    let run = accessor.with(|mut access| access.get().run.clone());
+    Ok(match tokio::task::spawn_blocking(move || work(&run, &Tree::new(ROOT))).await {
+        Ok(result) => result,
+        Err(failed) => Err(error(ErrorCode::Other, format!("a worker thread ended early: {failed}"))),
+    })
+}
+
+fn read(run: &Run, tree: &Tree, path: &str, part: Part) -> Result<Vec<Counters>, Error> {
+    let group = open(run, tree, path)?;
+    let one = |values| vec![Counters { device: String::new(), values }];
+    match part {
+        Part::Cpu => Ok(one(parse::pairs(&group.required(run, "cpu.stat", "cpu")?))),
+        Part::Memory => Ok(one(group.memory(run)?)),
+        Part::Io => Ok(parse::devices(&group.required(run, "io.stat", "io")?)),
+        Part::Pids => Ok(one(group.pids(run)?)),
+    }
+}
+
+fn children(run: &Run, tree: &Tree, path: &str) -> Result<Vec<String>, Error> {
+    let group = open(run, tree, path)?;
+    let names = group.children(|name| run.would_allow(CGROUP, &Request::Name(name)))?;
+    run.count_bytes(names.iter().map(String::len).sum())?;
+    Ok(names.into_iter().map(|name| format!("{ROOT}/{name}")).collect())
+}
+
+impl cgroup::Host for Ctx {}
+
+impl cgroup::HostWithStore<Ctx> for HasSelf<Ctx> {
+    async fn version(accessor: &Accessor<Ctx, Self>) -> wasmtime::Result<Result<String, Error>> {
+        blocking(accessor, |run, tree| {
+            run.check(CGROUP, &Request::Whole)?;
+            Ok(tree.version()?.name().to_string())
+        })
+        .await
+    }
+
+    async fn children(
+        accessor: &Accessor<Ctx, Self>,
+        path: String,
+    ) -> wasmtime::Result<Result<Vec<String>, Error>> {
+        blocking(accessor, move |run, tree| children(run, tree, &path)).await
+    }
+
+    async fn read(
+        accessor: &Accessor<Ctx, Self>,
+        path: String,
+        part: Part,
+    ) -> wasmtime::Result<Result<Vec<Counters>, Error>> {
+        blocking(accessor, move |run, tree| read(run, tree, &path, part)).await
+    }
+
+    async fn processes(
+        accessor: &Accessor<Ctx, Self>,
+        path: String,
+    ) -> wasmtime::Result<Result<Vec<u32>, Error>> {
+        blocking(accessor, move |run, tree| {
+            let group = open(run, tree, &path)?;
+            Ok(parse::processes(&group.required(run, "cgroup.procs", "")?))
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,425 @@
+//! The formats: one encoder and one decoder over all of them, in constant memory.
+
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{error, io_error};
+use std::error::Error as StdError;
+use std::fmt;
+use std::io::{self, BufRead, Read, Write};
+
+/// Bytes that come out before the ratio is looked at: less is no bomb, whatever its ratio.
+const RATIO_FROM: u64 = 32 << 20;
+/// What an xz decoder may use: the dictionary of `xz -9` is 64 MiB.
+const XZ_MEMORY: u64 = 66 << 20;
+/// The largest dictionary that we compress xz with, as `xz -6` does: 96 MiB of memory in place of 700.
+const XZ_DICTIONARY: u32 = 8 << 20;
+/// The largest window of zstd, as its power of two, that its own program accepts without being asked.
+const ZSTD_WINDOW: u32 = 27;
+/// From this level on a zstd encoder needs more than 32 MiB.
+const ZSTD_HEAVY: i32 = 10;
+
+/// A format of compressed data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 1952.
+    Gzip,
+    /// The .xz file format.
+    Xz,
+    /// RFC 8878.
+    Zstd,
+    Bzip2,
+}
+
+impl Format {
+    /// Reads a name as scripts give it.
+    ///
+    /// # Errors
+    /// `invalid_argument` with the names there are.
+    pub fn parse(name: &str) -> Result<Format, Error> {
+        match name {
+            "gz" | "gzip" => Ok(Format::Gzip),
+            "xz" => Ok(Format::Xz),
+            "zst" | "zstd" => Ok(Format::Zstd),
+            "bz2" | "bzip2" => Ok(Format::Bzip2),
+            other => Err(invalid(format!("'{other}' is not a format; there are gz, xz, zst and bz2"))),
+        }
+    }
+
+    /// The format of a file by its extension.
+    pub fn of_path(path: &str) -> Option<Format> {
+        let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        match name.rsplit_once('.')?.1 {
+            "gz" | "tgz" => Some(Format::Gzip),
+            "xz" | "txz" => Some(Format::Xz),
+            "zst" | "zstd" | "tzst" => Some(Format::Zstd),
+            "bz2" | "tbz2" | "tbz" => Some(Format::Bzip2),
+            _ => None,
+        }
+    }
+
+    /// The format of data by its first bytes; six of them are enough.
+    pub fn of_data(start: &[u8]) -> Option<Format> {
+        match start {
+            [0x1f, 0x8b, 8, ..] => Some(Format::Gzip),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Format::Xz),
+            // A zstd frame, or one that it skips.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Format::Zstd),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Format::Bzip2),
+            _ => None,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Gzip => "gzip",
+            Format::Xz => "xz",
+            Format::Zstd => "zstd",
+            Format::Bzip2 => "bzip2",
+        }
+    }
+
+    /// The MiB of memory that a decoder may come to use.
+    pub fn unpacking_memory(self) -> u32 {
+        match self {
+            Format::Gzip => 1,
+            Format::Bzip2 => 8,
+            Format::Xz => 68,
+            Format::Zstd => 130,
+        }
+    }
+
+    /// The MiB of memory that an encoder may come to use.
+    pub fn packing_memory(self, level: i32) -> u32 {
+        match self {
+            Format::Gzip => 1,
+            Format::Bzip2 => 8,
+            Format::Xz => 100,
+            Format::Zstd if level < ZSTD_HEAVY => 32,
+            Format::Zstd => 130,
+        }
+    }
+
+    /// Checks a level, or gives the one that the format's program uses.
+    ///
+    /// # Errors
+    /// `invalid_argument`.
+    pub fn level(self, level: Option<i32>) -> Result<i32, Error> {
+        let (levels, usual) = match self {
+            Format::Gzip | Format::Xz => (0..=9, 6),
+            Format::Zstd => (1..=19, 3),
+            Format::Bzip2 => (1..=9, 9),
+        };
+        match level {
+            None => Ok(usual),
+            Some(level) if levels.contains(&level) => Ok(level),
+            Some(level) => Err(invalid(format!(
+                "{level} is not a level of {}, they go from {} to {}",
+                self.name(),
+                levels.start(),
+                levels.end()
+            ))),
+        }
+    }
+}
+
+fn invalid(message: String) -> Error {
+    error(ErrorCode::InvalidArgument, message)
+}
+
+/// How much may come out of compressed data; 0 is no bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// Bytes.
+    pub size: u64,
+    /// Bytes out for each byte in.
+    pub ratio: u32,
+}
+
+/// An error of ours on its way through an interface that speaks `io::Error`.
+#[derive(Debug)]
+struct Carried(Error);
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl StdError for Carried {}
+
+/// Wraps an error of ours as an `io::Error`; [`failed`] gives it back.
+pub fn carry(error: Error) -> io::Error {
+    io::Error::other(Carried(error))
+}
+
+/// The error that a script sees for a failure while `what` was read or written.
+pub fn failed(what: &str, failure: io::Error) -> Error {
+    if failure.raw_os_error().is_some() {
+        return io_error(what, &failure);
+    }
+    match failure.downcast::<Carried>() {
+        Ok(Carried(error)) => error,
+        Err(failure) => error(ErrorCode::InvalidData, format!("{what}: {failure}")),
+    }
+}
+
+/// Input that counts what is taken from it.
+pub struct Counted<R> {
+    pub input: R,
+    taken: u64,
+}
+
+impl<R: BufRead> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.taken += read as u64;
+        Ok(read)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.input.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.taken += amount as u64;
+        self.input.consume(amount);
+    }
+}
+
+enum Unpacking<R: BufRead> {
+    Plain(R),
+    Gzip(flate2::bufread::MultiGzDecoder<R>),
+    Xz(liblzma::bufread::XzDecoder<R>),
+    Zstd(zstd::stream::read::Decoder<'static, R>),
+    Bzip2(bzip2::bufread::MultiBzDecoder<R>),
+}
+
+/// Decompresses what it reads, within bounds. Streams of a format in a row count as one, as its program
+/// has it. An input that says [`io::ErrorKind::WouldBlock`] may be read on later.
+pub struct Decoder<R: BufRead> {
+    unpacking: Unpacking<Counted<R>>,
+    format: Option<Format>,
+    bounds: Bounds,
+    given: u64,
+    ended: bool,
+}
+
+impl<R: BufRead> Decoder<R> {
+    /// A decoder of `format`; without one the data stay as they are.
+    ///
+    /// # Errors
+    /// `other` where the library cannot be set up, for want of memory.
+    pub fn new(format: Option<Format>, input: R, bounds: Bounds) -> Result<Decoder<R>, Error> {
+        let input = Counted { input, taken: 0 };
+        let unpacking = match format {
+            None => Unpacking::Plain(input),
+            Some(Format::Gzip) => Unpacking::Gzip(flate2::bufread::MultiGzDecoder::new(input)),
+            Some(Format::Bzip2) => Unpacking::Bzip2(bzip2::bufread::MultiBzDecoder::new(input)),
+            Some(Format::Xz) => {
+                let stream =
+                    liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)
+                        .map_err(|failure| setting_up("xz", &failure))?;
+                Unpacking::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
+            }
+            Some(Format::Zstd) => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(input)
+                    .map_err(|failure| setting_up("zstd", &failure))?;
+                decoder.window_log_max(ZSTD_WINDOW).map_err(|failure| setting_up("zstd", &failure))?;
+                Unpacking::Zstd(decoder)
+            }
+        };
+        Ok(Decoder { unpacking, format, bounds, given: 0, ended: false })
+    }
+
+    fn counted(&mut self) -> &mut Counted<R> {
+        match &mut self.unpacking {
+            Unpacking::Plain(input) => input,
+            Unpacking::Gzip(decoder) => decoder.get_mut(),
+            Unpacking::Xz(decoder) => decoder.get_mut(),
+            Unpacking::Zstd(decoder) => decoder.get_mut(),
+            Unpacking::Bzip2(decoder) => decoder.get_mut(),
+        }
+    }
+
+    /// What it reads from.
+    pub fn input(&mut self) -> &mut R {
+        &mut self.counted().input
+    }
+
+    /// An error of the data, told from those of the system and of the input.
+    fn broken(&self, failure: io::Error) -> io::Error {
+        if failure.raw_os_error().is_some() || failure.get_ref().is_some_and(|inner| inner.is::<Carried>()) {
+            return failure;
+        }
+        let name = self.format.map_or("", Format::name);
+        let message = match failure.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => return failure,
+            io::ErrorKind::UnexpectedEof => format!("the {name} data end too early"),
+            _ if is_too_large(&failure) => {
+                return carry(error(
+                    ErrorCode::Limit,
+                    format!("the {name} data need more memory than is given to unpacking them ({failure})"),
+                ));
+            }
+            _ => format!("this is not {name} data, or they are damaged ({failure})"),
+        };
+        carry(error(ErrorCode::InvalidData, message))
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        let Bounds { size, ratio } = self.bounds;
+        let given = self.given;
+        if size > 0 && given > size {
+            return Err(limit(format!("more than {size} bytes come out; raise max_size")));
+        }
+        let taken = self.counted().taken.max(1);
+        if ratio > 0 && self.format.is_some() && given > RATIO_FROM && given / taken >= u64::from(ratio) {
+            return Err(limit(format!(
+                "{given} bytes come out of {taken}, more than {ratio} for each; raise max_ratio if this is no bomb"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn limit(message: String) -> io::Error {
+    carry(error(ErrorCode::Limit, message))
+}
+
+fn setting_up(name: &str, failure: &dyn fmt::Display) -> Error {
+    error(ErrorCode::Other, format!("{name} cannot be set up: {failure}"))
+}
+
+/// Whether a library refused because of the memory it was given. zstd tells so only in words.
+fn is_too_large(failure: &io::Error) -> bool {
+    let by_xz = failure
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref())
+        .is_some_and(|inner| matches!(inner, liblzma::stream::Error::MemLimit));
+    by_xz || failure.to_string().contains("too much memory")
+}
+
+impl<R: BufRead> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ended || buffer.is_empty() {
+            return Ok(0);
+        }
+        let read = match &mut self.unpacking {
+            Unpacking::Plain(input) => input.read(buffer),
+            Unpacking::Gzip(decoder) => decoder.read(buffer),
+            Unpacking::Xz(decoder) => decoder.read(buffer),
+            Unpacking::Zstd(decoder) => decoder.read(buffer),
+            Unpacking::Bzip2(decoder) => decoder.read(buffer),
+        };
+        let read = read.map_err(|failure| self.broken(failure))?;
+        if read == 0 {
+            self.ended = true;
+            // Not every library minds that there was nothing at all.
+            if self.format.is_some() && self.counted().taken == 0 {
+                return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        self.given += read as u64;
+        self.check()?;
+        Ok(read)
+    }
+}
+
+/// Compresses what is written to it. Only [`Encoder::finish`] makes it whole.
+pub enum Encoder<W: Write> {
+    Plain(W),
+    Gzip(flate2::write::GzEncoder<W>),
+    Xz(liblzma::write::XzEncoder<W>),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
+    Bzip2(bzip2::write::BzEncoder<W>),
+}
+
+impl<W: Write> Encoder<W> {
+    /// An encoder of `format` at a level that [`Format::level`] gave; without one the data stay as they
+    /// are.
+    ///
+    /// # Errors
+    /// `other` where the library cannot be set up, for want of memory.
+    pub fn new(format: Option<Format>, level: i32, output: W) -> Result<Encoder<W>, Error> {
+        let small = u32::try_from(level).unwrap_or_default();
+        Ok(match format {
+            None => Encoder::Plain(output),
+            Some(Format::Gzip) => {
+                Encoder::Gzip(flate2::write::GzEncoder::new(output, flate2::Compression::new(small)))
+            }
+            Some(Format::Bzip2) => {
+                Encoder::Bzip2(bzip2::write::BzEncoder::new(output, bzip2::Compression::new(small)))
+            }
+            Some(Format::Xz) => {
+                let stream = xz_stream(small).map_err(|failure| setting_up("xz", &failure))?;
+                Encoder::Xz(liblzma::write::XzEncoder::new_stream(output, stream))
+            }
+            Some(Format::Zstd) => {
+                let mut encoder = zstd::stream::write::Encoder::new(output, level)
+                    .map_err(|failure| setting_up("zstd", &failure))?;
+                encoder.include_checksum(true).map_err(|failure| setting_up("zstd", &failure))?;
+                Encoder::Zstd(encoder)
+            }
+        })
+    }
+
+    /// What it writes to.
+    pub fn output(&mut self) -> &mut W {
+        match self {
+            Encoder::Plain(output) => output,
+            Encoder::Gzip(encoder) => encoder.get_mut(),
+            Encoder::Xz(encoder) => encoder.get_mut(),
+            Encoder::Zstd(encoder) => encoder.get_mut(),
+            Encoder::Bzip2(encoder) => encoder.get_mut(),
+        }
+    }
+
+    /// Writes what is left and gives the output back.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn finish(self) -> io::Result<W> {
+        match self {
+            Encoder::Plain(output) => Ok(output),
+            Encoder::Gzip(encoder) => encoder.finish(),
+            Encoder::Xz(encoder) => encoder.finish(),
+            Encoder::Zstd(encoder) => encoder.finish(),
+            Encoder::Bzip2(encoder) => encoder.finish(),
+        }
+    }
+}
+
+fn xz_stream(level: u32) -> Result<liblzma::stream::Stream, liblzma::stream::Error> {
+    use liblzma::stream::{Check, Filters, LzmaOptions, Stream};
+    // The dictionaries of the presets: 256 KiB, then from 1 MiB at level 1 to 64 MiB at level 9.
+    let mut options = LzmaOptions::new_preset(level)?;
+    if level > 6 {
+        options.dict_size(XZ_DICTIONARY);
+    }
+    let mut filters = Filters::new();
+    filters.lzma2(&options);
+    Stream::new_stream_encoder(&filters, Check::Crc64)
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Encoder::Plain(output) => output.write(bytes),
+            Encoder::Gzip(encoder) => encoder.write(bytes),
+            Encoder::Xz(encoder) => encoder.write(bytes),
+            Encoder::Zstd(encoder) => encoder.write(bytes),
+            Encoder::Bzip2(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Encoder::Plain(output) => output.flush(),
+            Encoder::Gzip(encoder) => encoder.flush(),
+            Encoder::Xz(encoder) => encoder.flush(),
+            Encoder::Zstd(encoder) => encoder.flush(),
+            Encoder::Bzip2(encoder) => encoder.flush(),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Compression of bytes, streams and files, bounded in size, ratio and memory.
+//!
+//! It is linked into every run: data need no grant, and files go through the check of `fs`. `tar` builds
+//! on the same [`codec`].
+
+mod budget;
+pub mod codec;
+mod coder;
+pub mod file;
+#[cfg(test)]
+mod tests;
+
+pub use budget::{Budget, Share};
+
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Capability, Ctx, Literal, Need, Run, error};
+use assay_capability_fs::blocking;
+use bindings::assay::host::compress::{self, Piece};
+use codec::{Bounds, Format};
+use std::sync::Arc;
+use wasmtime::Result;
+use wasmtime::component::{Accessor, HasSelf, Linker, Resource};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/compress@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        require_store_data_send: true,
+        with: {
+            "assay:host/types@0.1.0": assay_capability_api::types,
+            "assay:host/compress@0.1.0.coder": crate::Stream,
+        },
+    });
+}
+
+/// The capability `compress`.
+pub struct Compress;
+
+impl Capability for Compress {
+    fn name(&self) -> &'static str {
+        "compress"
+    }
+
+    fn summary(&self) -> &'static str {
+        "gzip, xz, zstd and bzip2"
+    }
+
+    fn always_linked(&self) -> bool {
+        true
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[Need::new("compress.*", Literal::Free)];
+        NEEDS
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {
+        compress::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+}
+
+/// A coder that a script holds; none while a step works on it, and after one that failed or was given up.
+pub struct Stream(Option<Box<coder::Coder>>);
+
+type Host = HasSelf<Ctx>;
+type Outcome<T> = std::result::Result<T, Error>;
+
+fn parts(accessor: &Accessor<Ctx, Host>) -> (Arc<Run>, Budget) {
+    accessor.with(|mut access| {
+        let ctx = access.get();
+        (ctx.run.clone(), ctx.state::<Budget>().clone())
+    })
+}
+
+fn bounds(bounds: compress::Bounds) -> Bounds {
+    Bounds { size: bounds.max_size, ratio: bounds.max_ratio }
+}
+
+async fn packer(run: &Arc<Run>, budget: &Budget, format: &str, level: Option<i32>) -> Outcome<coder::Coder> {
+    let format = Format::parse(format)?;
+    let level = format.level(level)?;
+    let share = budget.take(run, format.packing_memory(level)).await?;
+    coder::Coder::packer(format, level, share)
+}
+
+async fn unpacker(run: &Arc<Run>, budget: &Budget, format: &str, bounds: Bounds) -> Outcome<coder::Coder> {
+    let format = Format::parse(format)?;
+    let share = budget.take(run, format.unpacking_memory()).await?;
+    coder::Coder::unpacker(format, bounds, share)
+}
+
+fn pushed(accessor: &Accessor<Ctx, Host>, made: Outcome<coder::Coder>) -> Result<Outcome<Resource<Stream>>> {
+    Ok(match made {
+        Ok(coder) => {
+            let stream = Stream(Some(Box::new(coder)));
+            Ok(accessor.with(|mut access| access.get().table.push(stream))?)
+        }
+        Err(failure) => Err(failure),
+    })
+}
+
+fn pack_format(destination: &str, format: Option<&str>, level: Option<i32>) -> Outcome<(Format, i32)> {
+    let format = match format {
+        Some(name) => Format::parse(name)?,
+        None => Format::of_path(destination).ok_or_else(|| {
+            error(
+                ErrorCode::InvalidArgument,
+                format!("{destination} does not end in .gz, .xz, .zst or .bz2; give a format"),
+            )
+        })?,
+    };
+    Ok((format, format.level(level)?))
+}
+
+impl compress::Host for Ctx {}
+
+impl compress::HostWithStore<Ctx> for Host {
+    async fn packer(
+        accessor: &Accessor<Ctx, Self>,
+        format: String,
+        level: Option<i32>,
+    ) -> Result<Outcome<Resource<Stream>>> {
+        let (run, budget) = parts(accessor);
+        pushed(accessor, packer(&run, &budget, &format, level).await)
+    }
+
+    async fn unpacker(
+        accessor: &Accessor<Ctx, Self>,
+        format: String,
+        most: compress::Bounds,
+    ) -> Result<Outcome<Resource<Stream>>> {
+        let (run, budget) = parts(accessor);
+        pushed(accessor, unpacker(&run, &budget, &format, bounds(most)).await)
+    }
+
+    async fn pack_file(
+        accessor: &Accessor<Ctx, Self>,
+        source: String,
+        destination: String,
+        format: Option<String>,
+        level: Option<i32>,
+    ) -> Result<Outcome<u64>> {
+        let (run, budget) = parts(accessor);
+        let (format, level) = match pack_format(&destination, format.as_deref(), level) {
+            Ok(known) => known,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let share = match budget.take(&run, format.packing_memory(level)).await {
+            Ok(share) => share,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        blocking(move |cancel| {
+            let _share = share;
+            file::pack(&run, &source, &destination, (format, level), cancel)
+        })
+        .await
+    }
+
+    async fn unpack_file(
+        accessor: &Accessor<Ctx, Self>,
+        source: String,
+        destination: String,
+        format: Option<String>,
+        most: compress::Bounds,
+    ) -> Result<Outcome<u64>> {
+        let (run, budget) = parts(accessor);
+        let bounds = bounds(most);
+        let opening = {
+            let (run, source) = (run.clone(), source.clone());
+            move |_: &_| {
+                let given = format.as_deref().map(Format::parse).transpose()?;
+                let opened = file::Source::open(&run, &source)?;
+                let format = file::format_of(&source, given, &opened)?;
+                Ok((opened, format))
+            }
+        };
+        let (opened, format) = match blocking(opening).await? {
+            Ok(opened) => opened,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let share = match budget.take(&run, format.unpacking_memory()).await {
+            Ok(share) => share,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        blocking(move |cancel| {
+            let _share = share;
+            file::unpack(&run, (&source, opened), &destination, (format, bounds), cancel)
+        })
+        .await
+    }
+}
+
+impl compress::HostCoder for Ctx {
+    fn drop(&mut self, this: Resource<Stream>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl compress::HostCoderWithStore<Ctx> for Host {
+    async fn step(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Stream>,
+        input: Vec<u8>,
+        last: bool,
+    ) -> Result<Outcome<Piece>> {
+        let (run, taken) = accessor.with(|mut access| {
+            let ctx = access.get();
+            let taken = ctx.table.get_mut(&this)?.0.take();
+            wasmtime::error::Ok((ctx.run.clone(), taken))
+        })?;
+        let Some(mut coder) = taken else {
+            return Ok(Err(error(
+                ErrorCode::InvalidArgument,
+                "the stream has failed, or another task is using it",
+            )));
+        };
+        let done = blocking(move |_| {
+            let output = coder.step(&run, input, last)?;
+            Ok((coder, output))
+        })
+        .await?;
+        Ok(match done {
+            Ok((coder, output)) => {
+                accessor.with(|mut access| {
+                    access.get().table.get_mut(&this)?.0 = Some(coder);
+                    wasmtime::error::Ok(())
+                })?;
+                Ok(Piece { data: output.data, more: output.more })
+            }
+            Err(failure) => Err(failure),
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! What went wrong, as the errors that scripts see. No message holds a password or a parameter's value of ours.
+
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{error, io_error};
+use sqlx::error::ErrorKind;
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
+
+/// A failure, and whether the connection can still be used.
+#[derive(Debug)]
+pub struct Failure {
+    pub error: Error,
+    pub broken: bool,
+}
+
+impl From<Error> for Failure {
+    /// A failure of ours in the middle of a statement, whose rest is not read.
+    fn from(error: Error) -> Failure {
+        Failure { error, broken: true }
+    }
+}
+
+/// A failure before anything was sent.
+pub fn unsent(error: Error) -> Failure {
+    Failure { error, broken: false }
+}
+
+pub fn invalid(message: impl Into<String>) -> Error {
+    error(ErrorCode::InvalidArgument, message)
+}
+
+/// What a driver says about a statement.
+pub fn statement(source: sqlx::Error, sql: &str) -> Failure {
+    match source {
+        sqlx::Error::Database(database) => {
+            Failure { error: from_database(database.as_ref(), Some(sql)), broken: false }
+        }
+        sqlx::Error::Io(io) => {
+            let mut error = io_error("db: the connection broke off", &io);
+            error.code = ErrorCode::Unavailable;
+            Failure { error, broken: true }
+        }
+        sqlx::Error::Protocol(text)
+            if text.contains("CopyInResponse") || text.contains("CopyOutResponse") =>
+        {
+            Failure {
+                error: error(
+                    ErrorCode::Unsupported,
+                    "db: COPY from or to the client is not supported; use db.batch and db.rows",
+                ),
+                broken: true,
+            }
+        }
+        sqlx::Error::Protocol(text) => Failure {
+            error: error(
+                ErrorCode::InvalidData,
+                format!("db: the server's answer is not understood: {text}"),
+            ),
+            broken: true,
+        },
+        other => Failure { error: error(ErrorCode::Other, format!("db: {other}")), broken: true },
+    }
+}
+
+/// What a driver says about connecting to `place`.
+pub fn connecting(source: sqlx::Error, place: &str) -> Error {
+    let what = format!("db: cannot connect to {place}");
+    match source {
+        sqlx::Error::Database(database) => {
+            let mut error = from_database(database.as_ref(), None);
+            error.message = format!("{what}: {}", error.message.trim_start_matches("db: "));
+            error
+        }
+        sqlx::Error::Io(io) => {
+            let mut error = io_error(&what, &io);
+            // A name that TLS refuses comes as an error of reading.
+            error.code = match io.kind() {
+                std::io::ErrorKind::InvalidData => ErrorCode::InvalidData,
+                _ => ErrorCode::Unavailable,
+            };
+            error
+        }
+        sqlx::Error::Tls(why) => error(
+            ErrorCode::InvalidData,
+            format!("{what}: TLS failed: {why}; see the options tls and ca_cert"),
+        ),
+        sqlx::Error::Configuration(why) if why.to_string().contains("RSA") => error(
+            ErrorCode::Unsupported,
+            format!("{what}: the server wants the password over TLS only; set the option tls to \"require\""),
+        ),
+        other => error(ErrorCode::Unavailable, format!("{what}: {other}")),
+    }
+}
+
+/// The code that scripts see for an SQLSTATE (PostgreSQL's appendix A) or a number of MySQL.
+fn code(sqlstate: &str, number: u16, kind: &ErrorKind) -> ErrorCode {
+    match (kind, sqlstate, number) {
+        (ErrorKind::UniqueViolation, ..) => ErrorCode::Exists,
+        (_, "42P01" | "42703" | "42704" | "42883" | "3D000" | "3F000", _)
+        | (_, _, 1049 | 1054 | 1146 | 1305) => ErrorCode::NotFound,
+        (_, "42P04" | "42P06" | "42P07" | "42710", _) | (_, _, 1007 | 1050) => ErrorCode::Exists,
+        (_, "57014", _) | (_, _, 1205 | 1317 | 1969 | 3024) => ErrorCode::Timeout,
+        (_, "42501" | "25006", _) | (_, _, 1044 | 1045 | 1142 | 1143 | 1227 | 1290 | 1792 | 1698) => {
+            ErrorCode::Permission
+        }
+        (_, "0A000", _) | (_, _, 1148 | 1235 | 1295 | 3948 | 4166) => ErrorCode::Unsupported,
+        (_, state, _) => match state.get(..2).unwrap_or_default() {
+            "08" | "57" => ErrorCode::Unavailable,
+            "22" | "23" => ErrorCode::InvalidData,
+            "28" => ErrorCode::Permission,
+            "42" => ErrorCode::InvalidArgument,
+            "53" | "54" => ErrorCode::Limit,
+            _ => ErrorCode::Other,
+        },
+    }
+}
+
+fn from_database(source: &dyn sqlx::error::DatabaseError, sql: Option<&str>) -> Error {
+    let kind = source.kind();
+    if let Some(postgres) = source.try_downcast_ref::<PgDatabaseError>() {
+        let mut message = format!("db: {}", postgres.message());
+        if let (Some(PgErrorPosition::Original(at)), Some(sql)) = (postgres.position(), sql) {
+            let (line, column) = position(sql, at);
+            message.push_str(&format!(" at line {line} column {column}"));
+        }
+        for more in [postgres.detail(), postgres.hint()].into_iter().flatten() {
+            message.push_str("; ");
+            message.push_str(more.trim_end_matches('.'));
+        }
+        if let Some(constraint) = postgres.constraint() {
+            message.push_str(&format!(" (constraint {constraint})"));
+        }
+        message.push_str(&format!(" [SQLSTATE {}]", postgres.code()));
+        return error(code(postgres.code(), 0, &kind), message);
+    }
+    if let Some(mysql) = source.try_downcast_ref::<MySqlDatabaseError>() {
+        let state = mysql.code().unwrap_or_default();
+        let message = format!("db: {} [SQLSTATE {state}, error {}]", mysql.message(), mysql.number());
+        return error(code(state, mysql.number(), &kind), message);
+    }
+    error(ErrorCode::Other, format!("db: {}", source.message()))
+}
+
+/// The line and column, both from 1, of the character number `at`, from 1.
+pub fn position(sql: &str, at: usize) -> (usize, usize) {
+    let before: String = sql.chars().take(at.saturating_sub(1)).collect();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (line, column)
+}
+
+/// Whether the text has the placeholder of another database: `?`, or `$1`. Text in quotes does not count.
+fn has_placeholder(sql: &str, wanted: char) -> bool {
+    let mut quote = None;
+    let mut previous = ' ';
+    for c in sql.chars() {
+        match quote {
+            Some(end) if c == end => quote = None,
+            Some(_) => {}
+            None if matches!(c, '\'' | '"' | '`') => quote = Some(c),
+            None if wanted == '?' && c == '?' => return true,
+            None if wanted == '$' && previous == '$' && c.is_ascii_digit() => return true,
+            None => {}
+        }
+        previous = c;
+    }
+    false
+}
+
+/// Adds what is likely wrong to an error about a statement with the placeholders of another database.
+pub fn hint(mut failure: Failure, sql: &str, postgres: bool) -> Failure {
+    let likely = matches!(failure.error.code, ErrorCode::InvalidArgument | ErrorCode::NotFound);
+    if likely && postgres && has_placeholder(sql, '?') {
+        failure.error.message.push_str("; parameters of PostgreSQL are written $1, $2");
+    } else if likely && !postgres && has_placeholder(sql, '$') {
+        failure.error.message.push_str("; parameters of MySQL are written ?");
+    }
+    failure
+}
+
+/// Checks how many parameters there are. Those that are missing at the end of a list that was given are NULL: `nil`
+/// leaves no trace in a table.
+///
+/// # Errors
+/// `invalid_argument` where there are too many, or none at all.
+pub fn arity(expected: usize, count: usize, given: bool, sql: &str, written: &str) -> Result<(), Error> {
+    if count <= expected && (given || expected == 0) {
+        return Ok(());
+    }
+    let mut message = format!("db: the statement has {expected} parameters, and {count} were given");
+    let other = if written == "$1" { '?' } else { '$' };
+    if expected == 0 && has_placeholder(sql, other) {
+        message.push_str(&format!("; here they are written {written}"));
+    }
+    Err(invalid(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_characters() {
+        assert_eq!(position("SELECT x", 8), (1, 8));
+        assert_eq!(position("SELECT\n 'é', x", 14), (2, 7));
+    }
+
+    #[test]
+    fn placeholders_in_quotes_do_not_count() {
+        assert!(has_placeholder("SELECT ?", '?') && !has_placeholder("SELECT '?'", '?'));
+        assert!(has_placeholder("SELECT $1", '$') && !has_placeholder("SELECT '$1'", '$'));
+    }
+
+    #[test]
+    fn parameters_are_counted() {
+        assert!(arity(2, 1, true, "", "?").is_ok() && arity(0, 0, false, "", "?").is_ok());
+        assert!(arity(1, 0, true, "", "?").is_ok() && arity(1, 0, false, "", "?").is_err());
+        assert!(arity(1, 2, true, "", "?").is_err());
+        assert!(arity(0, 1, true, "SELECT $1", "?").unwrap_err().message.contains("written ?"));
+    }
+}

@@ -1,0 +1,399 @@
+//! SQL databases: PostgreSQL, MySQL and MariaDB by sqlx, SQLite by its own library.
+//!
+//! A URL becomes a [`target`], that a [`pool`] of connections; a statement is a [`run::Running`], which whoever waits for its
+//! rows drives, so that dropping it ends the statement. Rows cross in the batches of [`value`].
+
+mod calendar;
+mod connect;
+mod errors;
+mod mysql;
+mod pool;
+mod postgres;
+mod readonly;
+mod relay;
+mod run;
+mod scope;
+mod sqlite;
+mod target;
+mod value;
+
+use assay_capability_api::types::Error;
+use assay_capability_api::{
+    Capability, Ctx, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, Target as Denied,
+};
+use bindings::assay::host::db::{self as wit, Outcome, Want};
+use connect::Way;
+use pool::{Pool, Source, closed};
+use run::{Home, Running, Step, Work};
+use sqlite::Place;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use target::{Options, Target};
+use value::Reader;
+use wasmtime::Result;
+use wasmtime::component::{Accessor, HasSelf, Linker, Resource, Val};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/db@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        require_store_data_send: true,
+        with: {
+            "assay:host/types@0.1.0": assay_capability_api::types,
+            "assay:host/db@0.1.0.connection": crate::Connection,
+            "assay:host/db@0.1.0.rows": crate::Rows,
+        },
+    });
+}
+
+/// The capability `db`.
+pub struct Db;
+
+/// `postgres://host:port/database` and the like of a URL, without what may be secret.
+fn place(url: &str) -> Option<String> {
+    let (target, options) = target::parse(url, &[]).ok()?;
+    let ro = if options.read_only { "?ro" } else { "" };
+    Some(match target {
+        Target::Memory => "sqlite::memory:".into(),
+        Target::File { path, .. } => format!("sqlite:{path}{ro}"),
+        Target::Server(server) => {
+            let place = assay_capability_api::scope::host_and_port(&server.host, server.port);
+            format!("{}://{place}/{}{ro}", server.kind.scheme(), server.database.unwrap_or_default())
+        }
+    })
+}
+
+impl Capability for Db {
+    fn name(&self) -> &'static str {
+        "db"
+    }
+
+    fn summary(&self) -> &'static str {
+        "SQL databases: PostgreSQL, MySQL and MariaDB, SQLite"
+    }
+
+    fn scopes(&self) -> &'static [ScopeForm] {
+        &[
+            ScopeForm {
+                form: "sqlite:PATH[?ro]",
+                grants: "a file of SQLite, or all in a folder; with ?ro reading only",
+                example: "db=sqlite:./app.db",
+            },
+            ScopeForm {
+                form: "sqlite::memory:",
+                grants: "databases in memory",
+                example: "db=sqlite::memory:",
+            },
+            ScopeForm {
+                form: "postgres://HOST[:PORT][/DATABASE][?ro]",
+                grants: "a database of PostgreSQL, `*` standing for any characters, or all; with ?ro reading only",
+                example: "db=postgres://db.example.com/app",
+            },
+            ScopeForm {
+                form: "mysql://HOST[:PORT][/DATABASE][?ro]",
+                grants: "the same of MySQL or MariaDB",
+                example: "db=mysql://db.example.com/app?ro",
+            },
+        ]
+    }
+
+    fn scope(&self, text: &str, base: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
+        scope::parse(text, base)
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[
+            Need::new("db.connect", Literal::Scope(place)),
+            Need::new("db.blob", Literal::Free),
+            Need::new("db.null", Literal::Free),
+            Need::new("db.*", Literal::Nothing),
+        ];
+        NEEDS
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {
+        wit::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+
+    fn target(&self, function: &str, args: &[Val]) -> Denied {
+        let place = match args.first() {
+            Some(Val::String(url)) => place(url),
+            _ => None,
+        };
+        match place {
+            Some(place) => Denied { what: format!("db to {place}"), scope: Some(place) },
+            None => Denied { what: format!("db.{function}"), scope: None },
+        }
+    }
+}
+
+type Host = HasSelf<Ctx>;
+type Answered<T> = Result<std::result::Result<T, Error>>;
+
+/// A database, or a transaction in it, that a script holds; none once it is closed.
+pub struct Connection {
+    home: Option<Home>,
+}
+
+/// Rows that a script pulls; none while a call works on them and when they are over.
+pub struct Rows {
+    running: Option<Box<Running>>,
+    _handle: HandleGuard,
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.leave();
+        }
+    }
+}
+
+/// The pools of a run by URL and options, as long as something uses them.
+#[derive(Default)]
+struct Pools(HashMap<PoolKey, Weak<Pool>>);
+
+/// A URL, and the options as they were given.
+type PoolKey = (String, Vec<(String, String)>);
+
+impl wit::Host for Ctx {}
+
+async fn open(
+    run: Arc<Run>,
+    url: String,
+    given: Vec<(String, String)>,
+    known: Option<Arc<Pool>>,
+) -> std::result::Result<Arc<Pool>, Error> {
+    let (target, options) = target::parse(&url, &given)?;
+    if let Some(pool) = known {
+        // A rule may have been asked about, and each use is to be seen in the audit.
+        match &pool.source {
+            Source::Server(way) => drop(way.check(&run).await?),
+            Source::File(_) => drop(locate(&run, target, &options).await?),
+        }
+        return Ok(pool);
+    }
+    let source = match target {
+        Target::Server(server) => Source::Server(Arc::new(way(&run, *server, &options).await?)),
+        file => Source::File(Arc::new(locate(&run, file, &options).await?)),
+    };
+    let pool = Pool::new(run, options, source);
+    // What cannot be reached shows now, and the first statement has its connection.
+    drop(pool.take().await?);
+    Ok(pool)
+}
+
+async fn way(run: &Arc<Run>, server: target::Server, options: &Options) -> std::result::Result<Way, Error> {
+    let mut way = Way::new(run, server, options.read_only).await?;
+    // A grant for reading only makes the connection so.
+    if !way.read_only && way.only_readable(run) {
+        way.read_only = true;
+    }
+    Ok(way)
+}
+
+async fn locate(run: &Arc<Run>, target: Target, options: &Options) -> std::result::Result<Place, Error> {
+    let (path, create) = match target {
+        Target::File { path, create } => (path, create),
+        _ => return Place::memory(run, options),
+    };
+    let (run, options) = (run.clone(), options.clone());
+    match tokio::task::spawn_blocking(move || Place::file(&run, &path, create, &options)).await {
+        Ok(place) => place,
+        Err(failure) => Err(assay_capability_api::error(
+            assay_capability_api::types::ErrorCode::Other,
+            format!("db: looking for the file failed: {failure}"),
+        )),
+    }
+}
+
+impl wit::HostWithStore<Ctx> for Host {
+    async fn connect(
+        accessor: &Accessor<Ctx, Self>,
+        url: String,
+        mut options: Vec<(String, String)>,
+    ) -> Answered<Resource<Connection>> {
+        options.sort_unstable();
+        // Each database in memory is another.
+        let shared = !url.contains(":memory:") && !url.contains("mode=memory");
+        let key = (url.clone(), options.clone());
+        let (run, known) = accessor.with(|mut access| {
+            let ctx = access.get();
+            let pools = ctx.state::<Pools>();
+            let known = pools.0.get(&key).filter(|_| shared).and_then(Weak::upgrade);
+            (ctx.run.clone(), known.filter(|pool| !pool.is_closed()))
+        });
+        let pool = match open(run, url, options, known).await {
+            Ok(pool) => pool,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        accessor.with(|mut access| {
+            let ctx = access.get();
+            if shared {
+                let pools = ctx.state::<Pools>();
+                pools.0.retain(|_, pool| pool.strong_count() > 0);
+                pools.0.insert(key, Arc::downgrade(&pool));
+            }
+            Ok(Ok(ctx.table.push(Connection { home: Some(Home::Pool(pool)) })?))
+        })
+    }
+}
+
+impl wit::HostConnection for Ctx {
+    fn drop(&mut self, this: Resource<Connection>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+/// The connection's home, or why it has none.
+fn home(
+    accessor: &Accessor<Ctx, Host>,
+    this: &Resource<Connection>,
+) -> Result<std::result::Result<Home, Error>> {
+    accessor.with(|mut access| {
+        let connection = access.get().table.get(this)?;
+        Ok(connection.home.clone().ok_or_else(closed))
+    })
+}
+
+/// Goes on with the value, or answers with the error.
+macro_rules! attempt {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(failure) => return Ok(Err(failure)),
+        }
+    };
+}
+
+impl wit::HostConnectionWithStore<Ctx> for Host {
+    async fn run(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Connection>,
+        sql: String,
+        params: Vec<u8>,
+        want: Want,
+    ) -> Answered<Outcome> {
+        let home = attempt!(home(accessor, &this)?);
+        let run = home.pool().run.clone();
+        attempt!(run::count(&run, &sql, &params));
+        let given = !params.is_empty();
+        let set = if given { attempt!(Reader::new(&params).list()) } else { Vec::new() };
+        let bounds = run::bounds(home.pool(), want == Want::All, want == Want::None);
+        let mut running = Running::new(home, Work { sql, sets: vec![set], given }, bounds);
+        match attempt!(running.step().await) {
+            Step::Done(done, batch) => {
+                Ok(Ok(Outcome { batch, more: None, affected: done.affected, id: done.id }))
+            }
+            Step::Batch(batch) => {
+                let handle = attempt!(run.take_handle());
+                let rows = Rows { running: Some(Box::new(running)), _handle: handle };
+                let rows = accessor.with(|mut access| access.get().table.push(rows))?;
+                Ok(Ok(Outcome { batch, more: Some(rows), affected: 0, id: None }))
+            }
+        }
+    }
+
+    async fn batch(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Connection>,
+        sql: String,
+        sets: Vec<u8>,
+    ) -> Answered<u64> {
+        let home = attempt!(home(accessor, &this)?);
+        attempt!(run::count(&home.pool().run, &sql, &sets));
+        let mut reader = Reader::new(&sets);
+        let mut list = Vec::new();
+        while !reader.is_empty() {
+            list.push(attempt!(reader.list()));
+        }
+        drop(sets);
+        let bounds = run::bounds(home.pool(), false, true);
+        let mut running = Running::new(home, Work { sql, sets: list, given: true }, bounds);
+        Ok(running.finish().await.map(|done| done.affected))
+    }
+
+    async fn script(accessor: &Accessor<Ctx, Self>, this: Resource<Connection>, sql: String) -> Answered<()> {
+        let home = attempt!(home(accessor, &this)?);
+        attempt!(run::count(&home.pool().run, &sql, &[]));
+        Ok(run::script(&home, sql).await)
+    }
+
+    async fn begin(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Connection>,
+    ) -> Answered<Resource<Connection>> {
+        let home = attempt!(home(accessor, &this)?);
+        let transaction = attempt!(run::begin(&home).await);
+        let connection = Connection { home: Some(Home::Transaction(Arc::new(transaction))) };
+        Ok(Ok(accessor.with(|mut access| access.get().table.push(connection))?))
+    }
+
+    async fn end(accessor: &Accessor<Ctx, Self>, this: Resource<Connection>, commit: bool) -> Answered<()> {
+        match attempt!(home(accessor, &this)?) {
+            Home::Transaction(transaction) => Ok(run::end(&transaction, commit).await),
+            Home::Pool(_) => Ok(Err(errors::invalid("db: there is no transaction to end"))),
+        }
+    }
+
+    async fn close(accessor: &Accessor<Ctx, Self>, this: Resource<Connection>) -> Answered<()> {
+        let home = accessor
+            .with(|mut access| Ok::<_, wasmtime::Error>(access.get().table.get_mut(&this)?.home.take()))?;
+        if let Some(Home::Pool(pool)) = home
+            // Others that connected to the same go on.
+            && let Some(pool) = Arc::into_inner(pool)
+        {
+            pool.close().await;
+        }
+        Ok(Ok(()))
+    }
+}
+
+impl wit::HostRows for Ctx {
+    fn drop(&mut self, this: Resource<Rows>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl wit::HostRowsWithStore<Ctx> for Host {
+    async fn next(accessor: &Accessor<Ctx, Self>, this: Resource<Rows>) -> Answered<Vec<u8>> {
+        let taken = accessor
+            .with(|mut access| Ok::<_, wasmtime::Error>(access.get().table.get_mut(&this)?.running.take()))?;
+        let Some(mut running) = taken else { return Ok(Ok(Vec::new())) };
+        match attempt!(running.step().await) {
+            Step::Done(_, batch) => Ok(Ok(batch)),
+            Step::Batch(batch) => {
+                accessor.with(|mut access| {
+                    access.get().table.get_mut(&this)?.running = Some(running);
+                    Ok::<_, wasmtime::Error>(())
+                })?;
+                Ok(Ok(batch))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_names_the_database_and_no_secret() {
+        for (url, scope) in [
+            ("postgres://me:secret@DB.example/app?sslmode=require", Some("postgres://db.example:5432/app")),
+            ("mariadb://me:secret@[::1]/app?ro", Some("mysql://[::1]:3306/app?ro")),
+            ("sqlite:a.db", Some("sqlite:a.db")),
+            ("sqlite:///x/a.db?mode=ro", Some("sqlite:/x/a.db?ro")),
+            ("sqlite::memory:", Some("sqlite::memory:")),
+            ("nonsense", None),
+        ] {
+            let denied = Db.target("connect", &[Val::String(url.into())]);
+            assert_eq!(denied.scope.as_deref(), scope, "{url}");
+            assert!(!denied.what.contains("secret"));
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! Statements: from what a script asks for to rows that it pulls.
+
+use crate::connect::Driver;
+use crate::errors::Failure;
+use crate::pool::{Lease, Pool, Source, closed, lock};
+use crate::value::{Bounds, Done, Held, Param, Sink};
+use crate::{mysql, postgres, readonly, sqlite};
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Run, error};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc};
+
+/// A statement with one list of parameters, or many.
+pub struct Work {
+    pub sql: String,
+    pub sets: Vec<Vec<Param>>,
+    /// Parameters were given, if only an empty list of them.
+    pub given: bool,
+}
+
+/// A transaction. A part of it that can be rolled back by itself shares the connection, one deeper.
+pub struct Transaction {
+    pool: Arc<Pool>,
+    shared: Arc<Mutex<Shared>>,
+    depth: u32,
+    ended: AtomicBool,
+}
+
+struct Shared {
+    /// None while a statement has it, and when it is over.
+    lease: Option<Lease>,
+    /// How many transactions are open, one in the other.
+    depth: u32,
+    /// The rest of a statement is read that the script has left.
+    draining: bool,
+    /// Tells when that is over, or the transaction is.
+    changed: Arc<Notify>,
+}
+
+/// Where statements get their connection from.
+#[derive(Clone)]
+pub enum Home {
+    Pool(Arc<Pool>),
+    Transaction(Arc<Transaction>),
+}
+
+impl Home {
+    pub fn pool(&self) -> &Arc<Pool> {
+        match self {
+            Home::Pool(pool) => pool,
+            Home::Transaction(transaction) => &transaction.pool,
+        }
+    }
+
+    fn in_transaction(&self) -> bool {
+        matches!(self, Home::Transaction(_))
+    }
+
+    /// A connection for one statement.
+    ///
+    /// # Errors
+    /// Those of the pool; where a transaction is over, or busy.
+    pub async fn take(&self) -> Result<Lease, Error> {
+        let transaction = match self {
+            Home::Pool(pool) => return pool.take().await,
+            Home::Transaction(transaction) => transaction,
+        };
+        let changed = lock(&transaction.shared).changed.clone();
+        loop {
+            let mut waiting = pin!(changed.notified());
+            // From here on no change is missed.
+            waiting.as_mut().enable();
+            {
+                let mut shared = lock(&transaction.shared);
+                if transaction.ended.load(Ordering::Acquire) || shared.depth == 0 {
+                    return Err(over());
+                }
+                if let Some(lease) = shared.lease.take() {
+                    return Ok(lease);
+                }
+                if !shared.draining {
+                    break;
+                }
+            }
+            waiting.await;
+        }
+        Err(error(
+            ErrorCode::Unsupported,
+            "db: another statement of this transaction is under way; a server's connection does one thing at a time, so \
+                 read its rows with query, or leave the loop over db.rows first. Where a statement was cancelled or timed \
+                 out, the transaction is rolled back",
+        ))
+    }
+
+    /// Gives it back, free for the next.
+    pub fn give(&self, lease: Lease) {
+        if let Home::Transaction(transaction) = self {
+            let mut shared = lock(&transaction.shared);
+            if shared.depth > 0 {
+                shared.lease = Some(lease);
+            }
+        }
+    }
+}
+
+fn over() -> Error {
+    error(ErrorCode::InvalidArgument, "db: the transaction is over")
+}
+
+/// What ends a transaction or a part of one.
+fn ending(commit: bool, depth: u32) -> String {
+    match (commit, depth) {
+        (true, 1) => "COMMIT".into(),
+        (false, 1) => "ROLLBACK".into(),
+        (true, _) => format!("RELEASE SAVEPOINT assay_{depth}"),
+        (false, _) => format!("ROLLBACK TO SAVEPOINT assay_{depth}"),
+    }
+}
+
+/// Runs one statement of ours on a connection.
+async fn control(mut lease: Lease, sql: String, timeout: Option<Duration>) -> (Lease, Result<(), Failure>) {
+    if matches!(lease.pool().source, Source::File(_)) {
+        return sqlite::control(lease, sql).await;
+    }
+    let result = async {
+        let session = lease.session()?;
+        session.busy = true;
+        let executed = async {
+            match session.driver() {
+                Some(Driver::Postgres(connection)) => postgres::control(connection, &sql).await,
+                Some(Driver::MySql(connection)) => mysql::control(connection, &sql).await,
+                None => Err(closed().into()),
+            }
+        };
+        let result = within(timeout, executed).await;
+        session.busy = result.as_ref().is_err_and(|failure| failure.broken);
+        result
+    }
+    .await;
+    (lease, result)
+}
+
+/// Bounds the wait for a server.
+async fn within<T>(
+    timeout: Option<Duration>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match timeout {
+        None => work.await,
+        Some(timeout) => match tokio::time::timeout(timeout, work).await {
+            Ok(result) => result,
+            Err(_) => Err(timed_out(timeout).into()),
+        },
+    }
+}
+
+pub fn timed_out(after: Duration) -> Error {
+    error(
+        ErrorCode::Timeout,
+        format!("db: the statement was ended after {} seconds (statement_timeout)", after.as_secs_f64()),
+    )
+}
+
+/// Begins a transaction on a free connection, or a savepoint in one.
+///
+/// # Errors
+/// Those of the pool and of the database.
+pub async fn begin(home: &Home) -> Result<Transaction, Error> {
+    let pool = home.pool().clone();
+    let timeout = pool.options.statement_timeout;
+    let lease = home.take().await?;
+    match home {
+        Home::Pool(_) => {
+            let (mut lease, result) = control(lease, readonly::begin(&pool).into(), timeout).await;
+            result.map_err(|failure| failure.error)?;
+            if let Ok(session) = lease.session() {
+                session.in_transaction = true;
+            }
+            if let Ok(lite) = lease.lite() {
+                lite.in_transaction = true;
+            }
+            let shared = Shared { lease: Some(lease), depth: 1, draining: false, changed: Arc::default() };
+            let shared = Arc::new(Mutex::new(shared));
+            Ok(Transaction { pool, shared, depth: 1, ended: AtomicBool::new(false) })
+        }
+        Home::Transaction(outer) => {
+            let depth = outer.depth + 1;
+            let (lease, result) = control(lease, format!("SAVEPOINT assay_{depth}"), timeout).await;
+            if !result.as_ref().is_err_and(|failure| failure.broken) {
+                home.give(lease);
+            }
+            result.map_err(|failure| failure.error)?;
+            lock(&outer.shared).depth = depth;
+            Ok(Transaction { pool, shared: outer.shared.clone(), depth, ended: AtomicBool::new(false) })
+        }
+    }
+}
+
+/// Ends a transaction.
+///
+/// # Errors
+/// Where it is over already, or the database refuses to commit it; then it is rolled back.
+pub async fn end(transaction: &Arc<Transaction>, commit: bool) -> Result<(), Error> {
+    let home = Home::Transaction(transaction.clone());
+    let depth = transaction.depth;
+    if lock(&transaction.shared).depth > depth {
+        return Err(error(ErrorCode::InvalidArgument, "db: a transaction within this one is still open"));
+    }
+    let mut lease = home.take().await?;
+    transaction.ended.store(true, Ordering::Release);
+    let timeout = transaction.pool.options.statement_timeout;
+    // What a transaction that only reads may have done all the same goes with it.
+    let commit = commit && !(depth == 1 && transaction.pool.is_read_only());
+    let result;
+    (lease, result) = control(lease, ending(commit, depth), timeout).await;
+    if depth > 1 {
+        lock(&transaction.shared).depth = depth - 1;
+        if result.as_ref().is_err_and(|failure| failure.broken) {
+            return result.map_err(|failure| failure.error);
+        }
+        lock(&transaction.shared).lease = Some(lease);
+        return result.map_err(|failure| failure.error);
+    }
+    lock(&transaction.shared).depth = 0;
+    // After a refused COMMIT the transaction may be open still; dropping the lease rolls it back then.
+    if result.is_ok() {
+        if let Ok(session) = lease.session() {
+            session.in_transaction = false;
+        }
+        if let Ok(lite) = lease.lite() {
+            lite.in_transaction = false;
+        }
+    }
+    result.map_err(|failure| failure.error)
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if self.depth == 1 && !self.ended.load(Ordering::Acquire) {
+            let mut shared = lock(&self.shared);
+            shared.depth = 0;
+            shared.changed.notify_waiters();
+            let lease = shared.lease.take();
+            drop(shared);
+            drop(lease);
+        }
+    }
+}
+
+type Producing = Pin<Box<dyn Future<Output = Result<(Done, Vec<u8>), Error>> + Send>>;
+
+/// A statement on its way, driven by whoever waits for its rows. Dropping it ends the statement.
+pub struct Running {
+    future: Option<Producing>,
+    batches: mpsc::Receiver<Vec<u8>>,
+    /// The end, where a batch must be given before it.
+    finished: Option<(Done, Vec<u8>)>,
+    timeout: Option<Duration>,
+    held: Held,
+    /// What shares its connection, where that must go on after it.
+    shared: Option<Arc<Mutex<Shared>>>,
+}
+
+/// What a statement gave when it was asked.
+pub enum Step {
+    Batch(Vec<u8>),
+    /// The rest, and the end.
+    Done(Done, Vec<u8>),
+}
+
+impl Running {
+    /// Starts a statement; nothing happens before the first step.
+    pub fn new(home: Home, work: Work, bounds: Bounds) -> Running {
+        let pool = home.pool().clone();
+        let (sender, batches) = mpsc::channel(1);
+        let sink = Sink::new(pool.run.clone(), sender, bounds);
+        let timeout = pool.options.statement_timeout;
+        let held = sink.held.clone();
+        let shared = match (&home, &pool.source) {
+            (Home::Transaction(transaction), Source::Server(_)) => Some(transaction.shared.clone()),
+            _ => None,
+        };
+        let future: Producing = match &pool.source {
+            Source::File(_) => Box::pin(sqlite::produce(home, work, sink)),
+            Source::Server(_) => Box::pin(produce(home, work, sink)),
+        };
+        Running { future: Some(future), batches, finished: None, timeout, held, shared }
+    }
+
+    /// The next rows.
+    ///
+    /// # Errors
+    /// Those of the statement; `timeout` where they do not come in time.
+    pub async fn step(&mut self) -> Result<Step, Error> {
+        let Some(timeout) = self.timeout else { return self.untimed().await };
+        let begun = Instant::now();
+        let mut wait = timeout;
+        loop {
+            if let Ok(step) = tokio::time::timeout(wait, self.untimed()).await {
+                return step;
+            }
+            // Waiting for a connection has its own bound.
+            let held = *lock(&self.held);
+            let passed = held.map_or(Duration::ZERO, |since| since.max(begun).elapsed());
+            if passed >= timeout {
+                self.future = None;
+                return Err(timed_out(timeout));
+            }
+            wait = timeout - passed;
+        }
+    }
+
+    async fn untimed(&mut self) -> Result<Step, Error> {
+        let Some(future) = &mut self.future else {
+            let (done, rest) = self.finished.take().unwrap_or_default();
+            return Ok(Step::Done(done, rest));
+        };
+        tokio::select! {
+            biased;
+            Some(batch) = self.batches.recv() => Ok(Step::Batch(batch)),
+            result = future => {
+                self.future = None;
+                let (done, rest) = result?;
+                // A batch may have been handed over in the same moment.
+                match self.batches.try_recv() {
+                    Ok(batch) => {
+                        self.finished = Some((done, rest));
+                        Ok(Step::Batch(batch))
+                    }
+                    Err(_) => Ok(Step::Done(done, rest)),
+                }
+            }
+        }
+    }
+
+    /// Leaves a statement whose rows are not wanted any more. In a transaction on a server its rest is read, because
+    /// whatever else would end it would end the transaction; elsewhere it is ended.
+    pub fn leave(mut self) {
+        let (Some(shared), Some(_)) = (self.shared.clone(), &self.future) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let changed = {
+            let mut shared = lock(&shared);
+            shared.draining = true;
+            shared.changed.clone()
+        };
+        runtime.spawn(async move {
+            loop {
+                let mut waiting = pin!(changed.notified());
+                waiting.as_mut().enable();
+                if lock(&shared).depth == 0 {
+                    break;
+                }
+                tokio::select! {
+                    step = self.step() => if !matches!(step, Ok(Step::Batch(_))) { break },
+                    () = waiting => {}
+                }
+            }
+            // Before anybody hears of it.
+            drop(self);
+            lock(&shared).draining = false;
+            changed.notify_waiters();
+        });
+    }
+
+    /// Runs to the end of a statement whose rows do not count.
+    ///
+    /// # Errors
+    /// As for `step`, with one timeout for all.
+    pub async fn finish(&mut self) -> Result<Done, Error> {
+        loop {
+            if let Step::Done(done, _) = self.step().await? {
+                return Ok(done);
+            }
+        }
+    }
+}
+
+/// A statement on a server.
+async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Vec<u8>), Error> {
+    let pool = home.pool().clone();
+    if pool.is_read_only() {
+        readonly::check(&work.sql)?;
+    } else {
+        readonly::check_control(&work.sql)?;
+    }
+    // Within a transaction that was begun so, nothing needs to be done for it.
+    let only_read = pool.is_read_only() && !home.in_transaction();
+    let mut lease = home.take().await?;
+    *lock(&sink.held) = Some(Instant::now());
+    let session = lease.session()?;
+    session.busy = true;
+    let numeric = pool.options.numeric_as_number;
+    let alone = !home.in_transaction();
+    let result = match session.driver() {
+        Some(Driver::Postgres(connection)) => {
+            postgres::run(connection, &work, &mut sink, only_read, alone, numeric).await
+        }
+        Some(Driver::MySql(connection)) => mysql::run(connection, &work, &mut sink, only_read, numeric).await,
+        None => Err(closed().into()),
+    };
+    match result {
+        Ok(done) => {
+            session.busy = false;
+            home.give(lease);
+            Ok((done, sink.take()?))
+        }
+        Err(Failure { error, broken: false }) => {
+            session.busy = false;
+            home.give(lease);
+            Err(error)
+        }
+        Err(Failure { error, broken: true }) => Err(error),
+    }
+}
+
+/// Several statements at once.
+///
+/// # Errors
+/// The first that fails ends them.
+pub async fn script(home: &Home, sql: String) -> Result<(), Error> {
+    let pool = home.pool().clone();
+    if let Source::File(_) = pool.source {
+        return sqlite::script(home.clone(), sql, pool.options.statement_timeout).await;
+    }
+    if pool.is_read_only() {
+        return Err(readonly::refusal("several statements at once"));
+    }
+    if home.in_transaction() {
+        return Err(error(
+            ErrorCode::Unsupported,
+            "db.script: statements of a script may end a transaction; run them one by one with execute",
+        ));
+    }
+    let timeout = pool.options.statement_timeout;
+    let (lease, result) = control(home.take().await?, sql, timeout).await;
+    // What a script begins and does not end is rolled back.
+    let (lease, after) = match result.as_ref().is_err_and(|failure| failure.broken) {
+        true => (lease, Ok(())),
+        false => control(lease, "ROLLBACK".into(), timeout).await,
+    };
+    drop(lease);
+    result.and(after).map_err(|failure| failure.error)
+}
+
+/// The bounds of a result that a script asked for.
+pub fn bounds(pool: &Pool, whole: bool, discard: bool) -> Bounds {
+    let options = &pool.options;
+    Bounds {
+        rows: (whole && !discard).then_some(options.max_rows),
+        bytes: (whole && !discard).then_some(options.max_bytes),
+        row_bytes: options.max_bytes,
+        discard,
+    }
+}
+
+/// Counts what a script sends.
+///
+/// # Errors
+/// `limit`.
+pub fn count(run: &Run, sql: &str, params: &[u8]) -> Result<(), Error> {
+    run.count_bytes(sql.len() + params.len())
+}

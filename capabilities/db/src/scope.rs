@@ -1,0 +1,187 @@
+//! Scopes of `db`: files of SQLite, and databases on servers.
+
+use assay_capability_api::scope::{NetworkScope, PathScope, READ};
+use assay_capability_api::{Access, GrantError, Request, Scope};
+use std::net::IpAddr;
+use std::path::Path;
+
+/// The verbs of [`Request::Action`] for SQLite.
+pub const READ_FILE: &str = "read";
+pub const WRITE_FILE: &str = "write";
+/// The name of a database that lives in memory only.
+pub const MEMORY: &str = ":memory:";
+
+const FORMS: &str = "write sqlite:PATH, sqlite::memory:, postgres://HOST[:PORT][/DATABASE] or mysql://HOST[:PORT][/DATABASE], \
+                     each but sqlite::memory: with ?ro at its end for reading only";
+
+/// A scope of `db`.
+#[derive(Debug)]
+enum DbScope {
+    Memory,
+    File(PathScope),
+    Server { place: NetworkScope, only_read: bool },
+}
+
+/// The port of a server that names none.
+pub fn default_port(scheme: &str) -> u16 {
+    if scheme == "mysql" { 3306 } else { 5432 }
+}
+
+/// Reads a scope of `db`.
+///
+/// # Errors
+/// When it has none of the forms above.
+pub fn parse(text: &str, base: &Path) -> Result<Box<dyn Scope>, GrantError> {
+    let bad = |why: &str| GrantError::new(format!("{text}: {why}; {FORMS}"));
+    let (place, only_read) = match text.split_once('?') {
+        None => (text, false),
+        Some((place, "ro")) => (place, true),
+        Some(_) => return Err(bad("only ?ro can follow")),
+    };
+    if let Some(path) = place.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        return match path {
+            "" => Err(bad("the path is missing")),
+            MEMORY => Ok(Box::new(DbScope::Memory)),
+            path => {
+                let path = assay_capability_api::scope::normalize(&base.join(path));
+                Ok(Box::new(DbScope::File(PathScope::new(true, !only_read, path))))
+            }
+        };
+    }
+    let (scheme, rest) = match place.split_once("://") {
+        Some(("postgres" | "postgresql", rest)) => ("postgres", rest),
+        Some(("mysql" | "mariadb", rest)) => ("mysql", rest),
+        _ => return Err(bad("it names no kind of database")),
+    };
+    let (host, database) = rest.split_once('/').unwrap_or((rest, ""));
+    if database.contains('/') {
+        return Err(bad("a database has no slash in its name"));
+    }
+    let named_port =
+        host.rsplit_once(':').is_some_and(|(before, _)| !before.contains(':') || before.ends_with(']'));
+    let host = match named_port {
+        true => host.to_string(),
+        false if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{}", default_port(scheme)),
+        false => format!("{host}:{}", default_port(scheme)),
+    };
+    let place = NetworkScope::parse(&format!("{scheme}://{host}/{database}"))?;
+    Ok(Box::new(DbScope::Server { place, only_read }))
+}
+
+impl Scope for DbScope {
+    fn matches(&self, request: &Request<'_>) -> bool {
+        match (self, request) {
+            (DbScope::Memory, Request::Action { name, .. }) => *name == MEMORY,
+            (DbScope::File(_), Request::Action { name: MEMORY, .. }) => false,
+            (DbScope::File(scope), Request::Action { verb, name, .. }) => {
+                let access = if *verb == READ_FILE { Access::Read } else { Access::Write };
+                scope.matches(&Request::File { access, path: Path::new(name) })
+            }
+            (DbScope::Server { place, only_read }, Request::Network { method, .. }) => {
+                (!only_read || *method == Some(READ)) && place.matches(request)
+            }
+            _ => false,
+        }
+    }
+
+    fn widen_for_denial(&mut self) {
+        if let DbScope::Server { only_read, .. } = self {
+            *only_read = false;
+        }
+    }
+
+    fn sample_address(&self) -> Option<IpAddr> {
+        match self {
+            DbScope::Server { place, .. } => place.sample_address(),
+            _ => None,
+        }
+    }
+
+    fn names_scheme(&self) -> bool {
+        matches!(self, DbScope::Server { .. })
+    }
+
+    fn names_address(&self, address: IpAddr) -> bool {
+        matches!(self, DbScope::Server { place, .. } if place.names_address(address))
+    }
+
+    fn lies_in(&self, root: &Path) -> bool {
+        matches!(self, DbScope::File(scope) if scope.lies_in(root))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(verb: &'static str, name: &'static str) -> Request<'static> {
+        Request::Action { verb, name, scope: "" }
+    }
+
+    fn server(scheme: &'static str, host: &'static str, port: u16, path: &'static str) -> Request<'static> {
+        Request::Network { scheme, method: Some("WRITE"), host, port, path: Some(path), address: None }
+    }
+
+    fn scope(text: &str) -> Box<dyn Scope> {
+        parse(text, Path::new("/srv")).unwrap()
+    }
+
+    #[test]
+    fn files() {
+        let rw = scope("sqlite:app.db");
+        assert!(rw.matches(&file(READ_FILE, "/srv/app.db")) && rw.matches(&file(WRITE_FILE, "/srv/app.db")));
+        assert!(!rw.matches(&file(READ_FILE, "/srv/app.db2")) && !rw.matches(&file(READ_FILE, MEMORY)));
+        let ro = scope("sqlite:///data?ro");
+        assert!(ro.matches(&file(READ_FILE, "/data/x.db")) && !ro.matches(&file(WRITE_FILE, "/data/x.db")));
+        let memory = scope("sqlite::memory:");
+        assert!(
+            memory.matches(&file(WRITE_FILE, MEMORY)) && !memory.matches(&file(READ_FILE, "/srv/:memory:"))
+        );
+    }
+
+    #[test]
+    fn servers() {
+        for (text, request, matches) in [
+            ("postgres://db.example/app", server("postgres", "db.example", 5432, "/app"), true),
+            ("postgres://db.example/app", server("postgres", "db.example", 5433, "/app"), false),
+            ("postgres://db.example/app", server("postgres", "db.example", 5432, "/app2"), false),
+            ("postgres://db.example/app", server("mysql", "db.example", 5432, "/app"), false),
+            ("postgresql://db.example/app_*", server("postgres", "db.example", 5432, "/app_1"), true),
+            ("postgres://db.example:6000", server("postgres", "db.example", 6000, "/any"), true),
+            ("mariadb://*.example", server("mysql", "a.example", 3306, "/any"), true),
+            ("mysql://[::1]/x", server("mysql", "::1", 3306, "/x"), true),
+            ("mysql://::1/x", server("mysql", "::1", 3306, "/x"), true),
+            ("postgres://db.example:*/app", server("postgres", "db.example", 1, "/app"), true),
+            ("postgres://db.example/app?ro", server("postgres", "db.example", 5432, "/app"), false),
+        ] {
+            assert_eq!(scope(text).matches(&request), matches, "{text}");
+        }
+        let read = Request::Network {
+            scheme: "postgres",
+            method: Some(READ),
+            host: "h",
+            port: 5432,
+            path: Some("/d"),
+            address: None,
+        };
+        assert!(scope("postgres://h/d?ro").matches(&read) && scope("postgres://h/d").matches(&read));
+        assert_eq!(read.scope().unwrap(), "postgres://h:5432/d?ro");
+    }
+
+    #[test]
+    fn what_is_not_a_scope_is_refused() {
+        for text in [
+            "",
+            "sqlite:",
+            "x",
+            "postgres://",
+            "postgres://u@h/d",
+            "postgres://h/d?x",
+            "postgres://h/a/b",
+            "oracle://h/d",
+        ] {
+            assert!(parse(text, Path::new("/")).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Rows and parameters as they cross to the guest; the format is in `wit/db.wit`.
+
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Run, error};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use tokio::sync::mpsc;
+
+/// Bytes of rows that cross at a time.
+const BATCH: usize = 128 << 10;
+
+/// A parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Param {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    /// Text, or bytes that are none.
+    Text(Vec<u8>),
+    /// Bytes, whatever they are.
+    Bytes(Vec<u8>),
+    /// A table of Lua.
+    Json(String),
+}
+
+/// Reads lists of parameters.
+pub struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader(bytes)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
+        let (taken, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or_else(|| error(ErrorCode::InvalidArgument, "db: the parameters are cut off"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N)?);
+        Ok(out)
+    }
+
+    fn text(&mut self) -> Result<Vec<u8>, Error> {
+        let length = u32::from_le_bytes(self.array()?);
+        Ok(self.take(length as usize)?.to_vec())
+    }
+
+    /// One list.
+    ///
+    /// # Errors
+    /// `invalid_argument` where the bytes are none.
+    pub fn list(&mut self) -> Result<Vec<Param>, Error> {
+        let count = u32::from_le_bytes(self.array()?);
+        let mut list = Vec::new();
+        for _ in 0..count {
+            let [tag] = self.array()?;
+            list.push(match tag {
+                0 => Param::Null,
+                1 => Param::Bool(false),
+                2 => Param::Bool(true),
+                3 => Param::Integer(i64::from_le_bytes(self.array()?)),
+                4 => Param::Float(f64::from_le_bytes(self.array()?)),
+                5 => Param::Text(self.text()?),
+                6 => Param::Json(String::from_utf8(self.text()?).map_err(|_| {
+                    error(ErrorCode::InvalidArgument, "db: a table has text that is not UTF-8")
+                })?),
+                8 => Param::Bytes(self.text()?),
+                _ => return Err(error(ErrorCode::InvalidArgument, "db: a parameter of no known kind")),
+            });
+        }
+        Ok(list)
+    }
+}
+
+/// Where drivers put rows: bounded, counted, and handed on in batches.
+pub struct Sink {
+    buffer: Vec<u8>,
+    /// The names of the columns, which begin every batch.
+    header: Vec<u8>,
+    out: mpsc::Sender<Vec<u8>>,
+    run: Arc<Run>,
+    limits: Bounds,
+    rows: u64,
+    bytes: u64,
+    /// Where the row at hand begins.
+    row: usize,
+    /// Since when the statement has a connection; none while it waits for one.
+    pub held: Held,
+}
+
+/// Since when a statement has a connection.
+pub type Held = Arc<Mutex<Option<Instant>>>;
+
+/// What bounds a result.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// None: rows are read as they come, or not at all.
+    pub rows: Option<u64>,
+    pub bytes: Option<u64>,
+    pub row_bytes: u64,
+    /// Rows are thrown away.
+    pub discard: bool,
+}
+
+impl Sink {
+    pub fn new(run: Arc<Run>, out: mpsc::Sender<Vec<u8>>, limits: Bounds) -> Sink {
+        Sink {
+            buffer: Vec::new(),
+            header: Vec::new(),
+            out,
+            run,
+            limits,
+            rows: 0,
+            bytes: 0,
+            row: 0,
+            held: Held::default(),
+        }
+    }
+
+    /// Whether rows are wanted at all.
+    pub fn wants_rows(&self) -> bool {
+        !self.limits.discard
+    }
+
+    /// Whether rows have left already, so that the statement cannot be tried again unnoticed.
+    pub fn is_untouched(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Starts the rows of a statement.
+    pub fn columns<'a>(&mut self, names: impl ExactSizeIterator<Item = &'a str>) {
+        self.header.clear();
+        self.header.extend_from_slice(&(names.len() as u32).to_le_bytes());
+        for name in names {
+            self.header.extend_from_slice(&(name.len() as u32).to_le_bytes());
+            self.header.extend_from_slice(name.as_bytes());
+        }
+    }
+
+    /// Starts a row. After it come its values, and [`Sink::end_row`].
+    pub fn start_row(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer.extend_from_slice(&self.header);
+        }
+        self.row = self.buffer.len();
+    }
+
+    /// Counts the row.
+    ///
+    /// # Errors
+    /// `limit` where it is one too many, or too large.
+    pub fn end_row(&mut self) -> Result<(), Error> {
+        let size = (self.buffer.len() - self.row) as u64;
+        self.rows += 1;
+        self.bytes += size;
+        if size > self.limits.row_bytes {
+            return Err(error(
+                ErrorCode::Limit,
+                format!(
+                    "db: a row has more than {} bytes; raise max_bytes of db.connect",
+                    self.limits.row_bytes
+                ),
+            ));
+        }
+        let advice = "read it with db.rows, ask for less, or raise";
+        if self.limits.rows.is_some_and(|most| self.rows > most) {
+            let most = self.limits.rows.unwrap_or_default();
+            return Err(error(
+                ErrorCode::Limit,
+                format!("db: the result has more than {most} rows; {advice} max_rows of db.connect"),
+            ));
+        }
+        if self.limits.bytes.is_some_and(|most| self.bytes > most) {
+            let most = self.limits.bytes.unwrap_or_default();
+            return Err(error(
+                ErrorCode::Limit,
+                format!("db: the result has more than {most} bytes; {advice} max_bytes of db.connect"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a batch should be handed on before the next row.
+    pub fn is_full(&self) -> bool {
+        self.buffer.len() >= BATCH
+    }
+
+    /// Hands on what there is, and waits until it is wanted.
+    ///
+    /// # Errors
+    /// `limit` where the run has no bytes left.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        let batch = self.take()?;
+        // Where nobody reads any more, the statement is about to be dropped as well.
+        let _ = self.out.send(batch).await;
+        Ok(())
+    }
+
+    /// What has not been handed on.
+    ///
+    /// # Errors
+    /// As for `flush`.
+    pub fn take(&mut self) -> Result<Vec<u8>, Error> {
+        self.run.count_bytes(self.buffer.len())?;
+        Ok(std::mem::take(&mut self.buffer))
+    }
+
+    pub fn null(&mut self) {
+        self.buffer.push(0);
+    }
+
+    pub fn boolean(&mut self, value: bool) {
+        self.buffer.push(1 + u8::from(value));
+    }
+
+    pub fn integer(&mut self, value: i64) {
+        self.buffer.push(3);
+        self.buffer.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// As an integer where Lua has it, else as its digits.
+    pub fn unsigned(&mut self, value: u64) {
+        match i64::try_from(value) {
+            Ok(value) => self.integer(value),
+            Err(_) => self.text(value.to_string().as_bytes()),
+        }
+    }
+
+    pub fn float(&mut self, value: f64) {
+        self.buffer.push(4);
+        self.buffer.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// A float of 32 bits as the number that its shortest text says: 1.1, not 1.10000002384.
+    pub fn short_float(&mut self, value: f32) {
+        self.float(value.to_string().parse().unwrap_or(f64::from(value)));
+    }
+
+    pub fn text(&mut self, value: &[u8]) {
+        self.tagged(5, value);
+    }
+
+    pub fn json(&mut self, value: &[u8]) {
+        self.tagged(6, value);
+    }
+
+    fn tagged(&mut self, tag: u8, value: &[u8]) {
+        self.buffer.push(tag);
+        self.buffer.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        self.buffer.extend_from_slice(value);
+    }
+
+    /// A list; its `count` values follow.
+    pub fn list(&mut self, count: u32) {
+        self.buffer.push(7);
+        self.buffer.extend_from_slice(&count.to_le_bytes());
+    }
+
+    /// The digits of an exact number, or the number where that is wanted.
+    pub fn numeric(&mut self, digits: &str, as_number: bool) {
+        match digits.parse::<f64>() {
+            Ok(value) if as_number => self.float(value),
+            _ => self.text(digits.as_bytes()),
+        }
+    }
+}
+
+/// What a statement did besides giving rows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    pub affected: u64,
+    pub id: Option<i64>,
+}

@@ -1,0 +1,159 @@
+//! Connections for a protocol that begins as HTTP/1.1 and is something else then: WebSocket.
+
+use crate::bindings::assay::host::http::{ClientIdentity, Header, Pem};
+use crate::connect::{explain, tcp, tunnel, unreachable};
+use crate::errors::{subject, timeout, transport};
+use crate::pool::Pool;
+use crate::proxy;
+use crate::request::Head;
+use crate::tls::Material;
+use assay_capability_api::scope::host_and_port;
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Ctx, Request, Run, error, network};
+use http::HeaderMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+/// What is connected to, and with what.
+pub struct Dial {
+    /// The capability whose grants are asked, and the scheme that they see.
+    pub capability: &'static str,
+    pub scheme: &'static str,
+    /// The same place as an `http:` or `https:` URL.
+    pub url: String,
+    pub headers: Vec<Header>,
+    pub basic_auth: Option<(String, String)>,
+    pub authorities: Option<Pem>,
+    pub identity: Option<ClientIdentity>,
+    /// As for requests: needs `http=proxy:HOST:PORT`.
+    pub proxy: Option<String>,
+    /// For the name, the TCP connection and the TLS handshake; zero is no bound.
+    pub timeout: Duration,
+}
+
+/// An open connection, and what is to be sent first.
+pub struct Dialed {
+    pub stream: Box<dyn Stream>,
+    /// Checked, with those of the user name and password, and `host`.
+    pub headers: HeaderMap,
+    /// The path with the query.
+    pub target: String,
+    /// `SCHEME://host/path`, without secrets: what messages are about.
+    pub subject: String,
+}
+
+/// What bytes go through.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// The TLS settings that a run keeps.
+pub fn settings(ctx: &mut Ctx) -> Settings {
+    Settings(ctx.state::<Pool>().clone())
+}
+
+/// See [`settings`].
+pub struct Settings(Pool);
+
+/// Connects to an address that was checked.
+///
+/// # Errors
+/// `denied`, `invalid_argument`, `timeout`, `unavailable`, and `invalid_data` for what TLS refuses.
+pub async fn dial(run: &Arc<Run>, settings: &Settings, dial: Dial) -> Result<Dialed, Error> {
+    let mut head = Head::new("GET", &dial.url, dial.headers, dial.basic_auth.as_ref())?;
+    let subject = {
+        let of_http = subject("", &head.url);
+        match of_http.split_once("://") {
+            Some((_, place)) => format!("{}://{place}", dial.scheme),
+            None => of_http,
+        }
+    };
+    let asked = Request::Network {
+        scheme: dial.scheme,
+        method: None,
+        host: &head.origin.host,
+        port: head.origin.port,
+        path: Some(head.url.path()),
+        address: None,
+    };
+    let connecting = async {
+        let proxy = proxy::choose(run, dial.proxy.as_deref(), &head.origin)?;
+        let material = Material::load(run, dial.authorities, dial.identity).await?;
+        let tcp = match &proxy {
+            None => direct(run, dial.capability, &asked, &subject).await?,
+            Some(proxy) => through(run, (dial.capability, &asked), &head, proxy, &subject).await?,
+        };
+        // A failure only costs latency.
+        let _ = tcp.set_nodelay(true);
+        if !head.origin.secure {
+            return Ok(Box::new(tcp) as Box<dyn Stream>);
+        }
+        let mut config = (*settings.0.tls.settings(&material).await?.config).clone();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let host = head.origin.host.trim_matches(['[', ']']).trim_end_matches('.').to_string();
+        let name = ServerName::try_from(host).map_err(|_| {
+            error(ErrorCode::InvalidArgument, format!("{subject}: the host is no name for a certificate"))
+        })?;
+        let connecting = TlsConnector::from(Arc::new(config)).connect(name, tcp);
+        let stream = connecting.await.map_err(|failure| transport(&subject, &failure))?;
+        Ok(Box::new(stream) as Box<dyn Stream>)
+    };
+    let stream = match dial.timeout.is_zero() {
+        true => connecting.await?,
+        false => match tokio::time::timeout(dial.timeout, connecting).await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(timeout(&subject, "no connection", dial.timeout)),
+        },
+    };
+    let target = head.target()?.to_string();
+    let authority = http::HeaderValue::try_from(head.origin.authority())
+        .map_err(|_| error(ErrorCode::InvalidArgument, format!("{subject}: the host cannot be sent")))?;
+    head.headers.insert(http::header::HOST, authority);
+    Ok(Dialed { stream, headers: head.headers, target, subject })
+}
+
+async fn direct(
+    run: &Arc<Run>,
+    capability: &str,
+    asked: &Request<'_>,
+    subject: &str,
+) -> Result<TcpStream, Error> {
+    let addresses =
+        network::resolve(run, capability, asked).await.map_err(|failure| explain(failure, subject))?;
+    let place = asked.scope().unwrap_or_default();
+    let (stream, _) = tcp(&addresses).await.map_err(|failure| unreachable(subject, &place, &failure))?;
+    Ok(stream)
+}
+
+/// Through a tunnel, with or without TLS: a proxy must not look into what it does not understand.
+async fn through(
+    run: &Arc<Run>,
+    (capability, asked): (&str, &Request<'_>),
+    head: &Head,
+    proxy: &proxy::Proxy,
+    subject: &str,
+) -> Result<TcpStream, Error> {
+    proxy.check(run)?;
+    match head.origin.host.trim_matches(['[', ']']).parse() {
+        Ok(address) => network::check_open(run, capability, asked, address)?,
+        Err(_) => run.check(capability, asked)?,
+    }
+    let place = format!("the proxy {}", host_and_port(&proxy.host, proxy.port));
+    let host = proxy.host.trim_matches(['[', ']']);
+    let unreached = |failure: std::io::Error| unreachable(subject, &place, &failure);
+    let addresses: Vec<SocketAddr> =
+        tokio::net::lookup_host((host, proxy.port)).await.map_err(unreached)?.collect();
+    let (mut stream, _) = tcp(&addresses).await.map_err(unreached)?;
+    tunnel(&mut stream, head, proxy, subject).await?;
+    Ok(stream)
+}
+
+/// The error of a stream that broke off.
+pub fn failed(subject: &str, failure: &(dyn std::error::Error + 'static)) -> Error {
+    transport(subject, failure)
+}

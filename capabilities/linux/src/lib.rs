@@ -1,0 +1,132 @@
+//! What the Linux kernel tells in /proc about the machine and its processes.
+
+mod parse;
+mod process;
+mod read;
+
+use assay_capability_api::scope::NameScope;
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{
+    Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, Target, error,
+};
+use bindings::assay::host::linux::{self, Field, Source};
+use std::path::Path;
+use wasmtime::component::{Accessor, HasSelf, Linker, Val};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/linux@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        with: { "assay:host/types@0.1.0": assay_capability_api::types },
+        require_store_data_send: true,
+    });
+}
+
+/// The name of this capability in grants.
+const LINUX: &str = "linux";
+/// The scope of the machine as a whole, and of the process that runs the script.
+const SYSTEM: &str = "system";
+/// The scope of any process.
+const PROCESS: &str = "proc";
+
+/// The capability `linux`.
+pub struct Linux;
+
+impl Capability for Linux {
+    fn name(&self) -> &'static str {
+        LINUX
+    }
+
+    fn summary(&self) -> &'static str {
+        "what the Linux kernel tells about the machine and its processes"
+    }
+
+    fn scopes(&self) -> &'static [ScopeForm] {
+        &[
+            ScopeForm {
+                form: "system",
+                grants: "the machine as a whole, and the process that runs the script",
+                example: "linux=system",
+            },
+            ScopeForm { form: "proc", grants: "any process", example: "linux=proc" },
+        ]
+    }
+
+    fn scope(&self, text: &str, _: &Path) -> Result<Box<dyn Scope>, GrantError> {
+        match text {
+            SYSTEM | PROCESS => Ok(Box::new(NameScope::new(text))),
+            _ => {
+                Err(GrantError::new(format!("linux={text}: the scopes of linux are {SYSTEM} and {PROCESS}")))
+            }
+        }
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const SYSTEM_SCOPE: Literal = Literal::Scope(|_| Some(SYSTEM.into()));
+        const PROCESS_SCOPE: Literal = Literal::Scope(|_| Some(PROCESS.into()));
+        const NEEDS: &[Need] = &[
+            Need::new("linux.cpu_percent", Literal::Free),
+            Need::new("linux.proc_stat", PROCESS_SCOPE),
+            Need::new("linux.proc_status", PROCESS_SCOPE),
+            Need::new("linux.*", SYSTEM_SCOPE),
+        ];
+        NEEDS
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+        linux::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+
+    fn target(&self, _: &str, args: &[Val]) -> Target {
+        let about_process = matches!(args, [Val::Enum(source), Val::U32(pid), ..]
+            if source.starts_with("process-") && !is_own(*pid));
+        let scope = if about_process { PROCESS } else { SYSTEM };
+        Target { what: Request::Name(scope).describe(LINUX), scope: Some(scope.into()) }
+    }
+}
+
+/// Whether a process id means the process that runs the script.
+fn is_own(pid: u32) -> bool {
+    pid == 0 || pid == std::process::id()
+}
+
+/// Checks the grant for one read.
+fn check(run: &Run, source: Source, pid: u32) -> Result<(), Error> {
+    let of_process = matches!(source, Source::ProcessStat | Source::ProcessStatus);
+    if of_process && is_own(pid) {
+        // Either scope covers it; where neither is there, the smaller one is asked for.
+        let either =
+            [SYSTEM, PROCESS].into_iter().find(|scope| run.would_allow(LINUX, &Request::Name(scope)));
+        return run.check(LINUX, &Request::Name(either.unwrap_or(SYSTEM)));
+    }
+    run.check(LINUX, &Request::Name(if of_process { PROCESS } else { SYSTEM }))
+}
+
+impl linux::Host for Ctx {}
+
+impl linux::HostWithStore<Ctx> for HasSelf<Ctx> {
+    async fn read(
+        accessor: &Accessor<Ctx, Self>,
+        source: Source,
+        pid: u32,
+    ) -> wasmtime::Result<Result<Vec<Vec<Field>>, Error>> {
+        let run = accessor.with(|mut access| access.get().run.clone());
+        let work = move || {
+            check(&run, source, pid)?;
+            if !cfg!(target_os = "linux") {
+                let system = std::env::consts::OS;
+                let message = format!("linux: this machine runs {system}, and only Linux has /proc");
+                return Err(error(ErrorCode::Unsupported, message));
+            }
+            read::read(&run, source, pid)
+        };
+        Ok(match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(failed) => Err(error(ErrorCode::Other, format!("a worker thread ended early: {failed}"))),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,596 @@
+//! The calls of the guest.
+
+use crate::bind;
+use crate::bindings::assay::host::listen::{
+    self as wit, Batch, CloseReason, FileOptions, Flow, Message, Options, Received, Route, WebsocketOptions,
+};
+use crate::body::{self, Body};
+use crate::exchange::{Exchange, Exchanges, Inbox, Phase, Request, Rest, lock};
+use crate::files::{self, Asked};
+use crate::headers;
+use crate::router::Router;
+use crate::scope::Address;
+use crate::server::{Pulled, Server};
+use crate::settings::{Settings, invalid};
+use crate::{tls, websocket};
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Ctx, HandleGuard, Hold, ReplicasPort, Run, Shutdown, error};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::future::poll_fn;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio_tungstenite::tungstenite;
+use wasmtime::component::{Accessor, HasSelf, Resource};
+
+type Host = HasSelf<Ctx>;
+type Outcome<T> = Result<T, Error>;
+type Answered<T> = wasmtime::Result<Outcome<T>>;
+
+/// Instances of one server at most.
+const MAX_INSTANCES: u32 = 64;
+/// Bytes that one call reads of a body.
+const MAX_READ: usize = 1 << 20;
+/// For a WebSocket's close frame to leave when the server stops.
+const GRACE: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A server in the hands of one instance.
+pub struct Instance {
+    server: Arc<Server>,
+    inbox: Arc<Inbox>,
+    /// It was the first, which the others live and end with.
+    first: bool,
+    _handle: Option<HandleGuard>,
+    _hold: Option<Hold>,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.server.leave(&self.inbox);
+        if self.first {
+            self.server.stop(Some(Duration::ZERO));
+        }
+    }
+}
+
+/// The servers that the instances of a run share, by the address that the script names.
+#[derive(Clone, Default)]
+struct Shared {
+    servers: Arc<Mutex<HashMap<String, Arc<Server>>>>,
+    /// This is one of the further instances.
+    replica: bool,
+}
+
+/// An error about an exchange that is over.
+fn over() -> Error {
+    error(ErrorCode::InvalidArgument, "the request was answered already")
+}
+
+fn router(routes: &[Route]) -> Outcome<Router> {
+    let mut router = Router::default();
+    for (index, route) in routes.iter().enumerate() {
+        if Method::from_bytes(route.method.as_bytes()).is_err() {
+            return Err(invalid(format!("'{}' is no method", route.method.escape_debug())));
+        }
+        let index = u32::try_from(index).map_err(|_| invalid("there are too many routes"))?;
+        router.add(&route.method, &route.path, index).map_err(invalid)?;
+    }
+    Ok(router)
+}
+
+/// Everything that may block: the socket's file, those of TLS.
+fn start(
+    run: &Arc<Run>,
+    shutdown: &Shutdown,
+    mut options: Options,
+    routes: &[Route],
+) -> Outcome<(Arc<Server>, Hold)> {
+    let settings = Settings::new(&options, run)?;
+    if options.instances == 0 || options.instances > MAX_INSTANCES {
+        return Err(invalid(format!("instances must be between 1 and {MAX_INSTANCES}")));
+    }
+    let router = router(routes)?;
+    // The grant first: what is wrong with a certificate is nothing to one who may not listen.
+    let (listener, address, file) = bind::bind(run, &options.address, options.port)?;
+    let tls = options.tls.take().map(|tls| tls::acceptor(run, tls)).transpose()?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.min(options.instances as usize);
+    let hold = shutdown.hold(settings.shutdown_timeout.unwrap_or(DAY).saturating_add(GRACE));
+    let server = Arc::new(Server::new(settings, router, run.clone(), address, file));
+    server.listen(listener, tls, shutdown, threads)?;
+    Ok((server, hold))
+}
+
+fn instance(access: &mut Ctx, instance: Instance) -> wasmtime::Result<Resource<Instance>> {
+    Ok(access.table.push(instance)?)
+}
+
+impl wit::HostServer for Ctx {
+    fn address(&mut self, this: Resource<Instance>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&this)?.server.address.to_string())
+    }
+
+    fn port(&mut self, this: Resource<Instance>) -> wasmtime::Result<u16> {
+        Ok(match &self.table.get(&this)?.server.address {
+            Address::Tcp(address) => address.port(),
+            Address::Unix(_) => 0,
+        })
+    }
+
+    fn stop(&mut self, this: Resource<Instance>, within: Option<u64>) -> wasmtime::Result<()> {
+        self.table.get(&this)?.server.stop(within.map(Duration::from_nanos));
+        Ok(())
+    }
+
+    fn drop(&mut self, this: Resource<Instance>) -> wasmtime::Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl wit::HostServerWithStore<Ctx> for Host {
+    async fn accept(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Instance>,
+        max: u32,
+    ) -> wasmtime::Result<Batch> {
+        let (server, inbox) = accessor.with(|mut access| {
+            let instance = access.get().table.get(&this)?;
+            Ok::<_, wasmtime::Error>((instance.server.clone(), instance.inbox.clone()))
+        })?;
+        let pulled = poll_fn(|context| server.poll_pull(context, &inbox, max as usize)).await;
+        let Pulled { requests, ended, open } = pulled;
+        let exchanges = accessor.with(|mut access| {
+            let exchanges = access.get().state::<Exchanges>();
+            requests.into_iter().filter_map(|request| take(&server, &inbox, exchanges, request)).collect()
+        });
+        Ok(Batch { exchanges, ended, open })
+    }
+}
+
+/// Makes a request an exchange of this instance; none where nobody waits for it any more.
+fn take(
+    server: &Arc<Server>,
+    inbox: &Arc<Inbox>,
+    exchanges: &mut Exchanges,
+    request: Request,
+) -> Option<wit::Exchange> {
+    let Request { parts, route, head, body, rest, upgrade, ticket, counted } = request;
+    let more = rest.is_some();
+    let id = exchanges.insert(Box::new(Exchange {
+        server: server.clone(),
+        parts,
+        ticket: ticket.clone(),
+        rest: rest.map_or(Rest::None, Rest::Some),
+        upgrade,
+        phase: Phase::Waiting,
+        _counted: counted,
+    }));
+    if !ticket.take_over(inbox, id) {
+        exchanges.remove(id);
+        return None;
+    }
+    Some(wit::Exchange { id, route, head, body: body.into(), more })
+}
+
+/// Builds a response whose body has no special way.
+fn response(status: StatusCode, fields: &[u8], body: Body) -> Outcome<Response<Body>> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers::parse(fields)?;
+    Ok(response)
+}
+
+/// A number that nobody guesses, to find a log line by.
+fn number() -> String {
+    // The standard library seeds its hash tables from the system's entropy.
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}
+
+impl wit::Host for Ctx {
+    fn respond(&mut self, id: u64, status: u16, fields: Vec<u8>, body: Vec<u8>) -> Answered<()> {
+        Ok(respond(self, id, status, &fields, body))
+    }
+
+    fn begin(&mut self, id: u64, status: u16, fields: Vec<u8>, kind: Flow) -> Answered<bool> {
+        Ok(begin(self, id, status, &fields, kind))
+    }
+
+    fn finish(&mut self, id: u64, complete: bool) -> wasmtime::Result<()> {
+        if let Some(mut exchange) = self.state::<Exchanges>().remove(id)
+            && let Phase::Writing(writer) = std::mem::replace(&mut exchange.phase, Phase::Answered)
+            && complete
+        {
+            writer.finish();
+        }
+        Ok(())
+    }
+
+    fn is_closed(&mut self, id: u64) -> wasmtime::Result<bool> {
+        Ok(match self.state::<Exchanges>().get(id) {
+            Some(Exchange { phase: Phase::Socket(socket), .. }) => socket.is_closed(),
+            _ => true,
+        })
+    }
+
+    fn fail(&mut self, id: u64) -> wasmtime::Result<Option<String>> {
+        let Some(mut exchange) = self.state::<Exchanges>().remove(id) else { return Ok(Some(number())) };
+        if !matches!(exchange.phase, Phase::Waiting | Phase::Answering) {
+            return Ok(Some(number()));
+        }
+        exchange.phase = Phase::Answered;
+        if matches!(exchange.rest, Rest::TooLarge) {
+            let text = "the request body is too large";
+            let _ = exchange.ticket.answer(crate::connection::last(StatusCode::PAYLOAD_TOO_LARGE, text));
+            return Ok(None);
+        }
+        let number = number();
+        let mut response =
+            Response::new(Body::from(Bytes::from(format!("internal server error ({number})"))));
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        // A client that is gone does not get it; the log line is written all the same.
+        let _ = exchange.ticket.answer(response);
+        Ok(Some(number))
+    }
+
+    fn release(&mut self, id: u64) -> wasmtime::Result<()> {
+        self.state::<Exchanges>().remove(id);
+        Ok(())
+    }
+}
+
+fn respond(ctx: &mut Ctx, id: u64, status: u16, fields: &[u8], body: Vec<u8>) -> Outcome<()> {
+    let status = headers::status(status)?;
+    let body = if headers::has_body(status) { Body::from(Bytes::from(body)) } else { Body::Empty };
+    let response = response(status, fields, body)?;
+    if let Body::Data(data) = response.body() {
+        ctx.run.count_bytes(data.len())?;
+    }
+    let exchanges = ctx.state::<Exchanges>();
+    if !matches!(exchanges.get(id), Some(Exchange { phase: Phase::Waiting, .. })) {
+        return Err(over());
+    }
+    if let Some(mut exchange) = exchanges.remove(id) {
+        exchange.phase = Phase::Answered;
+        // A client that is gone gets nothing, which is no fault of the script's.
+        let _ = exchange.ticket.answer(response);
+    }
+    Ok(())
+}
+
+fn begin(ctx: &mut Ctx, id: u64, status: u16, fields: &[u8], kind: Flow) -> Outcome<bool> {
+    let status = headers::status(status)?;
+    let exchanges = ctx.state::<Exchanges>();
+    let Some(exchange) = exchanges.get(id).filter(|exchange| matches!(exchange.phase, Phase::Waiting)) else {
+        return Err(over());
+    };
+    let wanted = exchange.parts.method != Method::HEAD && headers::has_body(status);
+    let mut response = response(status, fields, Body::Empty)?;
+    let events = matches!(kind, Flow::Events);
+    if events {
+        let headers = response.headers_mut();
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("text/event-stream"));
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+        // nginx would gather the events.
+        headers.entry("x-accel-buffering").or_insert(HeaderValue::from_static("no"));
+    }
+    if !wanted {
+        exchange.phase = Phase::Answered;
+        let _ = exchange.ticket.answer(response);
+        exchanges.remove(id);
+        return Ok(false);
+    }
+    let (writer, channel) = body::channel(events, exchange.ticket.clone());
+    *response.body_mut() = Body::Channel(Box::new(channel));
+    exchange.phase = Phase::Writing(writer);
+    let _ = exchange.ticket.answer(response);
+    Ok(true)
+}
+
+/// Changes an exchange; an error where it is over.
+fn with<T>(
+    accessor: &Accessor<Ctx, Host>,
+    id: u64,
+    f: impl FnOnce(&mut Exchange) -> Outcome<T>,
+) -> Outcome<T> {
+    accessor.with(|mut access| match access.get().state::<Exchanges>().get(id) {
+        Some(exchange) => f(exchange),
+        None => Err(over()),
+    })
+}
+
+fn socket(accessor: &Accessor<Ctx, Host>, id: u64) -> Outcome<websocket::Socket> {
+    with(accessor, id, |exchange| match &exchange.phase {
+        Phase::Socket(socket) => Ok(socket.clone()),
+        _ => Err(error(ErrorCode::InvalidArgument, "this is no WebSocket")),
+    })
+}
+
+fn run(accessor: &Accessor<Ctx, Host>) -> Arc<Run> {
+    accessor.with(|mut access| access.get().run.clone())
+}
+
+impl wit::HostWithStore<Ctx> for Host {
+    async fn bind(
+        accessor: &Accessor<Ctx, Self>,
+        options: Options,
+        routes: Vec<Route>,
+    ) -> Answered<Resource<Instance>> {
+        let (run, shutdown, replicas, shared) = accessor.with(|mut access| {
+            let ctx = access.get();
+            let run = ctx.run.clone();
+            let shutdown = ctx.state::<Shutdown>().clone();
+            (run, shutdown, ctx.state::<ReplicasPort>().0.clone(), ctx.state::<Shared>().clone())
+        });
+        let key = format!("{} {}", options.address, options.port);
+        if shared.replica {
+            let server = lock(&shared.servers).get(&key).cloned();
+            let Some(server) = server else {
+                return Ok(Err(invalid(
+                    "this instance of the script serves another address than the first one did",
+                )));
+            };
+            let joined = Instance { server, inbox: Arc::default(), first: false, _handle: None, _hold: None };
+            return accessor.with(|mut access| instance(access.get(), joined)).map(Ok);
+        }
+        let handle = match run.take_handle() {
+            Ok(handle) => handle,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let instances = options.instances;
+        if instances > 1 && replicas.is_none() {
+            return Ok(Err(error(
+                ErrorCode::Unsupported,
+                "http.serve: this program runs one instance of a script only; leave instances out",
+            )));
+        }
+        let started = tokio::task::spawn_blocking(move || start(&run, &shutdown, options, &routes)).await?;
+        let (server, hold) = match started {
+            Ok(started) => started,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let first = Instance {
+            server: server.clone(),
+            inbox: Arc::default(),
+            first: true,
+            _handle: Some(handle),
+            _hold: Some(hold),
+        };
+        if let Some(replicas) = replicas.filter(|_| instances > 1) {
+            lock(&shared.servers).insert(key, server);
+            let shared = Shared { servers: shared.servers, replica: true };
+            let prepare = Arc::new(move |ctx: &mut Ctx| ctx.set_state(shared.clone()));
+            if let Err(failure) = replicas.start(instances - 1, prepare) {
+                return Ok(Err(failure));
+            }
+        }
+        accessor.with(|mut access| instance(access.get(), first)).map(Ok)
+    }
+
+    async fn read(accessor: &Accessor<Ctx, Self>, id: u64, max: u32) -> Answered<Option<Vec<u8>>> {
+        let taken = with(accessor, id, |exchange| match std::mem::replace(&mut exchange.rest, Rest::Taken) {
+            Rest::Some(upload) => Ok(Some(upload)),
+            Rest::None => {
+                exchange.rest = Rest::None;
+                Ok(None)
+            }
+            other => {
+                exchange.rest = other;
+                Err(error(ErrorCode::InvalidArgument, "the request body is being read, or was broken off"))
+            }
+        });
+        let mut upload = match taken {
+            Ok(Some(upload)) => upload,
+            Ok(None) => return Ok(Ok(None)),
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let run = run(accessor);
+        let read = upload.read(&run, (max as usize).clamp(1, MAX_READ)).await;
+        // An exchange that was answered meanwhile needs the rest no more.
+        let _ = with(accessor, id, |exchange| {
+            exchange.rest = match &read {
+                Ok(Some(_)) => Rest::Some(upload),
+                Ok(None) => Rest::None,
+                Err(failure) if failure.code == ErrorCode::Limit => Rest::TooLarge,
+                Err(_) => Rest::Taken,
+            };
+            Ok(())
+        });
+        Ok(read)
+    }
+
+    async fn write(accessor: &Accessor<Ctx, Self>, id: u64, data: Vec<u8>) -> Answered<()> {
+        let run = run(accessor);
+        let writer = with(accessor, id, |exchange| match &exchange.phase {
+            Phase::Writing(writer) => Ok(writer.clone()),
+            _ => Err(over()),
+        });
+        let writer = match writer.and_then(|writer| run.count_bytes(data.len()).map(|()| writer)) {
+            Ok(writer) => writer,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        Ok(writer.write(data.into()).await)
+    }
+
+    async fn send_file(
+        accessor: &Accessor<Ctx, Self>,
+        id: u64,
+        status: u16,
+        fields: Vec<u8>,
+        root: String,
+        path: String,
+        options: FileOptions,
+    ) -> Answered<()> {
+        let run = run(accessor);
+        let prepared = with(accessor, id, |exchange| {
+            let cache_control = match options.cache_control.map(HeaderValue::try_from).transpose() {
+                Ok(value) => value,
+                Err(_) => return Err(error(ErrorCode::InvalidArgument, "cache_control is no header value")),
+            };
+            let wanted = files::Wanted {
+                status: headers::status(status)?,
+                root,
+                path,
+                index: options.index,
+                dotfiles: options.dotfiles,
+                cache_control,
+                headers: headers::parse(&fields)?,
+            };
+            if !matches!(exchange.phase, Phase::Waiting) {
+                return Err(over());
+            }
+            let asked = Asked {
+                method: exchange.parts.method.clone(),
+                path: exchange.parts.uri.path().to_string(),
+                query: exchange.parts.uri.query().map(str::to_string),
+                headers: exchange.parts.headers.clone(),
+            };
+            exchange.phase = Phase::Answering;
+            Ok((wanted, asked))
+        });
+        let (wanted, asked) = match prepared {
+            Ok(prepared) => prepared,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let made = tokio::task::spawn_blocking(move || files::respond(&run, wanted, &asked)).await?;
+        // A link out of what was granted is the request's affair, not the script's: it is audited, and the others go on.
+        let made = made.or_else(|failure| match failure.code {
+            ErrorCode::Denied | ErrorCode::Permission => {
+                tracing::warn!(target: "script", "{}", failure.message);
+                Ok(crate::connection::plain(StatusCode::FORBIDDEN, "forbidden"))
+            }
+            _ => Err(failure),
+        });
+        Ok(accessor.with(|mut access| {
+            let exchanges = access.get().state::<Exchanges>();
+            match made {
+                Ok(response) => {
+                    if let Some(mut exchange) = exchanges.remove(id) {
+                        exchange.phase = Phase::Answered;
+                        let _ = exchange.ticket.answer(response);
+                    }
+                    Ok(())
+                }
+                Err(failure) => {
+                    if let Some(exchange) = exchanges.get(id) {
+                        exchange.phase = Phase::Waiting;
+                    }
+                    Err(failure)
+                }
+            }
+        }))
+    }
+
+    async fn upgrade(
+        accessor: &Accessor<Ctx, Self>,
+        id: u64,
+        fields: Vec<u8>,
+        options: WebsocketOptions,
+    ) -> Answered<Option<String>> {
+        Ok(with(accessor, id, |exchange| upgrade(exchange, &fields, options)))
+    }
+
+    async fn receive(accessor: &Accessor<Ctx, Self>, id: u64) -> Answered<Received> {
+        let run = run(accessor);
+        let socket = match socket(accessor, id) {
+            Ok(socket) => socket,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        Ok(match socket.receive().await {
+            Err(failure) => Err(failure),
+            Ok(Err((code, reason))) => Ok(Received::Closed(CloseReason { code, reason })),
+            Ok(Ok(message)) => {
+                let binary = message.is_binary();
+                let data = Vec::from(message.into_data());
+                run.count_bytes(data.len()).map(|()| Received::Message(Message { data, binary }))
+            }
+        })
+    }
+
+    async fn send(accessor: &Accessor<Ctx, Self>, id: u64, message: Message) -> Answered<()> {
+        let run = run(accessor);
+        let prepared = socket(accessor, id).and_then(|socket| {
+            run.count_bytes(message.data.len())?;
+            if message.binary {
+                return Ok((socket, tungstenite::Message::binary(message.data)));
+            }
+            let text = String::from_utf8(message.data).map_err(|_| {
+                error(ErrorCode::InvalidData, "a text message must be UTF-8; send it with binary = true")
+            })?;
+            Ok((socket, tungstenite::Message::text(text)))
+        });
+        match prepared {
+            Ok((socket, message)) => Ok(socket.send(message).await),
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+
+    async fn close(accessor: &Accessor<Ctx, Self>, id: u64, reason: CloseReason) -> Answered<()> {
+        let socket = match socket(accessor, id) {
+            Ok(socket) => socket,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        // RFC 6455 7.4: what an endpoint may send, and what fits into a control frame.
+        if !matches!(reason.code, 1000..=1003 | 1007..=1014 | 3000..=4999) || reason.reason.len() > 123 {
+            return Ok(Err(error(
+                ErrorCode::InvalidArgument,
+                format!(
+                    "a WebSocket cannot be closed with code {} and a reason of {} bytes; codes are 1000, 1001 to \
+                     1003, 1007 to 1014 and 3000 to 4999, reasons have at most 123 bytes",
+                    reason.code,
+                    reason.reason.len()
+                ),
+            )));
+        }
+        socket.close(reason.code, reason.reason).await;
+        Ok(Ok(()))
+    }
+}
+
+fn upgrade(exchange: &mut Exchange, fields: &[u8], options: WebsocketOptions) -> Outcome<Option<String>> {
+    if !matches!(exchange.phase, Phase::Waiting) {
+        return Err(over());
+    }
+    let wanted = websocket::Wanted {
+        protocols: options.protocols,
+        origins: options.origins,
+        max_message: usize::try_from(options.max_message).unwrap_or(usize::MAX),
+        ping: (options.ping_interval > 0).then(|| Duration::from_nanos(options.ping_interval)),
+    };
+    let secure = exchange.upgrade.as_ref().is_some_and(|upgrade| upgrade.secure);
+    let mut refuse = |(status, text): (StatusCode, &'static str)| {
+        let mut response = crate::connection::plain(status, text);
+        if status == StatusCode::UPGRADE_REQUIRED {
+            let headers = response.headers_mut();
+            headers.insert(http::header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(http::header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(http::header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        exchange.phase = Phase::Answered;
+        let _ = exchange.ticket.answer(response);
+        Ok(None)
+    };
+    let handshake = match websocket::handshake(&exchange.parts, secure, &wanted) {
+        Ok(handshake) => handshake,
+        Err(refusal) => return refuse(refusal),
+    };
+    let mut given = headers::parse(fields)?;
+    let Some(upgrade) = exchange.upgrade.take() else {
+        return refuse((StatusCode::UPGRADE_REQUIRED, "this is a WebSocket, over HTTP/1.1"));
+    };
+    given.extend(handshake.headers);
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = given;
+    let (socket, task) = websocket::start(exchange.server.clone(), upgrade.ready, &wanted);
+    *lock(&upgrade.after) = Some(Box::pin(task));
+    exchange.phase = Phase::Socket(socket);
+    let _ = exchange.ticket.answer(response);
+    Ok(Some(handshake.protocol.unwrap_or_default()))
+}

@@ -1,0 +1,192 @@
+//! Connections as hyper sees them: plain or TLS, over TCP or a unix socket, and not held up for ever by a
+//! client that does not read.
+
+use bytes::{Buf, Bytes};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
+
+/// A connection before TLS.
+pub enum Plain {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A connection.
+pub enum Stream {
+    Plain(Plain),
+    Tls(Box<TlsStream<Plain>>),
+}
+
+/// Calls a method of whichever stream it is.
+macro_rules! either {
+    ($kind:ident, $self:expr, $first:ident, $second:ident, $method:ident, $arguments:tt) => {
+        match $self.get_mut() {
+            $kind::$first(stream) => either!(@call stream, $method, $arguments),
+            $kind::$second(stream) => either!(@call stream, $method, $arguments),
+        }
+    };
+    (@call $stream:ident, $method:ident, ($($argument:expr),*)) => {
+        Pin::new($stream).$method($($argument),*)
+    };
+}
+
+macro_rules! delegate {
+    ($kind:ident, $first:ident | $second:ident) => {
+        impl AsyncRead for $kind {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                buffer: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                either!($kind, self, $first, $second, poll_read, (context, buffer))
+            }
+        }
+
+        impl AsyncWrite for $kind {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                data: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                either!($kind, self, $first, $second, poll_write, (context, data))
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                pieces: &[io::IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                either!($kind, self, $first, $second, poll_write_vectored, (context, pieces))
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                match self {
+                    $kind::$first(stream) => stream.is_write_vectored(),
+                    $kind::$second(stream) => stream.is_write_vectored(),
+                }
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                either!($kind, self, $first, $second, poll_flush, (context))
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                either!($kind, self, $first, $second, poll_shutdown, (context))
+            }
+        }
+    };
+}
+
+delegate!(Plain, Tcp | Unix);
+delegate!(Stream, Plain | Tls);
+
+/// The first bytes of HTTP/2 (RFC 9113 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection with what was read of it before hyper, and a clock that runs while the client does not take
+/// what is written.
+pub struct Guarded {
+    stream: Stream,
+    prefix: Bytes,
+    stall: Option<Duration>,
+    timer: Option<Pin<Box<Sleep>>>,
+    stalled: bool,
+}
+
+impl Guarded {
+    pub fn new(stream: Stream, stall: Option<Duration>) -> Guarded {
+        Guarded { stream, prefix: Bytes::new(), stall, timer: None, stalled: false }
+    }
+
+    /// Whether the client speaks HTTP/2 without having said so before: the preface is no request of
+    /// HTTP/1.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub async fn has_preface(&mut self) -> io::Result<bool> {
+        let mut first = Vec::with_capacity(PREFACE.len());
+        while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+            let missing = PREFACE.len() - first.len();
+            let mut limited = (&mut self.stream).take(missing as u64);
+            if limited.read_buf(&mut first).await? == 0 {
+                break;
+            }
+        }
+        let preface = first == PREFACE;
+        self.prefix = first.into();
+        Ok(preface)
+    }
+
+    fn watch<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let Some(stall) = self.stall else { return polled };
+        if polled.is_ready() {
+            self.stalled = false;
+            return polled;
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        if !std::mem::replace(&mut self.stalled, true) {
+            timer.as_mut().reset(Instant::now() + stall);
+        }
+        match timer.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.prefix.is_empty() {
+            let fits = self.prefix.len().min(buffer.remaining());
+            buffer.put_slice(&self.prefix[..fits]);
+            self.prefix.advance(fits);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, data);
+        self.watch(context, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.watch(context, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        self.watch(context, polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.watch(context, polled)
+    }
+}

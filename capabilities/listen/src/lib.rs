@@ -1,0 +1,114 @@
+//! HTTP server, versions 1.1 and 2, with WebSockets and files.
+//!
+//! [`server`] has the listening threads, on which [`connection`] reads requests, finds their route and
+//! bounds them. They wait in the server's queue until an instance pulls them; from then on they are an
+//! [`exchange`] that the guest answers by its number.
+
+mod bind;
+mod body;
+mod connection;
+mod exchange;
+mod files;
+mod headers;
+mod instance;
+mod io;
+mod log;
+mod mime;
+mod router;
+mod scope;
+mod server;
+mod settings;
+mod tls;
+mod websocket;
+
+use assay_capability_api::{Capability, Ctx, GrantError, Literal, Need, Scope, ScopeForm, Target};
+use bind::LISTEN;
+use scope::{Address, ListenScope};
+use std::path::Path;
+use wasmtime::Result;
+use wasmtime::component::{HasSelf, Linker, Val};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/listen@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        with: {
+            "assay:host/types@0.1.0": assay_capability_api::types,
+            "assay:host/listen@0.1.0.server": crate::instance::Instance,
+        },
+        require_store_data_send: true,
+    });
+}
+
+/// The capability `listen`.
+pub struct Listen;
+
+impl Capability for Listen {
+    fn name(&self) -> &'static str {
+        LISTEN
+    }
+
+    fn summary(&self) -> &'static str {
+        "accepting connections: http.serve"
+    }
+
+    fn scopes(&self) -> &'static [ScopeForm] {
+        &[
+            ScopeForm {
+                form: "PORT",
+                grants: "one port on this machine's loopback; without a scope, any port of it",
+                example: "listen=8080",
+            },
+            ScopeForm {
+                form: "ADDRESS:PORT",
+                grants: "one port of an address; 0.0.0.0 and [::] are all addresses, * is any port",
+                example: "listen=0.0.0.0:8080",
+            },
+            ScopeForm {
+                form: "unix:PATH",
+                grants: "a unix socket at a path, which is made and removed",
+                example: "listen=unix:/run/app.sock",
+            },
+        ]
+    }
+
+    fn scope(&self, text: &str, base: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
+        Ok(Box::new(ListenScope::parse(text, base)?))
+    }
+
+    fn bare(&self) -> Option<Box<dyn Scope>> {
+        Some(Box::new(ListenScope::whole()))
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[Need::new(
+            "http.serve",
+            Literal::Scope(|port| port.parse::<u16>().ok().map(|port| port.to_string())),
+        )];
+        NEEDS
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {
+        bindings::assay::host::listen::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+
+    fn target(&self, function: &str, args: &[Val]) -> Target {
+        let Some(Val::Record(fields)) = args.first() else {
+            return Target { what: format!("{LISTEN}.{function}"), scope: None };
+        };
+        let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+        let address = match (field("address"), field("port")) {
+            (Some(Val::String(address)), Some(Val::U16(port))) => {
+                Address::parse(address, *port, Path::new("/"))
+            }
+            _ => None,
+        };
+        match address {
+            Some(address) => {
+                Target { what: format!("{LISTEN}: {} {address}", scope::BIND), scope: Some(address.scope()) }
+            }
+            None => Target { what: format!("{LISTEN}.{function}"), scope: None },
+        }
+    }
+}

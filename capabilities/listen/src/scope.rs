@@ -1,0 +1,239 @@
+//! Scopes of `listen`: where a script may accept connections.
+
+use assay_capability_api::{GrantError, Request, Scope};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// The verb of a request; its name is an [`Address`] as text.
+pub const BIND: &str = "bind to";
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    Tcp(SocketAddr),
+    /// Absolute, its folder without links.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Reads what a script wrote; relative paths start at `base`. A host name other than `localhost` is none:
+    /// what it leads to is not the script's to choose.
+    pub fn parse(text: &str, port: u16, base: &Path) -> Option<Address> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix(path, base).map(Address::Unix);
+        }
+        let ip = match text.trim_matches(['[', ']']) {
+            "localhost" => IpAddr::from(Ipv4Addr::LOCALHOST),
+            "*" => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            text => text.parse().ok()?,
+        };
+        Some(Address::Tcp(SocketAddr::new(ip, port)))
+    }
+
+    /// The narrowest scope that covers it.
+    pub fn scope(&self) -> String {
+        match self {
+            Address::Tcp(address) if address.ip().is_loopback() => address.port().to_string(),
+            address => address.to_string(),
+        }
+    }
+
+    fn from_request(name: &str) -> Option<Address> {
+        match name.strip_prefix("unix:") {
+            Some(path) => Some(Address::Unix(PathBuf::from(path))),
+            None => name.parse().ok().map(Address::Tcp),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The path of a socket, with the links of its folder resolved: a grant is for the place, not for what a
+/// link there may lead to later.
+fn unix(path: &str, base: &Path) -> Option<PathBuf> {
+    if path.is_empty() {
+        return None;
+    }
+    let path = assay_capability_api::scope::normalize(&base.join(path));
+    let (folder, name) = (path.parent()?, path.file_name()?);
+    match std::fs::canonicalize(folder) {
+        Ok(real) => Some(real.join(name)),
+        Err(_) => Some(path),
+    }
+}
+
+#[derive(Debug)]
+enum Place {
+    /// This machine only.
+    Loopback,
+    /// One address; the unspecified one stands for all of its family.
+    Ip(IpAddr),
+    Unix(PathBuf),
+    /// What a bare `listen` takes back.
+    Everywhere,
+}
+
+/// `PORT`, `ADDR:PORT`, `ADDR:*`, `unix:PATH`, or nothing for loopback on any port.
+#[derive(Debug)]
+pub struct ListenScope {
+    place: Place,
+    /// None is any.
+    port: Option<u16>,
+    bare: bool,
+}
+
+impl ListenScope {
+    /// What `listen` without a scope means.
+    pub fn whole() -> ListenScope {
+        ListenScope { place: Place::Loopback, port: None, bare: true }
+    }
+
+    /// # Errors
+    /// When `text` is none of the forms.
+    pub fn parse(text: &str, base: &Path) -> Result<ListenScope, GrantError> {
+        let bad = || {
+            GrantError::new(format!(
+                "listen={text} is not a place to listen; write PORT, ADDRESS:PORT (an IP address or localhost; \
+                 * as port is any), or unix:PATH"
+            ))
+        };
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = unix(path, base).ok_or_else(bad)?;
+            return Ok(ListenScope { place: Place::Unix(path), port: None, bare: false });
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            None => (None, text),
+            Some((host, port)) => (Some(host), port),
+        };
+        let port = match port {
+            "*" if host.is_some() => None,
+            number => Some(number.parse().map_err(|_| bad())?),
+        };
+        let place = match host {
+            None | Some("localhost") => Place::Loopback,
+            Some(host) => match Address::parse(host, 0, base) {
+                Some(Address::Tcp(address)) => Place::Ip(address.ip().to_canonical()),
+                _ => return Err(bad()),
+            },
+        };
+        Ok(ListenScope { place, port, bare: false })
+    }
+}
+
+impl Scope for ListenScope {
+    fn matches(&self, request: &Request<'_>) -> bool {
+        let Request::Action { name, .. } = request else { return false };
+        let Some(address) = Address::from_request(name) else { return false };
+        match (&self.place, address) {
+            (Place::Everywhere, _) => true,
+            (Place::Unix(own), Address::Unix(path)) => *own == path,
+            (Place::Loopback, Address::Tcp(address)) => {
+                address.ip().to_canonical().is_loopback() && self.covers(address.port())
+            }
+            (Place::Ip(own), Address::Tcp(address)) => {
+                let ip = address.ip().to_canonical();
+                let same = *own == ip || (own.is_unspecified() && (own.is_ipv6() || ip.is_ipv4()));
+                same && self.covers(address.port())
+            }
+            _ => false,
+        }
+    }
+
+    fn widen_for_denial(&mut self) {
+        if self.bare {
+            self.place = Place::Everywhere;
+        }
+    }
+}
+
+impl ListenScope {
+    fn covers(&self, port: u16) -> bool {
+        self.port.is_none_or(|own| own == port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(scope: &ListenScope, address: &str, port: u16) -> bool {
+        let address = Address::parse(address, port, Path::new("/base")).unwrap();
+        let (name, narrow) = (address.to_string(), address.scope());
+        scope.matches(&Request::Action { verb: BIND, name: &name, scope: &narrow })
+    }
+
+    #[test]
+    fn places_and_ports() {
+        for (scope, address, port, expected) in [
+            ("80", "127.0.0.1", 80, true),
+            ("80", "localhost", 80, true),
+            ("80", "::1", 80, true),
+            ("80", "127.0.0.2", 80, true),
+            ("80", "127.0.0.1", 81, false),
+            ("80", "0.0.0.0", 80, false),
+            ("80", "::", 80, false),
+            ("80", "::ffff:0.0.0.0", 80, false),
+            ("80", "10.0.0.1", 80, false),
+            ("80", "unix:/80", 80, false),
+            ("0", "127.0.0.1", 0, true),
+            ("0", "127.0.0.1", 80, false),
+            ("localhost:*", "127.0.0.1", 9, true),
+            ("10.0.0.1:80", "10.0.0.1", 80, true),
+            ("10.0.0.1:80", "10.0.0.2", 80, false),
+            ("10.0.0.1:*", "10.0.0.1", 9, true),
+            ("0.0.0.0:80", "0.0.0.0", 80, true),
+            ("0.0.0.0:80", "10.0.0.1", 80, true),
+            ("0.0.0.0:80", "::", 80, false),
+            ("*:80", "0.0.0.0", 80, true),
+            ("[::]:80", "::", 80, true),
+            ("[::]:80", "0.0.0.0", 80, true),
+            ("[::1]:80", "::1", 80, true),
+            ("unix:/nowhere-here/a.sock", "unix:/nowhere-here/a.sock", 0, true),
+            ("unix:/nowhere-here/a.sock", "unix:/nowhere-here/b.sock", 0, false),
+            ("unix:a.sock", "unix:/base/a.sock", 0, true),
+            ("unix:/nowhere-here/a.sock", "unix:/nowhere-here/x/../a.sock", 0, true),
+        ] {
+            let parsed = ListenScope::parse(scope, Path::new("/base")).unwrap();
+            assert_eq!(matches(&parsed, address, port), expected, "{scope} on {address} {port}");
+        }
+    }
+
+    #[test]
+    fn a_bare_grant_is_loopback_and_a_bare_denial_everything() {
+        let mut scope = ListenScope::whole();
+        assert!(matches(&scope, "127.0.0.1", 80) && matches(&scope, "::1", 0));
+        assert!(!matches(&scope, "0.0.0.0", 80) && !matches(&scope, "unix:/a", 0));
+        scope.widen_for_denial();
+        assert!(matches(&scope, "0.0.0.0", 80) && matches(&scope, "unix:/a", 0));
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused() {
+        for text in
+            ["", "x", "*", "65536", "example.com:80", "1.2.3.4", "1.2.3.4:x", ":80", "unix:", "unix:/"]
+        {
+            assert!(ListenScope::parse(text, Path::new("/base")).is_err(), "{text}");
+        }
+        for text in ["example.com", "", "0x7f.1", "127.1"] {
+            assert_eq!(Address::parse(text, 1, Path::new("/")), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_suggested_scope_covers_what_was_asked() {
+        for (address, port) in [("127.0.0.1", 80), ("0.0.0.0", 0), ("::", 8080), ("unix:/nowhere-here/s", 0)]
+        {
+            let parsed = Address::parse(address, port, Path::new("/")).unwrap();
+            let scope = ListenScope::parse(&parsed.scope(), Path::new("/")).unwrap();
+            assert!(matches(&scope, address, port), "{address} {port}: {}", parsed.scope());
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Container images in registries (OCI distribution and image specifications, and docker's).
+//!
+//! A call becomes a [`Job`]: a future that is polled while the script waits for it, and dropped with it.
+//! What is done to a repository is decided by its name, before anything is sent; every other host that a
+//! registry sends us to is decided too, and gets no credentials.
+
+mod actions;
+mod archive;
+mod auth;
+mod challenge;
+mod credentials;
+mod digest;
+mod failure;
+mod feed;
+mod files;
+mod layer;
+mod layout;
+mod manifest;
+mod reference;
+mod registry;
+mod scope;
+mod session;
+mod transfer;
+
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{
+    Capability, Ctx, GrantError, HandleGuard, Literal, Need, Scope, ScopeForm, Target, error,
+};
+use assay_capability_http::client::Client;
+use bindings::assay::host::oci::{self, Action, Request, Step};
+use reference::Reference;
+use session::Progress;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::Result;
+use wasmtime::component::{Accessor, HasSelf, Linker, Resource, Val};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/oci@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        with: {
+            "assay:host/types@0.1.0": assay_capability_api::types,
+            "assay:host/oci@0.1.0.job": crate::Job,
+        },
+        require_store_data_send: true,
+    });
+}
+
+type Outcome<T> = std::result::Result<T, Error>;
+
+/// What is being done; none while a call waits for it and when it is over.
+pub struct Job {
+    work: Option<Pin<Box<dyn Future<Output = Outcome<String>> + Send>>>,
+    progress: Arc<Progress>,
+    _handle: HandleGuard,
+}
+
+/// The capability `oci`.
+pub struct Oci;
+
+/// `VERB:registry/repository` of an image's name.
+fn grant(verb: &str, image: &str) -> Option<String> {
+    Some(format!("{verb}:{}", Reference::parse(image).ok()?.name()))
+}
+
+impl Capability for Oci {
+    fn name(&self) -> &'static str {
+        "oci"
+    }
+
+    fn summary(&self) -> &'static str {
+        "container images in registries"
+    }
+
+    fn scopes(&self) -> &'static [ScopeForm] {
+        const FORMS: &[ScopeForm] = &[
+            ScopeForm {
+                form: "pull:REGISTRY/REPOSITORY[*]",
+                grants: "reading a repository, or with a star all that begin so",
+                example: "oci=pull:ghcr.io/acme/*",
+            },
+            ScopeForm {
+                form: "push:REGISTRY/REPOSITORY[*]",
+                grants: "writing, and asking whether a blob is there; not reading",
+                example: "oci=push:registry.example.com:5000/team/*",
+            },
+            ScopeForm {
+                form: "pull+push:REGISTRY/REPOSITORY[*]",
+                grants: "both",
+                example: "oci=pull+push:ghcr.io/acme/app",
+            },
+            ScopeForm { form: "REGISTRY[/REPOSITORY[*]]", grants: "reading", example: "oci=ghcr.io" },
+            ScopeForm {
+                form: "redirect:HOST[:PORT]",
+                grants: "following a registry's redirects to another host",
+                example: "oci=redirect:*.cdn.example.com",
+            },
+            ScopeForm {
+                form: "token:HOST[:PORT]",
+                grants: "authenticating at a token server on another host than the registry",
+                example: "oci=token:auth.example.com",
+            },
+            ScopeForm {
+                form: "CIDR, loopback, private",
+                grants: "such addresses for what is granted otherwise, where only public ones are reached",
+                example: "oci=10.0.0.0/8",
+            },
+        ];
+        FORMS
+    }
+
+    fn scope(&self, text: &str, _: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
+        scope::parse(text)
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[
+            Need::new("oci.tag", Literal::Scope(|image| grant("pull+push", image))),
+            Need::new("oci.push", Literal::Nothing),
+            Need::new("oci.*", Literal::Scope(|image| grant("pull", image))),
+        ];
+        NEEDS
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {
+        oci::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+
+    fn target(&self, function: &str, args: &[Val]) -> Target {
+        let action = args.iter().find_map(|arg| match arg {
+            Val::Enum(action) => Some(action.as_str()),
+            _ => None,
+        });
+        let field = |wanted: &str| {
+            args.iter().find_map(|arg| match arg {
+                Val::Record(fields) => fields.iter().find_map(|(name, value)| match value {
+                    Val::String(text) if name == wanted => Some(text.as_str()),
+                    _ => None,
+                }),
+                _ => None,
+            })
+        };
+        let action = action.unwrap_or(function);
+        let (verb, image) = match action {
+            "push" => ("push", field("destination")),
+            "tag" => ("pull+push", field("source")),
+            _ => ("pull", field("source")),
+        };
+        let image = image.and_then(|image| Reference::parse(image).ok());
+        match image {
+            Some(image) => Target {
+                what: format!("oci: {verb} {}", image.name()),
+                scope: Some(format!("{verb}:{}", image.name())),
+            },
+            None => Target { what: format!("oci.{action}"), scope: None },
+        }
+    }
+}
+
+type Host = HasSelf<Ctx>;
+
+impl oci::Host for Ctx {
+    fn start(&mut self, action: Action, request: Request) -> Result<Outcome<Resource<Job>>> {
+        let client = self.state_or(|| Client::new("oci")).clone();
+        let handle = match client.handle(&self.run) {
+            Ok(handle) => handle,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let progress = Arc::new(Progress::default());
+        let work = actions::perform(self.run.clone(), client, progress.clone(), action, request);
+        let job = Job { work: Some(Box::pin(work)), progress, _handle: handle };
+        Ok(Ok(self.table.push(job)?))
+    }
+}
+
+impl oci::HostJob for Ctx {
+    fn drop(&mut self, this: Resource<Job>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl oci::HostJobWithStore<Ctx> for Host {
+    async fn next(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Job>,
+        report_every: u64,
+    ) -> Result<Outcome<Step>> {
+        let taken = accessor.with(|mut access| {
+            let job = access.get().table.get_mut(&this)?;
+            Ok::<_, wasmtime::Error>((job.work.take(), job.progress.clone()))
+        })?;
+        let (Some(mut work), progress) = taken else {
+            return Ok(Err(error(ErrorCode::InvalidArgument, "it is over, or another task waits for it")));
+        };
+        let report = tokio::time::sleep(Duration::from_nanos(report_every));
+        tokio::select! {
+            biased;
+            result = &mut work => Ok(result.map(Step::Done)),
+            () = report, if report_every > 0 => {
+                accessor.with(|mut access| {
+                    access.get().table.get_mut(&this)?.work = Some(work);
+                    Ok::<_, wasmtime::Error>(())
+                })?;
+                Ok(Ok(Step::Progress(progress.now())))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_names_the_repository() {
+        let request = |action: &str, source: &str, destination: &str| {
+            [
+                Val::Enum(action.into()),
+                Val::Record(vec![
+                    ("source".into(), Val::String(source.into())),
+                    ("destination".into(), Val::String(destination.into())),
+                ]),
+            ]
+        };
+        for (action, source, destination, scope) in [
+            ("copy", "alpine:3", "ghcr.io/a/b", Some("pull:docker.io/library/alpine")),
+            ("tag", "ghcr.io/a/b:1", "2", Some("pull+push:ghcr.io/a/b")),
+            ("push", "./layout", "ghcr.io/a/b", Some("push:ghcr.io/a/b")),
+            ("pull", "NO", "x", None),
+        ] {
+            let target = Oci.target("start", &request(action, source, destination));
+            assert_eq!(target.scope.as_deref(), scope, "{action}");
+        }
+    }
+}

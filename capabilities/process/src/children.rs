@@ -1,0 +1,112 @@
+//! The programs that a script knows by their numbers.
+
+use crate::processes::Child;
+use crate::stream::{PIECE, Stream};
+use assay_capability_api::{Ctx, Limit, Stop, Usage};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, PoisonError};
+use wasmtime::Result;
+use wasmtime::component::{Accessor, AccessorTask, HasSelf};
+
+/// How many programs that are over keep their exit status for whoever asks by number.
+const REMEMBERED: usize = 4096;
+/// SIGPIPE: how a run ends whose output has no reader.
+const SIGPIPE: i32 = 13;
+
+/// A program with what of its output goes to the run's.
+#[derive(Clone)]
+pub struct Known {
+    pub child: Child,
+    inherited: Arc<[(Arc<Stream>, bool)]>,
+}
+
+/// The programs of a run by number. A number that the system gives again stands for the later one.
+#[derive(Clone, Default)]
+pub struct Children(Arc<Mutex<BTreeMap<u32, Known>>>);
+
+impl Children {
+    /// Remembers a program, and lets what it writes to `inherited` (with true for errors) go to the run's output.
+    ///
+    /// # Errors
+    /// When the store cannot take a task.
+    pub fn add(
+        accessor: &Accessor<Ctx, HasSelf<Ctx>>,
+        child: Child,
+        inherited: Vec<(Arc<Stream>, bool)>,
+    ) -> Result<Known> {
+        let known = Known { child, inherited: inherited.into() };
+        for (stream, stderr) in known.inherited.iter() {
+            accessor.spawn(Pump { stream: stream.clone(), stderr: *stderr, child: known.child.clone() })?;
+        }
+        let children = accessor.with(|mut access| access.get().state::<Children>().clone());
+        let mut children = children.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if children.len() >= REMEMBERED {
+            children.retain(|_, known| known.child.exit().is_none());
+        }
+        children.insert(known.child.pid, known.clone());
+        Ok(known)
+    }
+
+    /// The program of this number, if this run has started it.
+    pub fn get(&self, pid: i64) -> Option<Known> {
+        let pid = u32::try_from(pid).ok()?;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&pid).cloned()
+    }
+}
+
+impl Known {
+    /// Writes out what the program has written and nobody has taken, so that it is seen before its end is told.
+    ///
+    /// # Errors
+    /// Where the run has to end: its output has no reader.
+    pub fn drain(&self, accessor: &Accessor<Ctx, HasSelf<Ctx>>) -> Result<()> {
+        for (stream, stderr) in self.inherited.iter() {
+            while let Ok(Some(bytes)) = stream.read_now(PIECE)
+                && !bytes.is_empty()
+                && write(accessor, &self.child, *stderr, &bytes)?
+            {}
+        }
+        Ok(())
+    }
+}
+
+/// Writes to the run's output; false where nothing more can be written.
+fn write(accessor: &Accessor<Ctx, HasSelf<Ctx>>, child: &Child, stderr: bool, bytes: &[u8]) -> Result<bool> {
+    accessor.with(|mut access| {
+        let ctx = access.get();
+        if !Usage::add(&ctx.run.usage.output_bytes, bytes.len() as u64, ctx.run.limits.output) {
+            tracing::error!(pid = child.pid, "killed: it wrote more than the {} limit", Limit::Output.name());
+            child.kill_tree_now();
+            return Ok(false);
+        }
+        match ctx.output.write(stderr, bytes).and_then(|()| ctx.output.flush()) {
+            Ok(()) => Ok(true),
+            Err(gone) if gone.kind() == ErrorKind::BrokenPipe => {
+                Err(wasmtime::Error::new(Stop::Signal(SIGPIPE)))
+            }
+            Err(error) => {
+                tracing::error!(%error, "what a program writes cannot be written on");
+                Ok(false)
+            }
+        }
+    })
+}
+
+/// Brings what a program writes to the run's output.
+struct Pump {
+    stream: Arc<Stream>,
+    stderr: bool,
+    child: Child,
+}
+
+impl AccessorTask<Ctx, HasSelf<Ctx>> for Pump {
+    async fn run(self, accessor: &Accessor<Ctx, HasSelf<Ctx>>) -> Result<()> {
+        // A read that fails is the end: there is nobody to tell.
+        while let Ok(bytes) = self.stream.read(PIECE).await
+            && !bytes.is_empty()
+            && write(accessor, &self.child, self.stderr, &bytes)?
+        {}
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! Starting programs: the capability `process`, and what `shell`, `pty` and others that run programs share.
+//!
+//! Every program of a run is a child of the run's [`supervisor`], which ends all of them with the run. Which
+//! program is meant and whether it is granted is decided in [`program`]; what it gets in [`prepare`].
+
+mod children;
+mod command;
+mod host;
+mod list;
+pub mod prepare;
+mod processes;
+mod program;
+pub mod stream;
+pub mod supervisor;
+#[cfg(test)]
+mod tests;
+
+pub use children::{Children, Known};
+pub use command::{Command, Finished, MAX_OUTPUT};
+pub use processes::{Child, Exit, Processes, Start};
+pub use program::{Program, ProgramScope, command as command_of, find};
+pub use supervisor::wire::Reach;
+
+use assay_capability_api::types::Error;
+use assay_capability_api::{Capability, Ctx, GrantError, Literal, Need, Scope, ScopeForm, Target};
+use bindings::assay::host::process as wit;
+use std::path::Path;
+use wasmtime::Result;
+use wasmtime::component::{HasSelf, Linker, Val};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/process@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        require_store_data_send: true,
+        with: {
+            "assay:host/types@0.1.0": assay_capability_api::types,
+            "assay:host/process@0.1.0.child": crate::host::Handle,
+        },
+    });
+}
+
+type Outcome<T> = std::result::Result<T, Error>;
+
+/// The name of this capability in grants.
+const PROCESS: &str = "process";
+
+/// The capability `process`.
+pub struct Process;
+
+impl Capability for Process {
+    fn name(&self) -> &'static str {
+        PROCESS
+    }
+
+    fn summary(&self) -> &'static str {
+        "starting programs, and ending them with the run"
+    }
+
+    fn scopes(&self) -> &'static [ScopeForm] {
+        const FORMS: &[ScopeForm] = &[
+            ScopeForm {
+                form: "NAME",
+                grants: "one program, looked up on the PATH when the run starts; this trusts the program with whatever \
+                         its arguments can make it do",
+                example: "process=git",
+            },
+            ScopeForm { form: "PATH", grants: "the program of this path", example: "process=/usr/bin/git" },
+        ];
+        FORMS
+    }
+
+    fn scope(&self, text: &str, base: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
+        Ok(Box::new(ProgramScope::parse(PROCESS, text, base)?))
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[
+            Need::new("process.sleep", Literal::Free),
+            Need::new("process.spawn_pty", Literal::Free),
+            Need::new("process.spawn", Literal::NAME),
+            Need::new("process.run", Literal::NAME),
+            Need::new("process.exec", Literal::NAME),
+            Need::new("process.is_running", Literal::NAME),
+            Need::new("process.wait_idle", Literal::NAME),
+            Need::new("process.*", Literal::Nothing),
+        ];
+        NEEDS
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {
+        wit::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+
+    fn target(&self, function: &str, args: &[Val]) -> Target {
+        let command = program::command(args);
+        match command {
+            Some(cmd) => Target { what: format!("{PROCESS} {cmd}"), scope: Some(cmd) },
+            None => Target { what: format!("{PROCESS}.{function}"), scope: None },
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What a program gets: the checks of the program itself, of its environment, folder and files.
+
+pub use crate::command::check_words;
+use crate::program::{Program, find};
+use crate::stream;
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Access, Ctx, HandleGuard, Request, Run, error, io_error};
+use assay_capability_env::Environment;
+use assay_capability_fs::How;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+type Outcome<T> = Result<T, Error>;
+
+/// Variables from which the loader and the C library of any program take code, whatever the program is. What other
+/// variables do is the granted program's own matter.
+fn chooses_code(name: &str) -> bool {
+    name.starts_with("LD_") || name.starts_with("DYLD_") || matches!(name, "GCONV_PATH" | "GLIBC_TUNABLES")
+}
+
+/// The environment of a program that a script starts, and whether the script makes it run other code with it.
+#[derive(Debug, Default)]
+pub struct Variables {
+    pub list: Vec<(String, Vec<u8>)>,
+    /// The variable of the script's own that chooses code.
+    chooses_code: Option<String>,
+}
+
+impl Variables {
+    /// What the script itself sees (nothing, unless something was granted or given), or nothing, and `own` over it.
+    pub fn new(ctx: &mut Ctx, clear: bool, own: Vec<(String, Vec<u8>)>) -> Variables {
+        let run = ctx.run.clone();
+        let environment = ctx.state::<Environment>();
+        let mut list = if clear { BTreeMap::new() } else { environment.list(&run) };
+        let mut chosen =
+            list.keys().find(|name| chooses_code(name) && environment.is_set_by_script(name)).cloned();
+        for (name, value) in own {
+            if chooses_code(&name) {
+                chosen = Some(name.clone());
+            }
+            list.insert(name, value);
+        }
+        Variables { list: list.into_iter().collect(), chooses_code: chosen }
+    }
+
+    /// A grant of some programs is not one of whatever code a script makes them load.
+    ///
+    /// # Errors
+    /// `denied`.
+    pub fn check(&self, run: &Run, capability: &str) -> Outcome<()> {
+        let Some(name) = &self.chooses_code else { return Ok(()) };
+        run.check(capability, &Request::Whole).map_err(|mut error| {
+            error.message = format!(
+                "the environment variable {name} makes any program run other code: {}",
+                error.message
+            );
+            error
+        })
+    }
+}
+
+/// Finds a program and checks that it is granted. Looks at the disk.
+///
+/// # Errors
+/// `denied`, else as for [`find`].
+pub fn program(run: &Run, capability: &str, name: &str) -> Outcome<Program> {
+    match find(name, &run.working_folder) {
+        Ok(program) => {
+            run.check(capability, &program.request())?;
+            Ok(program)
+        }
+        Err(failed) => {
+            // Whether it exists is no matter of who may not start it.
+            let path = if name.contains('/') { run.path(name) } else { Path::new(name).to_path_buf() };
+            run.check(capability, &Request::Program { name, path: &path, real: &path })?;
+            Err(failed)
+        }
+    }
+}
+
+/// Opens the working folder that a script wants for a program. Looks at the disk.
+///
+/// # Errors
+/// `denied`, or the operating system's.
+pub fn folder(run: &Run, path: Option<&str>) -> Outcome<Option<OwnedFd>> {
+    path.map(|path| assay_capability_fs::open_folder(run, Access::Read, path)).transpose()
+}
+
+/// Where a program's input comes from.
+#[derive(Debug)]
+pub enum Input {
+    Null,
+    Pipe,
+    File(String),
+}
+
+/// Where a program's output goes.
+#[derive(Debug)]
+pub enum Output {
+    Null,
+    /// To the script, which holds a handle of the run for it.
+    Pipe,
+    /// To the run's own output.
+    Inherit,
+    File {
+        path: String,
+        append: bool,
+    },
+}
+
+/// One of a program's standard streams: its end, and the run's where there is one.
+pub struct Ends {
+    pub theirs: OwnedFd,
+    pub ours: Option<(stream::Stream, Option<HandleGuard>)>,
+}
+
+fn pipe_failed(source: std::io::Error) -> Error {
+    io_error("cannot make a pipe", &source)
+}
+
+/// A file for a program, which expects its reads and writes to wait.
+fn file(run: &Run, path: &str, how: How) -> Outcome<Ends> {
+    let file = assay_capability_fs::open(run, path, how)?;
+    let blocking = || -> std::io::Result<()> {
+        let flags = rustix::fs::fcntl_getfl(&file)?;
+        Ok(rustix::fs::fcntl_setfl(&file, flags - rustix::fs::OFlags::NONBLOCK)?)
+    };
+    blocking().map_err(|source| io_error(path, &source))?;
+    Ok(Ends { theirs: file.into(), ours: None })
+}
+
+impl Input {
+    /// # Errors
+    /// `denied` for a file, `limit` where the run has no handle left, or the operating system's.
+    pub fn open(&self, run: &Arc<Run>) -> Outcome<Ends> {
+        match self {
+            Input::Null => Ok(Ends { theirs: stream::null().map_err(pipe_failed)?, ours: None }),
+            Input::Pipe => {
+                let handle = run.take_handle()?;
+                let (theirs, ours) = stream::input().map_err(pipe_failed)?;
+                Ok(Ends { theirs, ours: Some((ours, Some(handle))) })
+            }
+            Input::File(path) => file(run, path, How { read: true, ..How::default() }),
+        }
+    }
+}
+
+impl Output {
+    /// # Errors
+    /// `denied` for a file, `limit` where the run has no handle left, or the operating system's.
+    pub fn open(&self, run: &Arc<Run>) -> Outcome<Ends> {
+        match self {
+            Output::Null => Ok(Ends { theirs: stream::null().map_err(pipe_failed)?, ours: None }),
+            Output::Pipe | Output::Inherit => {
+                let handle = matches!(self, Output::Pipe).then(|| run.take_handle()).transpose()?;
+                let (theirs, ours) = stream::output().map_err(pipe_failed)?;
+                Ok(Ends { theirs, ours: Some((ours, handle)) })
+            }
+            Output::File { path, append } => {
+                let how = How {
+                    write: true,
+                    create: true,
+                    parents: true,
+                    append: *append,
+                    truncate: !append,
+                    ..How::default()
+                };
+                file(run, path, how)
+            }
+        }
+    }
+}
+
+/// Another descriptor for the same stream.
+///
+/// # Errors
+/// The operating system's.
+pub fn same(end: &OwnedFd) -> Outcome<OwnedFd> {
+    end.as_fd().try_clone_to_owned().map_err(pipe_failed)
+}
+
+/// Runs `f` where it may block. What it does is short; a call that is dropped meanwhile leaves nothing, because what
+/// `f` opens is closed with its result.
+///
+/// # Errors
+/// Those of `f`.
+pub async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Outcome<T> + Send + 'static) -> Outcome<T> {
+    match tokio::task::spawn_blocking(f).await {
+        Ok(outcome) => outcome,
+        Err(gone) => {
+            Err(error(ErrorCode::Other, format!("the preparation of a program was cut off: {gone}")))
+        }
+    }
+}

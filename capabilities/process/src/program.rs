@@ -1,0 +1,166 @@
+//! Which program is meant, and the scopes that grant programs.
+//!
+//! A program is where it is found *and* what that leads to. Both are compared: one file under two names can be two
+//! programs (busybox, pgrep and pkill), and a link can be turned to another file.
+
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{GrantError, Request, Scope, error, io_error};
+use rustix::fs::{Access, access};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where programs are looked for when the process has no `PATH`.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A program that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// As it was asked for.
+    pub name: String,
+    /// Where it was found: the links of its folder resolved, its own name kept.
+    pub path: PathBuf,
+    /// The file that this leads to.
+    pub real: PathBuf,
+}
+
+impl Program {
+    /// What a grant is asked for.
+    pub fn request(&self) -> Request<'_> {
+        Request::Program { name: &self.name, path: &self.path, real: &self.real }
+    }
+
+    /// The name that the program sees: as on a command line, or the whole path where a path was given, because the
+    /// program may have another working folder.
+    pub fn call_name(&self) -> Vec<u8> {
+        match self.name.contains('/') {
+            true => self.path.as_os_str().as_encoded_bytes().to_vec(),
+            false => self.name.clone().into_bytes(),
+        }
+    }
+}
+
+fn search_path() -> OsString {
+    std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
+/// Follows a path. The folder's links are resolved as the system does it, so `..` leads where it really leads.
+fn look(path: &Path) -> io::Result<(PathBuf, PathBuf)> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    let path = std::fs::canonicalize(folder)?.join(name);
+    let real = std::fs::canonicalize(&path)?;
+    if real.is_dir() {
+        return Err(io::Error::from_raw_os_error(libc::EISDIR));
+    }
+    access(&real, Access::EXEC_OK)?;
+    Ok((path, real))
+}
+
+/// Looks for a bare name on this process's `PATH`. Entries that are not absolute depend on where the process
+/// happens to be, and do not count.
+fn look_up(name: &str) -> io::Result<(PathBuf, PathBuf)> {
+    let mut failed = io::Error::from_raw_os_error(libc::ENOENT);
+    for folder in std::env::split_paths(&search_path()).filter(|folder| folder.is_absolute()) {
+        match look(&folder.join(name)) {
+            Ok(found) => return Ok(found),
+            // There is one that may not be executed; the next may.
+            Err(error) if error.raw_os_error() == Some(libc::EACCES) => failed = error,
+            Err(_) => {}
+        }
+    }
+    Err(failed)
+}
+
+fn find_io(name: &str, base: &Path) -> io::Result<(PathBuf, PathBuf)> {
+    match name {
+        "" | "." | ".." => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        _ if name.contains('\0') => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        _ if name.contains('/') => look(&base.join(name)),
+        _ => look_up(name),
+    }
+}
+
+/// Finds a program: a bare name on the `PATH` of this process (never of the script), anything with a slash relative
+/// to `base`.
+///
+/// # Errors
+/// `not-found`, `permission`, or the operating system's.
+pub fn find(name: &str, base: &Path) -> Result<Program, Error> {
+    match find_io(name, base) {
+        Ok((path, real)) => Ok(Program { name: name.to_string(), path, real }),
+        Err(source) if source.kind() == io::ErrorKind::NotFound && !name.contains('/') => {
+            let mut error =
+                error(ErrorCode::NotFound, format!("cannot start {name}: no such program on the PATH"));
+            error.errno = libc::ENOENT;
+            Err(error)
+        }
+        Err(source) => Err(io_error(&format!("cannot start {name}"), &source)),
+    }
+}
+
+/// The field `cmd` of the record among a call's arguments, where it could be a scope.
+pub fn command(args: &[wasmtime::component::Val]) -> Option<String> {
+    use wasmtime::component::Val;
+    args.iter().find_map(|arg| match arg {
+        Val::Record(fields) => fields.iter().find_map(|(name, value)| match value {
+            Val::String(cmd) if name == "cmd" && !cmd.is_empty() => Some(cmd.clone()),
+            _ => None,
+        }),
+        _ => None,
+    })
+}
+
+/// A granted program: a name, which is looked up when the run starts, or a path.
+#[derive(Debug)]
+pub struct ProgramScope {
+    /// As it was written, if it is a bare name.
+    name: Option<String>,
+    /// As in [`Program`]; the name itself where it was not found.
+    path: PathBuf,
+    /// None for what did not exist when the run started: then it must not be a link.
+    real: Option<PathBuf>,
+    denies: bool,
+}
+
+impl ProgramScope {
+    /// Reads `NAME` or `PATH`; a relative path, which has a slash, starts at `base`.
+    ///
+    /// # Errors
+    /// When it is empty or a pattern.
+    pub fn parse(capability: &str, text: &str, base: &Path) -> Result<ProgramScope, GrantError> {
+        let forms = format!(
+            "write {capability}=NAME, which is looked for on the PATH, or {capability}=PATH with a slash; without a \
+             scope every program is granted"
+        );
+        if matches!(text, "" | "." | "..") || text.ends_with('/') || text.contains(['*', '\0']) {
+            return Err(GrantError::new(format!("{text:?} is not the name of a program; {forms}")));
+        }
+        let bare = !text.contains('/');
+        let (path, real) = match find_io(text, base) {
+            Ok((path, real)) => (path, Some(real)),
+            // What a request for what is not there has; a program that appears later is found elsewhere.
+            Err(_) if bare => (PathBuf::from(text), None),
+            Err(_) => (assay_capability_api::scope::normalize(&base.join(text)), None),
+        };
+        Ok(ProgramScope { name: bare.then(|| text.to_string()), path, real, denies: false })
+    }
+}
+
+impl Scope for ProgramScope {
+    fn matches(&self, request: &Request<'_>) -> bool {
+        let Request::Program { path, real, .. } = *request else { return false };
+        let same_path = self.path == path;
+        if self.denies {
+            let same_name = self.name.as_deref().is_some_and(|name| path.file_name() == Some(name.as_ref()));
+            return same_path || same_name || self.real.as_deref() == Some(real);
+        }
+        same_path && real == self.real.as_deref().unwrap_or(path)
+    }
+
+    /// A denied program stays denied under its other names, and a denied name in every folder.
+    fn widen_for_denial(&mut self) {
+        self.denies = true;
+    }
+}

@@ -1,0 +1,372 @@
+//! Unpacking below a folder and nowhere else.
+//!
+//! Every folder on the way to an entry is opened relative to the one before it and never through a link,
+//! so neither links in the archive nor links that somebody makes meanwhile lead outside. Every path is
+//! matched against the grants of `fs` too, for what a deny rule takes back within a granted folder.
+
+use crate::archive::{Archive, Bounds, Meter, describe};
+use crate::names::{check_target, components, normal};
+use crate::reader::{Entry, Kind, Piece, Reader};
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Access, Request, Run, error, io_error};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, linkat, mkdirat, openat, statat, symlinkat,
+    unlinkat,
+};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{BufRead, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+const FS: &str = "fs";
+/// Names that were left out, of which the script is told.
+const MAX_SKIPPED: usize = 1000;
+#[cfg(target_os = "linux")]
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What is unpacked, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    pub bounds: Bounds,
+    /// Names, each with what is below it; none is everything.
+    pub members: Vec<Vec<u8>>,
+    /// Components that are taken off the front of each name.
+    pub strip: usize,
+    /// Leaves out what may not be unpacked.
+    pub skip_unsafe: bool,
+}
+
+/// What was unpacked.
+#[derive(Debug, Default)]
+pub struct Extracted {
+    pub entries: u64,
+    pub bytes: u64,
+    pub skipped: Vec<(Vec<u8>, String)>,
+}
+
+enum Failure {
+    /// The entry may not be unpacked.
+    Refused(String),
+    Error(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Error(error)
+    }
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Failure {
+        Failure::Refused(why)
+    }
+}
+
+/// Unpacks `archive` into `folder`, an open folder whose real path is `real`.
+///
+/// # Errors
+/// `denied` by a deny rule within the folder, `invalid_data` for what may not be unpacked, `limit`,
+/// `exists` where something is in the way, or the operating system's. What was unpacked before stays.
+pub fn extract<R: BufRead>(
+    run: &Run,
+    (shown, mut archive): (&str, Archive<R>),
+    (folder, real): (OwnedFd, PathBuf),
+    selection: &Selection,
+) -> Result<Extracted, Error> {
+    let denied_within = run.grants.denies_in(FS, &real).is_some();
+    let (open, made) = (Vec::new(), BTreeMap::new());
+    let mut unpacking = Unpacking { run, denied_within, folder, real, open, made };
+    let mut meter = Meter::new(selection.bounds);
+    let mut extracted = Extracted::default();
+    let members: Vec<Vec<u8>> = selection.members.iter().map(|name| normal(name)).collect();
+    while let Some(entry) = archive.next()? {
+        meter.count(shown, &entry)?;
+        let outcome = if is_member(&members, &entry.name) {
+            unpacking.unpack(&mut archive, &entry, selection.strip)
+        } else {
+            Ok(false)
+        };
+        match outcome {
+            Ok(false) => {}
+            Ok(true) => {
+                extracted.entries += 1;
+                extracted.bytes += if entry.kind == Kind::File { entry.size } else { 0 };
+            }
+            Err(Failure::Error(error)) => return Err(error),
+            Err(Failure::Refused(why)) if selection.skip_unsafe => {
+                if extracted.skipped.len() < MAX_SKIPPED {
+                    extracted.skipped.push((entry.name, why));
+                }
+            }
+            Err(Failure::Refused(why)) => {
+                let name: String = String::from_utf8_lossy(&entry.name).chars().take(200).collect();
+                return Err(error(
+                    ErrorCode::InvalidData,
+                    format!(
+                        "{shown}: {name} is not unpacked: {why}; to leave such entries out give unsafe = \"skip\""
+                    ),
+                ));
+            }
+        }
+    }
+    archive.finish()?;
+    unpacking.set_modes();
+    Ok(extracted)
+}
+
+fn is_member(members: &[Vec<u8>], name: &[u8]) -> bool {
+    if members.is_empty() {
+        return true;
+    }
+    let name = normal(name);
+    members.iter().any(|member| {
+        name.strip_prefix(member.as_slice())
+            .is_some_and(|rest| member.is_empty() || rest.is_empty() || rest.starts_with(b"/"))
+    })
+}
+
+struct Unpacking<'a> {
+    run: &'a Run,
+    /// Whether a deny rule is about something in the folder.
+    denied_within: bool,
+    folder: OwnedFd,
+    real: PathBuf,
+    /// The folders on the way to the last entry, which the next one often shares.
+    open: Vec<(OsString, OwnedFd)>,
+    /// The folders that this call made, with the modes that they get at the end: until then they must be
+    /// writable.
+    made: BTreeMap<PathBuf, u32>,
+}
+
+fn shown(parts: &[&OsStr]) -> String {
+    parts.join(OsStr::new("/")).to_string_lossy().into_owned()
+}
+
+fn io(parts: &[&OsStr], failure: Errno) -> Failure {
+    Failure::Error(io_error(&shown(parts), &failure.into()))
+}
+
+impl Unpacking<'_> {
+    fn path(&self, parts: &[&OsStr]) -> PathBuf {
+        let mut path = self.real.clone();
+        path.extend(parts);
+        path
+    }
+
+    /// Asks whether an entry may be written. The folder as a whole was granted and audited, so only what deny
+    /// rules take back within it matters.
+    fn allow_writing(&self, path: &Path) -> Result<(), Error> {
+        if self.denied_within { self.allow(Access::Write, path) } else { Ok(()) }
+    }
+
+    fn allow(&self, access: Access, path: &Path) -> Result<(), Error> {
+        let request = Request::File { access, path };
+        if self.run.would_allow(FS, &request) {
+            return Ok(());
+        }
+        self.run.check(FS, &request)
+    }
+
+    /// Unpacks one entry; false where nothing of its name is left.
+    fn unpack<R: Read>(
+        &mut self,
+        archive: &mut Reader<R>,
+        entry: &Entry,
+        strip: usize,
+    ) -> Result<bool, Failure> {
+        let parts = components(&entry.name)?;
+        let Some(parts) = parts.get(strip..).filter(|parts| !parts.is_empty()) else { return Ok(false) };
+        if let Kind::Other(_) = entry.kind {
+            return Err(Failure::Refused(format!("it is {}", describe(entry))));
+        }
+        self.allow_writing(&self.path(parts))?;
+        match entry.kind {
+            Kind::File => self.file(archive, entry, parts)?,
+            Kind::Directory => self.directory(parts, entry.mode)?,
+            Kind::Symlink => self.symlink(parts, &entry.target)?,
+            Kind::Hardlink => self.hardlink(parts, &entry.target, strip)?,
+            Kind::Other(_) => {}
+        }
+        Ok(true)
+    }
+
+    /// Opens the folders on the way, and makes those that are missing where `make` says so.
+    fn enter(&mut self, parts: &[&OsStr], make: bool) -> Result<BorrowedFd<'_>, Failure> {
+        let shared = self.open.iter().zip(parts).take_while(|((name, _), part)| name == *part).count();
+        self.open.truncate(shared);
+        for (at, part) in parts.iter().enumerate().skip(shared) {
+            let way = &parts[..=at];
+            let inside = self.open.last().map_or(self.folder.as_fd(), |(_, folder)| folder.as_fd());
+            let mut opened = openat(inside, *part, FOLDER, Mode::empty());
+            if make && matches!(opened, Err(Errno::NOENT)) {
+                let path = self.path(way);
+                self.allow_writing(&path)?;
+                match mkdirat(inside, *part, Mode::from_raw_mode(0o777)) {
+                    Ok(()) => {
+                        self.made.insert(path, 0o777);
+                    }
+                    Err(Errno::EXIST) => {}
+                    Err(failure) => return Err(io(way, failure)),
+                }
+                opened = openat(inside, *part, FOLDER, Mode::empty());
+            }
+            match opened {
+                Ok(folder) => self.open.push((part.to_os_string(), folder)),
+                Err(Errno::LOOP | Errno::NOTDIR) => {
+                    return Err(Failure::Refused(format!(
+                        "{} is a link or a file, and nothing is unpacked through one",
+                        shown(way)
+                    )));
+                }
+                Err(failure) => return Err(io(way, failure)),
+            }
+        }
+        Ok(self.open.last().map_or(self.folder.as_fd(), |(_, folder)| folder.as_fd()))
+    }
+
+    /// Makes something new by `make`, in place of a file or link of the same name if there is one.
+    fn replacing<T>(
+        &mut self,
+        parts: &[&OsStr],
+        make: impl Fn(BorrowedFd<'_>, &OsStr) -> Result<T, Errno>,
+    ) -> Result<T, Failure> {
+        let Some((name, way)) = parts.split_last() else { return Err(io(parts, Errno::INVAL)) };
+        let inside = self.enter(way, true)?;
+        match make(inside, name) {
+            Err(Errno::EXIST) => {}
+            other => return other.map_err(|failure| io(parts, failure)),
+        }
+        let there = statat(inside, *name, AtFlags::SYMLINK_NOFOLLOW).map_err(|failure| io(parts, failure))?;
+        if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
+            return Err(Failure::Error(error(
+                ErrorCode::Exists,
+                format!("{}: there is a folder of this name", shown(parts)),
+            )));
+        }
+        // Never written into: the old file may have other names, elsewhere.
+        unlinkat(inside, *name, AtFlags::empty()).map_err(|failure| io(parts, failure))?;
+        make(inside, name).map_err(|failure| io(parts, failure))
+    }
+
+    fn file<R: Read>(
+        &mut self,
+        archive: &mut Reader<R>,
+        entry: &Entry,
+        parts: &[&OsStr],
+    ) -> Result<(), Failure> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(entry.mode & 0o777);
+        let file = File::from(self.replacing(parts, |inside, name| openat(inside, name, flags, mode))?);
+        let written = self.fill(archive, entry, &file, parts);
+        if written.is_err()
+            && let Some((name, way)) = parts.split_last()
+            && let Ok(inside) = self.enter(way, false)
+        {
+            // Half a file helps nobody.
+            let _ = unlinkat(inside, *name, AtFlags::empty());
+        }
+        Ok(written?)
+    }
+
+    fn fill<R: Read>(
+        &self,
+        archive: &mut Reader<R>,
+        entry: &Entry,
+        file: &File,
+        parts: &[&OsStr],
+    ) -> Result<(), Error> {
+        let failed = |failure: std::io::Error| io_error(&shown(parts), &failure);
+        let mut at = 0;
+        archive.content(entry, &mut |piece| {
+            match piece {
+                Piece::Data(bytes) => {
+                    file.write_all_at(bytes, at).map_err(failed)?;
+                    at += bytes.len() as u64;
+                }
+                Piece::Hole(length) => at += length,
+            }
+            Ok(())
+        })?;
+        file.set_len(entry.size).map_err(failed)?;
+        let time = Timespec { tv_sec: entry.modified, tv_nsec: 0 };
+        // A time that this file system does not have is no reason to fail.
+        let _ = rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time });
+        Ok(())
+    }
+
+    fn directory(&mut self, parts: &[&OsStr], mode: u32) -> Result<(), Failure> {
+        self.enter(parts, true)?;
+        // The modes of folders that were there before are not ours to change.
+        if let Some(own) = self.made.get_mut(&self.path(parts)) {
+            *own = mode & 0o777;
+        }
+        Ok(())
+    }
+
+    fn symlink(&mut self, parts: &[&OsStr], target: &[u8]) -> Result<(), Failure> {
+        check_target(target, parts.len().saturating_sub(1))?;
+        let target = OsStr::from_bytes(target);
+        self.replacing(parts, |inside, name| symlinkat(target, inside, name))
+    }
+
+    /// Gives a file that was unpacked, or was there, another name.
+    fn hardlink(&mut self, parts: &[&OsStr], target: &[u8], strip: usize) -> Result<(), Failure> {
+        let leads = format!("it is a hard link to {}", String::from_utf8_lossy(target));
+        let refused = |why: &str| Failure::Refused(format!("{leads}, {why}"));
+        let there = components(target).map_err(|why| refused(&why))?;
+        let there = there.get(strip..).unwrap_or_default();
+        let Some((name, way)) = there.split_last() else { return Err(refused("which is not there")) };
+        if there == parts {
+            return Err(refused("which is itself"));
+        }
+        let (path, new) = (self.path(there), self.path(parts));
+        self.allow_writing(&path)?;
+        // Else a file that may not be read could be read by its new name.
+        if self.run.would_allow(FS, &Request::File { access: Access::Read, path: &new }) {
+            self.allow(Access::Read, &path)?;
+        }
+        let inside = match self.enter(way, false) {
+            Err(Failure::Error(failure)) if failure.code == ErrorCode::NotFound => {
+                return Err(refused("which is not there"));
+            }
+            other => other?,
+        };
+        let about = match statat(inside, *name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Err(refused("which is not there")),
+            other => other.map_err(|failure| io(there, failure))?,
+        };
+        if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
+            return Err(refused("which is no regular file"));
+        }
+        let from = inside.try_clone_to_owned().map_err(|failure| io_error(&shown(there), &failure))?;
+        self.replacing(parts, |inside, new| linkat(&from, *name, inside, new, AtFlags::empty()))
+    }
+
+    /// Gives the folders their modes, the innermost first. What fails keeps the mode that it has.
+    fn set_modes(&mut self) {
+        let mut made: Vec<(PathBuf, u32)> = std::mem::take(&mut self.made).into_iter().collect();
+        made.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().count()));
+        for (path, mode) in made.into_iter().filter(|(_, mode)| *mode != 0o777) {
+            let Ok(inner) = path.strip_prefix(&self.real) else { continue };
+            let parts: Vec<&OsStr> = inner.iter().collect();
+            let Some((name, way)) = parts.split_last() else { continue };
+            let Ok(inside) = self.enter(way, false) else { continue };
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let Ok(folder) = openat(inside, *name, flags, Mode::empty()) else { continue };
+            if let Ok(about) = rustix::fs::fstat(&folder) {
+                // It was made with everything that the umask leaves, and keeps the bits that it inherited.
+                let kept = about.st_mode & (0o7000 | mode);
+                let _ = rustix::fs::fchmod(&folder, Mode::from_raw_mode(kept));
+            }
+            // What is open below it was opened before.
+            self.open.clear();
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What the fuzz target `tar` runs: unpack anything, then look whether it stayed where it belongs.
+
+use crate::archive::{self, Bounds};
+use crate::extract::{self, Selection};
+use crate::reader::{Piece, Reader};
+use assay_capability_api::{Access, Audit, Grants, Identity, Limits, Run, Usage, grants};
+use assay_capability_compress::codec::Format;
+use assay_capability_fs::{Cancel, Fs, enter_folder};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// A run with these grants, `TMP` in them standing for `folder`.
+pub(crate) fn run(folder: &Path, allow: &str, deny: &str) -> Arc<Run> {
+    let rules = |text: &str| {
+        let text = text.replace("TMP", &folder.to_string_lossy());
+        grants::parse(&text, folder, &[&Fs]).unwrap_or_else(|failure| panic!("{failure}"))
+    };
+    let mut grants = Grants::default();
+    grants.allow(rules(allow));
+    grants.deny(rules(deny));
+    Arc::new(Run {
+        grants,
+        limits: Limits::default(),
+        usage: Usage::default(),
+        audit: Audit::default(),
+        identity: Identity::default(),
+        working_folder: folder.to_path_buf(),
+        started: Instant::now(),
+        signal: Arc::default(),
+        learned: None,
+    })
+}
+
+/// A folder that is removed when dropped.
+pub(crate) struct Folder(pub PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Folder {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let base = std::fs::canonicalize(std::env::temp_dir()).unwrap_or_else(|_| PathBuf::from("/tmp"));
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = base.join(format!("assay-tar-{}-{n}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap_or_else(|failure| panic!("{}: {failure}", path.display()));
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Bounds that one input of the fuzzer may not pass.
+const BOUNDS: Bounds = Bounds { entries: 200, size: 1 << 20, ratio: 1000 };
+
+/// Unpacks `data` and checks what came of it.
+///
+/// # Panics
+/// When something lies where or as it must not.
+pub fn one(data: &[u8]) {
+    read_only(data);
+    let folder = Folder::new();
+    let inside = folder.0.join("in");
+    let canary = folder.0.join("canary");
+    std::fs::create_dir(&inside).unwrap_or_else(|failure| panic!("{failure}"));
+    std::fs::write(&canary, b"untouched").unwrap_or_else(|failure| panic!("{failure}"));
+    let run = run(&folder.0, "fs=rw:TMP", "");
+    let selection = Selection { bounds: BOUNDS, skip_unsafe: true, ..Selection::default() };
+    let opened =
+        enter_folder(&run, Access::Write, "in").unwrap_or_else(|failure| panic!("{}", failure.message));
+    if let Ok(archive) =
+        archive::read(data, "fuzz", Format::of_data(data), BOUNDS, (&run, &Cancel::default()))
+    {
+        // Failing is fine.
+        let _ = extract::extract(&run, ("fuzz", archive), opened, &selection);
+    }
+    assert_eq!(std::fs::read(&canary).ok().as_deref(), Some(&b"untouched"[..]), "written outside");
+    let outside: Vec<_> = std::fs::read_dir(&folder.0).into_iter().flatten().flatten().collect();
+    assert_eq!(outside.len(), 2, "made outside: {outside:?}");
+    check(&inside, &inside);
+}
+
+/// Reads every byte of every entry.
+fn read_only(data: &[u8]) {
+    let mut reader = Reader::new(data, "fuzz", Box::new(|_| Ok(())));
+    let mut total = 0;
+    while let Ok(Some(entry)) = reader.next() {
+        let mut size = 0;
+        let read = reader.content(&entry, &mut |piece| {
+            size += match piece {
+                Piece::Data(bytes) => bytes.len() as u64,
+                Piece::Hole(length) => length,
+            };
+            Ok(())
+        });
+        assert!(read.is_err() || entry.target.len() <= 1 << 20, "a target of {} bytes", entry.target.len());
+        total += 1;
+        assert!(total <= data.len(), "more entries than bytes");
+    }
+}
+
+fn check(root: &Path, folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Ok(about) = path.symlink_metadata() else { continue };
+        let kind = about.file_type();
+        let special = kind.is_block_device() || kind.is_char_device() || kind.is_fifo() || kind.is_socket();
+        assert!(!special, "{}: a special file", path.display());
+        if kind.is_symlink() {
+            let real = path.canonicalize();
+            assert!(
+                real.as_ref().map_or(true, |real| real.starts_with(root)),
+                "{}: a link out of the folder to {real:?}",
+                path.display()
+            );
+        } else if kind.is_dir() {
+            check(root, &path);
+        } else {
+            assert_eq!(about.mode() & 0o6000, 0, "{}: setuid", path.display());
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Tar archives: written, listed, and unpacked without leaving the folder that they are unpacked to.
+//!
+//! It is linked into every run: every file goes through the check of `fs`. The reader is our own, because
+//! what archives say about sizes must be bounded before it is believed, and unpacking goes by open folders
+//! and not by paths.
+
+mod archive;
+mod extract;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+mod header;
+mod names;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use archive::{Archive, Bounds, Member};
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Access, Capability, Ctx, Literal, Need, Run, error};
+use assay_capability_compress::codec::Format;
+use assay_capability_compress::file::Source;
+use assay_capability_compress::{Budget, Share};
+use assay_capability_fs::{Cancel, blocking};
+use bindings::assay::host::tar;
+use extract::Selection;
+use reader::{Entry, Kind};
+use std::fs::File;
+use std::io::BufReader;
+use std::sync::Arc;
+use wasmtime::Result;
+use wasmtime::component::{Accessor, HasSelf, Linker, Resource};
+use writer::{Content, Writer};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/tar@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        require_store_data_send: true,
+        with: {
+            "assay:host/types@0.1.0": assay_capability_api::types,
+            "assay:host/tar@0.1.0.writer": crate::Writing,
+        },
+    });
+}
+
+/// Hard links that one member leads through; each costs reading the archive once more.
+const MAX_LINKS: usize = 4;
+
+/// The capability `tar`.
+pub struct Tar;
+
+impl Capability for Tar {
+    fn name(&self) -> &'static str {
+        "tar"
+    }
+
+    fn summary(&self) -> &'static str {
+        "tar archives"
+    }
+
+    fn always_linked(&self) -> bool {
+        true
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[Need::new("tar.*", Literal::Free)];
+        NEEDS
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {
+        tar::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+}
+
+/// An archive that a script writes; none while a call works on it, and after one that failed.
+pub struct Writing(Option<Box<Writer>>);
+
+type Host = HasSelf<Ctx>;
+type Outcome<T> = std::result::Result<T, Error>;
+
+/// Opens an archive, takes the memory for its format, and does `work` with it where blocking is allowed.
+async fn with_archive<T: Send + 'static>(
+    accessor: &Accessor<Ctx, Host>,
+    path: String,
+    compression: Option<String>,
+    bounds: Bounds,
+    work: impl FnOnce(&Arc<Run>, (&str, Archive<BufReader<File>>), &Cancel) -> Outcome<T> + Send + 'static,
+) -> Result<Outcome<T>> {
+    let (run, budget) = parts(accessor);
+    let opening = {
+        let (run, path) = (run.clone(), path.clone());
+        move |_: &Cancel| {
+            let source = Source::open(&run, &path)?;
+            let format = archive::format(compression.as_deref(), &source)?;
+            Ok((source, format))
+        }
+    };
+    let (source, format) = match blocking(opening).await? {
+        Ok(opened) => opened,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let share: Share = match budget.take(&run, format.map_or(1, Format::unpacking_memory)).await {
+        Ok(share) => share,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    blocking(move |cancel| {
+        let _share = share;
+        let archive = archive::read(source.input, &path, format, bounds, (&run, cancel))?;
+        work(&run, (&path, archive), cancel)
+    })
+    .await
+}
+
+fn parts(accessor: &Accessor<Ctx, Host>) -> (Arc<Run>, Budget) {
+    accessor.with(|mut access| {
+        let ctx = access.get();
+        (ctx.run.clone(), ctx.state::<Budget>().clone())
+    })
+}
+
+fn bounds(bounds: tar::Bounds) -> Bounds {
+    Bounds { entries: bounds.entries, size: bounds.max_size, ratio: bounds.max_ratio }
+}
+
+fn shown(entry: Entry) -> tar::Entry {
+    let kind = match entry.kind {
+        Kind::File => tar::Kind::File,
+        Kind::Directory => tar::Kind::Directory,
+        Kind::Symlink => tar::Kind::Symlink,
+        Kind::Hardlink => tar::Kind::Hardlink,
+        Kind::Other(_) => tar::Kind::Other,
+    };
+    tar::Entry {
+        name: entry.name,
+        kind,
+        size: entry.size,
+        mode: entry.mode,
+        modified: entry.modified,
+        target: entry.target,
+    }
+}
+
+impl tar::Host for Ctx {}
+
+impl tar::HostWithStore<Ctx> for Host {
+    async fn entries(
+        accessor: &Accessor<Ctx, Self>,
+        path: String,
+        compression: Option<String>,
+        most: tar::Bounds,
+    ) -> Result<Outcome<Vec<tar::Entry>>> {
+        let most = bounds(most);
+        with_archive(accessor, path, compression, most, move |_, archive, _| {
+            let entries = archive::list(archive, most)?;
+            Ok(entries.into_iter().map(shown).collect())
+        })
+        .await
+    }
+
+    async fn extract(
+        accessor: &Accessor<Ctx, Self>,
+        path: String,
+        destination: String,
+        how: tar::Selection,
+    ) -> Result<Outcome<tar::Extracted>> {
+        let most = bounds(how.bounds);
+        let selection = Selection {
+            bounds: most,
+            members: how.members,
+            strip: usize::try_from(how.strip).unwrap_or(usize::MAX),
+            skip_unsafe: how.skip_unsafe,
+        };
+        with_archive(accessor, path, how.compression, most, move |run, archive, _| {
+            assay_capability_fs::make_folder(run, &destination)?;
+            let folder = assay_capability_fs::enter_folder(run, Access::Write, &destination)?;
+            let done = extract::extract(run, archive, folder, &selection)?;
+            Ok(tar::Extracted { entries: done.entries, bytes: done.bytes, skipped: done.skipped })
+        })
+        .await
+    }
+
+    async fn member(
+        accessor: &Accessor<Ctx, Self>,
+        path: String,
+        destination: String,
+        name: Vec<u8>,
+        compression: Option<String>,
+        most: tar::Bounds,
+    ) -> Result<Outcome<u64>> {
+        let most = bounds(most);
+        let again = compression.clone();
+        with_archive(accessor, path, compression, most, move |run, (shown, first), cancel| {
+            let (mut archive, mut name) = (first, name);
+            for _ in 0..MAX_LINKS {
+                match archive::member(run, (shown, archive), &name, &destination, most)? {
+                    Member::Unpacked(size) => return Ok(size),
+                    Member::Link(target) => name = target,
+                }
+                let source = Source::open(run, shown)?;
+                let format = archive::format(again.as_deref(), &source)?;
+                archive = archive::read(source.input, shown, format, most, (run, cancel))?;
+            }
+            Err(error(ErrorCode::InvalidData, format!("{shown}: hard links lead to each other")))
+        })
+        .await
+    }
+
+    async fn create(
+        accessor: &Accessor<Ctx, Self>,
+        output: String,
+        compression: String,
+        level: Option<i32>,
+    ) -> Result<Outcome<Resource<Writing>>> {
+        let (run, budget) = parts(accessor);
+        let started = async {
+            let format = match compression.as_str() {
+                "none" => None,
+                name => Some(Format::parse(name)?),
+            };
+            let level = format.map(|format| format.level(level)).transpose()?.unwrap_or_default();
+            let memory = format.map_or(1, |format| format.packing_memory(level));
+            Ok((format, level, budget.take(&run, memory).await?))
+        };
+        let (format, level, share) = match started.await {
+            Ok(started) => started,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let run = run.clone();
+        let made = blocking(move |_| Writer::create(&run, &output, (format, level), share)).await?;
+        Ok(match made {
+            Ok(writer) => {
+                let writing = Writing(Some(Box::new(writer)));
+                Ok(accessor.with(|mut access| access.get().table.push(writing))?)
+            }
+            Err(failure) => Err(failure),
+        })
+    }
+}
+
+fn take(
+    accessor: &Accessor<Ctx, Host>,
+    this: &Resource<Writing>,
+) -> Result<Outcome<(Arc<Run>, Box<Writer>)>> {
+    accessor.with(|mut access| {
+        let ctx = access.get();
+        Ok(match ctx.table.get_mut(this)?.0.take() {
+            Some(writer) => Ok((ctx.run.clone(), writer)),
+            None => Err(error(
+                ErrorCode::InvalidArgument,
+                "the archive is finished or has failed, or another task is writing it",
+            )),
+        })
+    })
+}
+
+impl tar::HostWriter for Ctx {
+    fn drop(&mut self, this: Resource<Writing>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl tar::HostWriterWithStore<Ctx> for Host {
+    async fn add(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Writing>,
+        name: Vec<u8>,
+        content: tar::Content,
+        mode: Option<u32>,
+        modified: Option<i64>,
+    ) -> Result<Outcome<()>> {
+        let (run, mut writer) = match take(accessor, &this)? {
+            Ok(taken) => taken,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let content = match content {
+            tar::Content::Data(data) => Content::Data(data),
+            tar::Content::File(path) => Content::File(path),
+            tar::Content::Symlink(target) => Content::Symlink(target),
+            tar::Content::Directory => Content::Directory,
+        };
+        let added = blocking(move |cancel| {
+            writer.add(&run, &name, content, (mode, modified), cancel)?;
+            Ok(writer)
+        })
+        .await?;
+        Ok(match added {
+            Ok(writer) => {
+                accessor.with(|mut access| {
+                    access.get().table.get_mut(&this)?.0 = Some(writer);
+                    wasmtime::error::Ok(())
+                })?;
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        })
+    }
+
+    async fn finish(accessor: &Accessor<Ctx, Self>, this: Resource<Writing>) -> Result<Outcome<u64>> {
+        match take(accessor, &this)? {
+            Ok((_, writer)) => blocking(move |_| writer.finish()).await,
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! From a URL to an open WebSocket (RFC 6455 section 4.1).
+
+use crate::bindings::assay::host::ws::Target;
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Run, error};
+use assay_capability_http::dial::{Dial, Settings, Stream, dial, failed};
+use http::{HeaderMap, HeaderValue, header};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error as Broken;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::handshake::client::{Request, generate_key};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use url::Url;
+
+const USER_AGENT: &str = concat!("assay/", env!("CARGO_PKG_VERSION"));
+/// Subprotocols that one handshake offers.
+const MAX_PROTOCOLS: usize = 64;
+/// Bytes that are read at a time. A connection keeps a buffer of this size.
+const READ: usize = 16 << 10;
+
+pub type Socket = WebSocketStream<Box<dyn Stream>>;
+
+/// An open WebSocket.
+pub struct Opened {
+    pub socket: Socket,
+    pub protocol: Option<String>,
+    pub headers: HeaderMap,
+    pub subject: String,
+}
+
+pub fn invalid(message: impl Into<String>) -> Error {
+    error(ErrorCode::InvalidArgument, message)
+}
+
+/// Connects and shakes hands.
+///
+/// # Errors
+/// `denied`, `invalid_argument`, `timeout`, `unavailable` also where the server refuses, `invalid_data`
+/// for what is no WebSocket or what TLS refuses.
+pub async fn open(run: &Arc<Run>, settings: &Settings, target: Target) -> Result<Opened, Error> {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ)
+        .max_message_size(bound(target.max_message))
+        .max_frame_size(bound(target.max_frame))
+        // One message and what is sent on the way: pongs and a close.
+        .max_write_buffer_size(
+            bound(target.max_message).map_or(usize::MAX, |most| most.saturating_add(1 << 20)),
+        );
+    let protocols = protocols(&target.protocols)?;
+    if let Some(field) = target.headers.iter().find(|field| is_own(&field.name)) {
+        return Err(invalid(format!(
+            "the header '{}' cannot be set: it is part of the handshake; subprotocols are the option protocols",
+            field.name.escape_debug()
+        )));
+    }
+    let (scheme, url) = read_url(&target.url)?;
+    let dialing = Dial {
+        capability: crate::WS,
+        scheme,
+        url,
+        headers: target.headers,
+        basic_auth: target.basic_auth,
+        authorities: target.authorities,
+        identity: target.identity,
+        proxy: target.proxy,
+        timeout: Duration::from_nanos(target.connect_timeout),
+    };
+    let dialed = dial(run, settings, dialing).await?;
+    let (subject, mut headers) = (dialed.subject, dialed.headers);
+    let fixed = [
+        (header::CONNECTION, HeaderValue::from_static("Upgrade")),
+        (header::UPGRADE, HeaderValue::from_static("websocket")),
+        (header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
+        (header::SEC_WEBSOCKET_KEY, HeaderValue::try_from(generate_key()).map_err(|_| invalid("no key"))?),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, value);
+    }
+    if let Some(protocols) = protocols {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
+    }
+    headers.entry(header::USER_AGENT).or_insert_with(|| HeaderValue::from_static(USER_AGENT));
+    let authority = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let mut request = Request::new(());
+    *request.uri_mut() = format!("{scheme}://{authority}{}", dialed.target)
+        .parse()
+        .map_err(|reason| invalid(format!("the URL cannot be sent: {reason}")))?;
+    *request.headers_mut() = headers;
+    let (socket, response) =
+        tokio_tungstenite::client_async_with_config(request, dialed.stream, Some(config))
+            .await
+            .map_err(|failure| refused(&subject, &failure))?;
+    let (parts, _) = response.into_parts();
+    let protocol = parts.headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
+    Ok(Opened { socket, protocol: protocol.map(str::to_string), headers: parts.headers, subject })
+}
+
+/// 0 is no bound.
+fn bound(bytes: u64) -> Option<usize> {
+    (bytes > 0).then(|| usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+fn is_own(name: &str) -> bool {
+    name.get(..14).is_some_and(|start| start.eq_ignore_ascii_case("sec-websocket-"))
+}
+
+/// The scheme, and the URL as one of HTTP: the handshake is a request.
+fn read_url(text: &str) -> Result<(&'static str, String), Error> {
+    let url = Url::parse(text).map_err(|reason| {
+        invalid(format!(
+            "'{}' is not a URL: {reason}; write ws://host/path or wss://host/path",
+            text.escape_debug()
+        ))
+    })?;
+    let scheme = match url.scheme() {
+        "ws" => "ws",
+        "wss" => "wss",
+        other => {
+            return Err(invalid(format!("the scheme {other}: is not WebSocket; write ws:// or wss://")));
+        }
+    };
+    Ok((scheme, format!("http{}", &url.as_str()[2..])))
+}
+
+fn protocols(names: &[String]) -> Result<Option<HeaderValue>, Error> {
+    if names.len() > MAX_PROTOCOLS {
+        return Err(invalid(format!(
+            "{} subprotocols are too many; {MAX_PROTOCOLS} can be offered",
+            names.len()
+        )));
+    }
+    for (at, name) in names.iter().enumerate() {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || name.len() > 256 || !name.bytes().all(token) {
+            return Err(invalid(format!("'{}' is not the name of a subprotocol", name.escape_debug())));
+        } else if names[..at].contains(name) {
+            return Err(invalid(format!("the subprotocol '{name}' is there twice")));
+        }
+    }
+    match names {
+        [] => Ok(None),
+        names => HeaderValue::try_from(names.join(", ")).map(Some).map_err(|_| invalid("not a subprotocol")),
+    }
+}
+
+fn refused(subject: &str, failure: &Broken) -> Error {
+    let message = |code, why: String| error(code, format!("{subject}: {why}"));
+    match failure {
+        Broken::Http(response) => message(
+            ErrorCode::Unavailable,
+            format!("the server answered {} and opened no WebSocket", response.status()),
+        ),
+        Broken::Io(failure) => failed(subject, failure),
+        Broken::Protocol(ProtocolError::HandshakeIncomplete) => {
+            message(ErrorCode::Unavailable, "the server closed the connection before it answered".into())
+        }
+        Broken::AttackAttempt | Broken::Capacity(CapacityError::TooManyHeaders) => {
+            message(ErrorCode::Limit, "the answer has more header fields than are accepted".into())
+        }
+        other => message(ErrorCode::InvalidData, format!("the answer opens no WebSocket: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_become_those_of_http() {
+        for (text, scheme, url) in [
+            ("ws://a.example/x?y", "ws", "http://a.example/x?y"),
+            ("WSS://A.example", "wss", "https://a.example/"),
+            ("ws://0x7f.1:81/", "ws", "http://127.0.0.1:81/"),
+            ("ws:/\\a.example", "ws", "http://a.example/"),
+        ] {
+            assert_eq!(read_url(text).unwrap(), (scheme, url.to_string()), "{text}");
+        }
+        for text in ["", "a.example", "http://a.example", "file:///x", "ws://"] {
+            assert_eq!(read_url(text).unwrap_err().code, ErrorCode::InvalidArgument, "{text}");
+        }
+    }
+
+    #[test]
+    fn subprotocols_are_tokens() {
+        let of = |names: &[&str]| protocols(&names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
+        assert_eq!(of(&[]).unwrap(), None);
+        assert_eq!(of(&["chat.v2", "chat"]).unwrap().unwrap(), "chat.v2, chat");
+        for bad in [&["a b"][..], &[""], &["a,b"], &["a\r\nx: y"], &["a", "a"], &["ü"]] {
+            assert!(of(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_handshake_has_its_own_fields() {
+        assert!(is_own("Sec-WebSocket-Key") && is_own("sec-websocket-extensions"));
+        assert!(!is_own("sec-websocke") && !is_own("x-sec-websocket-key") && !is_own("ää"));
+    }
+}

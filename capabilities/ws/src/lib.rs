@@ -1,0 +1,223 @@
+//! WebSocket client (RFC 6455).
+//!
+//! [`handshake`] connects as the HTTP client does, to an address that was checked, and [`connection`] is
+//! what a script holds.
+
+mod connection;
+mod handshake;
+mod scope;
+#[cfg(test)]
+mod tests;
+
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Capability, Ctx, GrantError, Literal, Need, Scope, ScopeForm, Target, error};
+use assay_capability_http::dial;
+use assay_capability_http::types::Header;
+use bindings::assay::host::ws;
+use connection::{Connection, Received, within};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::Result;
+use wasmtime::component::{Accessor, HasSelf, Linker, Resource, Val};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "package assay:capability; world capability { import assay:host/ws@0.1.0; }",
+        path: "../../wit",
+        imports: { default: trappable },
+        require_store_data_send: true,
+        with: {
+            "assay:host/types@0.1.0": assay_capability_api::types,
+            "assay:host/http@0.1.0": assay_capability_http::types,
+            "assay:host/ws@0.1.0.connection": crate::Held,
+        },
+    });
+}
+
+/// The name of this capability.
+pub const WS: &str = "ws";
+
+/// The capability `ws`.
+pub struct Ws;
+
+impl Capability for Ws {
+    fn name(&self) -> &'static str {
+        WS
+    }
+
+    fn summary(&self) -> &'static str {
+        "WebSocket connections"
+    }
+
+    fn scopes(&self) -> &'static [ScopeForm] {
+        const FORMS: &[ScopeForm] = &[
+            ScopeForm {
+                form: "HOST[:PORT]",
+                grants: "one host, on ports 80 and 443 or the one named; `:*` is any",
+                example: "ws=stream.example.com",
+            },
+            ScopeForm {
+                form: "*.DOMAIN[:PORT]",
+                grants: "every host below a domain",
+                example: "ws=*.example.com",
+            },
+            ScopeForm {
+                form: "ws[s]://HOST[:PORT][/PATH*]",
+                grants: "one scheme, and paths that start so",
+                example: "ws=wss://stream.example.com/v1/*",
+            },
+            ScopeForm {
+                form: "CIDR",
+                grants: "whatever resolves into a range of addresses",
+                example: "ws=10.0.0.0/8",
+            },
+            ScopeForm {
+                form: "loopback",
+                grants: "whatever resolves to this machine",
+                example: "ws=loopback",
+            },
+            ScopeForm {
+                form: "private",
+                grants: "whatever resolves to a private address",
+                example: "ws=private",
+            },
+        ];
+        FORMS
+    }
+
+    fn scope(&self, text: &str, _: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
+        scope::parse(text)
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[Need::new("ws.connect", Literal::URL), Need::new("ws.*", Literal::Free)];
+        NEEDS
+    }
+
+    fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {
+        ws::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+
+    fn target(&self, function: &str, args: &[Val]) -> Target {
+        let place = args.iter().find_map(|arg| match arg {
+            Val::Record(fields) => fields.iter().find_map(|(name, value)| match value {
+                Val::String(url) if name == "url" => place(url),
+                _ => None,
+            }),
+            _ => None,
+        });
+        match place {
+            Some(place) => Target { what: format!("ws to {place}"), scope: Some(place) },
+            None => Target { what: format!("ws.{function}"), scope: None },
+        }
+    }
+}
+
+/// `host:port` of a URL.
+fn place(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "ws" | "wss"))?;
+    Some(assay_capability_api::scope::host_and_port(url.host_str()?, url.port_or_known_default()?))
+}
+
+/// The resource `connection`.
+pub struct Held(Arc<Connection>);
+
+type Host = HasSelf<Ctx>;
+type Answered<T> = Result<std::result::Result<T, Error>>;
+
+fn held(accessor: &Accessor<Ctx, Host>, this: &Resource<Held>) -> Result<Arc<Connection>> {
+    accessor.with(|mut access| Ok(access.get().table.get(this)?.0.clone()))
+}
+
+fn closed(code: u16, reason: String) -> ws::Received {
+    ws::Received { kind: ws::Kind::Closed, data: reason.into_bytes(), code }
+}
+
+impl ws::Host for Ctx {}
+
+impl ws::HostWithStore<Ctx> for Host {
+    async fn connect(accessor: &Accessor<Ctx, Self>, target: ws::Target) -> Answered<ws::Connected> {
+        let (run, settings) = accessor.with(|mut access| {
+            let ctx = access.get();
+            (ctx.run.clone(), dial::settings(ctx))
+        });
+        let (max_message, timeout) = (target.max_message, target.timeout);
+        let keepalive = (target.keepalive > 0).then(|| Duration::from_nanos(target.keepalive));
+        let url = place(&target.url).unwrap_or_default();
+        let opening = async {
+            let handle = run.take_handle()?;
+            Ok((handshake::open(&run, &settings, target).await?, handle))
+        };
+        let late = |bound: Duration| {
+            error(ErrorCode::Timeout, format!("ws to {url}: no answer in {} seconds", bound.as_secs_f64()))
+        };
+        let (opened, handle) = match within(timeout, late, opening).await {
+            Ok(opened) => opened,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let headers = opened.headers.iter();
+        let headers = headers
+            .map(|(name, value)| Header { name: name.as_str().to_string(), value: value.as_bytes().to_vec() })
+            .collect();
+        let socket = (opened.socket, opened.subject);
+        let connection = Connection::start(run.clone(), socket, max_message, keepalive, handle);
+        let connection = accessor.with(|mut access| access.get().table.push(Held(Arc::new(connection))))?;
+        Ok(Ok(ws::Connected { connection, protocol: opened.protocol, headers }))
+    }
+}
+
+impl ws::HostConnection for Ctx {
+    fn drop(&mut self, this: Resource<Held>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl ws::HostConnectionWithStore<Ctx> for Host {
+    async fn send(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Held>,
+        data: Vec<u8>,
+        binary: bool,
+        timeout: u64,
+    ) -> Answered<()> {
+        let connection = held(accessor, &this)?;
+        Ok(connection.send(data, binary, timeout).await)
+    }
+
+    async fn receive(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Held>,
+        timeout: u64,
+    ) -> Answered<ws::Received> {
+        let connection = held(accessor, &this)?;
+        Ok(connection.receive(timeout).await.map(|received| match received {
+            Received::Text(data) => ws::Received { kind: ws::Kind::Text, data, code: 0 },
+            Received::Binary(data) => ws::Received { kind: ws::Kind::Binary, data, code: 0 },
+            Received::Closed(code, reason) => closed(code, reason),
+        }))
+    }
+
+    async fn ping(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Held>,
+        payload: Vec<u8>,
+        timeout: u64,
+    ) -> Answered<u64> {
+        let connection = held(accessor, &this)?;
+        let answered = connection.ping(payload, timeout).await;
+        Ok(answered.map(|elapsed| u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    async fn close(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Held>,
+        code: u16,
+        reason: String,
+        timeout: u64,
+    ) -> Answered<ws::Received> {
+        let connection = held(accessor, &this)?;
+        Ok(connection.close(code, reason, timeout).await.map(|(code, reason)| closed(code, reason)))
+    }
+}

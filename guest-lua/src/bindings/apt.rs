@@ -1,0 +1,184 @@
+//! `apt`: packages of Debian and its descendants.
+
+use crate::call::{Call, Error, Fields, library};
+use crate::host::apt::{self, Action, Choices, Package, Source};
+use crate::lua::Lua;
+use crate::task::{Pending, wait};
+use crate::waiting;
+
+pub fn register(lua: Lua) {
+    library(
+        lua,
+        "apt",
+        &[
+            ("query", waiting!(query)),
+            ("list_installed", waiting!(list_installed)),
+            ("list_upgradable", waiting!(list_upgradable)),
+            ("add_source", waiting!(add_source)),
+            ("update", waiting!(update)),
+            ("install", waiting!(install)),
+            ("remove", waiting!(remove)),
+        ],
+    );
+}
+
+fn set_texts(lua: Lua, fields: &[(&str, &str)]) {
+    for (name, value) in fields {
+        lua.push_str(value);
+        lua.raw_set(-2, name);
+    }
+}
+
+fn set_package(lua: Lua, package: &Package) {
+    set_texts(lua, &[("version", &package.version), ("architecture", &package.architecture)]);
+}
+
+fn root(options: Option<Fields>) -> Result<Option<String>, Error> {
+    options.map_or(Ok(None), |options| options.string("root"))
+}
+
+fn query(call: Call) -> Result<Pending, Error> {
+    let (name, root) = (call.str(1)?.to_string(), root(call.opt_table(2)?)?);
+    wait(async move {
+        let package = apt::query(name, root).await?;
+        Ok(move |call: Call| {
+            let lua = call.lua();
+            lua.new_table(0, 3);
+            lua.push_bool(package.is_some());
+            lua.raw_set(-2, "installed");
+            if let Some(package) = &package {
+                set_package(lua, package);
+            }
+            Ok(1)
+        })
+    })
+}
+
+fn list_installed(call: Call) -> Result<Pending, Error> {
+    let root = root(call.opt_table(1)?)?;
+    wait(async move {
+        let packages = apt::installed(root).await?;
+        Ok(move |call: Call| {
+            let lua = call.lua();
+            lua.new_table(packages.len(), 0);
+            for (n, package) in packages.iter().enumerate() {
+                lua.new_table(0, 3);
+                set_texts(lua, &[("name", &package.name)]);
+                set_package(lua, package);
+                lua.raw_set_index(-2, n as i64 + 1);
+            }
+            Ok(1)
+        })
+    })
+}
+
+fn list_upgradable(call: Call) -> Result<Pending, Error> {
+    let root = root(call.opt_table(1)?)?;
+    wait(async move {
+        let upgrades = apt::upgradable(root).await?;
+        Ok(move |call: Call| {
+            let lua = call.lua();
+            lua.new_table(upgrades.len(), 0);
+            for (n, upgrade) in upgrades.iter().enumerate() {
+                lua.new_table(0, 5);
+                set_texts(
+                    lua,
+                    &[
+                        ("name", &upgrade.name),
+                        ("current", &upgrade.current),
+                        ("candidate", &upgrade.candidate),
+                        ("architecture", &upgrade.architecture),
+                    ],
+                );
+                if let Some(suite) = &upgrade.suite {
+                    set_texts(lua, &[("suite", suite)]);
+                }
+                lua.raw_set_index(-2, n as i64 + 1);
+            }
+            Ok(1)
+        })
+    })
+}
+
+fn required(options: Fields, name: &str) -> Result<String, Error> {
+    options.string(name)?.ok_or_else(|| options.invalid(name, "string expected, got nil"))
+}
+
+fn add_source(call: Call) -> Result<Pending, Error> {
+    let options = call.table(1)?;
+    let source = Source {
+        id: required(options, "id")?,
+        text: required(options, "source_list")?,
+        key: options.string("key_path")?,
+        root: options.string("root")?,
+    };
+    wait(async move {
+        let added = apt::add_source(source).await?;
+        Ok(move |call: Call| {
+            let lua = call.lua();
+            lua.new_table(0, 3);
+            lua.push_bool(added.changed);
+            lua.raw_set(-2, "changed");
+            set_texts(lua, &[("list_path", &added.list_path)]);
+            if let Some(path) = &added.key_path {
+                set_texts(lua, &[("key_path", path)]);
+            }
+            Ok(1)
+        })
+    })
+}
+
+fn change(action: Action, options: Option<Fields>) -> Result<Pending, Error> {
+    let mut choices = Choices::empty();
+    let (mut names, mut root, mut timeout, mut lock_timeout) = (Vec::new(), None, None, None);
+    if let Some(options) = options {
+        for (name, choice) in [
+            ("only_upgrade", Choices::ONLY_UPGRADE),
+            ("allow_downgrades", Choices::ALLOW_DOWNGRADES),
+            ("purge", Choices::PURGE),
+            ("autoremove", Choices::AUTOREMOVE),
+        ] {
+            if options.boolean(name)?.unwrap_or(false) {
+                choices = choices | choice;
+            }
+        }
+        if !options.boolean("recommends")?.unwrap_or(true) {
+            choices = choices | Choices::NO_RECOMMENDS;
+        }
+        if action != Action::Update {
+            let wanted = "list of strings expected, got nil";
+            names = options.strings("names")?.ok_or_else(|| options.invalid("names", wanted))?;
+        }
+        root = options.string("root")?;
+        timeout = options.number("timeout")?;
+        lock_timeout = options.number("lock_timeout")?;
+    }
+    wait(async move {
+        let output = apt::change(action, names, choices, root, timeout, lock_timeout).await?;
+        Ok(move |call: Call| {
+            let lua = call.lua();
+            lua.new_table(0, 4);
+            lua.push_integer(output.status.into());
+            lua.raw_set(-2, "status");
+            lua.push_bytes(&output.stdout);
+            lua.raw_set(-2, "stdout");
+            lua.push_bytes(&output.stderr);
+            lua.raw_set(-2, "stderr");
+            lua.push_bool(output.timed_out);
+            lua.raw_set(-2, "timed_out");
+            Ok(1)
+        })
+    })
+}
+
+fn update(call: Call) -> Result<Pending, Error> {
+    change(Action::Update, call.opt_table(1)?)
+}
+
+fn install(call: Call) -> Result<Pending, Error> {
+    change(Action::Install, Some(call.table(1)?))
+}
+
+fn remove(call: Call) -> Result<Pending, Error> {
+    change(Action::Remove, Some(call.table(1)?))
+}

@@ -1,0 +1,423 @@
+//! `db`: SQL databases. Connections, transactions and loops over rows are in `db.lua`, over the natives of this
+//! file, which turn parameters into bytes and bytes into rows. The format is in `wit/db.wit`.
+
+use super::json;
+use crate::call::{Call, Error, Returned, failure, prelude, push_library, set_library};
+use crate::ffi::*;
+use crate::host::db::{self, Want};
+use crate::host::types::ErrorCode;
+use crate::lua::{Lua, Type};
+use crate::task::{Pending, wait};
+use crate::userdata::{self, Userdata};
+use crate::value::{self, Value, Walk};
+use crate::{function, waiting};
+use std::ffi::{CStr, c_int};
+use std::rc::Rc;
+
+/// Parameters of one statement, as PostgreSQL has it.
+const MAX_PARAMS: i64 = 65_535;
+/// Bytes of parameters that cross at a time.
+const BATCH: usize = 1 << 20;
+
+/// A connection or a transaction; none once it is given up.
+struct Connection(Option<Rc<db::Connection>>);
+
+impl Userdata for Connection {
+    const NAME: &'static CStr = c"db.handle";
+    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+}
+
+/// Rows that are still to come; none once they are over.
+struct Rows(Option<Rc<db::Rows>>);
+
+impl Userdata for Rows {
+    const NAME: &'static CStr = c"db.cursor";
+    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+}
+
+/// Bytes that are no text.
+struct Blob(Vec<u8>);
+
+impl Userdata for Blob {
+    const NAME: &'static CStr = c"db.blob";
+    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+}
+
+pub fn register(lua: Lua) {
+    push_library(lua, &[("blob", function!(blob))]);
+    value::push_null(lua);
+    lua.raw_set(-2, "null");
+    lua.push_copy(-1);
+    set_library(lua, "db");
+    push_library(
+        lua,
+        &[
+            ("connect", waiting!(connect)),
+            ("run", waiting!(run)),
+            ("fetch", waiting!(fetch)),
+            ("batch", waiting!(batch)),
+            ("script", waiting!(script)),
+            ("begin", waiting!(begin)),
+            ("finish", waiting!(finish)),
+            ("close", waiting!(close)),
+            ("abandon", function!(abandon)),
+            ("failure", function!(failure)),
+        ],
+    );
+    lua.insert(-2);
+    lua.raw_set(-2, "db");
+    prelude(lua, "db", include_str!("db.lua"));
+}
+
+fn blob(call: Call) -> Returned {
+    let bytes = call.bytes(1)?.to_vec();
+    userdata::push(call.lua(), Blob(bytes));
+    Ok(1)
+}
+
+fn handle(call: Call) -> Result<Rc<db::Connection>, Error> {
+    let closed = || Error::failed(ErrorCode::InvalidArgument, "db: the connection is closed");
+    call.userdata::<Connection>(1)?.0.clone().ok_or_else(closed)
+}
+
+fn push_connection(call: Call, connection: db::Connection) -> Returned {
+    userdata::push(call.lua(), Connection(Some(Rc::new(connection))));
+    Ok(1)
+}
+
+/// `connect(url, options)` gives a handle.
+fn connect(call: Call) -> Result<Pending, Error> {
+    let url = call.str(1)?.to_string();
+    let mut options = Vec::new();
+    if call.opt_table(2)?.is_some() {
+        let lua = call.lua();
+        lua.push_nil();
+        while unsafe { lua_next(lua.0, 2) } != 0 {
+            let scalar =
+                matches!(lua.type_of(-1), Type::String | Type::Integer | Type::Float | Type::Boolean);
+            match lua.bytes(-2) {
+                Some(name) if scalar => {
+                    let name = String::from_utf8_lossy(name).into_owned();
+                    options.push((name, lua.display(-1)));
+                }
+                _ => {
+                    let name = lua.display(-2);
+                    let kind = value::type_name(lua, -1);
+                    return Err(Error::Argument(
+                        2,
+                        format!("field '{name}': a {kind} is no value of an option"),
+                    ));
+                }
+            }
+            lua.pop(1);
+        }
+    }
+    wait(async move {
+        let connection = db::connect(url, options).await?;
+        Ok(move |call: Call| push_connection(call, connection))
+    })
+}
+
+/// `run(handle, sql, params, want)` gives the first rows as a list, their number, a handle for more of them or
+/// nil, how many rows were changed, and the number of the last new one or nil.
+fn run(call: Call) -> Result<Pending, Error> {
+    let (connection, sql) = (handle(call)?, call.str(2)?.to_string());
+    let mut params = Vec::new();
+    encode_list(call.lua(), 3, &mut params)?;
+    let want = match call.str(4)? {
+        "stream" => Want::Stream,
+        "none" => Want::None,
+        _ => Want::All,
+    };
+    wait(async move {
+        let outcome = connection.run(sql, params, want).await?;
+        Ok(move |call: Call| {
+            let lua = call.lua();
+            lua.new_table(0, 0);
+            let count = decode(lua, &outcome.batch, 0)?;
+            lua.push_integer(count);
+            match outcome.more {
+                Some(rows) => userdata::push(lua, Rows(Some(Rc::new(rows)))),
+                None => lua.push_nil(),
+            }
+            lua.push_integer(i64::try_from(outcome.affected).unwrap_or(i64::MAX));
+            match outcome.id {
+                Some(id) => lua.push_integer(id),
+                None => lua.push_nil(),
+            }
+            Ok(5)
+        })
+    })
+}
+
+/// `fetch(rows, list, n)` adds rows to the list of n, and gives the new n, which is the old at the end.
+fn fetch(call: Call) -> Result<Pending, Error> {
+    let rows = call.userdata::<Rows>(1)?.0.clone();
+    call.table(2)?;
+    let count = call.integer(3)?;
+    wait(async move {
+        let batch = match rows {
+            Some(rows) => rows.next().await?,
+            None => Vec::new(),
+        };
+        Ok(move |call: Call| {
+            let lua = call.lua();
+            lua.push_copy(2);
+            let count = decode(lua, &batch, count)?;
+            lua.push_integer(count);
+            Ok(1)
+        })
+    })
+}
+
+/// `batch(handle, sql, sets, from)` runs the statement for some of the lists from number `from` on; gives how many
+/// rows that changed, and the number of the next list or nil.
+fn batch(call: Call) -> Result<Pending, Error> {
+    let (connection, sql) = (handle(call)?, call.str(2)?.to_string());
+    call.table(3)?;
+    let mut next = call.integer(4)?;
+    let lua = call.lua();
+    let last = i64::try_from(lua.raw_len(3)).unwrap_or(i64::MAX);
+    let mut sets = Vec::new();
+    while next <= last && sets.len() < BATCH {
+        lua.raw_get_index(3, next);
+        let at = lua.top();
+        if lua.type_of(at) != Type::Table {
+            return Err(Error::Argument(3, format!("element {next}: a list of parameters is expected")));
+        }
+        encode_list(lua, at, &mut sets)?;
+        lua.pop(1);
+        next += 1;
+    }
+    wait(async move {
+        let changed = connection.batch(sql, sets).await?;
+        Ok(move |call: Call| {
+            call.lua().push_integer(i64::try_from(changed).unwrap_or(i64::MAX));
+            match next <= last {
+                true => call.lua().push_integer(next),
+                false => call.lua().push_nil(),
+            }
+            Ok(2)
+        })
+    })
+}
+
+fn script(call: Call) -> Result<Pending, Error> {
+    let (connection, sql) = (handle(call)?, call.str(2)?.to_string());
+    wait(async move {
+        connection.script(sql).await?;
+        Ok(|_: Call| Ok(0))
+    })
+}
+
+/// `begin(handle)` gives the handle of a transaction.
+fn begin(call: Call) -> Result<Pending, Error> {
+    let connection = handle(call)?;
+    wait(async move {
+        let transaction = connection.begin().await?;
+        Ok(move |call: Call| push_connection(call, transaction))
+    })
+}
+
+/// `finish(transaction, commit)`
+fn finish(call: Call) -> Result<Pending, Error> {
+    let (connection, commit) = (handle(call)?, call.lua().boolean(2));
+    call.userdata::<Connection>(1)?.0 = None;
+    wait(async move {
+        connection.end(commit).await?;
+        Ok(|_: Call| Ok(0))
+    })
+}
+
+/// `close(handle)`; a second time is no error.
+fn close(call: Call) -> Result<Pending, Error> {
+    let connection = call.userdata::<Connection>(1)?.0.take();
+    wait(async move {
+        if let Some(connection) = connection {
+            connection.close().await?;
+        }
+        Ok(|_: Call| Ok(0))
+    })
+}
+
+/// Ends rows or a transaction now, without waiting for it.
+fn abandon(call: Call) -> Returned {
+    let lua = call.lua();
+    if let Some(rows) = userdata::get::<Rows>(lua, 1) {
+        rows.0 = None;
+    } else if let Some(connection) = userdata::get::<Connection>(lua, 1) {
+        connection.0 = None;
+    }
+    Ok(0)
+}
+
+fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    out.push(tag);
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// How many parameters the list at `at` has. `nil` leaves holes, so its largest index counts, or its field `n`.
+fn length(lua: Lua, at: c_int) -> Result<i64, Error> {
+    if lua.raw_get(at, "n") == Type::Integer {
+        let n = lua.integer(-1).unwrap_or_default();
+        lua.pop(1);
+        return Ok(n.max(0));
+    }
+    lua.pop(1);
+    let mut largest = 0;
+    lua.push_nil();
+    while unsafe { lua_next(lua.0, at) } != 0 {
+        lua.pop(1);
+        match lua.integer(-1) {
+            Some(n) if n > 0 && lua.type_of(-1) == Type::Integer => largest = n.max(largest),
+            _ => {
+                let key = lua.display(-1);
+                return Err(Error::failed(
+                    ErrorCode::InvalidArgument,
+                    format!("db: parameters are a list, and have no names; got the key {key:?}"),
+                ));
+            }
+        }
+    }
+    Ok(largest)
+}
+
+/// Adds the list of parameters at `at`; nothing for nil.
+fn encode_list(lua: Lua, at: c_int, out: &mut Vec<u8>) -> Result<(), Error> {
+    let count = match lua.type_of(at) {
+        Type::None | Type::Nil => return Ok(()),
+        Type::Table => length(lua, at)?,
+        _ => return Err(Error::Argument(at.min(3), "a list of parameters is expected".into())),
+    };
+    if count > MAX_PARAMS {
+        let message = format!("db: a statement has at most {MAX_PARAMS} parameters, not {count}");
+        return Err(Error::failed(ErrorCode::Limit, message));
+    }
+    out.extend_from_slice(&(count as u32).to_le_bytes());
+    for n in 1..=count {
+        lua.raw_get_index(at, n);
+        let value = lua.top();
+        match lua.type_of(value) {
+            Type::None | Type::Nil => out.push(0),
+            Type::Boolean => out.push(1 + u8::from(lua.boolean(value))),
+            Type::Integer => {
+                out.push(3);
+                out.extend_from_slice(&lua.integer(value).unwrap_or_default().to_le_bytes());
+            }
+            Type::Float => {
+                out.push(4);
+                out.extend_from_slice(&lua.number(value).unwrap_or_default().to_le_bytes());
+            }
+            Type::String => put_bytes(out, 5, lua.bytes(value).unwrap_or_default()),
+            Type::Table => put_bytes(out, 6, json::encode_with(lua, value, 0, "db")?.as_bytes()),
+            _ => match userdata::get::<Blob>(lua, value) {
+                Some(blob) => put_bytes(out, 8, &blob.0),
+                None => match Walk::new(lua).read(value) {
+                    Ok(Value::Null) => out.push(0),
+                    Ok(Value::Number(digits)) => put_bytes(out, 5, digits.as_bytes()),
+                    _ => {
+                        let kind = value::type_name(lua, value);
+                        let message = format!("db: parameter {n} is a {kind}, which no database can hold");
+                        return Err(Error::failed(ErrorCode::InvalidArgument, message));
+                    }
+                },
+            },
+        }
+        lua.set_top(value - 1);
+    }
+    Ok(())
+}
+
+/// Reads a batch of rows.
+struct Reader<'a> {
+    lua: Lua,
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
+        let cut = || Error::failed(ErrorCode::InvalidData, "db: rows are cut off");
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or_else(cut)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N)?);
+        Ok(out)
+    }
+
+    fn text(&mut self) -> Result<&'a [u8], Error> {
+        let length = u32::from_le_bytes(self.array()?);
+        self.take(length as usize)
+    }
+
+    /// Pushes a value. NULL in a list is `db.null`, which leaves no hole.
+    fn push(&mut self, in_list: bool) -> Result<(), Error> {
+        let lua = self.lua;
+        let [tag] = self.array()?;
+        match tag {
+            0 if in_list => value::push_null(lua),
+            0 => lua.push_nil(),
+            1 | 2 => lua.push_bool(tag == 2),
+            3 => lua.push_integer(i64::from_le_bytes(self.array()?)),
+            4 => lua.push_number(f64::from_le_bytes(self.array()?)),
+            5 => lua.push_bytes(self.text()?),
+            6 => {
+                let text = self.text()?;
+                // What a file of SQLite has in a column of JSON need not be any.
+                if json::push(lua, text).is_err() {
+                    lua.push_bytes(text);
+                }
+            }
+            7 => {
+                let count = u32::from_le_bytes(self.array()?);
+                if !lua.reserve(8) {
+                    return Err(Error::failed(ErrorCode::Limit, "db: lists are nested too deep"));
+                }
+                lua.new_table(count as usize, 0);
+                for n in 1..=i64::from(count) {
+                    self.push(true)?;
+                    lua.raw_set_index(-2, n);
+                }
+                value::pin(lua, -1, value::Pin::Array);
+            }
+            _ => return Err(Error::failed(ErrorCode::InvalidData, "db: a value of no known kind")),
+        }
+        Ok(())
+    }
+}
+
+/// Adds the rows of a batch to the list on top of the stack, which has `count`; gives how many it has then.
+fn decode(lua: Lua, batch: &[u8], mut count: i64) -> Result<i64, Error> {
+    if batch.is_empty() {
+        return Ok(count);
+    }
+    value::spend(batch.len());
+    let list = lua.top();
+    let mut reader = Reader { lua, rest: batch };
+    let columns = u32::from_le_bytes(reader.array()?) as c_int;
+    if !lua.reserve(columns + 16) {
+        return Err(Error::failed(ErrorCode::Limit, "db: a row has too many columns"));
+    }
+    // The names are made once and lie on the stack while rows are.
+    for _ in 0..columns {
+        let name = reader.text()?;
+        lua.push_bytes(name);
+    }
+    while !reader.rest.is_empty() {
+        lua.new_table(0, columns as usize);
+        let row = lua.top();
+        for n in 1..=columns {
+            lua.push_copy(list + n);
+            reader.push(false)?;
+            unsafe { lua_rawset(lua.0, row) };
+        }
+        count += 1;
+        lua.raw_set_index(list, count);
+    }
+    lua.set_top(list);
+    Ok(count)
+}

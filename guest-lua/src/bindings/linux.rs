@@ -1,0 +1,121 @@
+//! `linux`: what the kernel tells in /proc about the machine and its processes.
+
+use crate::call::{Call, Error, prelude, push_library, set_library};
+use crate::host::linux::{self, Field, Source, Value};
+use crate::lua::Lua;
+use crate::task::{Pending, wait};
+use crate::waiting;
+
+pub fn register(lua: Lua) {
+    // The natives of the Lua part: a table that holds the library.
+    lua.new_table(0, 1);
+    push_library(
+        lua,
+        &[
+            ("kernel", waiting!(kernel)),
+            ("uptime", waiting!(uptime)),
+            ("loadavg", waiting!(loadavg)),
+            ("cpu_stat", waiting!(cpu_stat)),
+            ("cpu_stat_per_core", waiting!(cpu_stat_per_core)),
+            ("meminfo", waiting!(meminfo)),
+            ("netdev", waiting!(netdev)),
+            ("diskstats", waiting!(diskstats)),
+            ("proc_stat", waiting!(proc_stat)),
+            ("proc_status", waiting!(proc_status)),
+        ],
+    );
+    lua.push_copy(-1);
+    set_library(lua, "linux");
+    lua.raw_set(-2, "linux");
+    prelude(lua, "linux", include_str!("linux.lua"));
+}
+
+fn push_value(lua: Lua, value: &Value) {
+    match value {
+        Value::Integer(number) => lua.push_integer(*number),
+        Value::Number(number) => lua.push_number(*number),
+        Value::Text(text) => lua.push_str(text),
+        Value::Integers(numbers) => {
+            lua.new_table(numbers.len(), 0);
+            for (n, number) in numbers.iter().enumerate() {
+                lua.push_integer(*number);
+                lua.raw_set_index(-2, n as i64 + 1);
+            }
+        }
+    }
+}
+
+fn push_row(lua: Lua, row: &[Field]) {
+    lua.new_table(0, row.len());
+    for field in row {
+        push_value(lua, &field.value);
+        lua.raw_set(-2, &field.name);
+    }
+}
+
+/// Reads `source` and gives its rows as a list, or its only row.
+fn read(source: Source, pid: u32, list: bool) -> Result<Pending, Error> {
+    wait(async move {
+        let rows = linux::read(source, pid).await?;
+        Ok(move |call: Call| {
+            let lua = call.lua();
+            if !list {
+                push_row(lua, rows.first().map(Vec::as_slice).unwrap_or_default());
+                return Ok(1);
+            }
+            lua.new_table(rows.len(), 0);
+            for (n, row) in rows.iter().enumerate() {
+                push_row(lua, row);
+                lua.raw_set_index(-2, n as i64 + 1);
+            }
+            Ok(1)
+        })
+    })
+}
+
+fn kernel(_: Call) -> Result<Pending, Error> {
+    read(Source::Kernel, 0, false)
+}
+
+fn uptime(_: Call) -> Result<Pending, Error> {
+    read(Source::Uptime, 0, false)
+}
+
+fn loadavg(_: Call) -> Result<Pending, Error> {
+    read(Source::Load, 0, false)
+}
+
+fn cpu_stat(_: Call) -> Result<Pending, Error> {
+    read(Source::Cpu, 0, false)
+}
+
+fn cpu_stat_per_core(_: Call) -> Result<Pending, Error> {
+    read(Source::CpuCores, 0, true)
+}
+
+fn meminfo(_: Call) -> Result<Pending, Error> {
+    read(Source::Memory, 0, false)
+}
+
+fn netdev(_: Call) -> Result<Pending, Error> {
+    read(Source::Network, 0, true)
+}
+
+fn diskstats(_: Call) -> Result<Pending, Error> {
+    read(Source::Disks, 0, true)
+}
+
+/// The process id at argument 1; 0, the script's own process, where there is none.
+fn pid(call: Call) -> Result<u32, Error> {
+    let Some(pid) = call.opt_integer(1)? else { return Ok(0) };
+    let valid = u32::try_from(pid).ok().filter(|pid| (1..=i32::MAX as u32).contains(pid));
+    valid.ok_or_else(|| Error::Argument(1, format!("{pid} is no process id: they are 1 and above")))
+}
+
+fn proc_stat(call: Call) -> Result<Pending, Error> {
+    read(Source::ProcessStat, pid(call)?, false)
+}
+
+fn proc_status(call: Call) -> Result<Pending, Error> {
+    read(Source::ProcessStatus, pid(call)?, false)
+}

@@ -1,0 +1,180 @@
+//! The heads of requests and the header fields of responses.
+
+use crate::call::{Call, Error, Returned};
+use crate::ffi::lua_next;
+use crate::host::types::ErrorCode;
+use crate::lua::{Lua, Type};
+use std::ffi::c_int;
+
+/// The fields that stand at the start of a head, each ended by a zero byte.
+const NAMES: [&str; 6] = ["method", "path", "query", "version", "peer_addr", "scheme"];
+
+/// Cuts off what stands before the next zero byte.
+fn cut<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    match rest.iter().position(|byte| *byte == 0) {
+        Some(at) => {
+            let field = &rest[..at];
+            *rest = &rest[at + 1..];
+            field
+        }
+        None => std::mem::take(rest),
+    }
+}
+
+/// The header fields of a head.
+fn after_parameters<'a>(mut rest: &'a [u8], mut each: impl FnMut(&'a [u8], &'a [u8])) -> &'a [u8] {
+    let count = std::str::from_utf8(cut(&mut rest)).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    for _ in 0..count {
+        let name = cut(&mut rest);
+        each(name, cut(&mut rest));
+    }
+    rest
+}
+
+/// `head(request, head)` sets the fields of a request: method, path, query, version, peer_addr, scheme and path_params.
+pub fn head(call: Call) -> Returned {
+    call.table(1)?;
+    let mut rest = call.bytes(2)?;
+    let lua = call.lua();
+    for name in NAMES {
+        lua.push_bytes(cut(&mut rest));
+        lua.raw_set(1, name);
+    }
+    lua.new_table(0, 2);
+    after_parameters(rest, |name, value| {
+        if name == b"*" {
+            // For `http.files`, which must not decode it twice.
+            lua.push_bytes(value);
+            lua.raw_set(1, "_rest");
+        }
+        push_decoded(lua, value, false);
+        // A name comes from a route, which is text.
+        lua.raw_set(-2, std::str::from_utf8(name).unwrap_or_default());
+    });
+    lua.raw_set(1, "path_params");
+    Ok(0)
+}
+
+/// `headers(head)` gives a table of the header fields; those that came several times are joined (RFC 9110 5.3, for
+/// cookies RFC 9113 8.2.3).
+pub fn headers(call: Call) -> Returned {
+    let mut rest = call.bytes(1)?;
+    for _ in NAMES {
+        cut(&mut rest);
+    }
+    let mut rest = after_parameters(rest, |_, _| {});
+    let lua = call.lua();
+    lua.new_table(0, 8);
+    while !rest.is_empty() {
+        let name = std::str::from_utf8(cut(&mut rest)).unwrap_or_default();
+        let value = cut(&mut rest);
+        if lua.raw_get(-1, name) == Type::String {
+            let mut joined = lua.bytes(-1).unwrap_or_default().to_vec();
+            joined.extend_from_slice(if name == "cookie" { b"; " } else { b", " });
+            joined.extend_from_slice(value);
+            lua.pop(1);
+            lua.push_bytes(&joined);
+        } else {
+            lua.pop(1);
+            lua.push_bytes(value);
+        }
+        lua.raw_set(-2, name);
+    }
+    Ok(1)
+}
+
+/// Pushes text without its percent-encoding; `form` is whether a plus is a blank.
+fn push_decoded(lua: Lua, text: &[u8], form: bool) {
+    let plain = |byte: &u8| *byte != b'%' && !(form && *byte == b'+');
+    if text.iter().all(plain) {
+        return lua.push_bytes(text);
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let digit = |n: usize| text.get(at + n).and_then(|byte| char::from(*byte).to_digit(16));
+        match (text[at], digit(1), digit(2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (b'+', _, _) if form => {
+                out.push(b' ');
+                at += 1;
+            }
+            (byte, _, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    lua.push_bytes(&out);
+}
+
+/// `decode(text, form)`.
+pub fn decode(call: Call) -> Returned {
+    push_decoded(call.lua(), call.bytes(1)?, call.lua().boolean(2));
+    Ok(1)
+}
+
+fn invalid(message: String) -> Error {
+    Error::failed(ErrorCode::InvalidArgument, message)
+}
+
+fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Error> {
+    if name.contains(&0) || value.contains(&0) {
+        let name = String::from_utf8_lossy(name).into_owned();
+        return Err(invalid(format!("the header field '{}' has a zero byte", name.escape_debug())));
+    }
+    out.extend_from_slice(name);
+    out.push(0);
+    out.extend_from_slice(value);
+    out.push(0);
+    Ok(())
+}
+
+/// The bytes of a value that can stand in a header field.
+fn push_value(lua: Lua, out: &mut Vec<u8>, name: &[u8]) -> Result<(), Error> {
+    match lua.type_of(-1) {
+        Type::String => field(out, name, lua.bytes(-1).unwrap_or_default()),
+        Type::Integer | Type::Float => field(out, name, lua.display(-1).as_bytes()),
+        _ => {
+            let name = String::from_utf8_lossy(name).into_owned();
+            Err(invalid(format!("the header field '{name}': a string or a list of strings expected")))
+        }
+    }
+}
+
+/// The header fields in the table at `index` as the host takes them, with a content type where they have none.
+pub fn fields(call: Call, index: c_int, content_type: Option<&[u8]>) -> Result<Vec<u8>, Error> {
+    let lua = call.lua();
+    let mut out = Vec::new();
+    let mut typed = content_type.is_none();
+    if !call.is_nil(index) {
+        if lua.type_of(index) != Type::Table {
+            return Err(invalid("the field 'headers' of a response must be a table".into()));
+        }
+        lua.push_nil();
+        while unsafe { lua_next(lua.0, index) } != 0 {
+            // A key that is a number must not become text: it would confuse `lua_next`.
+            let Some(name) = lua.bytes(-2) else {
+                return Err(invalid("the names in 'headers' of a response must be strings".into()));
+            };
+            typed |= name.eq_ignore_ascii_case(b"content-type");
+            if lua.type_of(-1) == Type::Table {
+                for n in 1..=lua.raw_len(-1) {
+                    lua.raw_get_index(-1, n as i64);
+                    push_value(lua, &mut out, name)?;
+                    lua.pop(1);
+                }
+            } else {
+                push_value(lua, &mut out, name)?;
+            }
+            lua.pop(1);
+        }
+    }
+    if let (false, Some(content_type)) = (typed, content_type) {
+        field(&mut out, b"content-type", content_type)?;
+    }
+    Ok(out)
+}

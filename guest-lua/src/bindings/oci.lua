@@ -1,0 +1,166 @@
+-- The functions of `oci`: their arguments, and the loop that reports progress.
+local natives = ...
+local oci = natives.oci
+local start, advance, abandon, failure = natives.start, natives.advance, natives.abandon, natives.failure
+local parse, variable = json.parse, env.get
+local type, error, next, setmetatable, tostring, tonumber = type, error, next, setmetatable, tostring, tonumber
+
+-- What goes to the host as it is.
+local plain <const> = {
+  platform = true, name = true, timeout = true, retries = true, max_blob = true,
+  ca_cert = true, ca_cert_file = true, client_cert = true, client_cert_file = true,
+  client_key = true, client_key_file = true,
+}
+
+local function invalid(message, ...)
+  error(failure("invalid_argument", "oci: " .. message:format(...)), 0)
+end
+
+local function login(flat, side, name, auth)
+  if type(auth) ~= "table" then
+    invalid("field '%s': {username = ..., password = ...} or {token = ...} expected, got %s", name, type(auth))
+  end
+  for key, value in next, auth do
+    if key ~= "username" and key ~= "password" and key ~= "token" then
+      invalid("field '%s': username, password or token expected, got '%s'", name, tostring(key))
+    elseif type(value) ~= "string" then
+      invalid("field '%s.%s': string expected, got %s", name, key, type(value))
+    end
+    flat[side .. "_" .. key] = value
+  end
+end
+
+local function docker_config(value)
+  if value ~= true then
+    return value or nil
+  end
+  local folder, home = variable("DOCKER_CONFIG"), variable("HOME")
+  if folder then
+    return folder .. "/config.json"
+  elseif home then
+    return home .. "/.docker/config.json"
+  end
+  invalid("docker_config = true needs the variable HOME or DOCKER_CONFIG, which is not set or not granted; name the file")
+end
+
+-- Options as the host takes them. Which sides a login is for depends on the function.
+local function flatten(opts, both)
+  local flat = {}
+  for name, value in next, opts or flat do
+    if plain[name] then
+      flat[name] = value
+    elseif name == "auth" and not both then
+      login(flat, "src", name, value)
+      login(flat, "dst", name, value)
+    elseif (name == "src_auth" or name == "dst_auth") and both then
+      login(flat, name:sub(1, 3), name, value)
+    elseif name == "docker_config" then
+      flat.docker_config = docker_config(value)
+    elseif name == "plain_http" then
+      if type(value) == "boolean" then
+        value = value and { "*" } or {}
+      end
+      flat.plain_http = value
+    elseif name ~= "progress" then
+      invalid("there is no option '%s' here", tostring(name))
+    end
+  end
+  return flat
+end
+
+local function run(action, source, destination, flat, progress)
+  if progress ~= nil and type(progress) ~= "function" then
+    invalid("field 'progress': function expected, got %s", type(progress))
+  end
+  local job <const> = start(action, source, destination, flat)
+  local guard <close> = setmetatable({}, { __close = function() abandon(job) end })
+  local every <const> = progress and 0.1 or 0
+  while true do
+    local finished, done, total = advance(job, every)
+    if finished then
+      return parse(done)
+    end
+    progress(done, total)
+  end
+end
+
+-- Called from the functions of scripts, whose position the message shows.
+local function text(name, position, value)
+  if type(value) ~= "string" then
+    error("bad argument #" .. position .. " to '" .. name .. "' (string expected, got "
+      .. (value == nil and "no value" or type(value)) .. ")", 3)
+  end
+end
+
+local function options(name, position, value)
+  if value ~= nil and type(value) ~= "table" then
+    error("bad argument #" .. position .. " to '" .. name .. "' (table expected, got " .. type(value) .. ")", 3)
+  end
+end
+
+for _, name in next, { "config", "tags", "digest" } do
+  oci[name] = function(image, opts)
+    text(name, 1, image)
+    options(name, 2, opts)
+    return run(name, image, "", flatten(opts), nil)
+  end
+end
+
+function oci.manifest(image, opts)
+  text("manifest", 1, image)
+  options("manifest", 2, opts)
+  local result = run("manifest", image, "", flatten(opts), nil)
+  return result.manifest, result.about
+end
+
+function oci.copy(source, destination, opts)
+  text("copy", 1, source)
+  text("copy", 2, destination)
+  options("copy", 3, opts)
+  return run("copy", source, destination, flatten(opts, true), opts and opts.progress)
+end
+
+for _, name in next, { "tag", "pull", "push" } do
+  oci[name] = function(source, destination, opts)
+    text(name, 1, source)
+    text(name, 2, destination)
+    options(name, 3, opts)
+    return run(name, source, destination, flatten(opts), opts and opts.progress)
+  end
+end
+
+-- Files by their path in the image: the content, or {content = ..., mode = ...}, or {file = ..., mode = ...}.
+local function listed(files)
+  local list = {}
+  for path, value in next, files do
+    if type(path) ~= "string" then
+      invalid("files: names must be paths, got a %s", type(path))
+    end
+    local entry = { path = path }
+    if type(value) == "string" then
+      entry.content = value
+    elseif type(value) ~= "table" then
+      invalid("files['%s']: string or table expected, got %s", path, type(value))
+    elseif (value.content == nil) == (value.file == nil) then
+      invalid("files['%s']: one of content and file expected", path)
+    else
+      entry.content, entry.file, entry.mode = value.content, value.file, value.mode
+      if type(entry.mode) == "string" then
+        entry.mode = entry.mode:find("^[0-7]+$") and tonumber(entry.mode, 8)
+          or invalid("files['%s']: the mode '%s' is not octal, such as \"755\"", path, value.mode)
+      end
+    end
+    list[#list + 1] = entry
+  end
+  return list
+end
+
+function oci.mutate(source, destination, files, opts)
+  text("mutate", 1, source)
+  text("mutate", 2, destination)
+  options("mutate", 3, files or false)
+  options("mutate", 4, opts)
+  local flat = flatten(opts, true)
+  flat.files = listed(files)
+  return run("mutate", source, destination, flat, opts and opts.progress)
+end

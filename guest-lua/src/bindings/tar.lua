@@ -1,0 +1,138 @@
+-- The part of `tar` that goes over tables.
+local natives = ...
+local tar = natives.tar
+local entries, extract = natives.entries, natives.extract
+local create, add, finish, abandon = natives.create, natives.add, natives.finish, natives.abandon
+local failure = natives.failure
+local type, error, next, setmetatable = type, error, next, setmetatable
+local sub, match, lower = string.sub, string.match, string.lower
+local sort = table.sort
+local readdir, stat, readlink = fs.readdir, fs.stat, fs.readlink
+
+local by_extension <const> = { gz = "gz", tgz = "gz", xz = "xz", txz = "xz", zst = "zst", tzst = "zst", bz2 = "bz2", tbz2 = "bz2" }
+
+local function expected(position, name, what, value)
+  error("bad argument #" .. position .. " to '" .. name .. "' (" .. what .. " expected, got "
+    .. (value == nil and "no value" or type(value)) .. ")", 3)
+end
+
+function tar.list(archive, opts)
+  if type(archive) ~= "string" then
+    expected(1, "list", "string", archive)
+  elseif opts ~= nil and type(opts) ~= "table" then
+    expected(2, "list", "table", opts)
+  end
+  return entries("tar.list", archive, opts, false)
+end
+
+function tar.entries(archive, opts)
+  if type(archive) ~= "string" then
+    expected(1, "entries", "string", archive)
+  elseif opts ~= nil and type(opts) ~= "table" then
+    expected(2, "entries", "table", opts)
+  end
+  return entries("tar.entries", archive, opts, true)
+end
+
+function tar.extract(archive, destination, opts)
+  if type(archive) ~= "string" then
+    expected(1, "extract", "string", archive)
+  elseif type(destination) ~= "string" then
+    expected(2, "extract", "string", destination)
+  elseif opts ~= nil and type(opts) ~= "table" then
+    expected(3, "extract", "table", opts)
+  end
+  return extract("tar.extract", archive, destination, opts)
+end
+
+local function wrong(message)
+  error(failure("invalid_argument", "tar.create: " .. message))
+end
+
+-- What is in a folder, as the table form of `files`.
+local function of_folder(folder, output)
+  local files = {}
+  local start = #folder + (sub(folder, -1) == "/" and 1 or 2)
+  for _, entry in next, readdir(folder) do
+    local path = entry.path
+    local name = sub(path, start)
+    if path == output or entry.type == "other" then
+      -- Not the archive itself, nor sockets and the like.
+      goto continue
+    elseif entry.type == "directory" then
+      files[name .. "/"] = { mode = stat(path).permissions }
+    elseif entry.type == "symlink" then
+      files[name] = { link = readlink(path) }
+    else
+      files[name] = { file = path }
+    end
+    ::continue::
+  end
+  return files
+end
+
+-- Adds one item of the table form.
+local function put(handle, name, item, modified)
+  local tag <const> = "tar.create"
+  if type(item) == "string" then
+    return add(tag, handle, name, "data", item, nil, modified)
+  elseif type(item) ~= "table" then
+    wrong("'" .. name .. "': a string or a table expected, got " .. type(item))
+  end
+  local kind, value
+  for field, of in next, { content = "data", file = "file", link = "link" } do
+    if item[field] ~= nil then
+      if kind then
+        wrong("'" .. name .. "': give only one of content, file and link")
+      elseif type(item[field]) ~= "string" then
+        wrong("'" .. name .. "': field '" .. field .. "': string expected, got " .. type(item[field]))
+      end
+      kind, value = of, item[field]
+    end
+  end
+  if not kind then
+    if sub(name, -1) ~= "/" then
+      wrong("'" .. name .. "': one of content, file and link expected; the name of a folder ends with a slash")
+    end
+    kind = "folder"
+  end
+  return add(tag, handle, name, kind, value, item.mode, item.mtime or modified)
+end
+
+function tar.create(output, files, opts)
+  if type(output) ~= "string" then
+    expected(1, "create", "string", output)
+  elseif type(files) ~= "table" and type(files) ~= "string" then
+    expected(2, "create", "table or path of a folder", files)
+  elseif opts ~= nil and type(opts) ~= "table" then
+    expected(3, "create", "table", opts)
+  end
+  opts = opts or {}
+  local compression = opts.compression
+  if opts.gzip then
+    if compression ~= nil and compression ~= "gz" then
+      wrong("give only one of gzip and compression")
+    end
+    compression = "gz"
+  elseif compression == nil then
+    compression = by_extension[match(lower(output), "%.(%w+)$")] or "none"
+  end
+  if type(files) == "string" then
+    files = of_folder(files, output)
+  end
+  -- Folders come before what is in them, and the same files give the same archive.
+  local names = {}
+  for name in next, files do
+    if type(name) ~= "string" then
+      wrong("the names of files must be strings, got " .. type(name))
+    end
+    names[#names + 1] = name
+  end
+  sort(names)
+  local handle <const> = create("tar.create", output, compression, opts)
+  local guard <close> = setmetatable({}, { __close = function() abandon(handle) end })
+  for i = 1, #names do
+    put(handle, names[i], files[names[i]], opts.mtime)
+  end
+  return finish("tar.create", handle)
+end

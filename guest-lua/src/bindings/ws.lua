@@ -1,0 +1,112 @@
+-- Connections as objects, over natives that know handles.
+local natives = ...
+local ws = natives.ws
+local connect, send, receive, ping, close = natives.connect, natives.send, natives.receive, natives.ping, natives.close
+local drop, failure = natives.drop, natives.failure
+local type, error, pcall, setmetatable = type, error, pcall, setmetatable
+local pack = string.pack
+
+-- Seconds that each call takes at most, where the script does not say. Messages may be long in coming.
+local SEND <const>, PING <const>, CLOSE <const> = 30, 10, 5
+
+local Connection = {}
+Connection.__index = Connection
+Connection.__name = "ws.connection"
+
+local function expected(position, name, what, value)
+  error("bad argument #" .. position .. " to '" .. name .. "' (" .. what .. " expected, got "
+    .. (value == nil and "no value" or type(value)) .. ")", 3)
+end
+
+local function check(conn, name)
+  if type(conn) ~= "table" or not conn.handle then
+    error("bad argument #1 to '" .. name .. "' (connection expected, got "
+      .. (conn == nil and "no value" or type(conn)) .. ")", 3)
+  end
+end
+
+local function option(opts, position, name, field, usual)
+  if opts == nil then
+    return usual
+  elseif type(opts) ~= "table" then
+    error("bad argument #" .. position .. " to '" .. name .. "' (table expected, got " .. type(opts) .. ")", 3)
+  end
+  local value = opts[field]
+  if value == nil then
+    return usual
+  elseif type(value) ~= type(usual) then
+    error(failure("invalid_argument", "ws." .. name .. ": field '" .. field .. "': " .. type(usual)
+      .. " expected, got " .. type(value)))
+  end
+  return value
+end
+
+function ws.connect(url, opts)
+  if type(url) ~= "string" then
+    expected(1, "connect", "string", url)
+  elseif opts ~= nil and type(opts) ~= "table" then
+    expected(2, "connect", "table", opts)
+  end
+  local handle, protocol, headers = connect(url, opts)
+  return setmetatable({ handle = handle, url = url, protocol = protocol, headers = headers, pings = 0 }, Connection)
+end
+
+function ws.send(conn, message, opts)
+  check(conn, "send")
+  if type(message) ~= "string" then
+    expected(2, "send", "string", message)
+  end
+  send(conn.handle, message, option(opts, 3, "send", "binary", false), option(opts, 3, "send", "timeout", SEND))
+end
+
+function ws.recv(conn, opts)
+  check(conn, "recv")
+  local message, kind, reason = receive(conn.handle, option(opts, 2, "recv", "timeout", 0))
+  if message == nil then
+    conn.close_code, conn.close_reason = kind, reason
+    return nil, kind, reason
+  end
+  return message, kind
+end
+
+function ws.ping(conn, opts)
+  check(conn, "ping")
+  local timeout <const> = option(opts, 2, "ping", "timeout", PING)
+  conn.pings = conn.pings + 1
+  return ping(conn.handle, option(opts, 2, "ping", "payload", pack(">I8", conn.pings)), timeout)
+end
+
+function ws.close(conn, code, reason, opts)
+  check(conn, "close")
+  if code ~= nil and type(code) ~= "number" then
+    expected(2, "close", "number", code)
+  elseif reason ~= nil and type(reason) ~= "string" then
+    expected(3, "close", "string", reason)
+  end
+  local timeout <const> = option(opts, 4, "close", "timeout", CLOSE)
+  local _, got, why = close(conn.handle, code or 1000, reason or "", timeout)
+  if conn.close_code == nil then
+    conn.close_code, conn.close_reason = got, why
+  end
+end
+
+-- An iterator over messages and their kinds, until the connection is closed.
+function ws.messages(conn, opts)
+  check(conn, "messages")
+  option(opts, 2, "messages", "timeout", 0)
+  return function()
+    return ws.recv(conn, opts)
+  end
+end
+
+for _, name in next, { "send", "recv", "ping", "close", "messages" } do
+  Connection[name] = ws[name]
+end
+
+-- At the end of its block a connection is closed in good order if that is quickly done.
+function Connection:__close()
+  if self.close_code == nil then
+    pcall(close, self.handle, 1000, "", 1)
+  end
+  drop(self.handle)
+end

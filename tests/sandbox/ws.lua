@@ -1,0 +1,112 @@
+--- # Escapes by ws
+--- What a script may try with `ws` to reach what it was not granted.
+
+--# case: metadata and link-local addresses, whatever was granted
+--# flags: -A
+for _, url in ipairs({
+  "ws://169.254.169.254/latest/meta-data/", "ws://169.254.169.254:8080/", "ws://0xa9fea9fe/", "ws://2852039166/",
+  "ws://0251.0376.0251.0376/", "ws://[::ffff:169.254.169.254]/", "ws://[64:ff9b::a9fe:a9fe]/", "wss://[fe80::1]/",
+  "wss://[fd00:ec2::254]/", "ws://100.100.100.200/", "ws://224.0.0.1/", "ws://255.255.255.255/",
+  "ws://user:pass@169.254.169.254/",
+}) do
+  local ok, err = pcall(ws.connect, url, { timeout = 5 })
+  assert.eq(ok, false, url)
+  assert.eq(err.code, "denied", url .. ": " .. err.message)
+  assert.contains(err.message, "metadata")
+end
+
+--# case: every spelling of an address is the address
+--# needs: ws
+--# allow: ws=127.0.0.1:${WS_PORT}
+for _, host in ipairs({
+  "127.0.0.1", "127.1", "0x7f.1", "017700000001", "2130706433", "127.0.0.1.", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
+}) do
+  local conn <close> = ws.connect("ws://" .. host .. ":${WS_PORT}/echo")
+  conn:send(host)
+  assert.eq(conn:recv({ timeout = 10 }), host)
+end
+
+--# case: a denied address in every spelling
+--# needs: ws
+--# flags: -A
+--# deny: ws=127.0.0.1:${WS_PORT}
+for _, host in ipairs({
+  "127.0.0.1", "127.1", "0x7f.1", "017700000001", "2130706433", "127.0.0.1.", "[::ffff:127.0.0.1]",
+  "other.example@127.0.0.1",
+}) do
+  local ok, err = pcall(ws.connect, "ws://" .. host .. ":${WS_PORT}/echo")
+  assert.eq(ok, false, host)
+  assert.eq(err.code, "denied", host .. ": " .. err.message)
+end
+
+--# case: names by where they lead
+--# needs: ws
+--# flags: -A
+--# deny: ws=loopback
+for _, host in ipairs({ "localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "0.0.0.0", "0", "[::]", "[::1]" }) do
+  local ok, err = pcall(ws.connect, "ws://" .. host .. ":${WS_PORT}/echo")
+  assert.eq(ok, false, host)
+  assert.eq(err.code, "denied", host .. ": " .. err.message)
+end
+
+--# case: a range is matched after the name is resolved
+--# needs: ws
+--# allow: ws=127.0.0.0/8
+local conn <close> = ws.connect("ws://localhost:${WS_PORT}/echo")
+conn:send("x")
+assert.eq(conn:recv({ timeout = 10 }), "x")
+local ok, err = pcall(ws.connect, "ws://10.0.0.1/", { timeout = 1 })
+assert.eq(err.code, "denied")
+
+--# case: a user name is not a host
+--# needs: ws
+--# allow: ws=granted.example
+for _, url in ipairs({
+  "ws://granted.example@127.0.0.1:${WS_PORT}/echo", "ws://granted.example:80@127.0.0.1:${WS_PORT}/echo",
+  "ws://127.0.0.1:${WS_PORT}\\@granted.example/echo", "ws://127.0.0.1:${WS_PORT}#@granted.example/",
+  "ws://127.0.0.1:${WS_PORT}?@granted.example/",
+}) do
+  local ok, err = pcall(ws.connect, url)
+  assert.eq(ok, false, url)
+  assert.eq(err.code, "denied", url .. ": " .. err.message)
+end
+
+--# case: another site behind the same address
+--# needs: ws
+--# allow: ws=127.0.0.1:${WS_PORT}
+for _, host in ipairs({ "other.example", "127.0.0.1:1", "127.0.0.1:${WS_PORT}, other.example" }) do
+  local ok, err = pcall(ws.connect, "ws://127.0.0.1:${WS_PORT}/about", { headers = { Host = host } })
+  assert.eq(ok, false, host)
+  assert.eq(err.code, "invalid_argument")
+end
+
+--# case: a redirect leads nowhere
+--# needs: ws
+--# allow: ws=127.0.0.1:${WS_PORT}
+local ok, err = pcall(ws.connect, "ws://127.0.0.1:${WS_PORT}/moved")
+assert.eq(ok, false)
+assert.eq(err.code, "unavailable")
+assert.contains(err.message, "302")
+
+--# case: nothing is smuggled into the handshake
+--# needs: ws
+--# allow: ws=127.0.0.1:${WS_PORT}
+local url = "ws://127.0.0.1:${WS_PORT}/about"
+for _, options in ipairs({
+  { headers = { ["x\r\nAuthorization"] = "stolen" } }, { headers = { x = "1\r\n\r\nGET / HTTP/1.1" } },
+  { headers = { x = "1\ny: 2" } }, { protocols = { "chat\r\nx: y" } }, { bearer = "a\r\nx: y" },
+}) do
+  local ok, err = pcall(ws.connect, url, options)
+  assert.eq(ok, false)
+  assert.eq(err.code, "invalid_argument")
+end
+local conn <close> = ws.connect(url .. "?%0d%0ax:y")
+assert(not conn:recv({ timeout = 10 }):find("\nx:", 1, true))
+
+--# case: a deny rule for http leaves ws alone, and the other way round
+--# needs: ws
+--# flags: -A
+--# deny: ws
+local ok, err = pcall(ws.connect, "ws://127.0.0.1:${WS_PORT}/echo")
+assert.eq(err.code, "denied")
+assert.eq(http.get("http://127.0.0.1:${WS_PORT}/status/200").status, 200)
