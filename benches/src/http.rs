@@ -3,7 +3,7 @@
 use crate::process::Program;
 use crate::report::{Table, ratio, seconds};
 use crate::script::Script;
-use crate::{Effort, Result};
+use crate::{Effort, Result, reactor};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -48,10 +48,7 @@ fn serve() -> Result<SocketAddr> {
         std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| format!("cannot listen: {error}"))?;
     listener.set_nonblocking(true).map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let reactor = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
+    let reactor = reactor()?;
     std::thread::spawn(move || {
         reactor.block_on(async {
             let Ok(listener) = TcpListener::from_std(listener) else { return };

@@ -1,12 +1,12 @@
 //! Instances in this process: how soon one is ready, and what one that waits costs.
 
 use crate::report::{Table, at_most, no_target, quantile, seconds};
-use crate::{Effort, Result};
+use crate::{Effort, Result, reactor};
 use assay_capability_api::{Audit, Grants, Identity, Limits, Output, Run, Usage};
 use assay_runtime::{Ended, Job, Runtime};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::LocalSet;
@@ -73,7 +73,7 @@ fn job(source: &str) -> Job {
     Job { name: "=bench".into(), source: source.into(), ..Job::default() }
 }
 
-fn limited_run() -> Arc<Run> {
+pub fn limited_run() -> Arc<Run> {
     let limit = Some(Duration::from_secs(1000));
     Arc::new(Run {
         grants: Grants::default(),
@@ -83,18 +83,14 @@ fn limited_run() -> Arc<Run> {
         identity: Identity::default(),
         working_folder: PathBuf::from("/"),
         started: Instant::now(),
-        signal: AtomicU32::new(0),
+        signal: Arc::default(),
         learned: None,
     })
 }
 
 /// A runtime with a pool, as a host of many scripts has it: one instance alone would get none.
-fn runtime(instances: u32) -> Result<Runtime> {
+pub fn runtime(instances: u32) -> Result<Runtime> {
     Runtime::new(instances.max(2)).map_err(|error| format!("{error:#}"))
-}
-
-fn reactor() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
 }
 
 /// Runs a script in a fresh instance; it must return.

@@ -31,6 +31,14 @@ pub fn describe() -> Result<String> {
             item(program.name, &version(&program, flag).unwrap_or_default());
         }
     }
+    for (name, program, code) in [
+        ("aiohttp", Program::python_of_debian(), "import aiohttp; print(aiohttp.__version__)"),
+        ("psycopg2", Program::python_of_debian(), "import psycopg2; print(psycopg2.__version__)"),
+    ] {
+        if let Some(version) = program.and_then(|program| program.output(code).ok()) {
+            item(name, &version);
+        }
+    }
     Ok(text)
 }
 

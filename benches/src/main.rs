@@ -3,15 +3,22 @@
 
 mod calls;
 mod compute;
+mod db;
+mod fresh;
 mod http;
 mod instance;
+mod load;
 mod machine;
 mod process;
 mod report;
 mod script;
+mod serve;
+mod server;
+mod soak;
+mod spawn;
 mod start;
 
-use report::{Table, markdown};
+use report::{Table, markdown, soak_of};
 use std::process::ExitCode;
 
 /// What went wrong, for the person at the terminal.
@@ -38,12 +45,19 @@ const ALL: &[(&str, Measure)] = &[
     ("errors", compute::measure_errors),
     ("calls", calls::measure),
     ("http", http::measure),
+    ("serve", serve::measure),
+    ("db", db::measure),
+    ("spawn", spawn::measure),
 ];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [instance::IDLE, count] => instance::idle(count),
+        [fresh::SERVE] => fresh::serve(),
+        [soak::CLIENT, address, request, header] => soak::client(address, request, header),
+        [soak::SOAK] => soak::run(None),
+        [soak::SOAK, seconds] => soak::run(Some(seconds)),
         args => run(args),
     };
     match result {
@@ -58,7 +72,10 @@ fn main() -> ExitCode {
 fn run(args: &[&str]) -> Result<()> {
     let (flags, names): (Vec<&str>, Vec<&str>) = args.iter().partition(|arg| arg.starts_with('-'));
     if let Some(flag) = flags.iter().find(|flag| **flag != "--quick") {
-        return Err(format!("{flag} is unknown; there is --quick, and the names {}", known()));
+        return Err(format!(
+            "{flag} is unknown; there is --quick, --soak [SECONDS], and the names {}",
+            known()
+        ));
     }
     if let Some(name) = names.iter().find(|name| ALL.iter().all(|(known, _)| known != *name)) {
         return Err(format!("{name} is unknown; there are {}", known()));
@@ -77,10 +94,16 @@ fn run(args: &[&str]) -> Result<()> {
         return Ok(());
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/RESULTS.md");
-    std::fs::write(path, markdown(&machine, &tables))
+    let old = std::fs::read_to_string(path).unwrap_or_default();
+    std::fs::write(path, markdown(&machine, &tables) + soak_of(&old))
         .map_err(|error| format!("cannot write {path}: {error}"))?;
     println!("wrote {path}");
     Ok(())
+}
+
+/// One thread that runs everything.
+fn reactor() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
 }
 
 fn known() -> String {

@@ -47,6 +47,12 @@ impl Program {
         Some(Program::at("python3", real.trim(), &["-c"]))
     }
 
+    /// Debian's own, which has the modules that its packages install.
+    pub fn python_of_debian() -> Option<Program> {
+        let path = PathBuf::from("/usr/bin/python3");
+        path.is_file().then(|| Program::at("python3", path, &["-c"]))
+    }
+
     pub fn node() -> Option<Program> {
         installed("node").map(|path| Program::at("node", path, &["-e"]))
     }
@@ -55,7 +61,8 @@ impl Program {
         &self.path
     }
 
-    fn command(&self, code: &str) -> Command {
+    /// The process that runs the code, with nothing to read.
+    pub fn command(&self, code: &str) -> Command {
         let mut command = Command::new(&self.path);
         command.args(&self.args).arg(code).stdin(Stdio::null());
         command
@@ -111,7 +118,8 @@ fn from_environment(name: &str) -> Result<PathBuf> {
     }
 }
 
-fn installed(name: &str) -> Option<PathBuf> {
+/// Where a program is on the PATH.
+pub fn installed(name: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
     std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
 }

@@ -39,6 +39,11 @@ fn line<'a>(text: &mut String, cells: impl Iterator<Item = &'a str>, widths: &[u
     text.push_str("|\n");
 }
 
+/// What a soak wrote at the end of RESULTS.md, which the other measurements leave there.
+pub fn soak_of(results: &str) -> &str {
+    results.find("\n## Soak\n").map_or("", |at| &results[at..])
+}
+
 /// The content of RESULTS.md.
 pub fn markdown(machine: &str, tables: &[Table]) -> String {
     let mut text = String::from(
@@ -56,6 +61,11 @@ pub fn markdown(machine: &str, tables: &[Table]) -> String {
 /// The cells `target` and `met` of a value that is to be at most `limit`.
 pub fn at_most(value: f64, limit: f64, unit: &str) -> [String; 2] {
     [format!("<= {limit}{unit}"), if value <= limit { "yes".into() } else { "NO".into() }]
+}
+
+/// The cells `target` and `met` of a value that is to be at least `limit`.
+pub fn at_least(value: f64, limit: f64, unit: &str) -> [String; 2] {
+    [format!(">= {limit}{unit}"), if value >= limit { "yes".into() } else { "NO".into() }]
 }
 
 /// The cells `target` and `met` of what has no target.
@@ -111,6 +121,12 @@ mod tests {
             table.text(),
             "## T\n\n| a         | b |\n| --------- | - |\n| long name | 1 |\n\nNote.\n"
         );
+    }
+
+    #[test]
+    fn the_soak_stays() {
+        assert_eq!(soak_of("# B\n\n## A\n\nx\n\n## Soak\n\ny\n"), "\n## Soak\n\ny\n");
+        assert_eq!(soak_of("# B\n"), "");
     }
 
     #[test]

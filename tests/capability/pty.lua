@@ -82,8 +82,17 @@ assert.eq(all(term), "43 132\r\nvt100\r\n")
 assert.eq(tostring(term), "terminal (" .. term.pid .. ")")
 
 --# case: resize
---# allow: pty=bash
-local term = process.spawn_pty{cmd = "bash", args = {"--norc", "-c", "trap 'stty size' WINCH; echo ready; while :; do read -t 0.01; done"}}
+--# allow: pty=/usr/bin/python3
+-- The signal is blocked and waited for, so that none is lost between two waits.
+local term = process.spawn_pty{cmd = "/usr/bin/python3", args = {"-c", [[
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])
+print("ready", flush=True)
+while True:
+    signal.sigwait([signal.SIGWINCH])
+    size = os.get_terminal_size()
+    print(size.lines, size.columns, flush=True)
+]]}}
 local seen = ""
 local function expect(text)
   while not seen:find(text, 1, true) do

@@ -239,7 +239,7 @@ async def main():
         "wss_mtls_port": tls(path, "server", "ca.pem"),
     }.items():
         server = await websockets.serve(
-            serve, "127.0.0.1", 0, ssl=context, subprotocols=["chat.v2", "chat"], process_request=refuse,
+            serve, "127.0.0.1", 0, ssl=context, subprotocols=["chat", "chat.v2"], process_request=refuse,
             max_size=64 << 20, ping_interval=None, close_timeout=5, compression=None,
         )
         servers.append(server)

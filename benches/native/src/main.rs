@@ -1,8 +1,11 @@
 //! Runs a Lua file, or the code after `-e`, in one native Lua 5.5 state on a single-threaded tokio: the other side of
 //! the comparisons. Only the builtins that the benchmarks use are there.
 
+mod db;
 mod guest;
 mod http;
+mod serve;
+mod spawn;
 mod task;
 
 use guest::{host, state};
@@ -64,7 +67,11 @@ async fn run(name: &str, source: &[u8]) -> Result<()> {
     globals.set("time", lua.create_function(|_, ()| Ok(now()))?)?;
     globals.set("sleep", lua.create_async_function(|_, seconds: f64| sleep(seconds))?)?;
     guest::register_json(&lua)?;
-    globals.set("http", http::library(&lua)?)?;
+    let http = http::library(&lua)?;
+    http.set("serve", lua.create_async_function(serve::serve)?)?;
+    globals.set("http", http)?;
+    globals.set("db", db::library(&lua)?)?;
+    globals.set("process", spawn::library(&lua)?)?;
     globals.set("async", task::library(&lua)?)?;
     let chunk: Function = lua.load(source).set_name(name).into_function()?;
     chunk.call_async::<MultiValue>(Value::Nil).await?;
