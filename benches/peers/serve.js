@@ -1,13 +1,13 @@
 const server = require("http").createServer((req, res) => {
   if (req.method === "GET" && req.url === "/") {
-    res.writeHead(200, { "Content-Type": "text/plain" });
+    res.setHeader("Content-Type", "text/plain");
     res.end("Hello, world!");
   } else if (req.method === "POST" && req.url === "/echo") {
     const pieces = [];
     req.on("data", (piece) => pieces.push(piece));
     req.on("end", () => {
       const value = JSON.parse(Buffer.concat(pieces));
-      res.writeHead(200, { "Content-Type": "application/json" });
+      res.setHeader("Content-Type", "application/json");
       res.end(JSON.stringify(value));
     });
   } else {
