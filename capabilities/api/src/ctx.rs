@@ -77,6 +77,21 @@ pub struct Run {
 }
 
 impl Run {
+    /// A run that begins now, with the limits of `assay run`, no audit, and nobody to learn.
+    pub fn new(grants: Grants, working_folder: PathBuf) -> Run {
+        Run {
+            grants,
+            limits: Limits::default(),
+            usage: Usage::default(),
+            audit: Audit::default(),
+            identity: Identity::default(),
+            working_folder,
+            started: Instant::now(),
+            signal: Arc::default(),
+            learned: None,
+        }
+    }
+
     fn record(&self, decision: Decision, capability: &str, target: &str, rule: Option<&str>) {
         if decision == Decision::Deny {
             self.usage.denials.fetch_add(1, Ordering::Relaxed);

@@ -1,11 +1,10 @@
 //! Grants, and repositories in the folder of another system. What runs apt-get itself is in tests/harness/apt.rs.
 
 use super::*;
-use assay_capability_api::{Audit, Grants, Identity, Limits, Usage, grants};
+use assay_capability_api::{Grants, grants};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
-use std::time::Instant;
 
 struct Folder(PathBuf);
 
@@ -25,17 +24,7 @@ impl Folder {
         let parse = |text: &str| grants::parse(text, &self.0, &[&Apt, &assay_capability_fs::Fs]).unwrap();
         rules.allow(parse(allow));
         rules.deny(parse(deny));
-        Run {
-            grants: rules,
-            limits: Limits::default(),
-            usage: Usage::default(),
-            audit: Audit::default(),
-            identity: Identity::default(),
-            working_folder: self.0.clone(),
-            started: Instant::now(),
-            signal: std::sync::Arc::default(),
-            learned: None,
-        }
+        Run::new(rules, self.0.clone())
     }
 
     fn add(&self, run: &Run, source: &Source) -> Outcome<Added> {

@@ -1,11 +1,10 @@
 //! On a tree of plain files in the form of the kernel's.
 
 use super::*;
-use assay_capability_api::{Audit, Grants, Identity, Limits, Usage, grants};
+use assay_capability_api::{Grants, grants};
 use group::Version;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::time::Instant;
 
 struct Fixture(PathBuf);
 
@@ -38,17 +37,7 @@ fn run(allow: &str, deny: &str) -> Run {
     let parse = |text: &str| grants::parse(text, Path::new("/"), &[&Cgroup]).unwrap();
     rules.allow(parse(allow));
     rules.deny(parse(deny));
-    Run {
-        grants: rules,
-        limits: Limits::default(),
-        usage: Usage::default(),
-        audit: Audit::default(),
-        identity: Identity::default(),
-        working_folder: PathBuf::from("/"),
-        started: Instant::now(),
-        signal: std::sync::Arc::default(),
-        learned: None,
-    }
+    Run::new(rules, PathBuf::from("/"))
 }
 
 fn value(counters: &Counters, name: &str) -> Option<u64> {

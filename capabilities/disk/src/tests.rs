@@ -1,11 +1,10 @@
 //! On real folders.
 
 use super::*;
-use assay_capability_api::{Audit, Grants, Identity, Limits, Usage, grants};
+use assay_capability_api::{Grants, grants};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::time::Instant;
 
 struct Folder(PathBuf);
 
@@ -29,17 +28,7 @@ impl Folder {
         let parse = |text: &str| grants::parse(text, &self.0, &[&Disk, &assay_capability_fs::Fs]).unwrap();
         rules.allow(parse(allow));
         rules.deny(parse(deny));
-        Run {
-            grants: rules,
-            limits: Limits::default(),
-            usage: Usage::default(),
-            audit: Audit::default(),
-            identity: Identity::default(),
-            working_folder: self.0.clone(),
-            started: Instant::now(),
-            signal: std::sync::Arc::default(),
-            learned: None,
-        }
+        Run::new(rules, self.0.clone())
     }
 }
 

@@ -1,26 +1,15 @@
 //! What a run sees of its environment, under grants and without.
 
 use super::*;
-use assay_capability_api::{Audit, Grants, Identity, Limits, Usage, grants};
+use assay_capability_api::{Grants, grants};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 fn run(allow: &str, deny: &str) -> Run {
     let mut rules = Grants::default();
     let parse = |text: &str| grants::parse(text, Path::new("/"), &[&Env]).unwrap();
     rules.allow(parse(allow));
     rules.deny(parse(deny));
-    Run {
-        grants: rules,
-        limits: Limits::default(),
-        usage: Usage::default(),
-        audit: Audit::default(),
-        identity: Identity::default(),
-        working_folder: "/".into(),
-        started: Instant::now(),
-        signal: std::sync::Arc::default(),
-        learned: None,
-    }
+    Run::new(rules, "/".into())
 }
 
 fn environment() -> Environment {

@@ -1,7 +1,6 @@
 use super::*;
-use assay_capability_api::{Audit, Grants, Identity, Limits, Usage, grants};
+use assay_capability_api::{Grants, grants};
 use std::os::unix::fs::symlink;
-use std::time::Instant;
 
 /// A folder that is removed at the end of the test.
 struct Folder(PathBuf);
@@ -22,17 +21,7 @@ impl Folder {
         let mut grants = Grants::default();
         grants.allow(rules(allow));
         grants.deny(rules(deny));
-        Run {
-            grants,
-            limits: Limits::default(),
-            usage: Usage::default(),
-            audit: Audit::default(),
-            identity: Identity::default(),
-            working_folder: self.0.clone(),
-            started: Instant::now(),
-            signal: std::sync::Arc::default(),
-            learned: None,
-        }
+        Run::new(grants, self.0.clone())
     }
 
     fn path(&self, name: &str) -> PathBuf {

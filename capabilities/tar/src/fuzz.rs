@@ -3,14 +3,13 @@
 use crate::archive::{self, Bounds};
 use crate::extract::{self, Selection};
 use crate::reader::{Piece, Reader};
-use assay_capability_api::{Access, Audit, Grants, Identity, Limits, Run, Usage, grants};
+use assay_capability_api::{Access, Grants, Run, grants};
 use assay_capability_compress::codec::Format;
 use assay_capability_fs::{Cancel, Fs, enter_folder};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 /// A run with these grants, `TMP` in them standing for `folder`.
 pub(crate) fn run(folder: &Path, allow: &str, deny: &str) -> Arc<Run> {
@@ -21,17 +20,7 @@ pub(crate) fn run(folder: &Path, allow: &str, deny: &str) -> Arc<Run> {
     let mut grants = Grants::default();
     grants.allow(rules(allow));
     grants.deny(rules(deny));
-    Arc::new(Run {
-        grants,
-        limits: Limits::default(),
-        usage: Usage::default(),
-        audit: Audit::default(),
-        identity: Identity::default(),
-        working_folder: folder.to_path_buf(),
-        started: Instant::now(),
-        signal: Arc::default(),
-        learned: None,
-    })
+    Arc::new(Run::new(grants, folder.to_path_buf()))
 }
 
 /// A folder that is removed when dropped.
