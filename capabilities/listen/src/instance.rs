@@ -1,6 +1,6 @@
 //! The calls of the guest.
 
-use crate::bind;
+use crate::bind::{self, Listener};
 use crate::bindings::assay::host::listen::{
     self as wit, Batch, CloseReason, FileOptions, Flow, Message, Options, Received, Route, WebsocketOptions,
 };
@@ -24,6 +24,8 @@ use std::future::poll_fn;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite;
 use wasmtime::component::{Accessor, HasSelf, Resource};
 
@@ -45,6 +47,8 @@ pub struct Instance {
     inbox: Arc<Inbox>,
     /// It was the first, which the others live and end with.
     first: bool,
+    /// Listens on the instance's own thread.
+    task: Option<AbortHandle>,
     _handle: Option<HandleGuard>,
     _hold: Option<Hold>,
 }
@@ -54,6 +58,9 @@ impl Drop for Instance {
         self.server.leave(&self.inbox);
         if self.first {
             self.server.stop(Some(Duration::ZERO));
+        }
+        if let Some(task) = &self.task {
+            task.abort();
         }
     }
 }
@@ -83,13 +90,15 @@ fn router(routes: &[Route]) -> Outcome<Router> {
     Ok(router)
 }
 
+/// A server that does not listen yet.
+struct Bound {
+    server: Arc<Server>,
+    listener: Listener,
+    tls: Option<TlsAcceptor>,
+}
+
 /// Everything that may block: the socket's file, those of TLS.
-fn start(
-    run: &Arc<Run>,
-    shutdown: &Shutdown,
-    mut options: Options,
-    routes: &[Route],
-) -> Outcome<(Arc<Server>, Hold)> {
+fn bind(run: &Arc<Run>, mut options: Options, routes: &[Route]) -> Outcome<Bound> {
     let settings = Settings::new(&options, run)?;
     if options.instances == 0 || options.instances > MAX_INSTANCES {
         return Err(invalid(format!("instances must be between 1 and {MAX_INSTANCES}")));
@@ -98,12 +107,23 @@ fn start(
     // The grant first: what is wrong with a certificate is nothing to one who may not listen.
     let (listener, address, file) = bind::bind(run, &options.address, options.port)?;
     let tls = options.tls.take().map(|tls| tls::acceptor(run, tls)).transpose()?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(options.instances as usize);
-    let hold = shutdown.hold(settings.shutdown_timeout.unwrap_or(DAY).saturating_add(GRACE));
     let server = Arc::new(Server::new(settings, router, run.clone(), address, file));
-    server.listen(listener, tls, shutdown, threads)?;
-    Ok((server, hold))
+    Ok(Bound { server, listener, tls })
+}
+
+impl Bound {
+    /// Listens, on this thread for one instance, for more on threads beside theirs. The task is this thread's.
+    fn start(self, shutdown: &Shutdown, instances: u32) -> Outcome<(Arc<Server>, Option<AbortHandle>, Hold)> {
+        let Bound { server, listener, tls } = self;
+        let hold = shutdown.hold(server.settings.shutdown_timeout.unwrap_or(DAY).saturating_add(GRACE));
+        if instances == 1 {
+            let task = server.listen_here(listener, tls, shutdown)?;
+            return Ok((server, Some(task), hold));
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        server.listen(listener, tls, shutdown, cores.min(instances as usize))?;
+        Ok((server, None, hold))
+    }
 }
 
 fn instance(access: &mut Ctx, instance: Instance) -> wasmtime::Result<Resource<Instance>> {
@@ -336,7 +356,14 @@ impl wit::HostWithStore<Ctx> for Host {
                     "this instance of the script serves another address than the first one did",
                 )));
             };
-            let joined = Instance { server, inbox: Arc::default(), first: false, _handle: None, _hold: None };
+            let joined = Instance {
+                server,
+                inbox: Arc::default(),
+                first: false,
+                task: None,
+                _handle: None,
+                _hold: None,
+            };
             return accessor.with(|mut access| instance(access.get(), joined)).map(Ok);
         }
         let handle = match run.take_handle() {
@@ -350,8 +377,8 @@ impl wit::HostWithStore<Ctx> for Host {
                 "http.serve: this program runs one instance of a script only; leave instances out",
             )));
         }
-        let started = tokio::task::spawn_blocking(move || start(&run, &shutdown, options, &routes)).await?;
-        let (server, hold) = match started {
+        let bound = tokio::task::spawn_blocking(move || bind(&run, options, &routes)).await?;
+        let (server, task, hold) = match bound.and_then(|bound| bound.start(&shutdown, instances)) {
             Ok(started) => started,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -359,6 +386,7 @@ impl wit::HostWithStore<Ctx> for Host {
             server: server.clone(),
             inbox: Arc::default(),
             first: true,
+            task,
             _handle: Some(handle),
             _hold: Some(hold),
         };

@@ -1,7 +1,9 @@
-//! A server: its listening threads, the queue between them and the instances, and how it stops.
+//! A server: where it listens, the queue between them and the instances, and how it stops.
 //!
-//! Connections live on threads of their own, so that requests are read, bounded and timed out while the
-//! script computes. What is read waits in one queue, from which every instance pulls.
+//! Where one instance answers, the connections live on its own thread: handing a request to another thread and
+//! back costs more than a small handler does, and a script that computes gives way at every tick. Several instances
+//! share connections that live on threads of their own. What is read waits in one queue, from which every instance
+//! pulls.
 
 use crate::bind::{Acceptor, Listener, SocketFile};
 use crate::connection;
@@ -17,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
@@ -36,8 +38,8 @@ pub struct Server {
     requests: Arc<AtomicUsize>,
     stop: watch::Sender<Option<Instant>>,
     file: Mutex<Option<SocketFile>>,
-    /// Listening threads that have not ended.
-    threads: AtomicUsize,
+    /// Listeners that have not ended.
+    listeners: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -81,11 +83,33 @@ impl Server {
             requests: Arc::default(),
             stop: watch::Sender::new(None),
             file: Mutex::new(file),
-            threads: AtomicUsize::new(0),
+            listeners: AtomicUsize::new(0),
         }
     }
 
-    /// Starts `threads` listening threads.
+    /// Listens as a task of the thread that calls, until the handle's task is aborted or the server stops.
+    ///
+    /// # Errors
+    /// When the thread's reactor cannot watch the socket.
+    pub fn listen_here(
+        self: &Arc<Self>,
+        listener: Listener,
+        tls: Option<TlsAcceptor>,
+        shutdown: &Shutdown,
+    ) -> Result<AbortHandle, Error> {
+        self.listeners.store(1, Ordering::Release);
+        let ended = Ended(self.clone());
+        let acceptor = listener.start().map_err(|failure| self.cannot_listen(&failure))?;
+        let (server, shutdown) = (self.clone(), shutdown.clone());
+        let permits = Arc::new(Semaphore::new(self.settings.max_connections));
+        let task = tokio::spawn(async move {
+            let _ended = ended;
+            server.accept(acceptor, tls, shutdown, permits).await;
+        });
+        Ok(task.abort_handle())
+    }
+
+    /// Listens on so many threads.
     ///
     /// # Errors
     /// When the system gives no thread or descriptor; then none goes on.
@@ -96,14 +120,14 @@ impl Server {
         shutdown: &Shutdown,
         threads: usize,
     ) -> Result<(), Error> {
-        let failed = |failure| io_error(&format!("cannot listen on {}", self.address), &failure);
+        let failed = |failure| self.cannot_listen(&failure);
         let permits = Arc::new(Semaphore::new(self.settings.max_connections));
         let mut listeners = Vec::with_capacity(threads);
         for _ in 1..threads {
             listeners.push(listener.duplicate().map_err(failed)?);
         }
         listeners.push(listener);
-        self.threads.store(listeners.len(), Ordering::Release);
+        self.listeners.store(listeners.len(), Ordering::Release);
         let guards: Vec<_> = listeners.iter().map(|_| Ended(self.clone())).collect();
         for (listener, ended) in listeners.into_iter().zip(guards) {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -132,6 +156,10 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    fn cannot_listen(&self, failure: &std::io::Error) -> Error {
+        io_error(&format!("cannot listen on {}", self.address), failure)
     }
 
     async fn accept(
@@ -260,12 +288,12 @@ impl Server {
     }
 }
 
-/// A listening thread that ends, however it does; the last one ends the server.
+/// A listener that ends, however it does; the last one ends the server.
 struct Ended(Arc<Server>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        if self.0.threads.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.listeners.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.end();
         }
     }

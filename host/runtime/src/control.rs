@@ -17,11 +17,13 @@ pub(crate) struct Steering {
 }
 
 impl control::Host for Ctx {
-    fn tick(&mut self) -> Result<()> {
-        match &self.state::<Steering>().meter {
-            Some(meter) => meter.check().map_err(wasmtime::Error::new),
-            None => Ok(()),
+    /// Gives way to what else is on the thread: timers, connections that the script serves or has open.
+    async fn tick(&mut self) -> Result<()> {
+        if let Some(meter) = &self.state::<Steering>().meter {
+            meter.check().map_err(wasmtime::Error::new)?;
         }
+        tokio::task::yield_now().await;
+        Ok(())
     }
 
     fn exit(&mut self, code: i32) -> Result<()> {

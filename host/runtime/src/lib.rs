@@ -19,7 +19,7 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit",
         world: "guest",
-        imports: { default: trappable },
+        imports: { "assay:host/control.tick": async | trappable, default: trappable },
         require_store_data_send: true,
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
     });
