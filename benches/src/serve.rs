@@ -17,7 +17,7 @@ const BODY: &str =
     r#"{"id":42,"name":"widget","price":9.75,"tags":["a","b"],"stock":{"berlin":3,"paris":0}}"#;
 const ASSAY: &str = "assay";
 const FRESH: &str = "assay, an instance a request";
-const NATIVE: &str = "native mlua, same threads";
+const NATIVE: &str = "native mlua, one thread too";
 const NODE: &str = "node http";
 
 const HEAD: &[&str] = &[
@@ -42,8 +42,8 @@ fn servers(notes: &mut Vec<String>) -> Result<Vec<Server>> {
     let mut servers = vec![
         Server::start(ASSAY, &Program::assay_limited(&["--allow", "listen"])?, SCRIPT)?,
         Server::spawn(FRESH, fresh)?,
-        Server::start(NATIVE, &native, SCRIPT)?,
-        Server::start("native mlua, one thread", &native, &format!("ONE_THREAD = true\n{SCRIPT}"))?,
+        Server::start(NATIVE, &native, &format!("ONE_THREAD = true\n{SCRIPT}"))?,
+        Server::start("native mlua, two threads", &native, SCRIPT)?,
     ];
     for (name, program, code) in [
         (NODE, Program::node(), include_str!("../peers/serve.js")),
@@ -115,8 +115,9 @@ pub fn measure(effort: Effort) -> Result<Table> {
         std::thread::available_parallelism().map_or(0, usize::from)
     ));
     notes.push(
-        "Assay has a CPU and a wall limit and one instance: a thread for connections, one for Lua. Native mlua runs the same script with \
-         hyper, one Lua state and the same two threads; with one thread, Lua is called where the connection is. \
+        "Assay has a CPU and a wall limit and one instance, and one thread for its connections and Lua. Native mlua runs the same \
+         script with hyper and one Lua state, which is called where the connection is; with two threads, connections are on one of \
+         their own. \
          An instance a request is a server around the runtime, hyper on two threads, where each request starts an \
          instance, compiles the handler, runs it, and frees the instance; its target is half of the warm one. \
          node is one process, python is Debian's python3 with its python3-aiohttp."

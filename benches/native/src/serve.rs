@@ -1,8 +1,8 @@
 //! `http.serve(port, routes, options)` over hyper: the stack, the settings and the threads of Assay's `http.serve`, without its
 //! grants, patterns in routes, limits, and bodies in pieces.
 //!
-//! Connections are on a thread of their own and hand what they read to the one of Lua, as in Assay. With the global
-//! `ONE_THREAD` all of it is on that of Lua, and nothing is handed over.
+//! With the global `ONE_THREAD` all of it is on the thread of Lua, as in Assay. Without it connections are on a thread of their
+//! own and hand what they read to that of Lua.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
