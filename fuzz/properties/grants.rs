@@ -72,9 +72,8 @@ fn range_is_by_address(scope: &NetworkScope, text: &str, request: &Request<'_>, 
 fn covers(scope: &str, url: &Url) -> bool {
     let mut rest = scope;
     if let Some((head, tail)) = scope.split_once(':')
-        && !head.is_empty()
         && !tail.is_empty()
-        && head.bytes().all(|c| c.is_ascii_uppercase() || c == b'+')
+        && head.split('+').all(|name| !name.is_empty() && name.bytes().all(|c| c.is_ascii_uppercase()))
     {
         if !head.split('+').any(|method| method == "GET") {
             return false;

@@ -65,13 +65,24 @@ pub fn code_name(code: types::ErrorCode) -> &'static str {
 /// Registry key of the metatable of error tables (its address).
 pub static ERROR_METATABLE: u8 = 0;
 
-/// Makes the metatable of error tables; runs before any binding is registered.
-pub fn register_errors(lua: Lua) {
-    if lua.load(include_bytes!("error.lua"), "=error").is_err() {
-        panic!("{}", lua.display(-1));
-    }
+/// Registry key of what the Lua parts of bindings share (its address).
+static SHARED: u8 = 0;
+
+/// Makes the metatable of error tables, and what the Lua parts of bindings share; runs before any binding is
+/// registered.
+pub fn register_support(lua: Lua) {
+    push_embedded(lua, "error", include_str!("error.lua"));
     lua.call(0, 1);
     unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, (&raw const ERROR_METATABLE).cast()) };
+    push_embedded(lua, "shared", include_str!("shared.lua"));
+    lua.call(0, 1);
+    unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, (&raw const SHARED).cast()) };
+}
+
+fn push_embedded(lua: Lua, name: &str, source: &str) {
+    if lua.load(source.as_bytes(), &format!("={name}")).is_err() {
+        panic!("{}", lua.display(-1));
+    }
 }
 
 /// `failure(code, message)` gives the Lua parts of bindings an error table to raise.
@@ -193,17 +204,16 @@ pub fn set_library(lua: Lua, name: &str) {
     lua.pop(1);
 }
 
-/// Runs the Lua part of a binding: a chunk that gets the binding's natives as its argument (the
-/// table on top of the stack, popped) and sets what it defines itself.
+/// Runs the Lua part of a binding: a chunk that gets the binding's natives (the table on top of the
+/// stack, popped) and the table of `shared.lua`, and sets what it defines itself.
 ///
 /// # Panics
 /// When the embedded chunk does not compile, which a build of the guest shows at once.
 pub fn prelude(lua: Lua, name: &str, source: &str) {
-    if lua.load(source.as_bytes(), &format!("={name}")).is_err() {
-        panic!("{}", lua.display(-1));
-    }
+    push_embedded(lua, name, source);
     lua.insert(-2);
-    lua.call(1, 0);
+    unsafe { lua_rawgetp(lua.0, LUA_REGISTRYINDEX, (&raw const SHARED).cast()) };
+    lua.call(2, 0);
 }
 
 fn utf8(bytes: &[u8], index: c_int) -> Result<&str, Error> {

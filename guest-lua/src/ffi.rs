@@ -90,6 +90,14 @@ unsafe extern "C" {
         k: Option<lua_KFunction>,
     );
 
+    pub fn lua_pcallk(
+        l: *mut lua_State,
+        nargs: c_int,
+        nresults: c_int,
+        msgh: c_int,
+        ctx: lua_KContext,
+        k: Option<lua_KFunction>,
+    ) -> c_int;
     pub fn lua_resume(l: *mut lua_State, from: *mut lua_State, nargs: c_int, nres: *mut c_int) -> c_int;
     pub fn lua_status(l: *mut lua_State) -> c_int;
     pub fn lua_isyieldable(l: *mut lua_State) -> c_int;

@@ -196,6 +196,22 @@ impl Lua {
         text
     }
 
+    /// The text that `function` gives for the value at `index`; nothing where it fails. For where an error of Lua
+    /// would find no handler: `__tostring` is code of the script.
+    pub fn protected_text(self, function: lua_CFunction, index: c_int) -> Option<String> {
+        let index = self.abs(index);
+        if !self.reserve(2) {
+            return None;
+        }
+        self.push_function(function);
+        self.push_copy(index);
+        let status = unsafe { lua_pcallk(self.0, 1, 1, 0, 0, None) };
+        let text = self.bytes(-1).filter(|_| status == LUA_OK);
+        let text = text.map(|text| String::from_utf8_lossy(text).into_owned());
+        self.pop(1);
+        text
+    }
+
     /// Compiles a text chunk and pushes the function, or pushes the message and says why not.
     pub fn load(self, source: &[u8], name: &str) -> Result<(), c_int> {
         let name = format!("{}\0", name.replace('\0', "?"));

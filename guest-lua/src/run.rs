@@ -1,6 +1,7 @@
 //! One job: a chunk from its source to its outcome.
 
 use crate::ffi::*;
+use crate::function;
 use crate::host::console::{self, Reply};
 use crate::host::script::{Failure, FailureKind, Job, Mode, Outcome};
 use crate::lua::{Lua, Type};
@@ -132,11 +133,20 @@ async fn execute(lua: Lua, arguments: i32) -> Result<Vec<String>, Failure> {
     match main.take() {
         Some(Ended::Returned(thread, results)) => {
             let first = thread.lua.top() - results + 1;
-            Ok((first..=thread.lua.top()).map(|index| scheduler::message(thread.lua, index)).collect())
+            Ok((first..=thread.lua.top()).map(|index| shown(thread.lua, index)).collect())
         }
         Some(Ended::Failed(failed)) => Err(alloc::beyond_limit(|| failure(lua, failed))),
         Some(Ended::Cancelled) | None => Ok(Vec::new()),
     }
+}
+
+/// A result as the REPL shows it: strings as they are, tables with what is in them.
+fn shown(lua: Lua, index: i32) -> String {
+    let shown = match lua.type_of(index) {
+        Type::String => None,
+        _ => lua.protected_text(function!(crate::bindings::assert::shown), index),
+    };
+    shown.unwrap_or_else(|| scheduler::message(lua, index))
 }
 
 fn failure(lua: Lua, failed: Failed) -> Failure {

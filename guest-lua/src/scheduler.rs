@@ -13,8 +13,8 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::ptr::null;
-use std::rc::Rc;
+use std::ptr::{null, null_mut};
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
 /// How a task ended.
@@ -90,18 +90,32 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // An error that nobody awaited must not vanish.
-        if let Some(Ended::Failed(failed)) = self.ended.get_mut() {
-            let lua = crate::state::main();
-            let message = beyond_limit(|| {
-                failed.value.push(lua);
-                let message = format!("a task failed and nobody awaited it: {}", message(lua, -1));
-                lua.pop(1);
-                message
-            });
-            crate::host::log::write(crate::host::log::Level::Error, &message, "");
-        }
+        report(self.ended.get_mut().take());
     }
+}
+
+/// Logs an error that nobody awaited: it must not vanish.
+fn report(ended: Option<Ended>) {
+    if let Some(Ended::Failed(failed)) = ended {
+        let lua = crate::state::main();
+        let message = beyond_limit(|| {
+            failed.value.push(lua);
+            let message = format!("a task failed and nobody awaited it: {}", message(lua, -1));
+            lua.pop(1);
+            message
+        });
+        crate::host::log::write(crate::host::log::Level::Error, &message, "");
+    }
+}
+
+/// Remembers a task that failed until the end of the run, which its handle may live to see.
+fn remember(shared: &Rc<Shared>) {
+    FAILED.with_borrow_mut(|failed| {
+        if failed.len() == failed.capacity() {
+            failed.retain(|task| task.strong_count() > 0);
+        }
+        failed.push(Rc::downgrade(shared));
+    });
 }
 
 struct Task {
@@ -116,6 +130,8 @@ thread_local! {
     static ALIVE: Cell<usize> = const { Cell::new(0) };
     /// How many tasks wait for other tasks only.
     static ON_TASKS: Cell<usize> = const { Cell::new(0) };
+    /// Tasks that failed and may not have been awaited yet.
+    static FAILED: RefCell<Vec<Weak<Shared>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Starts a task that runs the function below `arguments` values on top of `lua`'s stack; pops them.
@@ -177,6 +193,9 @@ impl Future for Task {
             }
             Poll::Ready(result) => {
                 if let Some(thread) = this.thread.take() {
+                    if result.is_err() {
+                        remember(&this.shared);
+                    }
                     this.shared.end(ended(thread, result));
                 }
                 this.count();
@@ -199,7 +218,7 @@ fn ended(thread: Thread, result: Result<c_int, c_int>) -> Ended {
     }
 }
 
-/// Runs tasks until `main` has ended; then the others are cancelled.
+/// Runs tasks until `main` has ended; then the others are cancelled, and the errors that nobody awaited told.
 pub async fn drive(main: &Shared) {
     let mut tasks = FuturesUnordered::new();
     poll_fn(|context| {
@@ -227,6 +246,11 @@ pub async fn drive(main: &Shared) {
     .await;
     drop(tasks);
     SPAWNED.take();
+    for task in FAILED.take().iter().filter_map(Weak::upgrade) {
+        if !std::ptr::eq(&*task, main) {
+            report(task.take());
+        }
+    }
 }
 
 /// Marks a coroutine as the root of a task: to the script it is the main thread. The mark is in the extra
@@ -249,13 +273,16 @@ pub fn message(lua: Lua, index: c_int) -> String {
         }
         _ => false,
     };
-    if printable {
-        lua.display(index)
-    } else {
+    unsafe extern "C" fn to_string(l: *mut lua_State) -> c_int {
+        unsafe { luaL_tolstring(l, 1, null_mut()) };
+        1
+    }
+    let text = if printable { lua.protected_text(to_string, index) } else { None };
+    text.unwrap_or_else(|| {
         let name = match lua.type_of(index) {
             Type::Nil | Type::None => return "nil".into(),
             other => format!("{other:?}").to_lowercase(),
         };
         format!("(error object is a {name} value)")
-    }
+    })
 }

@@ -31,7 +31,7 @@ pub fn init() {
     lua.open(c"table", luaopen_table);
     lua.open(c"utf8", luaopen_utf8);
     without_bytecode(lua);
-    crate::call::register_errors(lua);
+    crate::call::register_support(lua);
     crate::value::register(lua);
     bindings::register(lua);
     // Only now: there is no host yet to ask when the bindings' own Lua has used up the budget.

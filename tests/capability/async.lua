@@ -4,7 +4,8 @@
 --- waits does so from any Lua function: coroutines, metamethods, `pcall`, iterators. When the main script ends,
 --- tasks that still run are cancelled.
 ---
---- An error in a task is raised where it is awaited, with all its fields; if nobody awaits it, it is logged.
+--- An error in a task is raised where it is awaited, with all its fields; if nobody awaits it, it is logged, at the
+--- latest when the main script ends.
 ---
 --- ## async.spawn(fn, ...) -> handle
 --- Starts a task that calls `fn(...)`. It first runs when the one that runs now waits.
@@ -90,6 +91,25 @@ async.spawn(function() error("nobody saw this", 0) end)
 sleep(0.01)
 collectgarbage()
 collectgarbage()
+
+--# case: it is logged at the end where a handle is left
+--# stderr: nobody saw this either
+local task = async.spawn(function() error("nobody saw this either", 0) end)
+sleep(0.01)
+
+--# case: an error that was awaited is not logged, nor is the script's own
+--# exit: 1
+--# stderr: assay: the only one\nstack traceback
+local task = async.spawn(function() error("seen", 0) end)
+assert.eq(select(2, pcall(task.await)), "seen")
+error("the only one", 0)
+
+--# case: many failures take no memory
+--# flags: --memory 16MiB --quiet --max-log 1KiB
+for _ = 1, 2000 do
+  async.spawn(function() error({ text = ("x"):rep(10000) }) end)
+  sleep(0)
+end
 
 --# case: cancelling ends the wait
 local log = {}
@@ -264,3 +284,7 @@ assert.contains(select(2, pcall(async.spawn)), "function expected")
 assert.contains(select(2, pcall(async.spawn, 1)), "function expected")
 local task = async.spawn(function() end)
 assert.eq(task.unknown, nil)
+assert.contains(select(2, pcall(async.all, { 1 })), "item 1: function or task expected, got number")
+assert.contains(select(2, pcall(async.race, { function() end, {} })), "item 2: function or task expected, got table")
+assert.contains(select(2, pcall(async.timeout, 1, "x")), "bad argument #2 to 'timeout'")
+assert.eq(async.timeout(10, async.spawn(function() return 5 end)), 5)

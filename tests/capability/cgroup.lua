@@ -122,3 +122,11 @@ assert.contains(err.message, "--allow cgroup=system.slice/nginx.service")
 local ok, err = pcall(cgroup.version)
 assert.eq(err.code, "denied")
 assert.contains(err.message, "--allow cgroup")
+
+--# case: the limit on bytes
+--# allow: cgroup
+--# flags: --max-host-bytes 1
+local version = cgroup.version()
+local ok, err = pcall(cgroup.procs, version == "hybrid" and "unified" or "/")
+assert.eq(ok, false)
+assert.eq(err.code, version == "v1" and "unsupported" or "limit")

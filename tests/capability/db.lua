@@ -253,6 +253,10 @@ fails("number of seconds", db.connect, "sqlite::memory:", { statement_timeout = 
 fails("is no value of an option", db.connect, "sqlite::memory:", { max_rows = {} })
 fails("no database has the scheme", db.connect, "oracle://h/d")
 fails("no scheme", db.connect, "app.db")
+-- A wrong argument is told at the place of the call.
+local function connect(...) local conn = db.connect(...) return conn end
+assert.matches(fails("bad argument #1 to 'connect' (string expected, got no value)", connect), "^case.lua:\\d+: ")
+assert.matches(fails("bad argument #2 to 'connect' (table expected, got string)", connect, "sqlite::memory:", "ro"), "^case.lua:\\d+: ")
 
 --# case: sqlite: closing
 --# allow: db=sqlite:${TMP}
@@ -507,6 +511,68 @@ local results = async.all({
 })
 assert.eq(results[2], "two")
 assert.eq(one:query("SELECT count(*) AS n FROM t")[1].n, 2)
+
+--# case: sqlite: a statement that was run before
+--# allow: db=sqlite::memory:
+local conn = db.connect("sqlite::memory:")
+conn:execute("CREATE TABLE t (a)")
+conn:execute("INSERT INTO t VALUES (1)")
+local function read() return conn:query("SELECT * FROM t") end
+assert.eq(read()[1].a, 1)
+-- The table may change in between, also in a transaction that is rolled back.
+conn:execute("ALTER TABLE t ADD COLUMN b JSON DEFAULT '[2]'")
+assert.eq(read()[1].b[1], 2)
+assert.eq(pcall(conn.transaction, conn, function()
+  conn:execute("ALTER TABLE t RENAME COLUMN a TO c")
+  assert.eq(read()[1].c, 1)
+  error("enough")
+end), false)
+assert.eq(read()[1].a, 1)
+conn:execute("DROP TABLE t")
+assert.eq(select(2, pcall(read)).code, "not_found")
+conn:execute("CREATE TABLE t (d BOOLEAN)")
+conn:execute("INSERT INTO t VALUES (1), (0)")
+assert.eq(read()[1].d, true)
+-- It may run within its own rows, and after it failed.
+local pairs_of = 0
+for _ in conn:rows("SELECT * FROM t") do
+  for _ in conn:rows("SELECT * FROM t") do
+    pairs_of = pairs_of + #read()
+  end
+end
+assert.eq(pairs_of, 8)
+conn:execute("CREATE UNIQUE INDEX once ON t (d)")
+local add <const> = "INSERT INTO t VALUES (?)"
+assert.eq(select(2, pcall(conn.execute, conn, add, { 1 })).code, "exists")
+assert.eq(conn:execute(add, { 2 }), 1)
+-- Nothing stays bound from the time before.
+assert.eq(conn:query("SELECT ? AS x", { "kept" })[1].x, "kept")
+assert.eq(conn:query("SELECT ? AS x", {})[1].x, nil)
+-- As many others as may be do no harm.
+for round = 1, 2 do
+  for n = 1, 200 do
+    assert.eq(conn:query("SELECT " .. n .. " AS n")[1].n, n)
+  end
+end
+assert.eq(#read(), 3)
+
+--# case: sqlite: short statements give way to timers and other tasks
+--# allow: db=sqlite::memory:
+local conn = db.connect("sqlite::memory:")
+local slept, ran = false, false
+async.spawn(function() sleep(0.001) slept = true end)
+async.spawn(function() ran = true end)
+-- It would never end if it kept the others out.
+while not (slept and ran) do
+  conn:query("SELECT 1")
+end
+conn:transaction(function(tx)
+  slept = false
+  async.spawn(function() sleep(0.001) slept = true end)
+  while not slept do
+    tx:query("SELECT 1")
+  end
+end)
 
 --# case: sqlite: waiting from anywhere
 --# allow: db=sqlite::memory:

@@ -115,3 +115,11 @@ end
 local ok, err = pcall(disk.sweep, ".", 0)
 assert.eq(err.code, "denied")
 assert.contains(err.message, "--allow fs=write:")
+
+--# case: the limit on bytes
+--# allow: disk
+--# flags: --max-host-bytes 1
+local ok, err = pcall(disk.mounts)
+assert.eq(ok, false)
+assert.eq(err.code, "limit")
+assert.contains(err.message, "--max-host-bytes")

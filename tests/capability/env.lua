@@ -57,6 +57,7 @@ end
 assert.eq(table.concat(names, ";"), "ASSAY_TEST_A=1;ASSAY_TEST_B=with = and spaces")
 
 --# case: without a grant nothing is seen
+assert.eq(json.encode(env.list()), "[]")
 --# env: ASSAY_TEST_A=1
 assert.eq(env.get("ASSAY_TEST_A"), nil)
 assert.eq(env.get("PATH"), nil)

@@ -237,7 +237,15 @@ assert.contains(tostring(select(2, pcall(fs.read, "\xff"))), "UTF-8")
 assert.eq(select(2, pcall(fs.read, "a\0b")).code, "invalid_argument")
 assert.eq(select(2, pcall(fs.read, "")).code, "not_found")
 assert.contains(tostring(select(2, pcall(fs.write, "x"))), "bad argument #2")
-assert.contains(tostring(select(2, pcall(fs.readdir, ".", { depth = 0 }))), "depth")
+for depth, form in pairs({ [0] = "whole number", [1.5] = "whole number", x = "whole number" }) do
+  local message = select(2, pcall(fs.readdir, ".", { depth = depth }))
+  assert.contains(message, "bad argument #2 to 'fs.readdir' (field 'depth'")
+  assert.contains(message, form)
+end
+for _, name in ipairs({ "list", "readdir", "glob" }) do
+  assert.eq(select(2, pcall(fs[name])), "bad argument #1 to 'fs." .. name .. "' (string expected, got no value)")
+end
+assert.contains(select(2, pcall(fs.readdir, ".", 1)), "bad argument #2 to 'fs.readdir' (table expected, got number)")
 assert.contains(tostring(select(2, pcall(fs.chmod, ".", "9"))), "mode")
 assert.contains(tostring(select(2, pcall(fs.chmod, ".", "77777"))), "mode")
 assert.contains(tostring(select(2, pcall(fs.chmod, ".", -1))), "mode")
@@ -245,6 +253,13 @@ assert.eq(pcall(fs.read, string.rep("x", 5000)), false)
 assert.eq(pcall(fs.read, string.rep("x", 300)), false)
 assert.eq(pcall(fs.glob, "["), false)
 assert.eq(pcall(fs.glob, ""), false)
+
+--# case: nothing is an empty list
+--# allow: fs=rw:${TMP}
+fs.mkdir("empty")
+for _, list in ipairs({ fs.list("empty"), fs.readdir("empty"), fs.glob("empty/*") }) do
+  assert.eq(json.encode(list), "[]")
+end
 
 --# case: folders
 --# allow: fs=rw:${TMP}

@@ -497,6 +497,36 @@ f:write("2")
 f:close()
 io.write("3")
 
+--# case: what popen starts is limited
+--# allow: shell
+--# flags: --max-children 2
+local one, two = io.popen("cat", "w"), io.popen("cat", "w")
+local ok, err = pcall(io.popen, "true")
+assert.eq(ok, false)
+assert.eq(err.code, "limit")
+assert.contains(err.message, "--max-children")
+two:close()
+assert.eq(io.popen("echo again"):read(), "again")
+
+--# case: pipes of popen are handles
+--# allow: shell
+--# flags: --max-handles 2
+local one, two = io.popen("cat", "w"), io.popen("cat", "w")
+local ok, err = pcall(io.popen, "true")
+assert.eq(ok, false)
+assert.eq(err.code, "limit")
+assert.contains(err.message, "--max-handles")
+two:close()
+assert.eq(io.popen("echo again"):read(), "again")
+
+--# case: what goes through a pipe of popen counts
+--# allow: shell
+--# flags: --max-host-bytes 1000
+assert.eq(#io.popen("head -c 900 /dev/zero"):read("a"), 900)
+local file = io.popen("head -c 200 /dev/zero")
+local ok, result, message = pcall(file.read, file, "a")
+assert.contains(tostring(ok and message or result), "--max-host-bytes")
+
 --# case: popen with wrong arguments
 --# allow: shell
 assert.contains(select(2, pcall(io.popen, "true", "rw")), "bad argument #2 to 'io.popen' (invalid mode)")

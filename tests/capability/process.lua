@@ -35,7 +35,8 @@
 --- - `env`: variables to add; `clear_env = true` starts from nothing.
 --- - `stdin`: `"null"` (the default: the end at once), `"pipe"`, or `{file = path}`.
 --- - `stdout`, `stderr`: `"inherit"` (the default: where the script's own goes, under its limit), `"null"`, `"pipe"`, a
----   path, or `{file = path, append = true}`; for stderr also `"stdout"`: where the output goes.
+---   path, or `{file = path, append = true}`; for stderr also `"stdout"`: where the output goes. A file is made with the
+---   folders that lead to it.
 ---
 --- The result has the field `pid` and the methods below. Raises `denied`, `not_found`, `permission`, `limit`.
 ---
@@ -152,6 +153,13 @@ for _, f in ipairs{process.list, process.pid, function() process.kill(1) end, fu
   assert.eq(ok, false)
   assert.eq(err.code, "denied")
 end
+-- What is named in the denial is what the script called, and the least that it takes.
+local ok, err = pcall(process.is_running, "sshd")
+assert.matches(err.message, "^process sshd is not granted.*--allow process=sshd$")
+local ok, err = pcall(process.wait_idle, {"apt-get", "dpkg"})
+assert.matches(err.message, "--allow process=apt-get$")
+local ok, err = pcall(process.list)
+assert.matches(err.message, "^process.list is not granted")
 process.sleep(0)
 
 --# case: every form of the call
@@ -485,6 +493,7 @@ for _, path in ipairs{"/", "..", "out", "/etc", "sub/../.."} do
 end
 local ok, err = pcall(process.run, {cmd = "pwd", cwd = "none"})
 assert.eq(err.code, "not_found")
+assert.contains(err.message, "the working folder")
 
 --# case: files for streams need grants
 --# allow: process=true,fs=read:${TMP}

@@ -189,3 +189,12 @@ local results = async.all{
   function() return (shell.output("printf b")) end,
 }
 assert.eq(results[1] .. results[2], "ab")
+
+--# case: host bytes count
+--# allow: shell
+--# flags: --max-host-bytes 1000
+assert.eq(#shell.output("head -c 900 /dev/zero"), 900)
+local ok, err = pcall(shell.exec, "head -c 200 /dev/zero")
+assert.eq(ok, false)
+assert.eq(err.code, "limit")
+assert.contains(err.message, "--max-host-bytes")

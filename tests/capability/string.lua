@@ -22,6 +22,11 @@ assert.eq(("a.b%c"):split("."), { "a", "b%c" })
 assert.eq(("aaaa"):split("aa"), { "", "", "" })
 assert.eq(("a\v\f\rb"):split(), { "a", "b" })
 
+--# case: nothing is an empty list
+assert.eq(json.encode((""):split()), "[]")
+assert.eq(json.encode(("  "):split()), "[]")
+assert.eq(json.encode((""):split(",")), '[""]')
+
 --# case: any bytes
 assert.eq(("a\0b\0\xff"):split("\0"), { "a", "b", "\xff" })
 assert.eq(("é,ü"):split(","), { "é", "ü" })

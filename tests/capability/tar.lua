@@ -42,7 +42,7 @@
 ---
 --- | option | |
 --- |---|---|
---- | `gzip = true` | compresses with gzip |
+--- | `gzip` | true compresses with gzip; false does not, whatever the extension says |
 --- | `compression` | `"gz"`, `"xz"`, `"zst"`, `"bz2"` or `"none"`; without it the extension of `output` decides (`.tar.gz`, `.tgz`...) |
 --- | `level` | as for [compress](compress.md) |
 --- | `mtime` | of every entry that has none of its own, for archives that are the same each time |
@@ -174,6 +174,8 @@ end
 tar.create("x.tar", { a = "b" }, { gzip = true })
 assert.eq(compress.detect(fs.read_bytes("x.tar")), "gz")
 assert.lt(tar.create("x.tar", { a = ("b"):rep(50000) }, { gzip = true, level = 9 }), 1000)
+tar.create("x.tar.gz", { a = "b" }, { gzip = false })
+assert.eq(compress.detect(fs.read_bytes("x.tar.gz")), nil)
 -- Nothing at all is an archive too.
 tar.create("none.tar", {})
 assert.eq(#tar.list("none.tar"), 0)

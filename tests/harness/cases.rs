@@ -1,4 +1,4 @@
-//! Scripts with directives: `tests/capability/*.lua`, `tests/sandbox/*.lua`. The format is described in
+//! Scripts with directives: what is in `tests/capability` and `tests/sandbox`. The format is described in
 //! CONTRIBUTING.md.
 
 use crate::executable::{Finished, Folder, assay};
@@ -14,6 +14,8 @@ pub struct Case {
     pub title: String,
     /// The line of its title in the file, so that errors can be found.
     pub line: usize,
+    /// Whether it is shown on the page.
+    pub example: bool,
     directives: Vec<(String, String)>,
     code: String,
 }
@@ -32,7 +34,8 @@ pub fn parse(text: &str) -> Result<Vec<Case>, String> {
             let (name, value) = (name.trim(), value.trim());
             match name {
                 "example" | "case" => {
-                    cases.push(Case { title: value.into(), line: number, ..Case::default() });
+                    let example = name == "example";
+                    cases.push(Case { title: value.into(), line: number, example, ..Case::default() });
                     continue;
                 }
                 "allow" | "deny" | "needs" | "exit" | "stdout" | "stderr" | "stdin" | "args" | "env"
@@ -55,24 +58,50 @@ pub fn parse(text: &str) -> Result<Vec<Case>, String> {
     Ok(cases)
 }
 
-/// The files of a folder and their cases.
+/// The cases of a folder's files by the names of the files: `NAME.lua` is `NAME`, `NAME/THEME.lua` is `NAME::THEME`.
 ///
 /// # Errors
-/// When a file cannot be read or understood.
-pub fn of_folder(folder: &Path) -> Result<Vec<(PathBuf, Vec<Case>)>, String> {
+/// When a file cannot be read or understood; when a theme has no `NAME.lua`, or an example, which is shown nowhere.
+pub fn of_folder(folder: &Path) -> Result<Vec<(String, Vec<Case>)>, String> {
+    let mut files = Vec::new();
+    for path in entries(folder)? {
+        let name = stem(&path);
+        if !path.is_dir() {
+            files.push((name, cases_of(&path)?));
+            continue;
+        }
+        if !path.with_extension("lua").is_file() {
+            return Err(format!("{}: there is no {name}.lua beside it", path.display()));
+        }
+        for theme in entries(&path)? {
+            let cases = cases_of(&theme)?;
+            if let Some(case) = cases.iter().find(|case| case.example) {
+                let line = case.line;
+                return Err(format!("{}: line {line}: examples are in {name}.lua", theme.display()));
+            }
+            files.push((format!("{name}::{}", stem(&theme)), cases));
+        }
+    }
+    Ok(files)
+}
+
+/// The Lua files and folders of a folder, sorted.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "lua"));
-    files.sort();
-    files
-        .into_iter()
-        .map(|path| {
-            let place = |error: String| format!("{}: {error}", path.display());
-            let text = std::fs::read_to_string(&path).map_err(|error| place(error.to_string()))?;
-            let cases = parse(&text).map_err(place)?;
-            Ok((path, cases))
-        })
-        .collect()
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "lua"));
+    paths.sort();
+    Ok(paths)
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn cases_of(path: &Path) -> Result<Vec<Case>, String> {
+    let place = |error: String| format!("{}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| place(error.to_string()))?;
+    parse(&text).map_err(place)
 }
 
 fn substitute(text: &str, values: &BTreeMap<String, String>) -> String {

@@ -1,6 +1,7 @@
 //! The command line, as a user meets it.
 
 use assay_tests::executable::{Folder, assay, path, run, run_in};
+use assay_tests::servers::start;
 use std::io::{Read, Write};
 use std::process::Stdio;
 
@@ -13,6 +14,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_shebang_is_skipped_and_lines_are_right", a_shebang_is_skipped_and_lines_are_right),
     ("errors_have_a_traceback", errors_have_a_traceback),
     ("syntax_errors_name_file_line_and_token", syntax_errors_name_file_line_and_token),
+    ("errors_whose_text_fails_are_errors", errors_whose_text_fails_are_errors),
+    ("errors_are_told_once", errors_are_told_once),
     ("exit_codes", exit_codes),
     ("wrong_grants_are_usage_errors", wrong_grants_are_usage_errors),
     ("globals_can_be_blocked", globals_can_be_blocked),
@@ -22,6 +25,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("ctrl_c_stops_a_script_that_computes", ctrl_c_stops_a_script_that_computes),
     ("ctrl_c_stops_a_script_that_waits", ctrl_c_stops_a_script_that_waits),
     ("signals_reach_it_as_process_1", signals_reach_it_as_process_1),
+    ("the_api_of_the_cluster_around_it_is_trusted", the_api_of_the_cluster_around_it_is_trusted),
     ("temporary_folders_end_with_the_run", temporary_folders_end_with_the_run),
     ("reports_are_json", reports_are_json),
     ("learning_writes_a_manifest_that_is_enough", learning_writes_a_manifest_that_is_enough),
@@ -102,6 +106,44 @@ fn syntax_errors_name_file_line_and_token() {
     let done = run_in(&folder, &["run", "a.lua"]);
     assert_eq!(done.code, Some(1));
     assert!(done.stderr.contains("a.lua:2: unexpected symbol near '='"), "{}", done.stderr);
+}
+
+/// `__tostring` is code of the script, and here nothing of Lua stands around its call.
+fn errors_whose_text_fails_are_errors() {
+    for to_string in ["error('x')", "return nil", "return {}", "sleep(0.001) return 's'", "return {} .. {}"] {
+        let value = format!("setmetatable({{}}, {{ __tostring = function() {to_string} end }})");
+        let done = run(&["exec", "-e", &format!("error({value})")]);
+        assert_eq!(done.code, Some(1), "{to_string}: {}", done.stderr);
+        assert!(done.stderr.contains("(error object is a table value)\nstack traceback:"), "{}", done.stderr);
+        let done = run(&["exec", "-e", &format!("return {value}")]);
+        assert_eq!(done.code, Some(0), "{to_string}: {}", done.stderr);
+        let done = run(&[
+            "exec",
+            "-e",
+            &format!("async.spawn(function() error({value}) end) sleep(0.01) print('on')"),
+        ]);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(0), "on\n"), "{to_string}: {}", done.stderr);
+        assert!(
+            done.stderr.contains("nobody awaited it: (error object is a table value)"),
+            "{}",
+            done.stderr
+        );
+    }
+}
+
+fn errors_are_told_once() {
+    let awaited = "local task = async.spawn(function() error('seen') end) pcall(task.await)";
+    assert_eq!(run(&["exec", "-e", awaited]).stderr, "");
+    for (source, code) in [
+        ("error('once')", 1),
+        ("async.spawn(function() error('once') end):await()", 1),
+        ("async.spawn(function() error('once') end) sleep(0.01)", 0),
+        ("task = async.spawn(function() error('once') end) sleep(0.01)", 0),
+    ] {
+        let done = run(&["exec", "-e", source]);
+        let told = done.stderr.lines().filter(|line| line.contains("once")).count();
+        assert_eq!((done.code, told), (Some(code), 1), "{source}: {}", done.stderr);
+    }
 }
 
 fn exit_codes() {
@@ -243,6 +285,33 @@ fn signals_reach_it_as_process_1() {
     }
 }
 
+/// As in a pod, which has the certificate of the cluster's authority in a file and the API's address in variables.
+fn the_api_of_the_cluster_around_it_is_trusted() {
+    let folder = Folder::new();
+    let server = start("http", folder.path()).expect("the server starts");
+    let port = &server.values["HTTPS_PORT"];
+    let secrets = "/run/secrets/kubernetes.io/serviceaccount";
+    let pod = format!(
+        "mount -t tmpfs none /run && mkdir -p {secrets} && cp \"$0\" {secrets}/ca.crt && exec \"$@\""
+    );
+    let get = |host: &str, variables: &[(&str, &str)]| {
+        let source = format!("print(pcall(http.get, 'https://{host}:{port}/hello'))");
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "--", "sh", "-c", &pod, &server.values["CA"]]);
+        command.arg(path()).args(["exec", "--allow", "http=loopback", "-e", &source]);
+        command.current_dir(folder.path()).envs(variables.iter().copied());
+        let output = command.output().expect("unshare starts (Debian: util-linux)");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let variables = [("KUBERNETES_SERVICE_HOST", "127.0.0.1"), ("KUBERNETES_SERVICE_PORT", port.as_str())];
+    let trusted = get("127.0.0.1", &variables);
+    assert!(trusted.starts_with("true"), "{trusted}");
+    for (host, variables) in [("localhost", &variables[..]), ("127.0.0.1", &[])] {
+        let refused = get(host, variables);
+        assert!(refused.starts_with("false") && refused.contains("not trusted"), "{host}: {refused}");
+    }
+}
+
 fn temporary_folders_end_with_the_run() {
     for (flags, source) in [
         (&[][..], "fs.write(fs.tempdir() .. '/x', 'y')"),
@@ -380,4 +449,15 @@ fn the_repl_keeps_state_and_shows_values() {
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(stdout, "21\ttwo\n1\n2\n22\n", "{stderr}");
     assert!(stderr.contains("oops"), "{stderr}");
+    let values = [
+        ("{ 1, 2, name = 'x', deep = { {} } }", "{1, 2, deep = {{}}, name = \"x\"}"),
+        ("true, nil, 1.5, 'a\\nb'", "true\tnil\t1.5\ta\nb"),
+        ("json.null", "null"),
+        ("setmetatable({}, { __tostring = function() return 'shown' end })", "shown"),
+        ("setmetatable({}, { __tostring = function() error('x') end })", "(error object is a table value)"),
+    ];
+    for (input, shown) in values {
+        let (code, stdout, stderr) = with_input(&["repl"], &format!("{input}\n1\n"));
+        assert_eq!((code, stdout), (Some(0), format!("{shown}\n1\n")), "{input}: {stderr}");
+    }
 }

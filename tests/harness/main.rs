@@ -4,6 +4,7 @@ mod cgroup;
 mod cli;
 mod docs;
 mod examples;
+mod grants;
 mod limits;
 mod process;
 mod serve;
@@ -19,10 +20,9 @@ fn main() -> ExitCode {
     for area in ["capability", "sandbox", "database"] {
         match cases::of_folder(&executable::root().join("tests").join(area)) {
             Ok(files) => {
-                for (path, cases) in files {
-                    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                for (file, cases) in files {
                     for case in cases {
-                        let name = format!("{area}::{stem}::{}", case.title.replace(' ', "_"));
+                        let name = format!("{area}::{file}::{}", case.title.replace(' ', "_"));
                         trials.push(Trial::test(name, move || case.run().map_err(Failed::from)));
                     }
                 }
@@ -38,8 +38,11 @@ fn main() -> ExitCode {
         ("cgroup", cgroup::TESTS),
         ("cli", cli::TESTS),
         ("examples", examples::TESTS),
+        ("grants", grants::TESTS),
         ("limits", limits::TESTS),
         ("serve", serve::TESTS),
+        ("serve", serve::attacks::TESTS),
+        ("serve", serve::instances::TESTS),
         ("process", process::TESTS),
         ("terminal", terminal::TESTS),
     ] {

@@ -3,7 +3,6 @@
 use assay_tests::executable::{Finished, Folder, assay, run_in};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// Every test of this file.
 pub const TESTS: &[(&str, fn())] = &[
@@ -125,12 +124,17 @@ fn send(signal: &str, pid: u32) {
     assert!(sent.expect("kill runs").success());
 }
 
-/// Waits until nobody is left, for ends that nobody waits for.
+/// Waits until nobody is left, for ends that nobody waits for. They are no children of this process, so the kernel
+/// is asked to tell.
 fn all_end(pids: &[String], how: &str) {
-    let started = Instant::now();
-    while pids.iter().any(|pid| is_alive(pid)) && started.elapsed() < Duration::from_secs(30) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    const WAIT: &str = "import os, select, sys\n\
+        for pid in sys.argv[1:]:\n\
+        \x20   try:\n\
+        \x20       select.select([os.pidfd_open(int(pid))], [], [], 30)\n\
+        \x20   except ProcessLookupError:\n\
+        \x20       pass\n";
+    let waited = Command::new("/usr/bin/python3").args(["-c", WAIT]).args(pids).status();
+    assert!(waited.expect("python3 starts").success());
     nobody_is_left(pids, how);
 }
 

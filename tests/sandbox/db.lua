@@ -109,6 +109,24 @@ assert.eq(fs.stat("in/empty.db").size, 0)
 assert.eq(pcall(db.connect, "sqlite:in/new.db"), false)
 assert.eq(fs.exists("in/new.db"), false)
 
+--# case: what one connection has prepared is nothing to another
+--# allow: db=sqlite:${TMP}/app.db
+local conn = db.connect("sqlite:app.db")
+conn:execute("CREATE TABLE t (v)")
+local reader = db.connect("sqlite:app.db", { read_only = true })
+local insert <const> = "INSERT INTO t VALUES (?)"
+for n = 1, 3 do
+  assert.eq(conn:execute(insert, { n }), 1)
+  assert.eq(select(2, pcall(reader.execute, reader, insert, { n })).code, "permission")
+  assert.eq(#reader:query("SELECT * FROM t"), n)
+end
+-- Nor does what a script may do make it a statement that may.
+conn:script("BEGIN; COMMIT")
+for _, sql in ipairs({ "BEGIN", "COMMIT", "BEGIN IMMEDIATE", "SAVEPOINT assay_2" }) do
+  conn:transaction(function() conn:transaction(function() end) end)
+  assert.eq(select(2, pcall(conn.execute, conn, sql)).code, "denied")
+end
+
 --# case: what is denied wins over what is granted
 --# allow: db
 --# deny: db=sqlite:${TMP}/secret.db,db=postgres://127.0.0.1:1/app?ro,db=sqlite::memory:

@@ -2,9 +2,9 @@
 packages, made by dpkg-deb. Nothing listens; the files are removed with the folder of the test."""
 
 import hashlib
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 # Name, version, further fields. The second version of the lists is what a vendor publishes later.
@@ -57,8 +57,7 @@ def main():
     for path in ["var/lib/dpkg/status", "var/lib/dpkg/available"]:
         (root / path).write_text("")
     print(f"READY apt_root={root} apt_repository={folder / 'repository'}", flush=True)
-    while True:
-        time.sleep(3600)
+    signal.pause()
 
 
 main()

@@ -81,6 +81,8 @@ class State:
     lock = threading.Lock()
     connections = 0
     counters = {}
+    hung_up = set()
+    changed = threading.Condition(lock)
 
     @classmethod
     def connection(cls):
@@ -155,6 +157,9 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+        with State.changed:
+            State.hung_up.add(self.number)
+            State.changed.notify_all()
 
     def handle_request(self):
         raise NotImplementedError
@@ -332,6 +337,13 @@ class Site(Handler):
         """Answers as if the connection was kept, and closes it."""
         self.answer_json({"connection": self.number})
         self.hang_up()
+
+    def do_vanished(self, rest, query, data):
+        """Answers when that ?connection has been closed."""
+        number = int(query["connection"])
+        with State.changed:
+            State.changed.wait_for(lambda: number in State.hung_up)
+        self.answer_json({"connection": number})
 
     def do_flaky(self, rest, query, data):
         """503 for the first ?fail requests of a ?key, then 200."""

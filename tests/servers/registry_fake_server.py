@@ -14,7 +14,6 @@ import socket
 import struct
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -88,6 +87,14 @@ def handler(state, role, ports):
             """Ends the connection the hard way."""
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
+            self.close_connection = True
+
+        def wait_for_end(self):
+            """Falls silent until the other side ends the connection."""
+            try:
+                self.rfile.read()
+            except OSError:
+                pass
             self.close_connection = True
 
         def endless(self):
@@ -178,11 +185,9 @@ def handler(state, role, ports):
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data[: len(data) // 2])
-                time.sleep(30)
-                self.close_connection = True
+                self.wait_for_end()
             elif repository == "slow":
-                time.sleep(30)
-                self.close_connection = True
+                self.wait_for_end()
             elif repository == "endless" and kind == "manifests":
                 self.endless()
             elif repository == "announced" and kind == "manifests":

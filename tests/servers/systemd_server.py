@@ -16,6 +16,7 @@ Ends, with everything in it, when this process does. `machine_server.py` has a m
 
 import ctypes
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -68,7 +69,7 @@ UNITS = {
         Wants=%(after)s
         [Service]
         Type=oneshot
-        ExecStart=/bin/sh -c 'until busctl status org.freedesktop.systemd1 && %(check)s; do sleep 0.02; done >/dev/null 2>&1; : >/run/ready'
+        ExecStart=/bin/sh -c 'until busctl status org.freedesktop.systemd1 && %(check)s; do sleep 0.02; done >/dev/null 2>&1; echo >/run/ready'
         """,
     "web.service": """
         [Unit]
@@ -290,13 +291,15 @@ def boot(folder, root):
 
 def announce(folder, group, first):
     """Says that the system is up, from outside, and removes its control group when it is gone."""
-    deadline = time.monotonic() + 60
-    while not os.path.exists(f"{folder}/run/ready"):
-        if os.getppid() != first:
-            return remove_group(group)
-        if time.monotonic() > deadline:
+    end = os.pidfd_open(first)
+    ready = os.open(f"{folder}/run/ready", os.O_RDONLY | os.O_NONBLOCK)
+    told, _, _ = select.select([end, ready], [], [], 60)
+    if ready not in told:
+        if end not in told:
             os.kill(first, signal.SIGKILL)
-        time.sleep(0.02)
+            select.select([end], [], [])
+        return remove_group(group)
+    os.close(ready)
     with open(f"/proc/{first}/task/{first}/children") as file:
         inside = next(child for child in file.read().split() if int(child) != os.getpid())
     for program in "journalctl", "systemctl", "systemd-run":
@@ -314,8 +317,7 @@ def announce(folder, group, first):
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in 0, 1, 2:
         os.dup2(null, descriptor)
-    while os.getppid() == first:
-        time.sleep(0.1)
+    select.select([end], [], [])
     remove_group(group)
 
 
@@ -330,6 +332,8 @@ def main(machine=None):
             sys.exit(f"{program} is missing: apt-get install systemd dbus systemd-container")
     root = os.path.join(folder, "root")
     os.mkdir(os.path.join(folder, "run"))
+    # The system writes to it when it is up.
+    os.mkfifo(os.path.join(folder, "run/ready"))
     # The system is up when its bus answers, and its machine's.
     check = f"systemctl --machine={machine} is-active box.target" if machine else "true"
     after = f"systemd-nspawn@{machine}.service" if machine else ""

@@ -57,6 +57,7 @@ pub fn test(filter: &[&str]) -> Result<u8> {
             "warnings",
         ]))?;
         clippy_guest()?;
+        native()?;
         lua_patch()?;
     }
     say("tests");
@@ -72,22 +73,19 @@ pub fn test(filter: &[&str]) -> Result<u8> {
 }
 
 fn clippy_guest() -> Result<()> {
-    let mut clippy = cargo(&[
-        "clippy",
-        "--quiet",
-        "--locked",
-        "--package",
-        "guest-lua",
-        "--target",
-        "wasm32-wasip2",
-        "--profile",
-        "guest",
-        "--",
-        "-D",
-        "warnings",
-    ]);
+    let mut clippy = cargo(&["clippy"]);
+    clippy.args(guest::PACKAGE).args(["--", "-D", "warnings"]);
     guest::environment(&mut clippy)?;
     shell::run(clippy)
+}
+
+/// The native program of the benchmarks is a workspace of its own, and has files of the guest in it.
+fn native() -> Result<()> {
+    say("the native program of the benchmarks");
+    let manifest = ["--manifest-path", "benches/native/Cargo.toml"];
+    let mut check = cargo(&["check", "--quiet", "--locked"]);
+    check.args(manifest).arg("--target-dir").arg(target().join("bench-native"));
+    shell::run(check)
 }
 
 /// The tests of the patch to the Lua VM itself, with the native C compiler.

@@ -6,6 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What a cargo command on the guest is told.
+pub const PACKAGE: [&str; 8] =
+    ["--quiet", "--locked", "--package", "guest-lua", "--target", "wasm32-wasip2", "--profile", "guest"];
+
 /// Where the patched sources of Lua are.
 pub fn patched_folder() -> PathBuf {
     target().join("guest/lua")
@@ -34,17 +38,8 @@ pub fn build() -> Result<u8> {
     patched_lua(&patched_folder())?;
 
     say("building the guest");
-    let mut build = cargo(&[
-        "build",
-        "--quiet",
-        "--locked",
-        "--package",
-        "guest-lua",
-        "--target",
-        "wasm32-wasip2",
-        "--profile",
-        "guest",
-    ]);
+    let mut build = cargo(&["build"]);
+    build.args(PACKAGE);
     environment(&mut build)?;
     run(build)?;
     let compiler = cargo(&[

@@ -9,7 +9,7 @@ pub fn register_json(lua: &mlua::Lua) -> Result<()> {
     // SAFETY: both sides mean the same Lua state, whose C API the guest's sources use as it is documented.
     unsafe {
         lua.exec_raw::<()>((), |state| {
-            crate::call::register_errors(Lua(state.cast()));
+            crate::call::register_support(Lua(state.cast()));
             crate::json::register(Lua(state.cast()));
         })
     }

@@ -24,19 +24,61 @@ pub struct Target {
     pub scope: Option<String>,
 }
 
-/// A Lua function that needs a capability, for `assay explain`.
+impl Target {
+    /// What a call of `function` is about that goes to a URL: the field `url` of a record among `args`, with one of
+    /// `schemes`.
+    pub fn of_url(capability: &str, function: &str, args: &[Val], schemes: &[&str]) -> Target {
+        match text_field(args, "url").and_then(|url| crate::network::place(url, schemes)) {
+            Some(place) => Target { what: format!("{capability} to {place}"), scope: Some(place) },
+            None => Target { what: format!("{capability}.{function}"), scope: None },
+        }
+    }
+}
+
+/// The text in the field `wanted` of a record among a call's arguments.
+pub fn text_field<'a>(args: &'a [Val], wanted: &str) -> Option<&'a str> {
+    args.iter().find_map(|arg| match arg {
+        Val::Record(fields) => fields.iter().find_map(|(name, value)| match value {
+            Val::String(text) if name == wanted => Some(text.as_str()),
+            _ => None,
+        }),
+        _ => None,
+    })
+}
+
+/// A Lua function that needs a capability, for `assay explain`. One that needs it in several ways has as many entries.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
     /// `http.get`, `dofile`; `http.*` is every function of the library that no entry before it names.
     pub function: &'static str,
+    /// Which argument says what is needed, from 0. A call without it needs nothing.
+    pub argument: usize,
     pub literal: Literal,
 }
 
-/// What the first argument of a call says about the grant, where it is a literal.
+/// What the text of a call says about the grant.
 #[derive(Clone, Copy, Debug)]
 pub enum Literal {
-    /// The scope that covers the call; none where this text does not tell.
+    /// The scope that covers the call, from its argument where that is a string, a number, or a list of them; none
+    /// where that does not tell.
     Scope(fn(&str) -> Option<String>),
+    /// The same where the argument may also be a table: from its field of this name, or its first item.
+    Field(&'static str, fn(&str) -> Option<String>),
+    /// The same where a table in its place needs nothing.
+    Unless(fn(&str) -> Option<String>),
+    /// From the argument and the one after it.
+    Pair(fn(&str, Option<&str>) -> Option<String>),
+    /// From a field of this name in a table among the arguments, or in one of its tables. A call without it needs
+    /// nothing. One for `http.*` goes for those functions too that have entries of their own.
+    Option(&'static str, fn(&str) -> Option<String>),
+    /// A URL, by its host and port.
+    Url,
+    /// This scope covers every call.
+    Always(&'static str),
+    /// All of the capability, whatever the arguments are.
+    Whole,
+    /// Some grant of it: which one is said by other calls.
+    Any,
     /// Nothing: only the run can tell.
     Nothing,
     /// The function needs no grant.
@@ -45,7 +87,12 @@ pub enum Literal {
 
 impl Need {
     pub const fn new(function: &'static str, literal: Literal) -> Need {
-        Need { function, literal }
+        Need::at(function, 0, literal)
+    }
+
+    /// One about another argument than the first.
+    pub const fn at(function: &'static str, argument: usize, literal: Literal) -> Need {
+        Need { function, argument, literal }
     }
 }
 
@@ -54,13 +101,18 @@ impl Literal {
     pub const READ: Literal = Literal::Scope(|path| Some(format!("read:{path}")));
     /// A file that is written.
     pub const WRITE: Literal = Literal::Scope(|path| Some(format!("write:{path}")));
+    /// The name of a program, or the field `cmd`.
+    pub const PROGRAM: Literal = Literal::Field("cmd", |name| Some(name.to_string()));
     /// The name itself.
     pub const NAME: Literal = Literal::Scope(|name| Some(name.to_string()));
-    /// A URL, by its host and port.
-    pub const URL: Literal = Literal::Scope(|text| {
-        let url = url::Url::parse(text).ok()?;
-        Some(crate::scope::host_and_port(url.host_str()?, url.port_or_known_default()?))
-    });
+
+    /// A file that is read and changed.
+    pub const CHANGED: Literal = Literal::Scope(|path| Some(format!("rw:{path}")));
+
+    /// A file that is read, named by an option.
+    pub const fn read_option(name: &'static str) -> Literal {
+        Literal::Option(name, |path| Some(format!("read:{path}")))
+    }
 }
 
 /// A capability: an interface of `assay:host` that a script must be granted.

@@ -2,7 +2,9 @@
 
 use crate::grants::Verdict;
 use crate::types::{Error, ErrorCode};
-use crate::{Audit, Decision, Event, Grants, Limit, Limits, Request, Usage, denied, error};
+use crate::{
+    Audit, Decision, Event, Grants, Limit, Limits, Request, Usage, denied, denied_without_scope, error,
+};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
@@ -163,8 +165,8 @@ impl Run {
 
     /// Records a denial that was not decided by [`Run::check`]: a call of a capability that is not linked.
     pub fn record_denial(&self, capability: &str, target: &str, scope: Option<&str>) {
-        // A star would be a pattern in the manifest, and grant more than was asked for.
-        let own = scope.is_none_or(|scope| !scope.contains('*'));
+        // In the manifest a pattern would grant more than was asked for.
+        let own = scope.is_none_or(crate::scope::is_own);
         if let Some(learned) = self.learned.as_ref().filter(|_| own) {
             let rule = match scope {
                 Some(scope) => format!("{capability}={}", crate::scope::escape(scope)),
@@ -321,12 +323,7 @@ pub fn limit_error(limit: Limit, allowed: u64) -> Error {
 fn refusal(capability: &str, request: &Request<'_>, what: &str, rule: Option<&str>) -> Error {
     match rule {
         Some(rule) => error(ErrorCode::Denied, format!("{what} is denied by --deny {rule}")),
-        None if !request.has_own_scope() => error(
-            ErrorCode::Denied,
-            format!(
-                "{what} is not granted; no scope grants it alone, because there its name would stand for more"
-            ),
-        ),
+        None if !request.has_own_scope() => denied_without_scope(what),
         None => denied(what, capability, request.scope().as_deref()),
     }
 }

@@ -16,6 +16,11 @@ pub fn denied(what: &str, capability: &str, scope: Option<&str>) -> Error {
     error(ErrorCode::Denied, format!("{what} is not granted; run again with --allow {flag}"))
 }
 
+/// A denial of what no scope stands for alone: a flag that grants it would grant more, so none is named.
+pub fn denied_without_scope(what: &str) -> Error {
+    error(ErrorCode::Denied, format!("{what} is not granted, and no scope stands for it alone"))
+}
+
 /// A failure of the operating system, on `what` (a path, an address).
 pub fn io_error(what: &str, source: &std::io::Error) -> Error {
     use std::io::ErrorKind;

@@ -5,21 +5,25 @@
 //! the same name.
 
 mod audit;
+mod blocking;
 mod capability;
 mod ctx;
 mod error;
 pub mod grants;
 mod limits;
 pub mod network;
+mod off_thread;
 pub mod scope;
 mod service;
 
 pub use audit::{Audit, Decision, Event};
-pub use capability::{Capability, Literal, Need, ScopeForm, Target};
+pub use blocking::{Lost, blocking};
+pub use capability::{Capability, Literal, Need, ScopeForm, Target, text_field};
 pub use ctx::{Ctx, HandleGuard, Identity, Output, Run, Stop, limit_error};
-pub use error::{denied, error, io_error};
+pub use error::{denied, denied_without_scope, error, io_error};
 pub use grants::{Answer, Asker, GrantError, Grants, Rule};
 pub use limits::{Limit, Limits, Report, Usage};
+pub use off_thread::off_thread;
 pub use scope::{Access, Request, Scope};
 pub use service::{Hold, Prepare, Replicas, ReplicasPort, Shutdown};
 

@@ -45,6 +45,12 @@ pub fn is_special(address: IpAddr) -> bool {
     }
 }
 
+/// `host:port` of a URL that has one of `schemes`.
+pub fn place(url: &str, schemes: &[&str]) -> Option<String> {
+    let url = url::Url::parse(url).ok().filter(|url| schemes.contains(&url.scheme()))?;
+    Some(crate::scope::host_and_port(url.host_str()?, url.port_or_known_default()?))
+}
+
 /// Checks a connection and gives the addresses it may go to, in the resolver's order.
 ///
 /// # Errors

@@ -84,11 +84,19 @@ impl Request<'_> {
     /// some names stand for more than a host: what a script calls `http://*.com/` or `http://private/` must not become
     /// a grant of all that.
     pub fn has_own_scope(&self) -> bool {
-        match self {
-            Request::Network { host, .. } => network::names_itself(host),
-            Request::Name(name) | Request::Action { name, .. } => !name.contains('*'),
-            _ => true,
-        }
+        let own = match self {
+            Request::Network { scheme, host, port, path, .. } => {
+                let database = !is_database(scheme) || path.is_none_or(network::names_one_database);
+                network::names_itself(host) && *port != 0 && database
+            }
+            Request::Name(name) => !name.contains('*'),
+            // `?ro` is the mark of a scope for reading.
+            Request::Action { name, .. } => !name.contains(['*', '?']),
+            Request::File { path, .. } | Request::Program { path, .. } => path.to_str().is_some(),
+            Request::Whole => true,
+        };
+        // White space at the end of a rule does not count: it would be about another file.
+        own && self.scope().is_none_or(|scope| scope.trim_end() == scope)
     }
 
     /// What is asked for, as the start of a sentence: "http to api.example.com:443".
@@ -112,6 +120,14 @@ impl Request<'_> {
             Request::Whole => capability.to_string(),
         }
     }
+}
+
+/// Whether a scope that was written for one request stands for that request alone: [`Request::has_own_scope`] where
+/// only the text is left.
+pub fn is_own(scope: &str) -> bool {
+    let place = scope.rsplit_once("://").map_or(scope, |(_, place)| place);
+    let host = place.split('/').next().and_then(|place| place.rsplit_once(':')).map(|(host, _)| host);
+    !scope.contains('*') && host.is_none_or(network::names_itself)
 }
 
 /// A parsed scope.

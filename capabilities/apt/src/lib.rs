@@ -12,6 +12,7 @@ mod version;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
     Access, Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, Target, error,
+    off_thread,
 };
 use assay_capability_process::Processes;
 use bindings::assay::host::apt::{self, Action, Added, Choices, Output, Package, Source, Upgrade};
@@ -61,14 +62,18 @@ impl Capability for Apt {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const READ: Literal = Literal::Scope(|_| Some(Verb::Read.word().into()));
-        const UPDATE: Literal = Literal::Scope(|_| Some(Verb::Update.word().into()));
+        const READ: Literal = Literal::Always(Verb::Read.word());
+        const SOURCE: Literal =
+            Literal::Field("id", |id| source::check_id(id).is_ok().then(|| Verb::Source.scope(id)));
         const NEEDS: &[Need] = &[
             Need::new("apt.query", READ),
             Need::new("apt.list_installed", READ),
             Need::new("apt.list_upgradable", READ),
-            Need::new("apt.update", UPDATE),
-            Need::new("apt.*", Literal::Nothing),
+            Need::new("apt.update", Literal::Always(Verb::Update.word())),
+            Need::new("apt.install", Literal::Always(Verb::Install.word())),
+            Need::new("apt.remove", Literal::Always(Verb::Remove.word())),
+            Need::new("apt.add_source", SOURCE),
+            Need::new("apt.*", Literal::Option("root", |root| Some(Verb::Root.scope(root)))),
         ];
         NEEDS
     }
@@ -150,18 +155,10 @@ fn context(accessor: &Accessor<Ctx, Host>) -> (Arc<Run>, Processes) {
     })
 }
 
-/// Runs blocking work on another thread.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Outcome<T> + Send + 'static) -> Outcome<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(failed) => Err(error(ErrorCode::Other, format!("a worker thread ended early: {failed}"))),
-    }
-}
-
 /// What every question begins with: the grants.
 async fn to_read(run: &Arc<Run>, root: Option<String>) -> Outcome<Option<Root>> {
     let run = run.clone();
-    blocking(move || {
+    off_thread(move || {
         check(&run, Verb::Read, "")?;
         check_optional_root(&run, root.as_deref())
     })
@@ -215,7 +212,7 @@ impl apt::HostWithStore<Ctx> for Host {
 
     async fn add_source(accessor: &Accessor<Ctx, Self>, source: Source) -> wasmtime::Result<Outcome<Added>> {
         let (run, _) = context(accessor);
-        Ok(blocking(move || {
+        Ok(off_thread(move || {
             source::check_id(&source.id)?;
             check(&run, Verb::Source, &source.id)?;
             let root = check_optional_root(&run, source.root.as_deref())?;
@@ -238,7 +235,7 @@ impl apt::HostWithStore<Ctx> for Host {
             let names = change::names(action, &names)?;
             let root = {
                 let (run, names) = (run.clone(), names.clone());
-                blocking(move || {
+                off_thread(move || {
                     change::check_names(&run, action, &names)?;
                     check_optional_root(&run, root.as_deref())
                 })

@@ -1,8 +1,8 @@
 //! Running the package manager's programs.
 
 use crate::Outcome;
-use assay_capability_api::error;
 use assay_capability_api::types::ErrorCode;
+use assay_capability_api::{error, off_thread};
 use assay_capability_process::{Command, Finished, Processes};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
@@ -72,7 +72,7 @@ impl Program<'_> {
     /// `unsupported` where there is no such program, else those of [`Command::run`].
     pub async fn run(self, processes: &Processes) -> Outcome<Finished> {
         let path = self.path;
-        let command = crate::blocking(move || {
+        let command = off_thread(move || {
             Command::new(path).map_err(|failed| match failed.code {
                 ErrorCode::NotFound => error(
                     ErrorCode::Unsupported,

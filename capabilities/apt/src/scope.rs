@@ -48,7 +48,7 @@ impl Verb {
     const ALL: [Verb; 6] = [Verb::Read, Verb::Update, Verb::Install, Verb::Remove, Verb::Source, Verb::Root];
 
     /// The word in scopes.
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Verb::Read => "read",
             Verb::Update => "update",

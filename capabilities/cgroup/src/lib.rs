@@ -4,9 +4,9 @@ mod group;
 mod parse;
 mod scope;
 
-use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::types::Error;
 use assay_capability_api::{
-    Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, Target, error,
+    Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, Target, off_thread,
 };
 use bindings::assay::host::cgroup::{self, Counters, Part};
 use group::{Group, Tree};
@@ -55,7 +55,7 @@ impl Capability for Cgroup {
 
     fn needs(&self) -> &'static [Need] {
         const GROUP: Literal = Literal::Scope(|path| scope::asked(path).ok());
-        const NEEDS: &[Need] = &[Need::new("cgroup.version", Literal::Nothing), Need::new("cgroup.*", GROUP)];
+        const NEEDS: &[Need] = &[Need::new("cgroup.version", Literal::Any), Need::new("cgroup.*", GROUP)];
         NEEDS
     }
 
@@ -88,10 +88,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Run, &Tree) -> Result<T, Error> + Send + 'static,
 ) -> wasmtime::Result<Result<T, Error>> {
     let run = accessor.with(|mut access| access.get().run.clone());
-    Ok(match tokio::task::spawn_blocking(move || work(&run, &Tree::new(ROOT))).await {
-        Ok(result) => result,
-        Err(failed) => Err(error(ErrorCode::Other, format!("a worker thread ended early: {failed}"))),
-    })
+    Ok(off_thread(move || work(&run, &Tree::new(ROOT))).await)
 }
 
 fn read(run: &Run, tree: &Tree, path: &str, part: Part) -> Result<Vec<Counters>, Error> {

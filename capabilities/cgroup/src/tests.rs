@@ -1,6 +1,7 @@
 //! On a tree of plain files in the form of the kernel's.
 
 use super::*;
+use assay_capability_api::types::ErrorCode;
 use assay_capability_api::{Grants, grants};
 use group::Version;
 use std::os::unix::fs::symlink;

@@ -2,26 +2,15 @@ use crate::budget::Budget;
 use crate::codec::{Bounds, Decoder, Encoder, Format, failed};
 use crate::coder::{Coder, PIECE};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Audit, Grants, Identity, Limits, Run, Usage};
+use assay_capability_api::{Grants, Limits, Run};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
 
 const FORMATS: [Format; 4] = [Format::Gzip, Format::Xz, Format::Zstd, Format::Bzip2];
 
 fn run(limits: Limits) -> Arc<Run> {
-    Arc::new(Run {
-        grants: Grants::default(),
-        limits,
-        usage: Usage::default(),
-        audit: Audit::default(),
-        identity: Identity::default(),
-        working_folder: std::env::temp_dir(),
-        started: Instant::now(),
-        signal: Arc::default(),
-        learned: None,
-    })
+    Arc::new(Run { limits, ..Run::new(Grants::default(), std::env::temp_dir()) })
 }
 
 fn pack(format: Format, level: Option<i32>, data: &[u8]) -> Vec<u8> {

@@ -9,7 +9,7 @@ mod jwt;
 mod key;
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Ctx, Run, error, io_error};
+use assay_capability_api::{Capability, Ctx, Run, error, io_error, off_thread};
 use bindings::assay::host::crypto::{self, Token, Verification, VerificationKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
@@ -62,16 +62,6 @@ fn random_bytes(count: usize) -> Result<Vec<u8>, Error> {
 /// Seconds since 1970.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
-/// Runs work of milliseconds away from the async threads.
-async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(failed) => Err(error(ErrorCode::Other, format!("a worker thread ended early: {failed}"))),
-    }
 }
 
 impl crypto::Host for Ctx {

@@ -1,6 +1,10 @@
 //! Dates and times as text (RFC 3339, ISO 8601) from and to what databases count.
 
-const DAY: i64 = 86_400_000_000;
+/// Microseconds of a day.
+pub const DAY: i64 = 86_400_000_000;
+
+/// No database has dates of further years.
+const YEARS: std::ops::RangeInclusive<i64> = -6_000_000..=6_000_000;
 
 /// The date of a day counted from 1970-01-01, in the Gregorian calendar: year, month, day.
 fn civil(days: i64) -> (i64, u32, u32) {
@@ -18,7 +22,7 @@ fn civil(days: i64) -> (i64, u32, u32) {
 
 /// The reverse of [`civil`]; none where there is no such day.
 fn days(year: i64, month: u32, day: u32) -> Option<i64> {
-    if !(1..=12).contains(&month) || day == 0 || !(-300_000..=300_000).contains(&year) {
+    if !(1..=12).contains(&month) || day == 0 || !YEARS.contains(&year) {
         return None;
     }
     let shifted = if month <= 2 { year - 1 } else { year };
@@ -51,18 +55,19 @@ pub fn time(microseconds: i64) -> String {
     format!("{text}.{}", fraction.trim_end_matches('0'))
 }
 
-/// `2024-01-31T03:04:05`, from microseconds since 1970.
-pub fn timestamp(microseconds: i64) -> String {
-    format!("{}T{}", date(microseconds.div_euclid(DAY)), time(microseconds.rem_euclid(DAY)))
+/// `2024-01-31T03:04:05`, from days since 1970 and the microseconds of the day.
+pub fn timestamp(days_since_1970: i64, microseconds: i64) -> String {
+    format!("{}T{}", date(days_since_1970), time(microseconds))
 }
 
-/// `+02:00`, from seconds east of Greenwich.
+/// `+02:00`, from seconds east of Greenwich; with seconds where there are some, as zones once had.
 pub fn offset(seconds: i64) -> String {
     if seconds == 0 {
         return "Z".into();
     }
     let (sign, seconds) = if seconds < 0 { ('-', -seconds) } else { ('+', seconds) };
-    format!("{sign}{:02}:{:02}", seconds / 3600, seconds / 60 % 60)
+    let text = format!("{sign}{:02}:{:02}", seconds / 3600, seconds / 60 % 60);
+    if seconds % 60 == 0 { text } else { format!("{text}:{:02}", seconds % 60) }
 }
 
 /// Days since 1970 of `2024-01-31`.
@@ -103,8 +108,8 @@ fn parse_fraction(digits: &str) -> Option<i64> {
     if digits.is_empty() {
         return Some(0);
     }
-    number(digits)?;
-    number(&format!("{digits:0<6}")[..6])
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| number(&format!("{digits:0<6}")[..6])).flatten()
 }
 
 /// Splits a zone off the end: seconds east of Greenwich, none where there is none.
@@ -118,19 +123,20 @@ pub fn split_offset(text: &str) -> Option<(&str, Option<i64>)> {
     let (rest, zone) = text.split_at(at);
     let sign = if zone.starts_with('-') { -1 } else { 1 };
     let digits = zone[1..].replace(':', "");
-    let (hours, minutes) = match digits.len() {
-        2 => (number(&digits)?, 0),
-        4 => (number(&digits[..2])?, number(&digits[2..])?),
-        _ => return None,
-    };
-    (hours < 16 && minutes < 60).then_some((rest, Some(sign * (hours * 3600 + minutes * 60))))
+    if !matches!(digits.len(), 2 | 4 | 6) {
+        return None;
+    }
+    let part = |at: usize| digits.get(at..at + 2).map_or((digits.len() <= at).then_some(0), number);
+    let (hours, minutes, seconds) = (part(0)?, part(2)?, part(4)?);
+    let fine = hours < 16 && minutes < 60 && seconds < 60;
+    fine.then_some((rest, Some(sign * (hours * 3600 + minutes * 60 + seconds))))
 }
 
 /// Microseconds since 1970, and the zone where there is one; the zone is not yet taken into account.
-pub fn parse_timestamp(text: &str) -> Option<(i64, Option<i64>)> {
+pub fn parse_timestamp(text: &str) -> Option<(i128, Option<i64>)> {
     let (local, zone) = split_offset(text.trim())?;
     let (date, time) = local.trim_end().split_once(['T', 't', ' ']).unwrap_or((local, "00:00"));
-    Some((parse_date(date)?.checked_mul(DAY)?.checked_add(parse_time(time)?)?, zone))
+    Some((i128::from(parse_date(date)?) * i128::from(DAY) + i128::from(parse_time(time)?), zone))
 }
 
 /// ISO 8601: `P1Y2M3DT4H5M6.5S`.
@@ -212,18 +218,41 @@ mod tests {
             "0001-01-01T00:00:00",
             "-0044-03-15T12:00:00",
             "+12345-01-01T00:00:00",
+            "+294276-12-31T23:59:59.999999",
         ] {
             let (micros, zone) = parse_timestamp(text).unwrap();
-            assert_eq!((timestamp(micros).as_str(), zone), (text, None));
+            let (days, rest) = (micros.div_euclid(DAY.into()) as i64, micros.rem_euclid(DAY.into()) as i64);
+            assert_eq!((timestamp(days, rest).as_str(), zone), (text, None));
         }
-        let at = |text| parse_timestamp(text).map(|(micros, zone)| micros - zone.unwrap_or(0) * 1_000_000);
+        let at = |text| {
+            parse_timestamp(text).map(|(micros, zone)| micros - i128::from(zone.unwrap_or(0)) * 1_000_000)
+        };
         assert_eq!(at("2024-01-01T00:00:00Z"), at("2024-01-01 02:00:00+02"));
         assert_eq!(at("2024-01-01T00:00:00Z"), at("2023-12-31T20:30:00-03:30"));
         assert_eq!(at("2024-01-01"), at("2024-01-01T00:00Z"));
-        for text in
-            ["", "x", "2024-13-01", "2023-02-29", "2024-01-01T25:00:00", "2024-01-01T00:00:00+99", "2024-1-1"]
-        {
+        assert_eq!(at("1900-01-01T00:00:00Z"), at("1900-01-01T05:53:28+05:53:28"));
+        assert_eq!(at("2024-01-01T00:00:00.12345678901234567890"), at("2024-01-01T00:00:00.123456"));
+        for text in [
+            "",
+            "x",
+            "2024-13-01",
+            "2023-02-29",
+            "2024-01-01T25:00:00",
+            "2024-01-01T00:00:00+99",
+            "2024-1-1",
+            "2024-01-01T00:00:00+1\u{e9}1",
+        ] {
             assert_eq!(parse_timestamp(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn zones_go_both_ways() {
+        for (seconds, text) in
+            [(0, "Z"), (7200, "+02:00"), (-12_600, "-03:30"), (21_208, "+05:53:28"), (-30, "-00:00:30")]
+        {
+            assert_eq!(offset(seconds), text);
+            assert_eq!(split_offset(&format!("00:00:00{text}")), Some(("00:00:00", Some(seconds))));
         }
     }
 

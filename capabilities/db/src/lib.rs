@@ -6,6 +6,8 @@
 mod calendar;
 mod connect;
 mod errors;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod mysql;
 mod pool;
 mod postgres;
@@ -108,7 +110,7 @@ impl Capability for Db {
             Need::new("db.connect", Literal::Scope(place)),
             Need::new("db.blob", Literal::Free),
             Need::new("db.null", Literal::Free),
-            Need::new("db.*", Literal::Nothing),
+            Need::new("db.*", Literal::Any),
         ];
         NEEDS
     }

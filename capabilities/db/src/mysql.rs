@@ -17,7 +17,7 @@ use sqlx::{
 
 /// How a value looks on the wire, in binary.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub enum Kind {
     Bool,
     Signed,
     Unsigned,
@@ -35,7 +35,8 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(name: &str) -> Kind {
+    /// The kind of a type, by its name.
+    pub fn of(name: &str) -> Kind {
         match name {
             "BOOLEAN" => Kind::Bool,
             "YEAR" => Kind::Unsigned,
@@ -171,7 +172,11 @@ fn give(sink: &mut Sink, row: &MySqlRow, kinds: &[Kind], numeric: bool) -> Resul
     Ok(())
 }
 
-fn give_value(sink: &mut Sink, kind: Kind, bytes: &[u8], numeric: bool) -> Result<(), String> {
+/// Gives one value to the guest.
+///
+/// # Errors
+/// Why that cannot be done.
+pub fn give_value(sink: &mut Sink, kind: Kind, bytes: &[u8], numeric: bool) -> Result<(), String> {
     match kind {
         Kind::Text => sink.text(bytes),
         Kind::Json => sink.json(bytes),
@@ -221,12 +226,18 @@ fn date_time(kind: Kind, bytes: &[u8]) -> Result<String, String> {
     Ok(format!("{date}T{time}{}", if kind == Kind::Moment { "Z" } else { "" }))
 }
 
+/// Hours of a `TIME`.
+const MAX_HOURS: i64 = 838;
+
 /// A length, then a sign, days, hour, minute, second and microseconds, as many as are not zero.
 fn time(bytes: &[u8]) -> Result<String, String> {
     let mut part = [0; 13];
     part.get_mut(..bytes.len()).ok_or("it is too long")?.copy_from_slice(bytes);
     let [_, negative, d0, d1, d2, d3, hour, minute, second, fraction @ ..] = part;
     let hours = i64::from(u32::from_le_bytes([d0, d1, d2, d3])) * 24 + i64::from(hour);
+    if hours > MAX_HOURS {
+        return Err(format!("it has {hours} hours"));
+    }
     let seconds = (hours * 60 + i64::from(minute)) * 60 + i64::from(second);
     let text = calendar::time(seconds * 1_000_000 + i64::from(u32::from_le_bytes(fraction)));
     Ok(if negative == 0 { text } else { format!("-{text}") })
@@ -254,6 +265,8 @@ mod tests {
         assert_eq!(date_time(Kind::Moment, &full).as_deref(), Ok("2024-01-02T03:04:05.5Z"));
         assert_eq!(time(&[8, 1, 1, 0, 0, 0, 2, 3, 4]).as_deref(), Ok("-26:03:04"));
         assert_eq!(time(&[0]).as_deref(), Ok("00:00:00"));
+        assert_eq!(time(&[8, 0, 34, 0, 0, 0, 22, 59, 59]).as_deref(), Ok("838:59:59"));
+        assert!(time(&[8, 0, 0xff, 0xff, 0xff, 0xff, 2, 3, 4]).is_err());
         assert!(date_time(Kind::Date, &[0; 20]).is_err());
     }
 }

@@ -215,6 +215,17 @@ fn server(kind: Kind, text: &str) -> Result<Target, Error> {
             "db.connect: the host is a path; sockets of the file system are not supported",
         ));
     }
+    // Schemes that browsers do not know have hosts of any characters, and no one spelling of an address.
+    let host = url::Host::parse(&host)
+        .map_err(|why| invalid(format!("db.connect: the host of the URL is not valid: {why}")))?
+        .to_string();
+    let host = host.trim_matches(['[', ']']).trim_end_matches('.');
+    if host.is_empty() {
+        return Err(invalid("db.connect: the host of the URL is a dot"));
+    }
+    if url.port() == Some(0) {
+        return Err(invalid("db.connect: the URL has the port 0, where nothing can listen"));
+    }
     let database = percent_decode(url.path().trim_start_matches('/'))?;
     let user = percent_decode(url.username())?;
     let user = match (user.is_empty(), kind) {
@@ -230,7 +241,7 @@ fn server(kind: Kind, text: &str) -> Result<Target, Error> {
     };
     Ok(Target::Server(Box::new(Server {
         kind,
-        host: host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase(),
+        host: host.to_ascii_lowercase(),
         port: url.port().unwrap_or_else(|| default_port(kind.scheme())),
         user,
         password: url.password().map(percent_decode).transpose()?,
@@ -362,6 +373,14 @@ mod tests {
         let server = at_server("mariadb://[::1]:3307");
         assert_eq!((server.kind, server.host.as_str(), server.port), (Kind::MySql, "::1", 3307));
         assert_eq!((server.user.as_str(), server.database), ("root", None));
+        for (url, host) in [
+            ("postgres://0x7f.1/d", "127.0.0.1"),
+            ("postgres://b%C3%BCcher.example/d", "xn--bcher-kva.example"),
+            ("mysql://[::ffff:127.0.0.1]/d", "::ffff:7f00:1"),
+            ("mysql://my_db/d", "my_db"),
+        ] {
+            assert_eq!(at_server(url).host, host, "{url}");
+        }
         assert_eq!(at_server("postgresql://h").database.as_deref(), Some("postgres"));
     }
 
@@ -393,9 +412,13 @@ mod tests {
             "sqlite:x?cache=shared",
             "postgres://u:secret@h/d?host=/run",
             "postgres://u:secret@h:99999/d",
+            "postgres://u:secret@h:0/d",
             "postgres://u:secret@/d",
             "postgres:///d",
             "postgres://%2Frun%2Fpostgresql/d",
+            "postgres://u:secret@h%3Fro/d",
+            "postgres://u:secret@a%20b/d",
+            "postgres://u:secret@./d",
             "mysql://u:secret@h/d?ssl-mode=maybe",
         ] {
             match parse(text, &[]) {

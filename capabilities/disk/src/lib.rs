@@ -4,7 +4,9 @@ mod mounts;
 mod tree;
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Capability, Ctx, Literal, Need, Request, Run, error, io_error};
+use assay_capability_api::{
+    Access, Capability, Ctx, Literal, Need, Request, Run, error, io_error, off_thread,
+};
 use bindings::assay::host::disk::{self, Mount, Space};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -39,7 +41,7 @@ impl Capability for Disk {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const NEEDS: &[Need] = &[Need::new("disk.*", Literal::Nothing)];
+        const NEEDS: &[Need] = &[Need::new("disk.*", Literal::Whole)];
         NEEDS
     }
 
@@ -79,10 +81,7 @@ async fn blocking<T: Send + 'static>(
         run.check(DISK, &Request::Whole)?;
         work(&run, &alive)
     };
-    Ok(match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(failed) => Err(error(ErrorCode::Other, format!("a worker thread ended early: {failed}"))),
-    })
+    Ok(off_thread(work).await)
 }
 
 fn usage(run: &Run, path: &str) -> Result<Space, Error> {
@@ -108,7 +107,12 @@ impl disk::HostWithStore<Ctx> for HasSelf<Ctx> {
     }
 
     async fn mounts(accessor: &Accessor<Ctx, Self>) -> wasmtime::Result<Result<Vec<Mount>, Error>> {
-        blocking(accessor, |_, _| mounts::read()).await
+        blocking(accessor, |run, _| {
+            let mounts = mounts::read()?;
+            run.count_bytes(mounts.iter().map(mounts::size).sum())?;
+            Ok(mounts)
+        })
+        .await
     }
 
     async fn sweep(

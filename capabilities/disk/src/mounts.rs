@@ -37,6 +37,12 @@ fn parse(table: &str) -> Vec<Mount> {
     table.lines().filter_map(mount).collect()
 }
 
+/// Bytes of one row, which the script gets.
+pub fn size(mount: &Mount) -> usize {
+    let options: usize = mount.options.iter().map(String::len).sum();
+    mount.device.len() + mount.path.len() + mount.kind.len() + options
+}
+
 /// # Errors
 /// The operating system's; where there is no such table, `not-found`.
 pub fn read() -> Result<Vec<Mount>, Error> {

@@ -5,6 +5,9 @@ use assay_capability_api::types::{Error, ErrorCode};
 
 /// Patterns that braces may stand for.
 const MAX_ALTERNATIVES: usize = 1024;
+/// Bytes of a pattern, and braces that it opens: those are expanded by recursion.
+const MAX_PATTERN: usize = 16 << 10;
+const MAX_BRACES: usize = 100;
 
 /// One component of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +47,16 @@ fn invalid(pattern: &str, why: &str) -> Error {
     error(ErrorCode::InvalidArgument, format!("{pattern}: {why}"))
 }
 
+/// The folder that all of a pattern's matches lie in, as far as it has no wildcards.
+pub fn folder(pattern: &str) -> &str {
+    let plain = &pattern[..pattern.find(['*', '?', '[', '{', '\\']).unwrap_or(pattern.len())];
+    match plain.rfind('/') {
+        None => ".",
+        Some(0) => "/",
+        Some(at) => &plain[..at],
+    }
+}
+
 /// Reads a pattern; braces make several of it.
 ///
 /// # Errors
@@ -51,6 +64,15 @@ fn invalid(pattern: &str, why: &str) -> Error {
 pub fn parse(pattern: &str) -> Result<Vec<Pattern>, Error> {
     if pattern.is_empty() {
         return Err(invalid(pattern, "the pattern is empty"));
+    }
+    if pattern.len() > MAX_PATTERN {
+        let start: String = pattern.chars().take(40).collect();
+        let why =
+            format!("the pattern has {} bytes, more than the {MAX_PATTERN} that there may be", pattern.len());
+        return Err(invalid(&format!("{start}..."), &why));
+    }
+    if pattern.bytes().filter(|byte| *byte == b'{').count() > MAX_BRACES {
+        return Err(invalid(pattern, &format!("the pattern has more than {MAX_BRACES} braces")));
     }
     let mut expanded = Vec::new();
     expand(pattern, pattern, &mut expanded)?;
@@ -247,6 +269,16 @@ mod tests {
         assert!(parse("").is_err());
         assert!(parse(&"{a,b}".repeat(11)).is_err());
         assert!(parse(&"{a,b}".repeat(10)).is_ok());
+        assert!(parse(&"{a}".repeat(100)).is_ok());
+    }
+
+    #[test]
+    fn braces_by_the_thousand_do_not_exhaust_the_stack() {
+        for pattern in ["{a}".repeat(3000), "{".repeat(5000) + &"}".repeat(5000), "{a}".repeat(200_000)] {
+            let failure = parse(&pattern).unwrap_err();
+            assert_eq!(failure.code, ErrorCode::InvalidArgument);
+            assert!(failure.message.len() < 2 * MAX_PATTERN, "{}", failure.message.len());
+        }
     }
 
     #[test]

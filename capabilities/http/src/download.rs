@@ -7,7 +7,7 @@ use crate::exchange::perform;
 use crate::files;
 use crate::pool::Pool;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error, io_error};
+use assay_capability_api::{Run, error, io_error, off_thread};
 use assay_capability_fs::AtomicFile;
 use bytes::Bytes;
 use http::StatusCode;
@@ -112,7 +112,7 @@ impl Download {
     async fn write(self: Box<Self>) -> Result<Box<Self>, Error> {
         let Download { body, file, pending, done, expected, subject, path, .. } = *self;
         let shown = path.clone();
-        let file = files::blocking(move || file.append(&pending, &shown)).await?;
+        let file = off_thread(move || file.append(&pending, &shown)).await?;
         Ok(Box::new(Download {
             body,
             file,
@@ -127,7 +127,7 @@ impl Download {
 
     async fn finish(self: Box<Self>) -> Result<(), Error> {
         let Download { file, pending, expected, subject, path, .. } = *self;
-        files::blocking(move || {
+        off_thread(move || {
             let mut target = file.append(&pending, &path)?;
             if let (Some(hash), Some(expected)) = (target.hash.take(), expected) {
                 let found = hash.finalize();

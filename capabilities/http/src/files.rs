@@ -1,24 +1,11 @@
 //! The files of requests and downloads: every one goes through the check of `fs`.
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, error, io_error};
+use assay_capability_api::{Access, Request, Run, error, io_error, off_thread};
 use assay_capability_fs::{AtomicFile, How};
 use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
-
-/// Runs `work` where blocking is allowed.
-///
-/// # Errors
-/// Its own; `other` where it panicked.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(failure) => Err(error(ErrorCode::Other, format!("a file operation failed: {failure}"))),
-    }
-}
 
 /// Opens a file to send it; gives its length too.
 ///
@@ -26,7 +13,7 @@ pub async fn blocking<T: Send + 'static>(
 /// `denied`, or the operating system's.
 pub async fn open(run: &Arc<Run>, path: String) -> Result<(File, u64), Error> {
     let run = run.clone();
-    blocking(move || {
+    off_thread(move || {
         let file = assay_capability_fs::open(&run, &path, How { read: true, ..How::default() })?;
         let length = file.metadata().map_err(|failure| io_error(&path, &failure))?.len();
         Ok((file, length))
@@ -40,7 +27,7 @@ pub async fn open(run: &Arc<Run>, path: String) -> Result<(File, u64), Error> {
 /// `denied`, the operating system's, or `limit` where it has more than `most` bytes.
 pub async fn read(run: &Arc<Run>, path: String, most: u64) -> Result<Vec<u8>, Error> {
     let run = run.clone();
-    blocking(move || {
+    off_thread(move || {
         let file = assay_capability_fs::open(&run, &path, How { read: true, ..How::default() })?;
         let mut data = Vec::new();
         file.take(most + 1).read_to_end(&mut data).map_err(|failure| io_error(&path, &failure))?;
@@ -66,5 +53,5 @@ pub fn check_write(run: &Run, path: &str) -> Result<(), Error> {
 /// `denied`, or the operating system's.
 pub async fn create(run: &Arc<Run>, path: String) -> Result<AtomicFile, Error> {
     let run = run.clone();
-    blocking(move || AtomicFile::create(&run, &path)).await
+    off_thread(move || AtomicFile::create(&run, &path)).await
 }

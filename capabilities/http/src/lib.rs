@@ -7,12 +7,15 @@
 mod body;
 mod caller;
 pub mod client;
+mod cluster;
 mod connect;
 pub mod dial;
 mod download;
 mod errors;
 mod exchange;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod pool;
 mod proxy;
 mod request;
@@ -131,7 +134,8 @@ impl Capability for Http {
             Need::new("http.client", Literal::Nothing),
             Need::new("http.serve", Literal::Free),
             Need::new("http.files", Literal::Free),
-            Need::new("http.*", Literal::URL),
+            Need::at("http.request", 1, Literal::Url),
+            Need::new("http.*", Literal::Url),
         ];
         NEEDS
     }
@@ -141,24 +145,8 @@ impl Capability for Http {
     }
 
     fn target(&self, function: &str, args: &[Val]) -> Target {
-        let place = args.iter().find_map(|arg| match arg {
-            Val::Record(fields) => fields.iter().find_map(|(name, value)| match value {
-                Val::String(url) if name == "url" => place(url),
-                _ => None,
-            }),
-            _ => None,
-        });
-        match place {
-            Some(place) => Target { what: format!("http to {place}"), scope: Some(place) },
-            None => Target { what: format!("http.{function}"), scope: None },
-        }
+        Target::of_url(self.name(), function, args, &["http", "https"])
     }
-}
-
-/// `host:port` of a URL.
-fn place(url: &str) -> Option<String> {
-    let url = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-    Some(assay_capability_api::scope::host_and_port(url.host_str()?, url.port_or_known_default()?))
 }
 
 /// A download that a script holds; none while a call works on it and when it is over.

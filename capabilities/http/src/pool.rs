@@ -162,6 +162,12 @@ impl Pool {
 
     /// An open connection, checked for this request.
     async fn open(&self, wanted: &Wanted<'_>, key: &Key) -> Result<Option<Lease>, Error> {
+        if !wanted.head.method.is_idempotent() && self.has_kept(key) {
+            // Such a request is not sent twice, so it must not meet a connection that the server has closed: the
+            // reactor gets a turn to hear of that, and then the connection's task.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+        }
         while let Some(mut connection) = self.take(key) {
             match (connection.address, wanted.proxy) {
                 (Some(address), None) => wanted.caller.check_open(wanted.run, wanted.head, address)?,
@@ -180,6 +186,11 @@ impl Pool {
             self.forget(key, &connection);
         }
         Ok(None)
+    }
+
+    fn has_kept(&self, key: &Key) -> bool {
+        let inner = self.lock();
+        inner.shared.contains_key(key) || inner.idle.contains_key(key)
     }
 
     fn take(&self, key: &Key) -> Option<Connection> {

@@ -22,7 +22,11 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    fn parse(text: &str) -> Result<Proxy, Error> {
+    /// Reads `[http://][USER:PASSWORD@]HOST[:PORT]`.
+    ///
+    /// # Errors
+    /// `invalid_argument` where it is no URL, `unsupported` for another scheme.
+    pub fn parse(text: &str) -> Result<Proxy, Error> {
         let with_scheme = if text.contains("://") { text.to_string() } else { format!("http://{text}") };
         let url = Url::parse(&with_scheme)
             .map_err(|reason| invalid(format!("the proxy is not a URL: {reason}")))?;

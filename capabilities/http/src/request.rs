@@ -16,7 +16,7 @@ pub const MAX_HEADER_BYTES: usize = 256 << 10;
 const MAX_URL: usize = 60 << 10;
 
 /// Fields that frame the message or belong to the connection; the host sets them itself.
-const RESERVED: &[&str] = &[
+pub const RESERVED: &[&str] = &[
     "connection",
     "content-length",
     "http2-settings",
@@ -30,7 +30,7 @@ const RESERVED: &[&str] = &[
 ];
 
 /// Fields that prove who asks; they stay with the origin that they were meant for.
-const CREDENTIALS: &[&str] = &[
+pub const CREDENTIALS: &[&str] = &[
     "authorization",
     "cookie",
     "private-token",
@@ -208,7 +208,7 @@ fn read_url(text: &str) -> Result<(Url, Origin, Option<HeaderValue>), Error> {
     let mut url = Url::parse(text).map_err(|reason| {
         invalid(format!(
             "'{}' is not a URL: {reason}; write http://host/path or https://host/path",
-            text.escape_debug()
+            shown(text)
         ))
     })?;
     let secure = match url.scheme() {
@@ -217,7 +217,7 @@ fn read_url(text: &str) -> Result<(Url, Origin, Option<HeaderValue>), Error> {
         other => return Err(invalid(format!("the scheme {other}: is not HTTP; write http:// or https://"))),
     };
     let (Some(host), Some(port)) = (url.host_str().map(str::to_string), url.port_or_known_default()) else {
-        return Err(invalid(format!("'{}' has no host", text.escape_debug())));
+        return Err(invalid(format!("'{}' has no host", shown(text))));
     };
     let credentials = if url.username().is_empty() && url.password().is_none() {
         None
@@ -230,6 +230,15 @@ fn read_url(text: &str) -> Result<(Url, Origin, Option<HeaderValue>), Error> {
     let _ = url.set_password(None);
     url.set_fragment(None);
     Ok((url, Origin { secure, host, port }, credentials))
+}
+
+/// A text that was to be a URL, for messages: without what may be a password, and without its query.
+fn shown(text: &str) -> String {
+    let start = text.find("//").map_or(0, |at| at + 2);
+    let from = text.rfind('@').map_or(start, |at| at + 1).max(start);
+    let end = text[from..].find('?').map_or(text.len(), |at| from + at);
+    let hidden = if from > start { "...@" } else { "" };
+    format!("{}{hidden}{}", text[..start].escape_debug(), text[from..end].escape_debug())
 }
 
 /// `%41` as `A`, lossily as UTF-8.
@@ -360,6 +369,22 @@ mod tests {
         ] {
             assert_eq!(head(url, &[]).unwrap_err().code, ErrorCode::InvalidArgument, "{url}");
         }
+    }
+
+    #[test]
+    fn refusals_hold_no_secrets() {
+        for url in [
+            "http://me:secret@a.example:99999/x",
+            "http://me:sec/secret@a b/",
+            "http:///?token=secret",
+            "secret@",
+        ] {
+            let message = head(url, &[]).unwrap_err().message;
+            assert!(!message.contains("secret"), "{message}");
+        }
+        assert!(
+            head("http://a.example:99999/x", &[]).unwrap_err().message.contains("'http://a.example:99999/x'")
+        );
     }
 
     #[test]

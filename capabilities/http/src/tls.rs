@@ -1,8 +1,10 @@
 //! TLS settings: whom to trust and who we are.
 
 use crate::bindings::assay::host::http::{ClientIdentity, Pem};
+use crate::cluster;
 use crate::errors::invalid;
 use crate::files;
+use crate::request::Origin;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Run, error};
 use std::sync::{Arc, Mutex};
@@ -22,12 +24,14 @@ const MAX_CACHED: usize = 32;
 pub struct Material {
     authorities: Option<Vec<u8>>,
     identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// The authority of the cluster around this process is trusted too.
+    cluster: bool,
 }
 
 impl Material {
     /// PEM texts that were read already: authorities, and our certificate with its key.
     pub fn new(authorities: Option<Vec<u8>>, identity: Option<(Vec<u8>, Vec<u8>)>) -> Material {
-        Material { authorities, identity }
+        Material { authorities, identity, cluster: false }
     }
 
     /// Takes or reads what a request names.
@@ -47,12 +51,12 @@ impl Material {
             Some(identity) => Some((text(run, identity.certificate).await?, text(run, identity.key).await?)),
             None => None,
         };
-        Ok(Material { authorities, identity })
+        Ok(Material::new(authorities, identity))
     }
 
     /// The same without our own certificate, for another origin than the one it was given for.
     pub fn anonymous(&self) -> Material {
-        Material { authorities: self.authorities.clone(), identity: None }
+        Material::new(self.authorities.clone(), None)
     }
 }
 
@@ -77,12 +81,14 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The settings for `material`, made on first use.
+    /// The settings for `material` at `origin`, made on first use.
     ///
     /// # Errors
     /// `invalid_argument` where a PEM text has no certificate or key, `unavailable` where the system has
     /// no certificate authorities.
-    pub async fn settings(&self, material: &Material) -> Result<Settings, Error> {
+    pub async fn settings(&self, material: &Material, origin: &Origin) -> Result<Settings, Error> {
+        let cluster = material.authorities.is_none() && cluster::is_api(&origin.host, origin.port);
+        let material = &Material { cluster, ..material.clone() };
         let ready = |entries: &[(Material, Settings)]| {
             entries.iter().find(|(key, _)| key == material).map(|(_, settings)| settings.clone())
         };
@@ -111,6 +117,7 @@ impl Cache {
 async fn build(material: &Material) -> Result<ClientConfig, Error> {
     let roots = match &material.authorities {
         Some(pem) => Arc::new(authorities(pem)?),
+        None if material.cluster => with_cluster().await?,
         None => system().await?,
     };
     let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
@@ -176,6 +183,19 @@ async fn system() -> Result<Arc<RootCertStore>, Error> {
         })
         .await?;
     Ok(roots.clone())
+}
+
+/// The system's authorities and that of the cluster; one of both will do.
+async fn with_cluster() -> Result<Arc<RootCertStore>, Error> {
+    let system = system().await;
+    let Some(own) = cluster::authority().await else { return system };
+    let mut roots = system.map_or_else(|_| RootCertStore::empty(), |roots| (*roots).clone());
+    for certificate in certificates(&own, "the cluster's ca.crt")? {
+        roots
+            .add(certificate)
+            .map_err(|failure| invalid(format!("the cluster's ca.crt cannot be used: {failure}")))?;
+    }
+    Ok(Arc::new(roots))
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ fn boundary(parts: &[Part]) -> String {
     }
 }
 
-fn multipart(boundary: &str, parts: Vec<Part>) -> Result<Vec<Piece>, Error> {
+pub fn multipart(boundary: &str, parts: Vec<Part>) -> Result<Vec<Piece>, Error> {
     let mut pieces = Vec::with_capacity(parts.len() * 2 + 1);
     for (n, part) in parts.into_iter().enumerate() {
         let mut head = String::new();

@@ -7,7 +7,7 @@ mod read;
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, Target, error,
+    Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, Target, error, off_thread,
 };
 use bindings::assay::host::linux::{self, Field, Source};
 use std::path::Path;
@@ -63,8 +63,8 @@ impl Capability for Linux {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const SYSTEM_SCOPE: Literal = Literal::Scope(|_| Some(SYSTEM.into()));
-        const PROCESS_SCOPE: Literal = Literal::Scope(|_| Some(PROCESS.into()));
+        const SYSTEM_SCOPE: Literal = Literal::Always(SYSTEM);
+        const PROCESS_SCOPE: Literal = Literal::Always(PROCESS);
         const NEEDS: &[Need] = &[
             Need::new("linux.cpu_percent", Literal::Free),
             Need::new("linux.proc_stat", PROCESS_SCOPE),
@@ -121,10 +121,7 @@ impl linux::HostWithStore<Ctx> for HasSelf<Ctx> {
             }
             read::read(&run, source, pid)
         };
-        Ok(match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result,
-            Err(failed) => Err(error(ErrorCode::Other, format!("a worker thread ended early: {failed}"))),
-        })
+        Ok(off_thread(work).await)
     }
 }
 

@@ -3,10 +3,8 @@
 use super::*;
 use crate::parse::*;
 use crate::process::{stat, status};
-use assay_capability_api::{Audit, Grants, Identity, Limits, Usage, grants};
+use assay_capability_api::{Grants, Limits, grants};
 use bindings::assay::host::linux::Value;
-use std::path::PathBuf;
-use std::time::Instant;
 
 fn get<'a>(row: &'a Row, name: &str) -> Option<&'a Value> {
     row.iter().find(|field| field.name == name).map(|field| &field.value)
@@ -31,17 +29,8 @@ fn run(allow: &str, deny: &str) -> Run {
     let parse = |text: &str| grants::parse(text, Path::new("/"), &[&Linux]).unwrap();
     rules.allow(parse(allow));
     rules.deny(parse(deny));
-    Run {
-        grants: rules,
-        limits: Limits { host_bytes: Some(1 << 20), ..Limits::default() },
-        usage: Usage::default(),
-        audit: Audit::default(),
-        identity: Identity::default(),
-        working_folder: PathBuf::from("/"),
-        started: Instant::now(),
-        signal: std::sync::Arc::default(),
-        learned: None,
-    }
+    let limits = Limits { host_bytes: Some(1 << 20), ..Limits::default() };
+    Run { limits, ..Run::new(rules, "/".into()) }
 }
 
 #[test]

@@ -19,6 +19,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio_rustls::TlsAcceptor;
@@ -36,6 +37,8 @@ struct Connection {
     peer: Peer,
     secure: bool,
     after: After,
+    /// It became something else than HTTP.
+    upgraded: Arc<AtomicBool>,
 }
 
 /// Serves a connection to its end.
@@ -64,7 +67,9 @@ pub async fn serve(server: Arc<Server>, stream: Plain, peer: Peer, tls: Option<T
             _ => return,
         },
     };
-    let connection = Arc::new(Connection { server: server.clone(), peer, secure, after: After::default() });
+    let upgraded = if version2 { Arc::default() } else { stream.check_framing() };
+    let connection =
+        Arc::new(Connection { server: server.clone(), peer, secure, after: After::default(), upgraded });
     let handler = connection.clone();
     let service = service_fn(move |request| handle(handler.clone(), request));
     let settings = &server.settings;
@@ -170,6 +175,9 @@ async fn handle(
 async fn answer(connection: &Connection, request: hyper::Request<Incoming>) -> Response<Body> {
     let head = *request.method() == Method::HEAD;
     let response = respond(connection, request).await;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        connection.upgraded.store(true, Ordering::Relaxed);
+    }
     if head { without_body(response) } else { response }
 }
 

@@ -4,8 +4,8 @@ use crate::body::{Body, Upload, Writer};
 use crate::server::{Counted, Server};
 use crate::websocket::Socket;
 use bytes::Bytes;
-use http::Response;
 use http::request::Parts;
+use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -212,8 +212,8 @@ pub enum Rest {
     Some(Upload),
     /// A call reads it.
     Taken,
-    /// It was larger than it may be.
-    TooLarge,
+    /// It is too large or did not arrive, which is answered so where the handler fails for it.
+    Refused(StatusCode, &'static str),
 }
 
 /// How far the response is.

@@ -244,9 +244,8 @@ impl wit::Host for Ctx {
             return Ok(Some(number()));
         }
         exchange.phase = Phase::Answered;
-        if matches!(exchange.rest, Rest::TooLarge) {
-            let text = "the request body is too large";
-            let _ = exchange.ticket.answer(crate::connection::last(StatusCode::PAYLOAD_TOO_LARGE, text));
+        if let Rest::Refused(status, text) = exchange.rest {
+            let _ = exchange.ticket.answer(crate::connection::last(status, text));
             return Ok(None);
         }
         let number = number();
@@ -356,6 +355,11 @@ impl wit::HostWithStore<Ctx> for Host {
                     "this instance of the script serves another address than the first one did",
                 )));
             };
+            if !server.router.has_routes(routes.iter().map(|route| (&*route.method, &*route.path))) {
+                return Ok(Err(invalid(
+                    "this instance of the script has other routes than the first one, or in another order",
+                )));
+            }
             let joined = Instance {
                 server,
                 inbox: Arc::default(),
@@ -425,8 +429,18 @@ impl wit::HostWithStore<Ctx> for Host {
             exchange.rest = match &read {
                 Ok(Some(_)) => Rest::Some(upload),
                 Ok(None) => Rest::None,
-                Err(failure) if failure.code == ErrorCode::Limit => Rest::TooLarge,
-                Err(_) => Rest::Taken,
+                Err(failure) => match failure.code {
+                    ErrorCode::Limit => {
+                        Rest::Refused(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large")
+                    }
+                    ErrorCode::Timeout => {
+                        Rest::Refused(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time")
+                    }
+                    ErrorCode::Unavailable => {
+                        Rest::Refused(StatusCode::BAD_REQUEST, "the request body is not complete")
+                    }
+                    _ => Rest::Taken,
+                },
             };
             Ok(())
         });

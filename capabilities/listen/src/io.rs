@@ -1,11 +1,14 @@
 //! Connections as hyper sees them: plain or TLS, over TCP or a unix socket, and not held up for ever by a
 //! client that does not read.
 
+use crate::framing::Framing;
 use bytes::{Buf, Bytes};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -98,11 +101,31 @@ pub struct Guarded {
     stall: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
     stalled: bool,
+    framing: Option<Framing>,
+    /// What came was no request; nothing more is read.
+    refused: bool,
+    upgraded: Arc<AtomicBool>,
 }
 
 impl Guarded {
     pub fn new(stream: Stream, stall: Option<Duration>) -> Guarded {
-        Guarded { stream, prefix: Bytes::new(), stall, timer: None, stalled: false }
+        Guarded {
+            stream,
+            prefix: Bytes::new(),
+            stall,
+            timer: None,
+            stalled: false,
+            framing: None,
+            refused: false,
+            upgraded: Arc::default(),
+        }
+    }
+
+    /// Lets only requests of HTTP/1 pass that have one reading. Gives what is set when the connection becomes
+    /// something else than HTTP.
+    pub fn check_framing(&mut self) -> Arc<AtomicBool> {
+        self.framing = Some(Framing::new());
+        self.upgraded.clone()
     }
 
     /// Whether the client speaks HTTP/2 without having said so before: the preface is no request of
@@ -122,6 +145,21 @@ impl Guarded {
         let preface = first == PREFACE;
         self.prefix = first.into();
         Ok(preface)
+    }
+
+    /// Makes what was read unreadable from where it is no request any more.
+    fn check(&mut self, buffer: &mut ReadBuf<'_>, from: usize) {
+        let Some(framing) = &mut self.framing else { return };
+        if self.upgraded.load(Ordering::Relaxed) {
+            self.framing = None;
+        } else if let Some(at) = framing.check(&buffer.filled()[from..]) {
+            // A zero byte is allowed in no part of a head (RFC 9110 5.5). The parser looks for it when the head ends;
+            // a body ends before its time.
+            buffer.filled_mut()[from + at] = 0;
+            buffer.set_filled(from + at + 1);
+            self.prefix = Bytes::from_static(b"\r\n\r\n");
+            (self.framing, self.refused) = (None, true);
+        }
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -147,13 +185,19 @@ impl AsyncRead for Guarded {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.prefix.is_empty() {
+        let from = buffer.filled().len();
+        if self.prefix.is_empty() {
+            if self.refused {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        } else {
             let fits = self.prefix.len().min(buffer.remaining());
             buffer.put_slice(&self.prefix[..fits]);
             self.prefix.advance(fits);
-            return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        self.check(buffer, from);
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -9,6 +9,9 @@ mod body;
 mod connection;
 mod exchange;
 mod files;
+mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod headers;
 mod instance;
 mod io;
@@ -82,10 +85,7 @@ impl Capability for Listen {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const NEEDS: &[Need] = &[Need::new(
-            "http.serve",
-            Literal::Scope(|port| port.parse::<u16>().ok().map(|port| port.to_string())),
-        )];
+        const NEEDS: &[Need] = &[Need::new("http.serve", Literal::Scope(scope::of_text))];
         NEEDS
     }
 
@@ -99,6 +99,13 @@ impl Capability for Listen {
         };
         let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
         let address = match (field("address"), field("port")) {
+            // As it is written: a flag is read from the same folder as the script's paths.
+            (Some(Val::String(path)), _) if path.starts_with("unix:") => {
+                return Target {
+                    what: format!("{LISTEN}: {} {path}", scope::BIND),
+                    scope: Some(path.clone()),
+                };
+            }
             (Some(Val::String(address)), Some(Val::U16(port))) => {
                 Address::parse(address, *port, Path::new("/"))
             }

@@ -15,6 +15,8 @@ const MAX_SEGMENTS: usize = 256;
 #[derive(Default)]
 pub struct Router {
     root: Node,
+    /// Methods and paths in the order of their indices.
+    routes: Vec<(String, String)>,
     /// Routes without parameters, for methods by themselves: nearly every request ends here.
     literal: HashMap<String, Vec<(String, u32)>>,
 }
@@ -126,7 +128,13 @@ impl Router {
             self.literal.entry(path.to_string()).or_default().push((method.to_string(), index));
         }
         routes.0.push(Route { method: method.to_string(), index, names });
+        self.routes.push((method.to_string(), path.to_string()));
         Ok(())
+    }
+
+    /// Whether its routes are these methods and paths, in this order.
+    pub fn has_routes<'a>(&'a self, routes: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+        self.routes.iter().map(|(method, path)| (method.as_str(), path.as_str())).eq(routes)
     }
 
     /// `path` is as it came, still encoded.

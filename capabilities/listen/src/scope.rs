@@ -56,6 +56,15 @@ impl fmt::Display for Address {
     }
 }
 
+/// The scope that covers a place as the script writes it: a port, `ADDRESS:PORT` or `unix:PATH`.
+pub fn of_text(place: &str) -> Option<String> {
+    if place.starts_with("unix:") {
+        return Some(place.to_string());
+    }
+    let (address, port) = place.rsplit_once(':').unwrap_or(("localhost", place));
+    Some(Address::parse(address, port.parse().ok()?, Path::new("/"))?.scope())
+}
+
 /// The path of a socket, with the links of its folder resolved: a grant is for the place, not for what a
 /// link there may lead to later.
 fn unix(path: &str, base: &Path) -> Option<PathBuf> {

@@ -17,8 +17,11 @@ mod bindings {
 }
 
 /// The `tracing` target of what scripts log. An event has the field `message` and, where the script gave
-/// fields, `fields`: the text of a JSON object on one line.
+/// fields, [`FIELDS`].
 pub const TARGET: &str = "script";
+
+/// The field of an event that has the script's own fields: the text of a JSON object on one line.
+pub const FIELDS: &str = "fields";
 
 /// The longest message that is written whole, bytes.
 const MESSAGE_MAX: usize = 256 << 10;
@@ -91,7 +94,11 @@ fn json_line(fields: &str) -> String {
         Ok(object) => object,
         Err(_) => Map::from_iter([("fields".to_string(), Value::from(fields))]),
     };
-    let text = Value::Object(object).to_string();
+    one_line_json(&Value::Object(object))
+}
+
+fn one_line_json(value: &Value) -> String {
+    let text = value.to_string();
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if is_unsafe(character) {
@@ -102,6 +109,18 @@ fn json_line(fields: &str) -> String {
         }
     }
     out
+}
+
+/// Names and values of the text in [`FIELDS`], for lines that people read: values are JSON on one line, and so are
+/// names that have more than letters, digits, `_`, `-` and `.`.
+pub fn pairs(fields: &str) -> Vec<(String, String)> {
+    let Ok(object) = serde_json::from_str::<Map<String, Value>>(fields) else { return Vec::new() };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let shown = |(name, value): (String, Value)| {
+        let plain = !name.is_empty() && name.chars().all(is_plain);
+        (if plain { name } else { one_line_json(&Value::String(name)) }, one_line_json(&value))
+    };
+    object.into_iter().map(shown).collect()
 }
 
 macro_rules! at_level {
@@ -190,5 +209,21 @@ mod tests {
         let line = json_line("{\"a\":\"\u{202e}\u{85}\"}");
         assert_eq!(line, r#"{"a":"\u202e\u0085"}"#);
         assert_eq!(line.parse::<Value>().unwrap()["a"], "\u{202e}\u{85}");
+    }
+
+    #[test]
+    fn fields_are_pairs_on_one_line() {
+        let pair = |name: &str, value: &str| (name.to_string(), value.to_string());
+        assert_eq!(
+            pairs(r#"{"a":1,"b c":[true,"x\ny"],"d=\n":null,"":0,"e":"\u202e"}"#),
+            [
+                pair("\"\"", "0"),
+                pair("a", "1"),
+                pair("\"b c\"", r#"[true,"x\ny"]"#),
+                pair("\"d=\\n\"", "null"),
+                pair("e", "\"\\u202e\""),
+            ]
+        );
+        assert_eq!(pairs("{}"), []);
     }
 }

@@ -17,7 +17,7 @@ use crate::scope::{PULL, PUSH};
 use crate::session::{Plain, Progress, Session};
 use crate::transfer::{Source, Target, Transfer, send_blob, small_blob};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error};
+use assay_capability_api::{Run, error, off_thread};
 use assay_capability_http::client::{Client, Payload, Trust};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -347,7 +347,7 @@ impl Work {
         }
         let guard = Cancel(Arc::default());
         let (run, cancelled) = (self.session.run.clone(), guard.0.clone());
-        files::blocking(move || layer::build(&run, &files, &|| cancelled.load(Ordering::Relaxed))).await
+        off_thread(move || layer::build(&run, &files, &|| cancelled.load(Ordering::Relaxed))).await
     }
 }
 

@@ -4,7 +4,7 @@ use crate::digest::{Digest, Hasher};
 use crate::failure::Trouble;
 use crate::feed::Verified;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, error, io_error};
+use assay_capability_api::{Access, Request, Run, error, io_error, off_thread};
 use assay_capability_fs::AtomicFile;
 use bytes::Bytes;
 use std::fs::File;
@@ -14,26 +14,13 @@ use std::sync::Arc;
 /// Bytes that are gathered before they are written.
 const BLOCK: usize = 256 << 10;
 
-/// Runs `work` where blocking is allowed.
-///
-/// # Errors
-/// Its own; `other` where it panicked.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(failure) => Err(error(ErrorCode::Other, format!("a file operation failed: {failure}"))),
-    }
-}
-
 /// Reads a file of at most `most` bytes.
 ///
 /// # Errors
 /// `denied`, the operating system's, `limit` where it is larger.
 pub async fn read(run: &Arc<Run>, path: &str, most: u64) -> Result<Vec<u8>, Error> {
     let (run, path) = (run.clone(), path.to_string());
-    blocking(move || {
+    off_thread(move || {
         let file = assay_capability_fs::open_read(&run, &path)?;
         let mut data = Vec::new();
         file.take(most + 1).read_to_end(&mut data).map_err(|failure| io_error(&path, &failure))?;
@@ -52,7 +39,7 @@ pub async fn read(run: &Arc<Run>, path: &str, most: u64) -> Result<Vec<u8>, Erro
 /// `denied`, or the operating system's.
 pub async fn open(run: &Arc<Run>, path: &str) -> Result<(Arc<File>, u64), Error> {
     let (run, path) = (run.clone(), path.to_string());
-    blocking(move || {
+    off_thread(move || {
         let file = assay_capability_fs::open_read(&run, &path)?;
         let length = file.metadata().map_err(|failure| io_error(&path, &failure))?.len();
         Ok((Arc::new(file), length))
@@ -79,7 +66,7 @@ pub fn check_write(run: &Run, path: &str) -> Result<(), Error> {
 /// `denied`, or the operating system's.
 pub async fn write(run: &Arc<Run>, path: String, data: Bytes) -> Result<(), Error> {
     let run = run.clone();
-    blocking(move || {
+    off_thread(move || {
         run.count_bytes(data.len())?;
         let mut file = AtomicFile::create(&run, &path)?;
         file.file().write_all(&data).map_err(|failure| io_error(&path, &failure))?;
@@ -91,7 +78,7 @@ pub async fn write(run: &Arc<Run>, path: String, data: Bytes) -> Result<(), Erro
 /// Writes a blob, which is in its place once it is verified.
 pub async fn write_blob(run: &Arc<Run>, path: String, mut blob: Verified) -> Result<(), Trouble> {
     let (owner, place) = (run.clone(), path.clone());
-    let mut file = blocking(move || AtomicFile::create(&owner, &place)).await?;
+    let mut file = off_thread(move || AtomicFile::create(&owner, &place)).await?;
     let mut pending: Vec<Bytes> = Vec::new();
     let mut size = 0;
     loop {
@@ -104,7 +91,7 @@ pub async fn write_blob(run: &Arc<Run>, path: String, mut blob: Verified) -> Res
         if end || size >= BLOCK {
             let (pieces, place) = (std::mem::take(&mut pending), path.clone());
             size = 0;
-            file = blocking(move || {
+            file = off_thread(move || {
                 for piece in &pieces {
                     file.file()
                         .write_all(piece)
@@ -137,7 +124,7 @@ pub async fn is_blob(run: &Arc<Run>, path: &str, digest: &Digest, size: u64) -> 
     // In steps, so that it ends when nobody waits any more.
     while at < size {
         let (file, mut own) = (file.clone(), hasher);
-        let step = blocking(move || {
+        let step = off_thread(move || {
             use std::os::unix::fs::FileExt;
             let mut buffer = vec![0; 1 << 20];
             let read = file.read_at(&mut buffer, at).map_err(|failure| io_error("reading", &failure))?;

@@ -8,7 +8,7 @@ use crate::files;
 use crate::manifest::{Descriptor, MAX_MANIFEST, Manifest};
 use crate::reference::Reference;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, Run};
+use assay_capability_api::{HandleGuard, Run, off_thread};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -54,7 +54,7 @@ impl Layout {
     /// are compressed or have docker's older form.
     pub async fn open(run: Arc<Run>, path: &str) -> Result<Layout, Error> {
         let (owner, shown) = (run.clone(), path.to_string());
-        let is_folder = files::blocking(move || {
+        let is_folder = off_thread(move || {
             let place = assay_capability_fs::open_path(&owner, assay_capability_api::Access::Read, &shown)?;
             let about = File::from(place).metadata();
             Ok(about.map_err(|failure| assay_capability_api::io_error(&shown, &failure))?.is_dir())
@@ -65,7 +65,7 @@ impl Layout {
             false => {
                 let (file, length) = files::open(&run, path).await?;
                 let (handle, shown) = (file.clone(), path.to_string());
-                let entries = files::blocking(move || archive::entries(&handle, length, &shown)).await?;
+                let entries = off_thread(move || archive::entries(&handle, length, &shown)).await?;
                 Some((file, entries))
             }
         };
@@ -122,7 +122,7 @@ impl Layout {
             ));
         }
         let (file, run) = (file.clone(), self.run.clone());
-        files::blocking(move || {
+        off_thread(move || {
             use std::os::unix::fs::FileExt;
             let mut data = vec![0; usize::try_from(length).unwrap_or_default()];
             file.read_exact_at(&mut data, at)

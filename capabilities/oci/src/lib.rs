@@ -24,7 +24,7 @@ mod transfer;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HandleGuard, Literal, Need, Scope, ScopeForm, Target, error,
+    Capability, Ctx, GrantError, HandleGuard, Literal, Need, Scope, ScopeForm, Target, error, text_field,
 };
 use assay_capability_http::client::Client;
 use bindings::assay::host::oci::{self, Action, Request, Step};
@@ -119,10 +119,16 @@ impl Capability for Oci {
     }
 
     fn needs(&self) -> &'static [Need] {
+        const PULL: Literal = Literal::Scope(|image| grant("pull", image));
+        const PUSH: Literal = Literal::Scope(|image| grant("push", image));
         const NEEDS: &[Need] = &[
             Need::new("oci.tag", Literal::Scope(|image| grant("pull+push", image))),
-            Need::new("oci.push", Literal::Nothing),
-            Need::new("oci.*", Literal::Scope(|image| grant("pull", image))),
+            Need::at("oci.push", 1, PUSH),
+            Need::new("oci.copy", PULL),
+            Need::at("oci.copy", 1, PUSH),
+            Need::new("oci.mutate", PULL),
+            Need::at("oci.mutate", 1, PUSH),
+            Need::new("oci.*", PULL),
         ];
         NEEDS
     }
@@ -136,22 +142,13 @@ impl Capability for Oci {
             Val::Enum(action) => Some(action.as_str()),
             _ => None,
         });
-        let field = |wanted: &str| {
-            args.iter().find_map(|arg| match arg {
-                Val::Record(fields) => fields.iter().find_map(|(name, value)| match value {
-                    Val::String(text) if name == wanted => Some(text.as_str()),
-                    _ => None,
-                }),
-                _ => None,
-            })
-        };
         let action = action.unwrap_or(function);
-        let (verb, image) = match action {
-            "push" => ("push", field("destination")),
-            "tag" => ("pull+push", field("source")),
-            _ => ("pull", field("source")),
+        let (verb, field) = match action {
+            "push" => ("push", "destination"),
+            "tag" => ("pull+push", "source"),
+            _ => ("pull", "source"),
         };
-        let image = image.and_then(|image| Reference::parse(image).ok());
+        let image = text_field(args, field).and_then(|image| Reference::parse(image).ok());
         match image {
             Some(image) => Target {
                 what: format!("oci: {verb} {}", image.name()),

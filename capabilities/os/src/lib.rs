@@ -55,8 +55,10 @@ impl Capability for Os {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const NEEDS: &[Need] =
-            &[Need::new("os.hostname", Literal::Nothing), Need::new("os.info", Literal::Nothing)];
+        const NEEDS: &[Need] = &[
+            Need::new("os.hostname", Literal::Always(HOSTNAME)),
+            Need::new("os.info", Literal::Always(INFO)),
+        ];
         NEEDS
     }
 

@@ -6,11 +6,11 @@ use crate::bindings::assay::host::process::{
 };
 use crate::children::{Children, Known};
 use crate::command::check_words;
-use crate::prepare::{self, Input, Output, Variables, blocking};
+use crate::prepare::{self, Input, Output, Variables};
 use crate::stream::{PIECE, Stream};
 use crate::{Command, Exit, Outcome, PROCESS, Processes, Reach, Start, list};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Ctx, HandleGuard, Request, Run, error, io_error};
+use assay_capability_api::{Ctx, HandleGuard, Request, Run, error, io_error, off_thread};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -141,7 +141,7 @@ impl wit::HostWithStore<Ctx> for Host {
         };
         let (stdout, inherits_output) = output(stdout);
         let (stderr, inherits_errors) = output(stderr);
-        let opened = blocking(move || {
+        let opened = off_thread(move || {
             let checked = checked(&run, program, variables)?;
             open(&run, checked, &stdin, stdout.as_ref().unwrap_or(&Output::Null), stderr.as_ref())
         });
@@ -175,7 +175,7 @@ impl wit::HostWithStore<Ctx> for Host {
     ) -> Answered<WitFinished> {
         let (variables, processes) = variables(accessor, &mut program);
         let run = processes.run().clone();
-        let command = blocking(move || {
+        let command = off_thread(move || {
             let checked = checked(&run, program, variables)?;
             let name = checked.program.call_name();
             Ok(Command::exact(checked.program.real, name)
@@ -251,7 +251,7 @@ impl wit::HostWithStore<Ctx> for Host {
         if let Err(denied) = run.check(PROCESS, &Request::Whole) {
             return Ok(Err(denied));
         }
-        let list = blocking(|| Ok(list::all())).await;
+        let list = off_thread(|| Ok(list::all())).await;
         Ok(list.and_then(|list| {
             run.count_bytes(list.iter().map(|one| one.name.len() + one.cmdline.len()).sum())?;
             let info =
@@ -262,7 +262,7 @@ impl wit::HostWithStore<Ctx> for Host {
 
     async fn running(accessor: &Accessor<Ctx, Self>, names: Vec<String>) -> Answered<u32> {
         let run = accessor.with(|mut access| access.get().run.clone());
-        Ok(blocking(move || {
+        Ok(off_thread(move || {
             for name in &names {
                 match prepare::program(&run, PROCESS, name) {
                     // What is not installed can run all the same.

@@ -79,12 +79,14 @@ impl Capability for Process {
         const NEEDS: &[Need] = &[
             Need::new("process.sleep", Literal::Free),
             Need::new("process.spawn_pty", Literal::Free),
-            Need::new("process.spawn", Literal::NAME),
-            Need::new("process.run", Literal::NAME),
-            Need::new("process.exec", Literal::NAME),
+            Need::new("process.spawn", Literal::PROGRAM),
+            Need::new("process.run", Literal::PROGRAM),
+            Need::new("process.exec", Literal::PROGRAM),
             Need::new("process.is_running", Literal::NAME),
             Need::new("process.wait_idle", Literal::NAME),
-            Need::new("process.*", Literal::Nothing),
+            Need::new("process.list", Literal::Whole),
+            // Of processes that the script has started; others need all of it.
+            Need::new("process.*", Literal::Any),
         ];
         NEEDS
     }
@@ -94,10 +96,17 @@ impl Capability for Process {
     }
 
     fn target(&self, function: &str, args: &[Val]) -> Target {
-        let command = program::command(args);
-        match command {
-            Some(cmd) => Target { what: format!("{PROCESS} {cmd}"), scope: Some(cmd) },
-            None => Target { what: format!("{PROCESS}.{function}"), scope: None },
+        let name = match (function, args) {
+            ("running", [Val::List(names), ..]) => match names.first() {
+                Some(Val::String(name)) if !name.is_empty() => Some(name.clone()),
+                _ => None,
+            },
+            _ => program::command(args),
+        };
+        match (name, function) {
+            (Some(name), _) => Target { what: format!("{PROCESS} {name}"), scope: Some(name) },
+            (None, "all") => Target { what: format!("{PROCESS}.list"), scope: None },
+            (None, _) => Target { what: format!("{PROCESS}.{function}"), scope: None },
         }
     }
 }

@@ -4,7 +4,7 @@ pub use crate::command::check_words;
 use crate::program::{Program, find};
 use crate::stream;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Ctx, HandleGuard, Request, Run, error, io_error};
+use assay_capability_api::{Access, Ctx, HandleGuard, Request, Run, io_error};
 use assay_capability_env::Environment;
 use assay_capability_fs::How;
 use std::collections::BTreeMap;
@@ -85,7 +85,13 @@ pub fn program(run: &Run, capability: &str, name: &str) -> Outcome<Program> {
 /// # Errors
 /// `denied`, or the operating system's.
 pub fn folder(run: &Run, path: Option<&str>) -> Outcome<Option<OwnedFd>> {
-    path.map(|path| assay_capability_fs::open_folder(run, Access::Read, path)).transpose()
+    let opened = path.map(|path| assay_capability_fs::open_folder(run, Access::Read, path)).transpose();
+    opened.map_err(|mut error| {
+        if error.code != ErrorCode::Denied {
+            error.message = format!("the working folder {}", error.message);
+        }
+        error
+    })
 }
 
 /// Where a program's input comes from.
@@ -179,18 +185,4 @@ impl Output {
 /// The operating system's.
 pub fn same(end: &OwnedFd) -> Outcome<OwnedFd> {
     end.as_fd().try_clone_to_owned().map_err(pipe_failed)
-}
-
-/// Runs `f` where it may block. What it does is short; a call that is dropped meanwhile leaves nothing, because what
-/// `f` opens is closed with its result.
-///
-/// # Errors
-/// Those of `f`.
-pub async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Outcome<T> + Send + 'static) -> Outcome<T> {
-    match tokio::task::spawn_blocking(f).await {
-        Ok(outcome) => outcome,
-        Err(gone) => {
-            Err(error(ErrorCode::Other, format!("the preparation of a program was cut off: {gone}")))
-        }
-    }
 }

@@ -4,7 +4,7 @@
 //! programs (busybox, pgrep and pkill), and a link can be turned to another file.
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{GrantError, Request, Scope, error, io_error};
+use assay_capability_api::{GrantError, Request, Scope, error, io_error, text_field};
 use rustix::fs::{Access, access};
 use std::ffi::OsString;
 use std::io;
@@ -102,14 +102,7 @@ pub fn find(name: &str, base: &Path) -> Result<Program, Error> {
 
 /// The field `cmd` of the record among a call's arguments, where it could be a scope.
 pub fn command(args: &[wasmtime::component::Val]) -> Option<String> {
-    use wasmtime::component::Val;
-    args.iter().find_map(|arg| match arg {
-        Val::Record(fields) => fields.iter().find_map(|(name, value)| match value {
-            Val::String(cmd) if name == "cmd" && !cmd.is_empty() => Some(cmd.clone()),
-            _ => None,
-        }),
-        _ => None,
-    })
+    text_field(args, "cmd").filter(|cmd| !cmd.is_empty()).map(str::to_string)
 }
 
 /// A granted program: a name, which is looked up when the run starts, or a path.

@@ -2,11 +2,11 @@
 
 use super::*;
 use assay_capability_api::types::ErrorCode;
-use assay_capability_api::{Audit, Grants, Identity, Limits, Request, Run, Usage, grants};
+use assay_capability_api::{Grants, Limits, Request, Run, grants};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 extern "C" fn become_supervisor() {
     supervisor::run_if_asked();
@@ -47,17 +47,7 @@ fn run_with(allow: &str, deny: &str, limits: Limits, folder: PathBuf) -> Arc<Run
     let mut grants = Grants::default();
     grants.allow(rules(allow));
     grants.deny(rules(deny));
-    Arc::new(Run {
-        grants,
-        limits,
-        usage: Usage::default(),
-        audit: Audit::default(),
-        identity: Identity::default(),
-        working_folder: folder,
-        started: Instant::now(),
-        signal: Arc::default(),
-        learned: None,
-    })
+    Arc::new(Run { limits, ..Run::new(grants, folder) })
 }
 
 fn processes(limits: Limits) -> Processes {

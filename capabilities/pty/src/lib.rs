@@ -4,8 +4,9 @@
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
     Capability, Ctx, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, Target, error, io_error,
+    off_thread,
 };
-use assay_capability_process::prepare::{self, Variables, blocking};
+use assay_capability_process::prepare::{self, Variables};
 use assay_capability_process::stream::{PIECE, Stream};
 use assay_capability_process::{Child, Children, Processes, ProgramScope, Reach, Start, command_of};
 use bindings::assay::host::pty as wit;
@@ -69,7 +70,7 @@ impl Capability for Pty {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const NEEDS: &[Need] = &[Need::new("process.spawn_pty", Literal::NAME)];
+        const NEEDS: &[Need] = &[Need::new("process.spawn_pty", Literal::PROGRAM)];
         NEEDS
     }
 
@@ -157,7 +158,7 @@ impl wit::HostWithStore<Ctx> for Host {
         });
         let run = processes.run().clone();
         let (start, stream, handle) =
-            match blocking(move || ready(&run, program, variables, (cols, rows))).await {
+            match off_thread(move || ready(&run, program, variables, (cols, rows))).await {
                 Ok(ready) => ready,
                 Err(refused) => return Ok(Err(refused)),
             };

@@ -3,9 +3,9 @@
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, HandleGuard, Literal, Need, Request, Run, Target, error, io_error,
+    Capability, Ctx, HandleGuard, Literal, Need, Request, Run, Target, error, io_error, off_thread,
 };
-use assay_capability_process::prepare::{self, Input, Output, Variables, blocking};
+use assay_capability_process::prepare::{self, Input, Output, Variables};
 use assay_capability_process::stream::{PIECE, Stream};
 use assay_capability_process::{Children, Command, Exit, Known, Processes, Start, find};
 use bindings::assay::host::shell as wit;
@@ -52,9 +52,9 @@ impl Capability for Shell {
 
     fn needs(&self) -> &'static [Need] {
         const NEEDS: &[Need] = &[
-            Need::new("shell.*", Literal::Nothing),
-            Need::new("io.popen", Literal::Nothing),
-            Need::new("os.execute", Literal::Nothing),
+            Need::new("shell.*", Literal::Whole),
+            Need::new("io.popen", Literal::Whole),
+            Need::new("os.execute", Literal::Whole),
         ];
         NEEDS
     }
@@ -110,7 +110,7 @@ impl wit::HostWithStore<Ctx> for Host {
             (ctx.run.clone(), Processes::of(ctx), variables)
         });
         let (line, cwd) = (command.line, command.cwd);
-        let ready = blocking(move || {
+        let ready = off_thread(move || {
             run.check(SHELL, &Request::Whole)?;
             let args = words(line)?;
             let folder = prepare::folder(&run, cwd.as_deref())?;
@@ -141,7 +141,7 @@ impl wit::HostWithStore<Ctx> for Host {
             let variables = Variables::new(ctx, false, Vec::new());
             (ctx.run.clone(), Processes::of(ctx), variables)
         });
-        let opened = blocking(move || {
+        let opened = off_thread(move || {
             run.check(SHELL, &Request::Whole)?;
             let args = words(line)?;
             let output = if mode == wit::Mode::Read { Output::Pipe } else { Output::Inherit };
@@ -183,7 +183,7 @@ impl wit::HostWithStore<Ctx> for Host {
 
     async fn which(accessor: &Accessor<Ctx, Self>, name: String) -> Answered<Option<String>> {
         let run = accessor.with(|mut access| access.get().run.clone());
-        let found = blocking(move || {
+        let found = off_thread(move || {
             run.check(SHELL, &Request::Whole)?;
             Ok(find(&name, &run.working_folder).ok())
         });

@@ -5,7 +5,7 @@ use crate::bus::{Bus, Method};
 use crate::name;
 use crate::scope::check_machine;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error};
+use assay_capability_api::{Run, error, off_thread};
 use assay_capability_process::{Command, Finished, Processes};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -128,17 +128,14 @@ pub async fn exec(bus: &Bus, run: &Arc<Run>, processes: &Processes, task: Task) 
     let what = format!("cannot run a program in machine {}", task.machine);
     // systemd-run would end with 1 for a machine that is not there, as the program may too.
     bus.call(run, &what, Method::machines("GetMachine"), &task.machine.as_str()).await?;
-    let found = tokio::task::spawn_blocking(|| {
+    let found = off_thread(|| {
         let systemctl = assay_capability_process::find("systemctl", Path::new("/"))?.real;
-        Ok::<_, Error>((Command::new("systemd-run")?, systemctl))
+        Ok((Command::new("systemd-run")?, systemctl))
     });
-    let (command, systemctl) = found
-        .await
-        .map_err(|failed| error(ErrorCode::Other, format!("{what}: {failed}")))?
-        .map_err(|mut failed: Error| {
-            failed.message = format!("{what}: {}", failed.message);
-            failed
-        })?;
+    let (command, systemctl) = found.await.map_err(|mut failed| {
+        failed.message = format!("{what}: {}", failed.message);
+        failed
+    })?;
     let unit = unit_name();
     let words = task.words(&unit);
     let mut stop = StopOnDrop { systemctl, machine: task.machine, unit, over: false };

@@ -6,7 +6,7 @@ use crate::moment::moment;
 use crate::name;
 use crate::scope::{check_machine, check_unit, check_whole};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, HandleGuard, Run, error, io_error};
+use assay_capability_api::{Access, HandleGuard, Run, error, io_error, off_thread};
 use assay_capability_process::stream::{self, Stream};
 use assay_capability_process::{Child, Processes, Start};
 use std::collections::VecDeque;
@@ -223,13 +223,12 @@ pub async fn open(run: Arc<Run>, processes: Processes, mut query: Query) -> Resu
     query.check()?;
     let then = query.first_part();
     let checked = run.clone();
-    let prepared = tokio::task::spawn_blocking(move || {
+    let reader = off_thread(move || {
         let folder = query.allow(&checked)?;
         let program = assay_capability_process::find(JOURNALCTL, Path::new("/")).map_err(no_journalctl)?.real;
-        Ok::<_, Error>(Reader { processes, program, folder, query })
-    });
-    let reader =
-        prepared.await.map_err(|failed| error(ErrorCode::Other, format!("systemd.journal: {failed}")))??;
+        Ok(Reader { processes, program, folder, query })
+    })
+    .await?;
     let handle = run.take_handle()?;
     let journalctl = reader.start().await?;
     Ok(Entries {

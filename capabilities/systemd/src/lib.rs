@@ -61,7 +61,9 @@ fn machine_literal(verb: &str, text: &str) -> Option<String> {
     Some(scope::machine_scope(verb, name::machine(text).ok()?))
 }
 
-const READ: Literal = Literal::Scope(|_| Some("read".into()));
+const READ: Literal = Literal::Always("read");
+/// Of a unit or a machine less would do; that takes the options of the call.
+const JOURNAL: Literal = Literal::Always("journal");
 
 impl Capability for Systemd {
     fn name(&self) -> &'static str {
@@ -130,9 +132,9 @@ impl Capability for Systemd {
             Need::new("systemd.machine_reboot", Literal::Scope(|name| machine_literal("reboot", name))),
             Need::new("systemd.machine_terminate", Literal::Scope(|name| machine_literal("terminate", name))),
             Need::new("systemd.machine_exec", Literal::Scope(|name| machine_literal("exec", name))),
-            Need::new("systemd.journal", Literal::Nothing),
-            Need::new("systemd.journal_follow", Literal::Nothing),
-            Need::new("systemd.daemon_reload", Literal::Nothing),
+            Need::new("systemd.journal", JOURNAL),
+            Need::new("systemd.journal_follow", JOURNAL),
+            Need::new("systemd.daemon_reload", Literal::Always("daemon-reload")),
             Need::new("systemd.*", Literal::Nothing),
         ];
         NEEDS

@@ -10,7 +10,9 @@ mod scope;
 mod tests;
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Ctx, GrantError, Literal, Need, Scope, ScopeForm, Target, error};
+use assay_capability_api::{
+    Capability, Ctx, GrantError, Literal, Need, Scope, ScopeForm, Target, error, network,
+};
 use assay_capability_http::dial;
 use assay_capability_http::types::Header;
 use bindings::assay::host::ws;
@@ -37,6 +39,9 @@ mod bindings {
 
 /// The name of this capability.
 pub const WS: &str = "ws";
+
+/// Those of a WebSocket's URL.
+const SCHEMES: [&str; 2] = ["ws", "wss"];
 
 /// The capability `ws`.
 pub struct Ws;
@@ -91,7 +96,7 @@ impl Capability for Ws {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const NEEDS: &[Need] = &[Need::new("ws.connect", Literal::URL), Need::new("ws.*", Literal::Free)];
+        const NEEDS: &[Need] = &[Need::new("ws.connect", Literal::Url), Need::new("ws.*", Literal::Free)];
         NEEDS
     }
 
@@ -100,24 +105,8 @@ impl Capability for Ws {
     }
 
     fn target(&self, function: &str, args: &[Val]) -> Target {
-        let place = args.iter().find_map(|arg| match arg {
-            Val::Record(fields) => fields.iter().find_map(|(name, value)| match value {
-                Val::String(url) if name == "url" => place(url),
-                _ => None,
-            }),
-            _ => None,
-        });
-        match place {
-            Some(place) => Target { what: format!("ws to {place}"), scope: Some(place) },
-            None => Target { what: format!("ws.{function}"), scope: None },
-        }
+        Target::of_url(WS, function, args, &SCHEMES)
     }
-}
-
-/// `host:port` of a URL.
-fn place(url: &str) -> Option<String> {
-    let url = url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "ws" | "wss"))?;
-    Some(assay_capability_api::scope::host_and_port(url.host_str()?, url.port_or_known_default()?))
 }
 
 /// The resource `connection`.
@@ -144,13 +133,13 @@ impl ws::HostWithStore<Ctx> for Host {
         });
         let (max_message, timeout) = (target.max_message, target.timeout);
         let keepalive = (target.keepalive > 0).then(|| Duration::from_nanos(target.keepalive));
-        let url = place(&target.url).unwrap_or_default();
+        let place = network::place(&target.url, &SCHEMES).unwrap_or_default();
         let opening = async {
             let handle = run.take_handle()?;
             Ok((handshake::open(&run, &settings, target).await?, handle))
         };
         let late = |bound: Duration| {
-            error(ErrorCode::Timeout, format!("ws to {url}: no answer in {} seconds", bound.as_secs_f64()))
+            error(ErrorCode::Timeout, format!("ws to {place}: no answer in {} seconds", bound.as_secs_f64()))
         };
         let (opened, handle) = match within(timeout, late, opening).await {
             Ok(opened) => opened,

@@ -312,6 +312,12 @@ fn is_name(key: &[u8]) -> bool {
 const SHOWN_BYTES: usize = 400;
 const SHOWN_DEPTH: usize = 4;
 
+/// The function behind what the REPL shows of a value.
+pub fn shown(call: Call) -> Returned {
+    call.lua().push_str(&show(call.lua(), 1));
+    Ok(1)
+}
+
 /// A value as a reader of Lua expects it, cut where it is long.
 fn show(lua: Lua, at: c_int) -> String {
     let mut out = String::new();

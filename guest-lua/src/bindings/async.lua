@@ -1,7 +1,7 @@
 -- The part of `async` that is easier said in Lua.
 local natives = ...
 local async = natives.async
-local wait_any, wait_all = natives.wait_any, natives.wait_all
+local wait_any, wait_all, is_task = natives.wait_any, natives.wait_all, natives.is_task
 local spawn, sleep = async.spawn, natives.sleep
 local type, error, pcall, setmetatable = type, error, pcall, setmetatable
 
@@ -9,6 +9,12 @@ local type, error, pcall, setmetatable = type, error, pcall, setmetatable
 local function tasks(list, name)
   if type(list) ~= "table" then
     error("bad argument #1 to '" .. name .. "' (table of functions or tasks expected, got " .. type(list) .. ")", 3)
+  end
+  for i = 1, #list do
+    local kind = type(list[i])
+    if kind ~= "function" and not is_task(list[i]) then
+      error("bad argument #1 to '" .. name .. "' (item " .. i .. ": function or task expected, got " .. kind .. ")", 3)
+    end
   end
   local started = {}
   for i = 1, #list do
@@ -71,6 +77,8 @@ end
 function async.timeout(seconds, fn)
   if type(seconds) ~= "number" or not (seconds >= 0) then
     error("bad argument #1 to 'timeout' (a number of seconds expected)", 2)
+  elseif type(fn) ~= "function" and not is_task(fn) then
+    error("bad argument #2 to 'timeout' (function or task expected, got " .. type(fn) .. ")", 2)
   end
   local started <const> = tasks({ fn, function() sleep(seconds) end }, "timeout")
   local guard <close> = setmetatable({}, { __close = function() cancel(started) end })

@@ -31,6 +31,7 @@ pub fn register(lua: Lua) {
         &[
             ("wait_any", waiting!(wait_any)),
             ("wait_all", waiting!(wait_all)),
+            ("is_task", function!(is_task)),
             ("sleep", waiting!(crate::bindings::time::sleep)),
             ("failure", function!(crate::call::failure)),
         ],
@@ -80,6 +81,13 @@ fn handle(call: Call) -> Result<Rc<Shared>, Error> {
 fn cancel(call: Call) -> Returned {
     handle(call)?.cancel();
     Ok(0)
+}
+
+/// Whether the argument is a task.
+fn is_task(call: Call) -> Returned {
+    let lua = call.lua();
+    lua.push_bool(userdata::get::<Handle>(lua, 1).is_some());
+    Ok(1)
 }
 
 fn is_done(call: Call) -> Returned {

@@ -1,5 +1,6 @@
 -- The part of `compress` that is easier said in Lua.
-local natives = ...
+local natives, shared = ...
+local expected = shared.expected
 local compress = natives.compress
 local whole, start, step, close, file = natives.whole, natives.start, natives.step, natives.close, natives.file
 local untar = natives.member
@@ -7,11 +8,6 @@ local type, error, setmetatable, sub = type, error, setmetatable, string.sub
 local concat = table.concat
 
 local STEP <const> = 1 << 20
-
-local function expected(position, name, what, value, level)
-  error("bad argument #" .. position .. " to '" .. name .. "' (" .. what .. " expected, got "
-    .. (value == nil and "no value" or type(value)) .. ")", (level or 2) + 1)
-end
 
 local function check_options(position, name, opts)
   if opts ~= nil and type(opts) ~= "table" then

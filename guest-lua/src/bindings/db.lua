@@ -1,5 +1,6 @@
 -- Connections, transactions, and loops over rows.
-local natives = ...
+local natives, shared = ...
+local expected = shared.expected
 local db = natives.db
 local connect, run, fetch, run_batch, run_script = natives.connect, natives.run, natives.fetch, natives.batch, natives.script
 local begin, finish, close, abandon, failure = natives.begin, natives.finish, natives.close, natives.abandon, natives.failure
@@ -49,6 +50,11 @@ local function check_sql(sql, name)
 end
 
 function db.connect(url, options)
+  if type(url) ~= "string" then
+    expected(1, "connect", "string", url)
+  elseif options ~= nil and type(options) ~= "table" then
+    expected(2, "connect", "table", options)
+  end
   return wrap(connect(url, options), false)
 end
 

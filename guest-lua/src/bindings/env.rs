@@ -4,6 +4,7 @@ use crate::call::{Call, Returned, library};
 use crate::function;
 use crate::host::env;
 use crate::lua::Lua;
+use crate::value::{self, Pin};
 
 pub fn register(lua: Lua) {
     library(
@@ -63,6 +64,9 @@ fn list(call: Call) -> Returned {
         lua.push_bytes(&variable.value);
         lua.raw_set(-2, "value");
         lua.raw_set_index(-2, n as i64 + 1);
+    }
+    if variables.is_empty() {
+        value::pin(lua, -1, Pin::Array);
     }
     Ok(1)
 }

@@ -1,9 +1,9 @@
 -- The part of `fs` that is easier said in Lua.
-local natives = ...
-local fs = natives.fs
+local natives, shared = ...
+local fs, expected = natives.fs, shared.expected
 local walk, glob, more, replace = natives.walk, natives.glob, natives.more, natives.replace
 local read_bytes = fs.read_bytes
-local gsub, type, error = string.gsub, type, error
+local gsub, type, error, integer = string.gsub, type, error, math.tointeger
 
 -- Pulls a listing to its end.
 local function all(listing, form)
@@ -17,26 +17,45 @@ end
 
 local one_level <const> = { depth = 1 }
 
+-- Errors name the function that the script called, not the native below it.
+local function check(name, path)
+  if type(path) ~= "string" then
+    expected(1, name, "string", path, 3)
+  end
+end
+
 function fs.list(path)
+  check("fs.list", path)
   return all(walk(path, one_level), "entry")
 end
 
 function fs.readdir(path, options)
+  check("fs.readdir", path)
+  if options ~= nil then
+    if type(options) ~= "table" then
+      expected(2, "fs.readdir", "table", options)
+    end
+    local depth = options.depth
+    if depth ~= nil and (integer(depth) or 0) < 1 then
+      error("bad argument #2 to 'fs.readdir' (field 'depth': a whole number from 1 on expected)", 2)
+    end
+  end
   return all(walk(path, options), "full")
 end
 
 function fs.glob(pattern)
+  check("fs.glob", pattern)
   return all(glob(pattern), "path")
 end
 
 -- Writes only if something matched, and then the whole file at once.
 function fs.sub_in_file(path, pattern, repl)
   if type(pattern) ~= "string" then
-    error("bad argument #2 to 'sub_in_file' (string expected, got " .. type(pattern) .. ")", 2)
+    error("bad argument #2 to 'fs.sub_in_file' (string expected, got " .. type(pattern) .. ")", 2)
   end
   local kind = type(repl)
   if kind ~= "string" and kind ~= "function" and kind ~= "table" and kind ~= "number" then
-    error("bad argument #3 to 'sub_in_file' (string or function expected, got " .. kind .. ")", 2)
+    error("bad argument #3 to 'fs.sub_in_file' (string or function expected, got " .. kind .. ")", 2)
   end
   local text, count = gsub(read_bytes(path), pattern, repl)
   if count > 0 then

@@ -9,6 +9,7 @@ use crate::host::types::{self, ErrorCode};
 use crate::lua::{Lua, Ref, Type};
 use crate::task::{Pending, wait};
 use crate::userdata::{self, Userdata};
+use crate::value::{self, Pin};
 use crate::{function, waiting};
 use buffer::Buffer;
 use std::ffi::CStr;
@@ -470,6 +471,9 @@ fn more(call: Call) -> Result<Pending, Error> {
                     push_entry(lua, entry, full);
                 }
                 lua.raw_set_index(2, have + n as i64 + 1);
+            }
+            if have == 0 && batch.is_empty() {
+                value::pin(lua, 2, Pin::Array);
             }
             lua.push_integer(batch.len() as i64);
             Ok(1)

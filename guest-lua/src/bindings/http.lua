@@ -1,21 +1,13 @@
 -- Verbs, clients, and everything of `http` that calls back into Lua.
-local natives = ...
+local natives, shared = ...
+local expected, headers_meta = shared.expected, shared.headers_meta
 local http = natives.http
 local perform, read, next_event, close = natives.perform, natives.read, natives.event, natives.close
 local start_download, advance, abandon = natives.download, natives.advance, natives.abandon
 local failure, last_event_id = natives.failure, natives.last_event_id
-local type, error, next, pairs, rawget, setmetatable, tostring = type, error, next, pairs, rawget, setmetatable, tostring
+local type, error, next, pairs, setmetatable, tostring = type, error, next, pairs, setmetatable, tostring
 local lower, find, sub, upper = string.lower, string.find, string.sub, string.upper
 local concat = table.concat
-
--- Names of header fields have no case; `headers["Content-Type"]` finds "content-type".
-local headers_meta <const> = {
-  __index = function(headers, name)
-    if type(name) == "string" then
-      return rawget(headers, lower(name))
-    end
-  end,
-}
 
 -- A body that is read as it arrives. `piece` is what a line or a read left over, from `from` on.
 local Body = {}
@@ -136,12 +128,6 @@ local function send(method, url, body, opts)
   end
   response.body = setmetatable({ handle = response.body }, Body)
   return response
-end
-
--- `level` is how far above the script's call is, as for `error`.
-local function expected(position, name, what, value, level)
-  error("bad argument #" .. position .. " to '" .. name .. "' (" .. what .. " expected, got "
-    .. (value == nil and "no value" or type(value)) .. ")", (level or 2) + 1)
 end
 
 local function check(name, url, opts, position)

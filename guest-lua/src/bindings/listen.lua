@@ -1,5 +1,6 @@
 -- `http.serve` and `http.files`: what a request and a response look like to a script.
-local natives = ...
+local natives, shared = ...
+local headers_meta = shared.headers_meta
 local http = natives.http
 local bind, address, stop, close, supervise = natives.bind, natives.address, natives.stop, natives.close, natives.supervise
 local wait, take, settle = natives.wait, natives.take, natives.settle
@@ -11,20 +12,11 @@ local async, encode, parse_json, traceback = async, json.encode, json.parse, deb
 local type, error, next, pairs, rawget, rawset, setmetatable, tostring, tonumber, pcall, xpcall =
   type, error, next, pairs, rawget, rawset, setmetatable, tostring, tonumber, pcall, xpcall
 local lower, upper, find, sub, gsub, gmatch, match, format = string.lower, string.upper, string.find, string.sub, string.gsub, string.gmatch, string.match, string.format
-local concat, globals = table.concat, _G
+local concat, sort, ipairs, collectgarbage, globals = table.concat, table.sort, ipairs, collectgarbage, _G
 
 local function invalid(message, level)
   error(failure("invalid_argument", "http.serve: " .. message), (level or 1) + 1)
 end
-
--- Names of header fields have no case.
-local headers_meta <const> = {
-  __index = function(headers, name)
-    if type(name) == "string" then
-      return rawget(headers, lower(name))
-    end
-  end,
-}
 
 -- Requests -------------------------------------------------------------------------------------------------------
 
@@ -350,21 +342,39 @@ local function error_text(err)
   return tostring(err)
 end
 
--- What xpcall keeps of an error: the value and where it was raised.
+-- What xpcall keeps of an error: the value and where it was raised. Where memory or the stack has run out Lua does
+-- without it, and there is only the value.
 local function caught(err)
   return { err, traceback(nil, 2) }
 end
 
+local function parts(raised)
+  if type(raised) == "table" then
+    return raised[1], raised[2]
+  end
+  return raised, ""
+end
+
+-- Whether the error says that the client went away.
+local function is_gone(raised)
+  local err = parts(raised)
+  return type(err) == "table" and err.code == "unavailable"
+end
+
 local function report(req, number, raised)
-  log_error(format("%s %s failed (%s): %s", req.method, req.path, number, error_text(raised[1])), number, raised[2])
+  local err, trace = parts(raised)
+  if type(raised) ~= "table" then
+    -- What filled the memory is garbage now, which a stack that grows does not collect: the next handler would fail.
+    collectgarbage()
+  end
+  log_error(format("%s %s failed (%s): %s", req.method, req.path, number, error_text(err)), number, trace)
 end
 
 -- Runs what goes on after the head of a response is sent. A client that went away is no failure.
 local function go_on(req, id, fn, ...)
   local ok, raised = xpcall(fn, caught, ...)
   finish(id, ok)
-  local err = not ok and raised[1]
-  if err and not (type(err) == "table" and err.code == "unavailable") then
+  if not ok and not is_gone(raised) then
     report(req, fail(id), raised)
   end
 end
@@ -453,7 +463,7 @@ local function websocket(req, id, result)
   end
   local conn = setmetatable({ _id = id, peer_addr = req.peer_addr, protocol = protocol ~= "" and protocol or nil }, Conn)
   local ok, raised = xpcall(result.ws, caught, conn)
-  if not ok and is_closed(id) and type(raised[1]) == "table" and raised[1].code == "unavailable" then
+  if not ok and is_closed(id) and is_gone(raised) then
     ok = true
   end
   if not is_closed(id) then
@@ -627,12 +637,13 @@ local function take_place(options, where)
   options.addr, options.port = addr, port // 1 | 0
 end
 
--- Handlers in a list, and their methods and paths in another.
+-- Handlers in a list, and their methods and paths in another. The host knows a route by its place in them, so they are
+-- sorted: the order of `pairs` is another one in each instance.
 local function take_routes(routes)
   if type(routes) ~= "table" then
     error("bad argument #2 to 'serve' (table of routes expected, got " .. type(routes) .. ")", 3)
   end
-  local handlers, list = {}, {}
+  local found = {}
   for key, paths in pairs(routes) do
     if type(key) ~= "string" or type(paths) ~= "table" then
       invalid("routes are {METHOD = {[\"/path\"] = handler}}; got " .. tostring(key) .. " = a " .. type(paths), 3)
@@ -645,10 +656,15 @@ local function take_routes(routes)
       elseif type(handler) ~= "function" and not (type(meta) == "table" and meta.__call) then
         invalid("the handler of " .. method .. " " .. path .. " must be a function, got a " .. type(handler), 3)
       end
-      handlers[#handlers + 1] = handler
-      list[#list + 1] = method
-      list[#list + 1] = path
+      found[#found + 1] = { method = method, path = path, handler = handler }
     end
+  end
+  sort(found, function(a, b)
+    return a.method < b.method or (a.method == b.method and a.path < b.path)
+  end)
+  local handlers, list = {}, {}
+  for at, route in ipairs(found) do
+    handlers[at], list[2 * at - 1], list[2 * at] = route.handler, route.method, route.path
   end
   return handlers, list
 end

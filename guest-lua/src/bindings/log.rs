@@ -23,6 +23,9 @@ fn write(call: Call, level: Level) -> Returned {
     if !log::enabled(level) {
         return Ok(0);
     }
+    if call.lua().type_of(1) == Type::None {
+        return Err(Error::Argument(1, "value expected".into()));
+    }
     let message = call.lua().display(1);
     let fields = match call.lua().type_of(2) {
         Type::None | Type::Nil => String::new(),

@@ -3,6 +3,7 @@
 use crate::call::{Call, Error, Returned};
 use crate::function;
 use crate::lua::Lua;
+use crate::value::{self, Pin};
 
 pub fn register(lua: Lua) {
     lua.push_globals();
@@ -37,6 +38,9 @@ fn split(call: Call) -> Returned {
             }
             push(&text[start..]);
         }
+    }
+    if count == 0 {
+        value::pin(lua, -1, Pin::Array);
     }
     Ok(1)
 }

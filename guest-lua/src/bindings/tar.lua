@@ -1,5 +1,6 @@
 -- The part of `tar` that goes over tables.
-local natives = ...
+local natives, shared = ...
+local expected = shared.expected
 local tar = natives.tar
 local entries, extract = natives.entries, natives.extract
 local create, add, finish, abandon = natives.create, natives.add, natives.finish, natives.abandon
@@ -11,27 +12,16 @@ local readdir, stat, readlink = fs.readdir, fs.stat, fs.readlink
 
 local by_extension <const> = { gz = "gz", tgz = "gz", xz = "xz", txz = "xz", zst = "zst", tzst = "zst", bz2 = "bz2", tbz2 = "bz2" }
 
-local function expected(position, name, what, value)
-  error("bad argument #" .. position .. " to '" .. name .. "' (" .. what .. " expected, got "
-    .. (value == nil and "no value" or type(value)) .. ")", 3)
-end
-
-function tar.list(archive, opts)
-  if type(archive) ~= "string" then
-    expected(1, "list", "string", archive)
-  elseif opts ~= nil and type(opts) ~= "table" then
-    expected(2, "list", "table", opts)
+for name, iterates in next, { list = false, entries = true } do
+  local tag <const> = "tar." .. name
+  tar[name] = function(archive, opts)
+    if type(archive) ~= "string" then
+      expected(1, name, "string", archive)
+    elseif opts ~= nil and type(opts) ~= "table" then
+      expected(2, name, "table", opts)
+    end
+    return entries(tag, archive, opts, iterates)
   end
-  return entries("tar.list", archive, opts, false)
-end
-
-function tar.entries(archive, opts)
-  if type(archive) ~= "string" then
-    expected(1, "entries", "string", archive)
-  elseif opts ~= nil and type(opts) ~= "table" then
-    expected(2, "entries", "table", opts)
-  end
-  return entries("tar.entries", archive, opts, true)
 end
 
 function tar.extract(archive, destination, opts)
@@ -115,7 +105,7 @@ function tar.create(output, files, opts)
     end
     compression = "gz"
   elseif compression == nil then
-    compression = by_extension[match(lower(output), "%.(%w+)$")] or "none"
+    compression = opts.gzip == nil and by_extension[match(lower(output), "%.(%w+)$")] or "none"
   end
   if type(files) == "string" then
     files = of_folder(files, output)

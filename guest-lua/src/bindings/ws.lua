@@ -1,5 +1,6 @@
 -- Connections as objects, over natives that know handles.
-local natives = ...
+local natives, shared = ...
+local expected = shared.expected
 local ws = natives.ws
 local connect, send, receive, ping, close = natives.connect, natives.send, natives.receive, natives.ping, natives.close
 local drop, failure = natives.drop, natives.failure
@@ -12,11 +13,6 @@ local SEND <const>, PING <const>, CLOSE <const> = 30, 10, 5
 local Connection = {}
 Connection.__index = Connection
 Connection.__name = "ws.connection"
-
-local function expected(position, name, what, value)
-  error("bad argument #" .. position .. " to '" .. name .. "' (" .. what .. " expected, got "
-    .. (value == nil and "no value" or type(value)) .. ")", 3)
-end
 
 local function check(conn, name)
   if type(conn) ~= "table" or not conn.handle then

@@ -1,5 +1,6 @@
 //! The command line.
 
+use assay_manifest::{duration, size};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -260,59 +261,9 @@ pub(crate) fn with_file_as_command(args: impl Iterator<Item = OsString>) -> Vec<
     args
 }
 
-/// `64MiB`, `1G`, `512k`, `100`: bytes. Both kinds of suffix count in 1024s.
-///
-/// # Errors
-/// When it is not a number with such a suffix.
-pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" | "kib" => 1u64 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => return Err("write a number with KiB, MiB or GiB".into()),
-    };
-    match number.parse::<f64>() {
-        Ok(number) if number.is_finite() => Ok((number * factor as f64) as u64),
-        _ => Err("write a number with KiB, MiB or GiB".into()),
-    }
-}
-
-/// `500ms`, `30s`, `5m`, `1h`, `2.5` (seconds).
-///
-/// # Errors
-/// When it is not a number with such a suffix.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim() {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        _ => return Err("write a number with ms, s, m or h".into()),
-    };
-    let seconds = number.parse::<f64>().map_err(|_| "write a number with ms, s, m or h")? * factor;
-    Duration::try_from_secs_f64(seconds).map_err(|_| "too long".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_and_durations() {
-        assert_eq!(size("64MiB"), Ok(64 << 20));
-        assert_eq!(size("1.5k"), Ok(1536));
-        assert_eq!(size("100"), Ok(100));
-        assert!(size("x").is_err() && size("5 parsecs").is_err() && size("").is_err());
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
-        assert!(duration("soon").is_err() && duration("-1s").is_err());
-    }
 
     #[test]
     fn a_file_is_a_command() {

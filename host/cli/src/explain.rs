@@ -1,31 +1,105 @@
 //! `assay explain`: what a script needs, from its text alone.
 //!
-//! It reads tokens, not the program: `http.get("https://...")` gives a scope, `http.get(url)` says that the
-//! scope is decided at run time. A builtin that hides behind another name is not seen; `--learn` sees it.
+//! It reads tokens, not the program: `http.get("https://...")` gives a scope, of `http.get(url)` only the run can
+//! tell. A builtin that hides behind another name is not seen; `--learn` sees it.
 
+mod call;
 mod lexer;
+#[cfg(test)]
+mod tests;
 
 use crate::args::Explain;
 use crate::print;
 use crate::run::{folder_of, module_folders, read_script};
 use anyhow::Result;
-use assay_capability_api::Literal;
 use assay_capability_api::scope::escape;
+use assay_capability_api::{Capability, Literal, Need};
 use assay_capability_modules::{Folders, Origin};
 use assay_runtime::Runtime;
+use call::{Needed, Value, arguments, needed};
 use lexer::{Token, tokens};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::path::Path;
+
+/// What the guest has loaded before a script begins: `require` gives it without looking for a file.
+const LOADED: &[&str] = &[
+    "_G",
+    "apt",
+    "assay.compress",
+    "assert",
+    "async",
+    "base64",
+    "cgroup",
+    "compress",
+    "coroutine",
+    "crypto",
+    "db",
+    "debug",
+    "disk",
+    "env",
+    "fs",
+    "http",
+    "io",
+    "json",
+    "linux",
+    "log",
+    "markdown",
+    "math",
+    "oci",
+    "os",
+    "package",
+    "process",
+    "regex",
+    "shell",
+    "string",
+    "systemd",
+    "table",
+    "tar",
+    "template",
+    "toml",
+    "utf8",
+    "ws",
+    "yaml",
+];
 
 /// One use of a capability.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone)]
 struct Use {
     capability: &'static str,
     function: String,
-    /// The scope, where a literal argument gives it.
-    scope: Option<String>,
+    asked: Asked,
     place: String,
+}
+
+/// How much of a capability a use needs.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone)]
+enum Asked {
+    Scope(String),
+    /// Whatever is granted of it.
+    Any,
+    All,
+    /// Less than all of it may do, but the source does not tell what.
+    Undecided,
+}
+
+impl Asked {
+    fn scope(&self) -> Option<&str> {
+        match self {
+            Asked::Scope(scope) => Some(scope),
+            _ => None,
+        }
+    }
+
+    fn describe(&self) -> &str {
+        match self {
+            Asked::Scope(scope) => scope,
+            Asked::Any => "any grant of it",
+            Asked::All => "all of it",
+            Asked::Undecided => "cannot be read from the source: any",
+        }
+    }
 }
 
 pub(crate) fn explain(args: &Explain) -> Result<u8> {
@@ -49,6 +123,7 @@ struct Findings {
 impl Findings {
     fn chunk(&mut self, text: &str, place: &str, folders: &Folders) {
         let tokens = tokens(text);
+        let locals = locals(&tokens);
         for (at, token) in tokens.iter().enumerate() {
             let Token::Name(name, line) = token else { continue };
             // `x.http` and `x:http` are fields, `{ http = 1 }` and locals are not calls.
@@ -57,7 +132,7 @@ impl Findings {
             }
             let place = format!("{place}:{line}");
             if *name == "require" {
-                if let Some(module) = literal(&tokens[at + 1..]) {
+                if let Some([Value::Text(module), ..]) = arguments(&tokens[at + 1..]).as_deref() {
                     self.module(module, folders);
                 }
                 continue;
@@ -67,22 +142,41 @@ impl Findings {
             {
                 continue;
             }
+            let called = |from: usize| arguments(&tokens[from..]);
             let (function, rest) = match tokens.get(at + 1..at + 3) {
                 Some([Token::Symbol('.'), Token::Name(field, _)]) => (format!("{name}.{field}"), at + 3),
+                // `local fs = fs`, of which the functions are found by the same name, or a variable of the script's.
+                _ if locals.contains(name) && called(at + 1).is_none() => continue,
                 _ => ((*name).to_string(), at + 1),
             };
-            for (capability, first) in needs(&function) {
-                let scope = match first {
-                    Literal::Scope(scope) => literal(&tokens[rest..]).and_then(scope),
-                    Literal::Nothing | Literal::Free => None,
+            let arguments = called(rest);
+            for (capability, need) in needs(&function) {
+                // What cannot be granted, such as the path "", is wrong in the script.
+                let known = |scope: &String| capability.scope(scope, Path::new("/")).is_ok();
+                let asked = match needed(need, arguments.as_deref()) {
+                    Needed::Scopes(scopes) if !scopes.iter().all(known) => vec![Asked::Undecided],
+                    Needed::Nothing => continue,
+                    Needed::Scopes(scopes) => scopes.into_iter().map(Asked::Scope).collect(),
+                    Needed::Any => vec![Asked::Any],
+                    Needed::Unknown if !capability.scopes().is_empty() => vec![Asked::Undecided],
+                    Needed::Unknown | Needed::Whole => vec![Asked::All],
                 };
-                self.uses.insert(Use { capability, function: function.clone(), scope, place: place.clone() });
+                self.uses.extend(asked.into_iter().map(|asked| Use {
+                    capability: capability.name(),
+                    function: function.clone(),
+                    asked,
+                    place: place.clone(),
+                }));
             }
         }
     }
 
     fn module(&mut self, name: &str, folders: &Folders) {
         if self.modules.contains_key(name) {
+            return;
+        }
+        if LOADED.contains(&name) {
+            self.modules.insert(name.to_string(), Some(Origin::Builtin));
             return;
         }
         let found = folders.find(name).ok();
@@ -94,19 +188,15 @@ impl Findings {
 
     /// What to grant: scopes where every use has one, the whole capability elsewhere.
     fn grants(&self) -> Vec<String> {
-        let mut scopes: BTreeMap<&str, Option<BTreeSet<&str>>> = BTreeMap::new();
+        let mut all: BTreeMap<&str, Vec<&Asked>> = BTreeMap::new();
         for one in &self.uses {
-            let entry = scopes.entry(one.capability).or_insert_with(|| Some(BTreeSet::new()));
-            match (&one.scope, entry.as_mut()) {
-                (Some(scope), Some(scopes)) => {
-                    scopes.insert(scope);
-                }
-                _ => *entry = None,
-            }
+            all.entry(one.capability).or_default().push(&one.asked);
         }
         let mut grants = Vec::new();
-        for (capability, scopes) in scopes {
-            match scopes {
+        for (capability, mut asked) in all {
+            asked.retain(|asked| **asked != Asked::Any);
+            let scopes: Option<BTreeSet<&str>> = asked.iter().map(|asked| asked.scope()).collect();
+            match scopes.filter(|scopes| !scopes.is_empty()) {
                 None => grants.push(capability.to_string()),
                 Some(scopes) => {
                     grants.extend(scopes.into_iter().map(|scope| format!("{capability}={}", escape(scope))))
@@ -120,18 +210,29 @@ impl Findings {
         let uses: Vec<_> = self
             .uses
             .iter()
-            .map(|one| json!({ "capability": one.capability, "function": one.function, "scope": one.scope, "place": one.place }))
+            .map(|one| json!({ "capability": one.capability, "function": one.function, "scope": one.asked.scope(), "place": one.place }))
             .collect();
         let modules: BTreeMap<_, _> =
             self.modules.iter().map(|(name, origin)| (name, origin.map(Origin::name))).collect();
-        format!("{:#}\n", json!({ "uses": uses, "modules": modules, "allow": self.grants() }))
+        let undecided: Vec<_> = self.undecided().into_iter().collect();
+        let found =
+            json!({ "uses": uses, "modules": modules, "allow": self.grants(), "undecided": undecided });
+        format!("{found:#}\n")
+    }
+
+    /// The capabilities that are granted whole for want of knowing better.
+    fn undecided(&self) -> BTreeSet<&'static str> {
+        let having = |asked: Asked| {
+            BTreeSet::from_iter(self.uses.iter().filter(|one| one.asked == asked).map(|one| one.capability))
+        };
+        &having(Asked::Undecided) - &having(Asked::All)
     }
 
     fn as_text(&self, file: &str) -> String {
         let mut text = String::new();
         let width = self.uses.iter().map(|one| one.function.len()).max().unwrap_or(0);
         for one in &self.uses {
-            let scope = one.scope.as_deref().unwrap_or("(decided at run time)");
+            let scope = one.asked.describe();
             let _ =
                 writeln!(text, "{:<8} {:<width$}  {:<40} {}", one.capability, one.function, scope, one.place);
         }
@@ -144,61 +245,51 @@ impl Findings {
         } else {
             let _ = writeln!(text, "\nassay run --allow {} {file}", grants.join(","));
         }
+        let undecided = Vec::from_iter(self.undecided());
+        if !undecided.is_empty() {
+            let _ = writeln!(
+                text,
+                "\nOf {} more is granted so than the script may need. What it needs is written by a run that is\n\
+                 allowed everything:\n\nassay run --learn grants.toml --allow-all {file}",
+                undecided.join(", ")
+            );
+        }
         text
     }
 }
 
-/// The text of `("...` or `"...`, the first argument of a call.
-fn literal<'a>(tokens: &'a [Token<'a>]) -> Option<&'a str> {
-    match tokens {
-        [Token::Symbol('('), Token::Text(text), Token::Symbol(')' | ','), ..] | [Token::Text(text), ..] => {
-            Some(text)
+/// The names of local variables, wherever they are declared.
+fn locals<'a>(tokens: &[Token<'a>]) -> BTreeSet<&'a str> {
+    let mut names = BTreeSet::new();
+    for (at, token) in tokens.iter().enumerate() {
+        if !matches!(token, Token::Name("local", _)) {
+            continue;
         }
-        _ => None,
+        let mut rest = &tokens[at + 1..];
+        // `local a <const>, b = ...`
+        while let [Token::Name(name, _), tail @ ..] = rest {
+            names.insert(*name);
+            rest = match tail {
+                [Token::Symbol('<'), Token::Name(..), Token::Symbol('>'), Token::Symbol(','), next @ ..]
+                | [Token::Symbol(','), next @ ..] => next,
+                _ => break,
+            };
+        }
     }
+    names
 }
 
-/// The capabilities that a function needs, and what its first argument says about the scope.
-fn needs(function: &str) -> impl Iterator<Item = (&'static str, Literal)> {
-    Runtime::capabilities().iter().filter_map(move |capability| {
-        let need = capability.needs().iter().find(|need| match need.function.strip_suffix('*') {
-            Some(library) => function.starts_with(library) || Some(function) == library.strip_suffix('.'),
-            None => need.function == function,
-        })?;
-        (!matches!(need.literal, Literal::Free)).then_some((capability.name(), need.literal))
+/// The capabilities that a function needs, and how its arguments say what of them.
+fn needs(function: &str) -> impl Iterator<Item = (&'static dyn Capability, &'static Need)> {
+    let covers = move |need: &&Need| match need.function.strip_suffix('*') {
+        Some(library) => function.starts_with(library) || Some(function) == library.strip_suffix('.'),
+        None => need.function == function,
+    };
+    Runtime::capabilities().iter().flat_map(move |capability| {
+        let needs = capability.needs();
+        let name = needs.iter().find(covers).map(|need| need.function);
+        let always = move |need: &&Need| matches!(need.literal, Literal::Option(..)) && covers(need);
+        let also = move |need: &&Need| Some(need.function) == name || always(need);
+        needs.iter().filter(also).map(|need| (*capability, need))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn grants(text: &str) -> Vec<String> {
-        let mut found = Findings::default();
-        found.chunk(text, "x.lua", &Folders::default());
-        found.grants()
-    }
-
-    #[test]
-    fn literals_give_scopes() {
-        assert_eq!(grants("http.get('https://api.example.com/x')"), ["http=api.example.com:443"]);
-        assert_eq!(grants("http.get \"http://u:p@h:81/x\""), ["http=h:81"]);
-        assert_eq!(grants("fs.read('a,b')"), ["fs=read:a%2Cb"]);
-        assert_eq!(grants("local x = env.get('HOME') or env.get(\"PATH\")"), ["env=HOME", "env=PATH"]);
-    }
-
-    #[test]
-    fn anything_else_needs_the_whole_capability() {
-        assert_eq!(grants("http.get(url)"), ["http"]);
-        assert_eq!(grants("http.get('https://a' .. b)"), ["http"]);
-        assert_eq!(grants("http.get('https://a.example/') http.get(x)"), ["http"]);
-    }
-
-    #[test]
-    fn comments_strings_and_fields_are_not_uses() {
-        assert!(
-            grants("-- http.get('x')\n--[[ fs.read('y') ]] local s = 'http.get(1)' x.http.get(1)").is_empty()
-        );
-        assert!(grants("local s = [==[ env.get('A') ]==]").is_empty());
-    }
 }

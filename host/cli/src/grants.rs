@@ -1,42 +1,13 @@
 //! Grants and limits from flags, environment and manifest.
 
-use crate::args::{GrantArgs, LimitArgs, duration, size};
+use crate::args::{GrantArgs, LimitArgs};
 use crate::prompt::Terminal;
 use crate::usage;
 use anyhow::{Context, Result};
 use assay_capability_api::{Grants, Limits, grants};
 use assay_runtime::Runtime;
-use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-
-/// A manifest: TOML, named by the operator, never picked up from the script's folder. It repeats the fields of
-/// [`Set`] because serde cannot both flatten them and refuse a misspelt one, and a misspelt `deny` must not pass.
-#[derive(Deserialize, Debug, Default)]
-#[serde(deny_unknown_fields)]
-struct Manifest {
-    #[serde(default)]
-    allow: Vec<String>,
-    #[serde(default)]
-    deny: Vec<String>,
-    #[serde(default)]
-    limits: BTreeMap<String, toml::Value>,
-    /// `[set.NAME]`, chosen with -P.
-    #[serde(default)]
-    set: BTreeMap<String, Set>,
-}
-
-#[derive(Deserialize, Debug, Default, Clone)]
-#[serde(deny_unknown_fields)]
-struct Set {
-    #[serde(default)]
-    allow: Vec<String>,
-    #[serde(default)]
-    deny: Vec<String>,
-    #[serde(default)]
-    limits: BTreeMap<String, toml::Value>,
-}
 
 /// Puts the grants and limits of a run together. Later sources add to earlier ones; a deny of any source
 /// wins.
@@ -88,6 +59,7 @@ fn add(grants: &mut Grants, text: &str, allow: bool, base: &Path) -> Result<()> 
     Ok(())
 }
 
+/// Reads a manifest, which the operator named: none is picked up from the script's folder.
 fn read_manifest(
     path: &Path,
     set: Option<&str>,
@@ -96,54 +68,10 @@ fn read_manifest(
 ) -> Result<()> {
     let bad = |why: String| usage(format!("manifest {}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-    let manifest: Manifest = toml::from_str(&text).map_err(|error| bad(error.to_string()))?;
     let base = folder.join(path);
     let base = base.parent().unwrap_or(folder);
-    let chosen = match set {
-        None => None,
-        Some(name) => Some(manifest.set.get(name).cloned().ok_or_else(|| {
-            let names: Vec<_> = manifest.set.keys().map(String::as_str).collect();
-            bad(format!("there is no set '{name}'; there are: {}", names.join(", ")))
-        })?),
-    };
-    let common = Set { allow: manifest.allow, deny: manifest.deny, limits: manifest.limits };
-    for set in [Some(common), chosen].into_iter().flatten() {
-        for (items, allow) in [(&set.allow, true), (&set.deny, false)] {
-            for item in items {
-                add(grants, item, allow, base).map_err(|error| bad(error.to_string()))?;
-            }
-        }
-        for (name, value) in &set.limits {
-            limit(limits, name, value).map_err(|why| bad(format!("limit {name}: {why}")))?;
-        }
-    }
-    Ok(())
-}
-
-/// One entry of `[limits]`: the flags' names and values.
-fn limit(limits: &mut Limits, name: &str, value: &toml::Value) -> Result<(), String> {
-    let text = match value {
-        toml::Value::String(text) => text.clone(),
-        toml::Value::Integer(number) => number.to_string(),
-        toml::Value::Float(number) => number.to_string(),
-        _ => return Err("write a number or a text like \"64MiB\"".into()),
-    };
-    match name {
-        "memory" => limits.memory = size(&text)?,
-        "cpu" => limits.cpu = Some(duration(&text)?),
-        "timeout" => limits.timeout = Some(duration(&text)?),
-        "max-output" => limits.output = Some(size(&text)?),
-        "max-log" => limits.log = Some(size(&text)?),
-        "max-handles" => limits.handles = size(&text)?,
-        "max-children" => limits.children = size(&text)?,
-        "max-host-bytes" => limits.host_bytes = Some(size(&text)?),
-        _ => {
-            return Err("there is no such limit; there are memory, cpu, timeout, max-output, max-log, \
-                        max-handles, max-children, max-host-bytes"
-                .into());
-        }
-    }
-    Ok(())
+    assay_manifest::read(&text, set, base, Runtime::capabilities(), (grants, limits))
+        .map_err(|error| bad(error.to_string()))
 }
 
 fn apply(args: &LimitArgs, limits: &mut Limits) {
@@ -155,16 +83,4 @@ fn apply(args: &LimitArgs, limits: &mut Limits) {
     limits.handles = args.max_handles.unwrap_or(limits.handles);
     limits.children = args.max_children.unwrap_or(limits.children);
     limits.host_bytes = args.max_host_bytes.or(limits.host_bytes);
-}
-
-/// A manifest with these grants, as `--learn` writes it.
-pub(crate) fn manifest(allow: &[String]) -> String {
-    let mut items: Vec<&String> = allow.iter().collect();
-    items.sort();
-    let mut text = String::from("# Written by assay --learn. Read it before you use it.\nallow = [\n");
-    for item in items {
-        text.push_str(&format!("  {},\n", toml::Value::String(item.clone())));
-    }
-    text.push_str("]\n");
-    text
 }

@@ -10,8 +10,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Before an instance that failed is started again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Before an instance that failed is started again. Doubled each time, so that a script that always fails costs next
+/// to nothing.
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// An instance that has lived so long did not fail at its start: the pause begins anew.
+const SOUND: Duration = Duration::from_secs(30);
 /// For the others to end after the first instance has.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -110,7 +114,9 @@ impl assay_capability_api::Replicas for Replicas {
 impl Shared {
     /// Runs the script; once more when it failed, for one request must not take an instance away.
     fn keep_running(&self, prepare: &Prepare) {
+        let mut pause = PAUSE;
         loop {
+            let began = Instant::now();
             let outcome = match self.run_once(prepare) {
                 Ok(outcome) => outcome,
                 Err(failure) => return tracing::error!(%failure, "an instance of the script cannot run"),
@@ -124,17 +130,21 @@ impl Shared {
                 self.state().outcome = Some(outcome);
                 return self.ended.notify_one();
             }
+            if began.elapsed() >= SOUND {
+                pause = PAUSE;
+            }
             if let Some(message) = explain(&outcome, &self.run.limits) {
                 tracing::error!(
-                    "an instance of the script failed and is started again: {}",
+                    "an instance of the script failed and is started again in {pause:?}: {}",
                     message.trim_end()
                 );
             }
             let state = self.state();
-            let pause = self.changed.wait_timeout_while(state, PAUSE, |state| !state.over);
-            if pause.unwrap_or_else(|poisoned| poisoned.into_inner()).0.over {
+            let waited = self.changed.wait_timeout_while(state, pause, |state| !state.over);
+            if waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0.over {
                 return;
             }
+            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 

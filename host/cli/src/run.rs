@@ -334,7 +334,7 @@ pub(crate) fn conclude(run: &Run, outcome: &Outcome, options: &RunOptions) -> u8
     }
     if let (Some(path), Some(learned)) = (&options.grants.learn, &run.learned) {
         let learned = learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Err(error) = std::fs::write(path, grants::manifest(&learned)) {
+        if let Err(error) = std::fs::write(path, assay_manifest::write(&learned)) {
             eprintln!("assay: cannot write {}: {error}", path.display());
         }
     }

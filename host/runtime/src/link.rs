@@ -2,7 +2,8 @@
 //! for and which flag grants it.
 
 use crate::{Inner, Runtime, bindings};
-use assay_capability_api::{Capability, Ctx, denied};
+use assay_capability_api::scope::is_own;
+use assay_capability_api::{Capability, Ctx, denied, denied_without_scope};
 use assay_wasm::wasi::{self, Ambient};
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, HasSelf, Linker, ResourceType, Val};
@@ -94,10 +95,19 @@ impl Stub {
     fn refuse(&self, store: StoreContextMut<'_, Ctx>, args: &[Val], results: &mut [Val]) -> Result<()> {
         let target = self.capability.target(&self.function, args);
         let name = self.capability.name();
-        store.data().run.record_denial(name, &target.what, target.scope.as_deref());
+        let run = &store.data().run;
+        run.record_denial(name, &target.what, target.scope.as_deref());
         let Some(result) = results.first_mut() else { return Ok(()) };
         if self.fallible {
-            let error = denied(&target.what, name, target.scope.as_deref());
+            // What a script names may be a pattern in a scope, or nothing that a scope can say.
+            let error = match &target.scope {
+                Some(scope)
+                    if !is_own(scope) || self.capability.scope(scope, &run.working_folder).is_err() =>
+                {
+                    denied_without_scope(&target.what)
+                }
+                scope => denied(&target.what, name, scope.as_deref()),
+            };
             *result = Val::Result(Err(Some(Box::new(Val::Record(vec![
                 ("code".into(), Val::Enum("denied".into())),
                 ("message".into(), Val::String(error.message)),

@@ -49,9 +49,8 @@ impl NetworkScope {
         let mut rest = text;
         let mut methods = Vec::new();
         if let Some((head, tail)) = rest.split_once(':')
-            && !head.is_empty()
             && !tail.is_empty()
-            && head.chars().all(|c| c.is_ascii_uppercase() || c == '+')
+            && head.split('+').all(|name| !name.is_empty() && name.bytes().all(|c| c.is_ascii_uppercase()))
         {
             methods = head.split('+').map(str::to_string).collect();
             rest = tail;
@@ -85,6 +84,7 @@ impl NetworkScope {
         let place = match host.strip_prefix('*') {
             _ if host.is_empty() => return Err(bad("the host is missing")),
             Some("") => return Err(bad("for every host grant the capability without a scope")),
+            Some(below) if ends_in_number(below) => return Err(bad("no name ends in a number")),
             Some(below) if below.starts_with('.') && !below.contains('*') => Place::Below(below.to_string()),
             _ if host.contains('*') => return Err(bad("a star stands only for the first part of a name")),
             _ if host == "loopback" => Place::Loopback,
@@ -113,6 +113,13 @@ impl NetworkScope {
     }
 }
 
+/// Whether a host is read as an address (WHATWG URL 3.5, "ends in a number checker").
+fn ends_in_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let hex = last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    hex || (!last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// `host:port`, `[v6]:port`, `v6`, or a host alone.
 fn split_port(text: &str) -> Option<(&str, Port)> {
     let (host, port) = match text.rsplit_once(':') {
@@ -122,6 +129,7 @@ fn split_port(text: &str) -> Option<(&str, Port)> {
     };
     let port = match port {
         "*" => Port::Any,
+        number if !number.bytes().all(|byte| byte.is_ascii_digit()) => return None,
         number => Port::One(number.parse().ok().filter(|port| *port != 0)?),
     };
     Some((host, port))
@@ -201,6 +209,11 @@ pub(super) fn names_itself(host: &str) -> bool {
     !host.contains('*') && !matches!(host.as_str(), "" | "loopback" | "private")
 }
 
+/// Whether `/DATABASE`, written in a scope, stands for this database alone.
+pub(super) fn names_one_database(path: &str) -> bool {
+    !path.contains(['*', '?']) && path.matches('/').count() == 1 && (path == "/" || path_matches(path, path))
+}
+
 /// `host:port`, with brackets around IPv6.
 pub fn host_and_port(host: &str, port: u16) -> String {
     let host = host.trim_matches(['[', ']']);
@@ -210,6 +223,7 @@ pub fn host_and_port(host: &str, port: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStrExt;
 
     fn check(scope: &str, method: &str, url: &str, address: Option<&str>) -> bool {
         let url = url::Url::parse(url).unwrap();
@@ -238,7 +252,6 @@ mod tests {
             ("*.a.example", "GET", "http://c.b.a.example/", true),
             ("*.a.example", "GET", "http://a.example/", false),
             ("*.a.example", "GET", "http://evila.example/", false),
-            ("*.0.0.1", "GET", "http://127.0.0.1/", false),
             ("https://a.example", "GET", "http://a.example/", false),
             ("https://a.example", "GET", "https://a.example/", true),
             ("https://a.example/v1/*", "GET", "https://a.example/v1/x", true),
@@ -274,9 +287,58 @@ mod tests {
         ] {
             assert_eq!(own(host), stands_for_itself, "{host}");
         }
+        let database = |path| {
+            let (method, path, address) = (None, Some(path), None);
+            let (scheme, host) = ("postgres", "a.example");
+            Request::Network { scheme, method, host, port: 1, path, address }.has_own_scope()
+        };
+        assert!(database("/app") && database("/") && !database("/app*"));
+        let plus = NetworkScope::parse("+:80").unwrap();
+        let asked = Request::Network {
+            scheme: "http",
+            method: Some("GET"),
+            host: "+",
+            port: 80,
+            path: None,
+            address: None,
+        };
+        assert!(plus.matches(&asked));
+        for path in ["/app?ro", "/a/b", "/..", "/a%2fb", "/app ", ""] {
+            assert!(!database(path), "{path:?}");
+        }
+        let (method, path, address) = (None, None, None);
+        let nowhere = Request::Network { scheme: "http", method, host: "a.example", port: 0, path, address };
+        assert!(!nowhere.has_own_scope());
         assert!(!Request::Name("AWS_*").has_own_scope());
         let path = std::path::Path::new("/a*");
-        assert!(Request::File { access: super::super::Access::Read, path }.has_own_scope());
+        let file = |path| Request::File { access: super::super::Access::Read, path }.has_own_scope();
+        assert!(file(path) && !file(std::path::Path::new("/a ")) && !file(std::path::Path::new("/a\n")));
+        let latin1 = std::ffi::OsStr::from_bytes(b"/\xe9");
+        assert!(!file(std::path::Path::new(latin1)));
+        let action = |name| Request::Action { verb: "read", name, scope: "" }.has_own_scope();
+        assert!(action("/a.db") && !action("/a.db?ro"));
+    }
+
+    #[test]
+    fn a_written_scope_that_stands_for_more_is_known() {
+        for (scope, own) in [
+            ("a.example:80", true),
+            ("[::1]:80", true),
+            ("postgres://a.example:5432/app?ro", true),
+            ("sqlite::memory:", true),
+            ("8080", true),
+            ("unix:/run/app.sock", true),
+            ("nginx.service:restart", true),
+            ("*:80", false),
+            ("*.com:80", false),
+            ("private:80", false),
+            ("Loopback:443", false),
+            ("postgres://private:5432/app", false),
+            ("postgres://a.example:5432/*", false),
+            ("*.service:start", false),
+        ] {
+            assert_eq!(crate::scope::is_own(scope), own, "{scope}");
+        }
     }
 
     #[test]
@@ -295,6 +357,9 @@ mod tests {
             "a*.example",
             "a.example:0",
             "a.example:x",
+            "a.example:+80",
+            "*.0.0.1",
+            "*.a.0x7f",
             "user@a.example",
             "http://",
             "[::1",

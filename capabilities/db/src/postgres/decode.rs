@@ -7,7 +7,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Days and microseconds from 1970 to PostgreSQL's epoch, the year 2000.
 pub const EPOCH_DAYS: i64 = 10_957;
-pub const EPOCH_MICROS: i64 = EPOCH_DAYS * 86_400_000_000;
+pub const EPOCH_MICROS: i64 = EPOCH_DAYS * calendar::DAY;
+
+/// Dimensions of an array (`MAXDIM`), and digits of a NUMERIC after its point (`NUMERIC_DSCALE_MASK`).
+const MAX_DIMENSIONS: i32 = 6;
+const MAX_SCALE: usize = 0x3fff;
 
 /// Why a value cannot be given to the script.
 type Why = String;
@@ -60,6 +64,9 @@ pub fn value(sink: &mut Sink, kind: &Kind, bytes: &[u8], numeric_as_number: bool
 
 fn array(sink: &mut Sink, kind: &Kind, mut bytes: &[u8], numeric_as_number: bool) -> Result<(), Why> {
     let dimensions = i32::from_be_bytes(take(&mut bytes)?);
+    if dimensions > MAX_DIMENSIONS {
+        return Err(format!("it is an array with {dimensions} dimensions"));
+    }
     let (_nulls, _element): ([u8; 4], [u8; 4]) = (take(&mut bytes)?, take(&mut bytes)?);
     let mut lengths = Vec::new();
     for _ in 0..dimensions {
@@ -70,6 +77,11 @@ fn array(sink: &mut Sink, kind: &Kind, mut bytes: &[u8], numeric_as_number: bool
     if lengths.is_empty() {
         sink.list(0);
         return Ok(());
+    }
+    // Each element has at least its length: lists without elements could be as many as a server likes to say.
+    let count = lengths.iter().try_fold(1_usize, |count, length| count.checked_mul(*length as usize));
+    if count.is_none_or(|count| count == 0 || count > bytes.len() / 4) {
+        return Err(format!("it is an array of {lengths:?} elements in {} bytes", bytes.len()));
     }
     level(sink, kind, &lengths, &mut bytes, numeric_as_number)
 }
@@ -103,12 +115,15 @@ fn text(kind: &Kind, bytes: &[u8]) -> Result<String, Why> {
             i32::MIN => "-infinity".into(),
             days => calendar::date(i64::from(days) + EPOCH_DAYS),
         },
-        Kind::Time => calendar::time(i64::from_be_bytes(fixed(bytes)?)),
+        Kind::Time => time(fixed(bytes)?)?,
         Kind::TimeTz => {
             let mut bytes = bytes;
-            let time = calendar::time(i64::from_be_bytes(take(&mut bytes)?));
+            let time = time(take(&mut bytes)?)?;
             // The zone counts to the west here.
             let zone = -i64::from(i32::from_be_bytes(fixed(bytes)?));
+            if zone.abs() >= 16 * 3600 {
+                return Err(format!("its zone is {zone} seconds from Greenwich"));
+            }
             time + &calendar::offset(zone)
         }
         Kind::Timestamp | Kind::TimestampTz => match i64::from_be_bytes(fixed(bytes)?) {
@@ -116,7 +131,8 @@ fn text(kind: &Kind, bytes: &[u8]) -> Result<String, Why> {
             i64::MIN => "-infinity".into(),
             micros => {
                 let zone = if *kind == Kind::TimestampTz { "Z" } else { "" };
-                calendar::timestamp(micros.saturating_add(EPOCH_MICROS)) + zone
+                let days = micros.div_euclid(calendar::DAY) + EPOCH_DAYS;
+                calendar::timestamp(days, micros.rem_euclid(calendar::DAY)) + zone
             }
         },
         Kind::Interval => {
@@ -130,10 +146,16 @@ fn text(kind: &Kind, bytes: &[u8]) -> Result<String, Why> {
             format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
         }
         Kind::Inet(cidr) => inet(bytes, *cidr)?,
+        Kind::MacAddr if !matches!(bytes.len(), 6 | 8) => {
+            return Err(format!("it has {} bytes in place of 6 or 8", bytes.len()));
+        }
         Kind::MacAddr => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"),
         Kind::Bits => {
             let mut bytes = bytes;
             let length = u32::from_be_bytes(take(&mut bytes)?) as usize;
+            if bytes.len() != length.div_ceil(8) {
+                return Err(format!("it has {length} bits in {} bytes", bytes.len()));
+            }
             let bits = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
             bits.take(length).map(|bit| if bit == 1 { '1' } else { '0' }).collect()
         }
@@ -141,6 +163,14 @@ fn text(kind: &Kind, bytes: &[u8]) -> Result<String, Why> {
         Kind::Other(name) => return Err(format!("the type {name} has no conversion; select it with ::text")),
         other => return Err(format!("the type {other:?} has no text")),
     })
+}
+
+/// A time of day, from its microseconds.
+fn time(micros: [u8; 8]) -> Result<String, Why> {
+    match i64::from_be_bytes(micros) {
+        micros @ 0..=calendar::DAY => Ok(calendar::time(micros)),
+        micros => Err(format!("it is {micros} microseconds from midnight")),
+    }
 }
 
 /// As PostgreSQL writes it: `[1,10)`, `empty`.
@@ -166,8 +196,12 @@ fn range(bound: &Kind, mut bytes: &[u8]) -> Result<String, Why> {
 
 fn inet(bytes: &[u8], cidr: bool) -> Result<String, Why> {
     let (address, full) = match bytes {
-        [_, bits, _, 4, address @ ..] => (Ipv4Addr::from(fixed::<4>(address)?).to_string(), (*bits, 32)),
-        [_, bits, _, 16, address @ ..] => (Ipv6Addr::from(fixed::<16>(address)?).to_string(), (*bits, 128)),
+        [_, bits @ 0..=32, _, 4, address @ ..] => {
+            (Ipv4Addr::from(fixed::<4>(address)?).to_string(), (*bits, 32))
+        }
+        [_, bits @ 0..=128, _, 16, address @ ..] => {
+            (Ipv6Addr::from(fixed::<16>(address)?).to_string(), (*bits, 128))
+        }
         _ => return Err("it is no address".into()),
     };
     Ok(match full {
@@ -186,11 +220,15 @@ fn numeric(mut bytes: &[u8]) -> Result<String, Why> {
         0xC000 => return Ok("NaN".into()),
         0xD000 => return Ok("Infinity".into()),
         0xF000 => return Ok("-Infinity".into()),
-        _ => {}
+        0 | 0x4000 if scale <= MAX_SCALE => {}
+        _ => return Err(format!("its sign is {sign:#x}, and its scale {scale}")),
     }
     let mut groups = Vec::with_capacity(usize::from(count));
     for _ in 0..count {
         groups.push(u16::from_be_bytes(take(&mut bytes)?));
+    }
+    if let Some(group) = groups.iter().find(|group| **group > 9999) {
+        return Err(format!("a group of its digits is {group}"));
     }
     // Group n stands for 10000 to the power of (weight - n).
     let group = |power: i32| {
@@ -202,7 +240,7 @@ fn numeric(mut bytes: &[u8]) -> Result<String, Why> {
         whole.push_str(&format!("{:04}", group(power)));
     }
     let whole = whole.trim_start_matches('0');
-    let mut text = String::from(if sign == 0x4000 { "-" } else { "" });
+    let mut text = String::new();
     text.push_str(if whole.is_empty() { "0" } else { whole });
     if scale > 0 {
         let mut fraction = String::new();
@@ -214,7 +252,9 @@ fn numeric(mut bytes: &[u8]) -> Result<String, Why> {
         text.push('.');
         text.push_str(&fraction[..scale]);
     }
-    Ok(text)
+    // Zero has no sign.
+    let negative = sign == 0x4000 && text.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
+    Ok(if negative { format!("-{text}") } else { text })
 }
 
 #[cfg(test)]
@@ -259,9 +299,33 @@ mod tests {
             (Kind::Numeric, &[0, 9, 0, 0, 0, 0, 0, 0]),
             (Kind::Uuid, &[0; 15]),
             (Kind::Inet(false), &[1]),
+            (Kind::Inet(false), &[2, 33, 0, 4, 10, 0, 0, 1]),
+            (Kind::MacAddr, &[1, 2, 3]),
+            (Kind::Bits, &[0, 0, 0, 9, 0xff]),
+            (Kind::Time, &[0xff; 8]),
+            (Kind::TimeTz, &[0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0]),
+            (Kind::Numeric, &[0, 1, 0, 0, 0, 0, 0, 0, 0xff, 0xff]),
+            (Kind::Numeric, &[0, 0, 0, 0, 0x12, 0x34, 0, 0]),
             (Kind::Range(Box::new(Kind::Int4)), &[0, 0, 0]),
         ] {
             assert!(text(&kind, bytes).is_err(), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn an_array_is_no_larger_than_its_bytes() {
+        let run = std::sync::Arc::new(assay_capability_api::Run::new(Default::default(), "/".into()));
+        let bounds = crate::value::Bounds { rows: None, bytes: None, row_bytes: u64::MAX, discard: false };
+        let mut sink = Sink::new(run, tokio::sync::mpsc::channel(1).0, bounds);
+        let header = |lengths: &[i32]| {
+            let mut bytes = [lengths.len() as i32, 0, 20].map(i32::to_be_bytes).concat();
+            lengths.iter().for_each(|length| bytes.extend([*length, 1].map(i32::to_be_bytes).concat()));
+            bytes
+        };
+        for lengths in [&[i32::MAX, 0][..], &[1000, 1000], &[i32::MAX; 3], &[1; 100], &[-1]] {
+            let bytes = header(lengths);
+            assert!(value(&mut sink, &Kind::Array(Box::new(Kind::Int8), 20), &bytes, false).is_err());
+        }
+        assert!(sink.take().unwrap().is_empty());
     }
 }

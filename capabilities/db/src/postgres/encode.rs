@@ -34,7 +34,14 @@ pub fn value(param: &Param, kind: &Kind) -> Result<Option<Vec<u8>>, Why> {
         Kind::Int4 => integer::<i32>(param)?.to_be_bytes().into(),
         Kind::Int8 => integer::<i64>(param)?.to_be_bytes().into(),
         Kind::Oid => integer::<u32>(param)?.to_be_bytes().into(),
-        Kind::Float4 => (float(param)? as f32).to_be_bytes().into(),
+        Kind::Float4 => {
+            let value = float(param)?;
+            let short = value as f32;
+            if short.is_infinite() && value.is_finite() {
+                return Err(format!("{value:e} is out of range"));
+            }
+            short.to_be_bytes().into()
+        }
         Kind::Float8 => float(param)?.to_be_bytes().into(),
         Kind::Text | Kind::Char => plain(param)?.into_bytes(),
         Kind::Void => return Err("the type void has no values".into()),
@@ -48,18 +55,21 @@ pub fn value(param: &Param, kind: &Kind) -> Result<Option<Vec<u8>>, Why> {
 
 /// The text of a value that is one.
 fn plain(param: &Param) -> Result<String, Why> {
-    match param {
+    let text = match param {
         Param::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) if text.contains('\0') => Err("PostgreSQL's text cannot hold a NUL byte".into()),
-            Ok(text) => Ok(text.into()),
-            Err(_) => Err("it is not UTF-8; bytes go into bytea".into()),
+            Ok(text) => text.into(),
+            Err(_) => return Err("it is not UTF-8; bytes go into bytea".into()),
         },
-        Param::Bytes(_) => Err("it is a db.blob, which goes into bytea".into()),
-        Param::Integer(value) => Ok(value.to_string()),
-        Param::Float(value) => Ok(value.to_string()),
-        Param::Bool(value) => Ok(value.to_string()),
-        Param::Json(text) => Ok(text.clone()),
-        Param::Null => Err("it is NULL".into()),
+        Param::Bytes(_) => return Err("it is a db.blob, which goes into bytea".into()),
+        Param::Integer(value) => value.to_string(),
+        Param::Float(value) => value.to_string(),
+        Param::Bool(value) => value.to_string(),
+        Param::Json(text) => text.clone(),
+        Param::Null => return Err("it is NULL".into()),
+    };
+    match text.contains('\0') {
+        true => Err("PostgreSQL's text cannot hold a NUL byte".into()),
+        false => Ok(text),
     }
 }
 
@@ -88,11 +98,13 @@ fn boolean(param: &Param) -> Result<bool, Why> {
     }
 }
 
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
 fn integer<T: TryFrom<i64>>(param: &Param) -> Result<T, Why> {
     let value = match param {
         Param::Integer(value) => Some(*value),
         // 2^63 as a float is the first that does not fit.
-        Param::Float(value) if value.fract() == 0.0 && (-9.3e18..9.2e18).contains(value) => {
+        Param::Float(value) if value.fract() == 0.0 && (-TWO_TO_63..TWO_TO_63).contains(value) => {
             Some(*value as i64)
         }
         Param::Text(bytes) => std::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse().ok()),
@@ -136,7 +148,7 @@ fn from_text(param: &Param, kind: &Kind) -> Result<Vec<u8>, Why> {
                 "infinity" => i32::MAX,
                 "-infinity" => i32::MIN,
                 _ => calendar::parse_timestamp(text)
-                    .map(|(micros, _)| micros.div_euclid(86_400_000_000) - EPOCH_DAYS)
+                    .map(|(micros, _)| micros.div_euclid(calendar::DAY.into()) - i128::from(EPOCH_DAYS))
                     .and_then(|days| i32::try_from(days).ok())
                     .ok_or_else(|| expected("a date like 2024-01-31"))?,
             };
@@ -157,13 +169,14 @@ fn from_text(param: &Param, kind: &Kind) -> Result<Vec<u8>, Why> {
                 "infinity" => i64::MAX,
                 "-infinity" => i64::MIN,
                 _ => unix(param)
+                    .map(i128::from)
                     .or_else(|| {
                         let (micros, zone) = calendar::parse_timestamp(text)?;
                         // Without a zone it is UTC. A plain timestamp has none and keeps the digits.
                         let zone = if *kind == Kind::TimestampTz { zone.unwrap_or(0) } else { 0 };
-                        micros.checked_sub(zone * 1_000_000)
+                        Some(micros - i128::from(zone) * 1_000_000)
                     })
-                    .and_then(|micros| micros.checked_sub(EPOCH_MICROS))
+                    .and_then(|micros| i64::try_from(micros - i128::from(EPOCH_MICROS)).ok())
                     .ok_or_else(|| expected("a time like 2024-01-31T03:04:05Z, or seconds since 1970,"))?,
             };
             micros.to_be_bytes().into()
@@ -188,7 +201,9 @@ fn from_text(param: &Param, kind: &Kind) -> Result<Vec<u8>, Why> {
             inet(text, *cidr).ok_or_else(|| expected("an address like 10.0.0.1 or 10.0.0.0/8"))?
         }
         Kind::MacAddr => {
-            let parts = text.split([':', '-']).map(|part| u8::from_str_radix(part, 16).ok());
+            let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let parts =
+                text.split([':', '-']).map(|part| u8::from_str_radix(part, 16).ok().filter(|_| hex(part)));
             let bytes: Option<Vec<u8>> = parts.collect();
             bytes
                 .filter(|bytes| matches!(bytes.len(), 6 | 8))
@@ -261,7 +276,7 @@ fn numeric(text: &str) -> Option<Vec<u8>> {
     }
     // The point stands after `point` digits.
     let point = i64::try_from(whole.len()).ok()?.checked_add(exponent)?;
-    let scale = i64::try_from(digits.len()).ok()? - point;
+    let scale = i64::try_from(digits.len()).ok()?.checked_sub(point)?;
     if point > MAX_WHOLE || scale > MAX_SCALE || point < -MAX_SCALE {
         return None;
     }
@@ -374,8 +389,15 @@ mod tests {
             (Param::Integer(1 << 40), Kind::Int4),
             (Param::Float(1.5), Kind::Int8),
             (Param::Float(1e19), Kind::Int8),
+            (Param::Float(-9.25e18), Kind::Int8),
+            (Param::Float(TWO_TO_63), Kind::Int8),
+            (Param::Float(1e300), Kind::Float4),
+            (text("1e-9223372036854775807"), Kind::Numeric),
+            (text("2024-01-02T03:04:05+1\u{e9}1"), Kind::TimestampTz),
+            (text("+8:0:2b:1:2:3"), Kind::MacAddr),
             (text("maybe"), Kind::Bool),
             (text("a\0b"), Kind::Text),
+            (Param::Json("[\0]".into()), Kind::Text),
             (Param::Text(vec![0xff]), Kind::Text),
             (text("1.2.3"), Kind::Numeric),
             (text("1e999999"), Kind::Numeric),

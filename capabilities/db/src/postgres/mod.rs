@@ -1,8 +1,8 @@
 //! Statements on PostgreSQL.
 
-mod decode;
-mod encode;
-mod kind;
+pub mod decode;
+pub mod encode;
+pub mod kind;
 
 use crate::errors::{self, Failure, arity, hint, invalid, unsent};
 use crate::readonly;

@@ -4,6 +4,7 @@
 //! that are not UTF-8. Here a batch of rows is written on a thread that may block, straight into the bytes that cross
 //! to the guest, and between two batches other statements may run.
 
+mod cache;
 mod hooks;
 mod statement;
 mod vfs;
@@ -17,6 +18,7 @@ use crate::target::Options;
 use crate::value::{Done, Sink};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Request, Run, error};
+use cache::Cache;
 use hooks::Hooks;
 use libsqlite3_sys::*;
 use statement::{Statement, failure};
@@ -29,8 +31,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use vfs::Vfs;
 
-/// Prepared statements that are kept.
-const MAX_CACHED: usize = 64;
 /// Bytes of a statement.
 const MAX_SQL: i32 = 4 << 20;
 /// Pages of a database in memory have this many bytes.
@@ -130,7 +130,7 @@ const MEMORY_PATH: &std::ffi::CStr = c":memory:";
 pub struct Lite {
     db: *mut sqlite3,
     hooks: Box<Hooks>,
-    cache: HashMap<String, Statement>,
+    cache: Cache<Statement>,
     cursors: HashMap<u64, Statement>,
     number: u64,
     /// Cursors that nobody reads any more.
@@ -170,7 +170,7 @@ impl Lite {
         let lite = Box::new(Lite {
             db,
             hooks: Box::new(Hooks::new()),
-            cache: HashMap::new(),
+            cache: Cache::new(),
             cursors: HashMap::new(),
             number: 0,
             left: Arc::default(),
@@ -291,7 +291,7 @@ impl Lite {
 
     /// A statement that was prepared before, or is now.
     fn statement(&mut self, sql: &str) -> Result<Option<Statement>, Error> {
-        if let Some(statement) = self.cache.remove(sql) {
+        if let Some(statement) = self.cache.take(sql) {
             return Ok(Some(statement));
         }
         // SAFETY: the connection is open, and this thread has it alone.
@@ -306,10 +306,7 @@ impl Lite {
 
     fn keep(&mut self, sql: &str, mut statement: Statement) {
         statement.reset();
-        if self.cache.len() >= MAX_CACHED {
-            self.cache.clear();
-        }
-        self.cache.insert(sql.to_owned(), statement);
+        self.cache.put(sql, statement);
     }
 
     /// Runs a statement to its next batch of rows, or to its end, which gives what it did.
@@ -484,13 +481,13 @@ async fn blocking<T: Send + 'static>(
     let stop = lease.lite()?.hooks.stop.clone();
     stop.store(false, Ordering::Relaxed);
     let mut guard = StopOnDrop(Some(stop));
-    let joined = tokio::task::spawn_blocking(move || {
+    let done = assay_capability_api::blocking(move || {
         let out = lease.lite().map(work);
         (lease, out)
     })
     .await;
     guard.0 = None;
-    match joined {
+    match done {
         Ok((lease, Ok(out))) => Ok((lease, out)),
         Ok((_, Err(failure))) => Err(failure),
         Err(failure) => Err(broken(&failure)),

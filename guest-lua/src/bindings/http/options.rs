@@ -189,7 +189,7 @@ impl Reading {
         if options.push("insecure") != Type::Nil && options.lua.boolean(-1) {
             return Err(Error::failed(
                 ErrorCode::Unsupported,
-                "http: certificates are always checked; name the server's authority with ca_cert or ca_cert_file",
+                "certificates are always checked; name the server's authority with ca_cert or ca_cert_file",
             ));
         }
         options.lua.pop(1);

@@ -1,16 +1,19 @@
 //! Lua's tokens, as far as `explain` needs them (reference manual, section 3.1).
 
+use std::borrow::Cow;
+
 /// A token; text borrows from the source.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
     /// A name or keyword, and its line.
     Name(&'a str, usize),
-    /// The characters between a string's delimiters, with escapes as they are written.
-    Text(&'a str),
+    /// What a string stands for.
+    Text(Cow<'a, str>),
+    Number(&'a str),
     Symbol(char),
 }
 
-/// The tokens of a chunk, without comments and numbers. What is not Lua gives some tokens all the same.
+/// The tokens of a chunk, without comments. What is not Lua gives some tokens all the same.
 pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut rest = text;
@@ -27,7 +30,9 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
             },
             '[' => match long_bracket(rest) {
                 Some((content, length)) => {
-                    tokens.push(Token::Text(content));
+                    // A line break at the start is not part of it.
+                    let content = content.strip_prefix('\r').unwrap_or(content);
+                    tokens.push(Token::Text(Cow::Borrowed(content.strip_prefix('\n').unwrap_or(content))));
                     length
                 }
                 None => {
@@ -38,7 +43,13 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
             '"' | '\'' => {
                 let length = quoted(rest, c);
                 let end = if length > 1 && rest[..length].ends_with(c) { length - 1 } else { length };
-                tokens.push(Token::Text(&rest[1..end]));
+                let content = &rest[1..end];
+                tokens.push(match content.contains('\\').then(|| unescape(content)) {
+                    None => Token::Text(Cow::Borrowed(content)),
+                    Some(Some(text)) => Token::Text(Cow::Owned(text)),
+                    // No text that could be in a scope.
+                    Some(None) => Token::Symbol('"'),
+                });
                 length
             }
             c if c.is_ascii_alphabetic() || c == '_' => {
@@ -48,7 +59,10 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
                 length
             }
             c if c.is_ascii_digit() => {
-                rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(rest.len())
+                let length =
+                    rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(rest.len());
+                tokens.push(Token::Number(&rest[..length]));
+                length
             }
             c if c.is_whitespace() => c.len_utf8(),
             // Concatenation is one token, so that `a .. b` is not taken for a field.
@@ -67,6 +81,31 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
         rest = &rest[length..];
     }
     tokens
+}
+
+/// A quoted string's content with its escapes replaced; none where one is unknown, or the result no text.
+fn unescape(content: &str) -> Option<String> {
+    let mut out = Vec::new();
+    let mut rest = content;
+    while let Some(at) = rest.find('\\') {
+        out.extend_from_slice(&rest.as_bytes()[..at]);
+        let code = rest[at + 1..].chars().next()?;
+        rest = &rest[at + 1 + code.len_utf8()..];
+        match code {
+            'n' | '\n' => out.push(b'\n'),
+            't' => out.push(b'\t'),
+            'r' => out.push(b'\r'),
+            '\\' | '"' | '\'' => out.push(code as u8),
+            'x' => {
+                out.push(u8::from_str_radix(rest.get(..2)?, 16).ok()?);
+                rest = &rest[2..];
+            }
+            'z' => rest = rest.trim_start(),
+            _ => return None,
+        }
+    }
+    out.extend_from_slice(rest.as_bytes());
+    String::from_utf8(out).ok()
 }
 
 /// `[[...]]` or `[=[...]=]` at the start: its content and whole length.

@@ -1,0 +1,21 @@
+//! Work that blocks, away from the threads that run futures.
+
+use crate::error;
+use crate::types::{Error, ErrorCode};
+
+/// Runs `work`, of any length, on a thread that may block. When the future is dropped, the work goes on, and what it gives is
+/// dropped there.
+///
+/// # Errors
+/// Those of `work`; `other` where it panicked.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(failed) => Err(error(ErrorCode::Other, format!("a worker thread ended early: {failed}"))),
+    }
+}

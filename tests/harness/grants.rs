@@ -1,0 +1,187 @@
+//! What a user is told to grant: by `assay explain` before a run, by denials in it.
+
+use assay_tests::executable::{Folder, run_in};
+
+/// Every test of this file.
+pub const TESTS: &[(&str, fn())] = &[
+    ("explain_says_what_it_cannot_know", explain_says_what_it_cannot_know),
+    ("explain_knows_what_is_loaded", explain_knows_what_is_loaded),
+    ("what_explain_says_is_enough", what_explain_says_is_enough),
+    ("a_denial_names_a_flag_that_is_enough", a_denial_names_a_flag_that_is_enough),
+    ("a_denial_names_no_flag_that_grants_more", a_denial_names_no_flag_that_grants_more),
+];
+
+fn explain(folder: &Folder, script: &str) -> (String, serde_json::Value) {
+    folder.write("a.lua", script);
+    let json = run_in(folder, &["explain", "--json", "a.lua"]).stdout;
+    (run_in(folder, &["explain", "a.lua"]).stdout, serde_json::from_str(&json).expect("JSON"))
+}
+
+fn explain_says_what_it_cannot_know() {
+    let folder = Folder::new();
+    let (text, json) = explain(
+        &folder,
+        "http.get(arg[1])\nshell.exec{cmd = 'git status'}\nprocess.spawn({cmd = 'git', args = {...}})",
+    );
+    let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap_or_default();
+    assert!(line("http ").contains("cannot be read from the source: any"), "{text}");
+    assert!(line("process ").contains(" git "), "{text}");
+    assert!(line("shell ").contains("all of it"), "{text}");
+    assert!(text.contains("\nassay run --allow http,process=git,shell a.lua\n"), "{text}");
+    assert!(text.contains("\nassay run --learn grants.toml --allow-all a.lua\n"), "{text}");
+    assert_eq!(json["undecided"], serde_json::json!(["http"]));
+    assert_eq!(json["allow"], serde_json::json!(["http", "process=git", "shell"]));
+    // Where all is known there is nothing to learn.
+    let (text, json) = explain(&folder, "fs.read('x')");
+    assert!(!text.contains("--learn"), "{text}");
+    assert_eq!(json["undecided"], serde_json::json!([]));
+}
+
+/// The list in `explain` is the guest's.
+fn explain_knows_what_is_loaded() {
+    let folder = Folder::new();
+    folder.write("list.lua", "for name in pairs(package.loaded) do print(name) end");
+    let loaded = run_in(&folder, &["run", "list.lua"]).stdout;
+    assert!(loaded.lines().any(|name| name == "assay.compress"), "{loaded}");
+    let script: String = loaded.lines().map(|name| format!("require('{name}')\n")).collect();
+    let (text, json) = explain(&folder, &format!("{script}require('no.such')"));
+    for name in loaded.lines() {
+        assert_eq!(json["modules"][name], "builtin", "{name}: {text}");
+    }
+    assert!(json["modules"]["no.such"].is_null() && text.contains("no.such  not found"), "{text}");
+    // One in the project's folder is not loaded in its place.
+    folder.write("modules/json.lua", "fs.read('x')");
+    let (text, _) = explain(&folder, "require('json')");
+    assert!(text.contains("needs no grants"), "{text}");
+}
+
+fn what_explain_says_is_enough() {
+    let folder = Folder::new();
+    folder.write("in/a.txt", "a");
+    let script = "fs.mkdir('out')\nfs.copy('in/a.txt', 'out/b.txt')\nfs.copy('in/a.txt', 'out/c.txt')\n\
+        fs.write('out/d', '') fs.rename('out/d', 'out/e')\nfs.symlink('c.txt', 'out/link')\nfs.sub_in_file('out/c.txt', 'a', 'b')\n\
+        assert.eq(#fs.glob('in/*.txt'), 1)\nlocal f = io.open('out/c.txt', 'r+') f:write('x') f:close()\n\
+        tar.create('out/a.tar.gz', 'in')\ntar.extract('out/a.tar.gz', 'out/tree')\n\
+        compress.pack_file('in/a.txt', 'out/a.gz')\ncompress.unpack_file('out/a.gz', 'out/a')\n\
+        os.rename('out/a', 'out/z')\nos.remove('out/z')\nprint(disk.usage('in').total > 0)\n\
+        local db = db.connect('sqlite:out/app.db')\nprint(#db:query('SELECT 1'))\n\
+        print(process.run{cmd = 'echo', args = {'x'}}.stdout)\n\
+        http.serve('unix:out/app.sock', {}, { on_listen = function(server) server:stop() end })\n\
+        print(linux.kernel().os_release, os.hostname(), env.get('HOME'))\nprint(cgroup.version())";
+    let (text, _) = explain(&folder, script);
+    let command = text.lines().find(|line| line.starts_with("assay run ")).expect("a command");
+    let words: Vec<_> = command.split(' ').skip(1).collect();
+    let done = run_in(&folder, &words);
+    assert_eq!(done.code, Some(0), "{command}: {}", done.stderr);
+}
+
+/// Calls that are denied without a grant. What they do then is nothing to these tests: nothing that they name is there.
+const DENIED: &[&str] = &[
+    "http.get('http://localhost:1/')",
+    "http.get('https://localhost:1/x')",
+    "http.request('PUT', 'http://[::1]:1/')",
+    "ws.connect('wss://localhost:1/')",
+    "db.connect('postgres://localhost:1/app'):query('SELECT 1')",
+    "db.connect('mysql://localhost:1/app?ro'):query('SELECT 1')",
+    "db.connect('sqlite:no/such.db')",
+    "db.connect('sqlite::memory:')",
+    "process.run{cmd = 'no-such-program'}",
+    "process.run{cmd = '/no/such'}",
+    "process.run{cmd = './no, such'}",
+    "process.list()",
+    "process.spawn_pty{cmd = 'no-such-program'}",
+    "shell.exec('exit 0')",
+    "systemd.start('no-such')",
+    "systemd.machine_start('no-such')",
+    "systemd.list_units()",
+    "systemd.journal{unit = 'no-such'}",
+    "systemd.daemon_reload()",
+    "apt.query('no-such')",
+    "apt.install{names = {'no-such'}}",
+    "apt.remove{names = {'no-such'}}",
+    "cgroup.memory('no-such.slice')",
+    "cgroup.memory('/')",
+    "oci.digest('localhost:1/no/such:1')",
+    "oci.copy('localhost:1/no/such:1', 'localhost:1/no/such:2')",
+    "http.serve(0, {}, {on_listen = function(s) s:stop() end})",
+    "http.serve('0.0.0.0:0', {}, {on_listen = function(s) s:stop() end})",
+    "http.serve('[::1]:0', {}, {on_listen = function(s) s:stop() end})",
+    "http.serve('unix:a, b.sock', {}, {on_listen = function(s) s:stop() end})",
+    "linux.kernel()",
+    "linux.proc_stat(1)",
+    "disk.mounts()",
+    "os.hostname()",
+    "os.info()",
+    "fs.read('no such')",
+    "fs.write('no/such, file', '')",
+];
+
+/// The message of a call's denial; none where it is not denied.
+fn denial(folder: &Folder, call: &str, flags: &[&str]) -> Option<String> {
+    folder.write(
+        "a.lua",
+        &format!(
+            "local ok, err = pcall(function() {call} end)\n\
+             io.write(not ok and type(err) == 'table' and err.code == 'denied' and err.message or '')"
+        ),
+    );
+    let done = run_in(folder, &[&["run"], flags, &["a.lua"]].concat());
+    assert_eq!(done.code, Some(0), "{call} with {flags:?}: {}", done.stderr);
+    (!done.stdout.is_empty()).then_some(done.stdout)
+}
+
+fn a_denial_names_a_flag_that_is_enough() {
+    let folder = Folder::new();
+    for call in DENIED {
+        let mut flags: Vec<String> = Vec::new();
+        // A call may need several grants, one after the other.
+        for _ in 0..4 {
+            let given: Vec<_> = flags.iter().flat_map(|flag| ["--allow", flag.as_str()]).collect();
+            let Some(message) = denial(&folder, call, &given) else { break };
+            let flag =
+                message.split_once("--allow ").unwrap_or_else(|| panic!("{call}: {message}")).1.to_string();
+            assert!(!flag.contains('*'), "{call}: {message}");
+            assert!(!flags.contains(&flag), "{call}: {flags:?} are not enough: {message}");
+            flags.push(flag);
+        }
+        assert!(!flags.is_empty() && flags.len() < 4, "{call}: {flags:?}");
+    }
+}
+
+fn a_denial_names_no_flag_that_grants_more() {
+    let folder = Folder::new();
+    for call in [
+        "http.get('http://*/')",
+        "http.get('http://*.com/')",
+        "http.get('http://private/')",
+        "http.get('https://LOOPBACK:8443/')",
+        "http.get('http://a.example:0/')",
+        "ws.connect('ws://*/')",
+        "ws.connect('wss://*.example/')",
+        "ws.connect('ws://private/')",
+        "db.connect('postgres://*/app'):query('SELECT 1')",
+        "db.connect('postgres://private/app'):query('SELECT 1')",
+        "db.connect('postgres://db.example/%2A'):query('SELECT 1')",
+        "systemd.start('*')",
+        "systemd.restart('*.service')",
+        "systemd.machine_start('*')",
+        "systemd.machine_exec('*', 'true')",
+        "systemd.journal{unit = '*'}",
+    ] {
+        // Whether the capability is linked or not.
+        let other = match call.split('.').next().unwrap_or_default() {
+            "db" => "db=sqlite::memory:",
+            "systemd" => "systemd=nginx.service:start",
+            "ws" => "ws=nowhere.invalid",
+            _ => "http=nowhere.invalid",
+        };
+        for flags in [&[][..], &["--allow", other]] {
+            let Some(message) = denial(&folder, call, flags) else {
+                // A name that is wrong is an error of its own once the capability is there to read it.
+                assert!(!flags.is_empty(), "{call} is not denied");
+                continue;
+            };
+            assert!(!message.contains("--allow"), "{call} with {flags:?}: {message}");
+        }
+    }
+}
