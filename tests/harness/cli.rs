@@ -28,6 +28,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("the_api_of_the_cluster_around_it_is_trusted", the_api_of_the_cluster_around_it_is_trusted),
     ("temporary_folders_end_with_the_run", temporary_folders_end_with_the_run),
     ("reports_are_json", reports_are_json),
+    ("a_tool_answers_in_json", a_tool_answers_in_json),
     ("learning_writes_a_manifest_that_is_enough", learning_writes_a_manifest_that_is_enough),
     ("manifests_have_sets_and_limits", manifests_have_sets_and_limits),
     ("decisions_are_audited", decisions_are_audited),
@@ -208,15 +209,18 @@ fn the_project_has_modules() {
 
 fn output_to_a_closed_pipe_ends_quietly() {
     let folder = Folder::new();
-    let mut child = assay(folder.path(), &["exec", "-e", "while true do print('line') end"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    drop(child.stdout.take());
-    let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(141));
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    // A script that computes, and one whose output is written while it waits.
+    for script in ["while true do print('line') end", "while true do print('line') sleep(0.001) end"] {
+        let mut child = assay(folder.path(), &["exec", "-e", script])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(141), "{script}");
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 fn output_reaches_a_pipe_while_the_script_waits() {
@@ -338,6 +342,57 @@ fn reports_are_json() {
     assert_eq!(report["output_bytes"], 2);
     assert!(report["memory_peak_bytes"].as_u64() > Some(0));
     assert_eq!(report["limits"]["memory_bytes"], 256 << 20);
+}
+
+fn a_tool_answers_in_json() {
+    let folder = Folder::new();
+    let tool = |script: &str, args: &[&str]| -> serde_json::Value {
+        folder.write("tool.lua", script);
+        let done = run_in(&folder, &[&["run", "--mode", "tool"], args].concat());
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert_eq!(done.stdout.matches('\n').count(), 1, "{}", done.stdout);
+        serde_json::from_str(&done.stdout).expect("a line of JSON")
+    };
+    let fine = tool("print('hello', arg[1]) io.stderr:write('aside')", &["tool.lua", "--", "you"]);
+    let wanted =
+        serde_json::json!({ "ok": true, "status": "ok", "output": "hello\tyou\n", "requiresApproval": null });
+    assert_eq!(fine, wanted);
+    assert_eq!(tool("print('x') os.exit(0)", &["tool.lua"])["output"], "x\n");
+
+    let failed = tool("print('before') error('not like this', 0)", &["tool.lua"]);
+    assert_eq!((&failed["ok"], &failed["status"]), (&false.into(), &"error".into()));
+    assert_eq!((&failed["output"], &failed["error"]), (&"before\n".into(), &"not like this".into()));
+    assert_eq!(tool("os.exit(3)", &["tool.lua"])["error"], "the script ended with exit code 3");
+    let denied = tool("fs.read('secret')", &["tool.lua"]);
+    assert!(denied["error"].as_str().is_some_and(|error| error.contains("--allow fs=read:")), "{denied}");
+
+    let late = tool("sleep(60)", &["--timeout", "50ms", "tool.lua"]);
+    assert_eq!((&late["ok"], &late["status"]), (&false.into(), &"timeout".into()));
+    let memory = tool(
+        "local t = {} while true do t[#t + 1] = ('x'):rep(1 << 20) .. #t end",
+        &["--memory", "32MiB", "tool.lua"],
+    );
+    assert_eq!(memory["status"], "error");
+
+    // What is kept is 512 KiB, and does not end within a character.
+    for (script, length, truncated) in [
+        ("io.write(('x'):rep(524288))", 524_288, serde_json::Value::Null),
+        ("io.write(('x'):rep(524289))", 524_288, true.into()),
+        ("io.write('x', ('\\u{e9}'):rep(262144))", 524_287, true.into()),
+        ("for _ = 1, 1000 do io.write(('x'):rep(1000)) end", 524_288, true.into()),
+    ] {
+        let long = tool(script, &["tool.lua"]);
+        assert_eq!(long["output"].as_str().map(str::len), Some(length), "{script}");
+        assert_eq!(long["truncated"], truncated, "{script}");
+    }
+    assert_eq!(tool("io.write('\\xff')", &["tool.lua"])["output"], "\u{fffd}");
+
+    folder.write("tool.lua", "print(1)");
+    let mut command = assay(folder.path(), &["tool.lua"]);
+    let done = command.env("ASSAY_MODE", "tool").output().expect("the executable can be started");
+    assert!(done.stdout.starts_with(b"{\"ok\":true"), "{done:?}");
+    let wrong = assay(folder.path(), &["run", "--mode", "other", "tool.lua"]).output().expect("it starts");
+    assert_eq!(wrong.status.code(), Some(64));
 }
 
 fn learning_writes_a_manifest_that_is_enough() {

@@ -105,7 +105,7 @@ fn set(text: &[char]) -> (Vec<(char, char)>, bool, &[char]) {
 fn normalized(text: &str) {
     let base = Path::new("/data/here");
     let path = normalize(&base.join(text));
-    let mut stack: Vec<&str> = if text.starts_with('/') { Vec::new() } else { vec!["work", "here"] };
+    let mut stack: Vec<&str> = if text.starts_with('/') { Vec::new() } else { vec!["data", "here"] };
     for part in text.split('/') {
         match part {
             "" | "." => {}

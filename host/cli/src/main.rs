@@ -13,6 +13,7 @@ mod replicas;
 mod report;
 mod run;
 mod suite;
+mod tool;
 
 use args::{Arguments, Command};
 use clap::{CommandFactory, Parser};

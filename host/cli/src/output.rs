@@ -2,6 +2,7 @@
 
 use assay_capability_api::Output;
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How much is gathered before it is written.
@@ -45,5 +46,69 @@ impl Output for Standard {
         let written = stdout.write_all(&self.buffer).and_then(|()| stdout.flush());
         self.buffer.clear();
         written
+    }
+}
+
+/// What is kept of a script's stdout at most.
+const KEPT_BYTES: usize = 512 << 10;
+
+/// Where a script's stdout goes.
+#[derive(Clone)]
+pub(crate) enum Sink {
+    Standard,
+    Kept(Kept),
+}
+
+impl Sink {
+    pub(crate) fn open(&self) -> Box<dyn Output> {
+        match self {
+            Sink::Standard => Box::new(Standard::new()),
+            Sink::Kept(kept) => Box::new(kept.clone()),
+        }
+    }
+}
+
+/// Stdout that is kept in memory; stderr is the process's.
+#[derive(Clone, Default)]
+pub(crate) struct Kept(Arc<Mutex<Bytes>>);
+
+#[derive(Default)]
+struct Bytes {
+    kept: Vec<u8>,
+    more: bool,
+}
+
+impl Kept {
+    fn lock(&self) -> MutexGuard<'_, Bytes> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// What was kept as text, and whether there was more. What is no UTF-8 is replaced.
+    pub(crate) fn text(&self) -> (String, bool) {
+        let mut bytes = self.lock();
+        let kept = std::mem::take(&mut bytes.kept);
+        let whole = match std::str::from_utf8(&kept) {
+            // The first bytes of a character whose rest was cut off.
+            Err(error) if bytes.more && error.error_len().is_none() => &kept[..error.valid_up_to()],
+            _ => &kept[..],
+        };
+        (String::from_utf8_lossy(whole).into_owned(), bytes.more)
+    }
+}
+
+impl Output for Kept {
+    fn write(&mut self, stderr: bool, bytes: &[u8]) -> io::Result<()> {
+        if stderr {
+            return io::stderr().lock().write_all(bytes);
+        }
+        let mut gathered = self.lock();
+        let room = KEPT_BYTES - gathered.kept.len();
+        gathered.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        gathered.more |= bytes.len() > room;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

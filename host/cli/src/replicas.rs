@@ -1,10 +1,9 @@
 //! Further instances of a script that serves (`instances` of `http.serve`), each on a thread of its own.
 
-use crate::output::Standard;
-use crate::run::{Setup, explain};
+use crate::run::{Prepared, explain};
 use assay_capability_api::types::Error;
-use assay_capability_api::{Limit, Prepare, Run, Shutdown, Stop, io_error};
-use assay_runtime::{Ended, Job, Outcome, Runtime};
+use assay_capability_api::{Limit, Prepare, Shutdown, Stop, io_error};
+use assay_runtime::{Ended, Outcome, Runtime};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,9 +23,7 @@ pub(crate) struct Replicas(Arc<Shared>);
 
 struct Shared {
     runtime: Runtime,
-    job: Job,
-    run: Arc<Run>,
-    setup: Setup,
+    script: Prepared,
     shutdown: Shutdown,
     state: Mutex<State>,
     /// Tells of a change of `state`.
@@ -50,16 +47,10 @@ impl Shared {
 }
 
 impl Replicas {
-    pub(crate) fn new(
-        runtime: Runtime,
-        job: Job,
-        run: Arc<Run>,
-        setup: Setup,
-        shutdown: Shutdown,
-    ) -> Replicas {
+    pub(crate) fn new(runtime: Runtime, script: Prepared, shutdown: Shutdown) -> Replicas {
         let state = Mutex::default();
         let (changed, ended) = (Condvar::new(), Notify::new());
-        Replicas(Arc::new(Shared { runtime, job, run, setup, shutdown, state, changed, ended }))
+        Replicas(Arc::new(Shared { runtime, script, shutdown, state, changed, ended }))
     }
 
     /// The same as a capability finds them.
@@ -133,7 +124,7 @@ impl Shared {
             if began.elapsed() >= SOUND {
                 pause = PAUSE;
             }
-            if let Some(message) = explain(&outcome, &self.run.limits) {
+            if let Some(message) = explain(&outcome, &self.script.run.limits) {
                 tracing::error!(
                     "an instance of the script failed and is started again in {pause:?}: {}",
                     message.trim_end()
@@ -150,14 +141,13 @@ impl Shared {
 
     fn run_once(&self, prepare: &Prepare) -> std::io::Result<Outcome> {
         let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let output = Box::new(Standard::new());
-        let setup = |ctx: &mut assay_capability_api::Ctx| {
-            self.setup.clone().apply(ctx);
+        let Prepared { job, run, setup, sink } = self.script.clone();
+        let set_up = |ctx: &mut assay_capability_api::Ctx| {
+            setup.apply(ctx);
             ctx.set_state(self.shutdown.clone());
             prepare(ctx);
         };
-        let outcome =
-            reactor.block_on(self.runtime.run(self.job.clone(), self.run.clone(), output, setup, None));
+        let outcome = reactor.block_on(self.runtime.run(job, run, sink.open(), set_up, None));
         reactor.shutdown_background();
         Ok(outcome)
     }

@@ -1,9 +1,9 @@
 //! `assay run`, `assay exec`, and what they share with the others that run scripts.
 
-use crate::args::{Common, Exec, Run as RunArgs, RunOptions};
-use crate::output::Standard;
+use crate::args::{Common, Exec, Mode, Run as RunArgs, RunOptions};
+use crate::output::Sink;
 use crate::replicas::Replicas;
-use crate::{grants, logging, report, usage};
+use crate::{grants, logging, report, tool, usage};
 use anyhow::{Context, Result};
 use assay_capability_api::{Audit, Ctx, Identity, Limit, Limits, ReplicasPort, Run, Shutdown, Stop};
 use assay_capability_env::Environment;
@@ -29,10 +29,12 @@ const EXIT_LIMIT: u8 = 137;
 const EXIT_SIGNAL_BASE: i32 = 128;
 
 /// A script and all that it takes to run it.
+#[derive(Clone)]
 pub(crate) struct Prepared {
     pub(crate) job: Job,
     pub(crate) run: Arc<Run>,
     pub(crate) setup: Setup,
+    pub(crate) sink: Sink,
 }
 
 /// What capabilities keep in the run's data.
@@ -71,35 +73,35 @@ pub(crate) fn file(args: &RunArgs, _: &Common) -> Result<u8> {
     }
     let (source, name) = read_script(path)?;
     let args_of_script = strip_separator(&args.args);
-    execute(source, name, path.display().to_string(), args_of_script, folder_of(path), &args.options)
+    let arg0 = path.display().to_string();
+    let prepared = prepare(source, name, arg0, args_of_script, &folder_of(path), &args.options)?;
+    match args.mode {
+        Mode::Script => execute(prepared, &args.options),
+        Mode::Tool => tool::run(prepared, &args.options),
+    }
 }
 
 /// `assay exec -e CODE`, `assay exec FILE`, `assay exec -`.
 pub(crate) fn exec(args: &Exec, _: &Common) -> Result<u8> {
     let here = std::env::current_dir().context("the working folder cannot be found")?;
+    let run = |source, name, arg0, rest: &[OsString]| {
+        let prepared = prepare(source, name, arg0, strip_separator(rest), &here, &args.options)?;
+        execute(prepared, &args.options)
+    };
     if let Some(code) = &args.code {
-        let rest = strip_separator(&args.rest);
-        return execute(
-            code.clone().into_bytes(),
-            "=(command line)".into(),
-            "-e".into(),
-            rest,
-            here,
-            &args.options,
-        );
+        return run(code.clone().into_bytes(), "=(command line)".into(), "-e".into(), &args.rest);
     }
     let Some((first, rest)) = args.rest.split_first() else {
         return Err(usage("nothing to run; give -e CODE, a file, or - for standard input"));
     };
-    let rest = strip_separator(rest);
     if first == "-" {
         let mut source = Vec::new();
         std::io::stdin().lock().read_to_end(&mut source).context("standard input cannot be read")?;
-        return execute(source, "=stdin".into(), "-".into(), rest, here, &args.options);
+        return run(source, "=stdin".into(), "-".into(), rest);
     }
     let path = Path::new(first);
     let (source, name) = read_script(path)?;
-    execute(source, name, path.display().to_string(), rest, here, &args.options)
+    run(source, name, path.display().to_string(), rest)
 }
 
 fn strip_separator(args: &[OsString]) -> Vec<OsString> {
@@ -184,18 +186,10 @@ pub(crate) fn prepare(
     };
     let input = Input::process();
     let setup = Setup { input, folders: module_folders(project, !options.no_local_modules), env };
-    Ok(Prepared { job, run: Arc::new(run), setup })
+    Ok(Prepared { job, run: Arc::new(run), setup, sink: Sink::Standard })
 }
 
-fn execute(
-    source: Vec<u8>,
-    name: String,
-    arg0: String,
-    args: Vec<OsString>,
-    project: PathBuf,
-    options: &RunOptions,
-) -> Result<u8> {
-    let prepared = prepare(source, name, arg0, args, &project, options)?;
+fn execute(prepared: Prepared, options: &RunOptions) -> Result<u8> {
     let run = prepared.run.clone();
     let host = Host::new()?;
     let outcome = host.run(prepared, None)?;
@@ -219,16 +213,16 @@ impl Host {
 
     /// Runs a script to its end, or until a signal ends it.
     pub(crate) fn run(&self, prepared: Prepared, console: Option<Arc<dyn Console>>) -> Result<Outcome> {
-        let Prepared { job, run, setup } = prepared;
+        let run = prepared.run.clone();
         let late = Arc::new(Notify::new());
         let shutdown = watched_shutdown(&run, &late);
         watch_signals(&run, &shutdown)?;
-        let replicas =
-            Replicas::new(self.runtime.clone(), job.clone(), run.clone(), setup.clone(), shutdown.clone());
+        let replicas = Replicas::new(self.runtime.clone(), prepared.clone(), shutdown.clone());
+        let Prepared { job, setup, sink, .. } = prepared;
         let outcome = self.reactor.block_on(async {
             // Listening begins before the script does: a signal in between must not be lost.
             let signals = signalled();
-            let output = Box::new(Standard::new());
+            let output = sink.open();
             let prepare = |ctx: &mut Ctx| {
                 setup.apply(ctx);
                 ctx.set_state(shutdown.clone());
@@ -361,16 +355,21 @@ pub(crate) fn verdict(outcome: &Outcome) -> (u8, String) {
 /// What a person is told about a run that did not end well.
 pub(crate) fn explain(outcome: &Outcome, limits: &Limits) -> Option<String> {
     let (bold, plain) = if logging::colours() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    let text = match &outcome.ended {
+    let mut text = format!("{bold}assay:{plain} {}\n", problem(outcome, limits)?);
+    if let Ended::Failed(failure) = &outcome.ended
+        && !failure.traceback.is_empty()
+    {
+        text.push_str(&failure.traceback);
+        text.push('\n');
+    }
+    Some(text)
+}
+
+/// Why a run did not end well, where it did not end by the script's own decision or a signal.
+pub(crate) fn problem(outcome: &Outcome, limits: &Limits) -> Option<String> {
+    Some(match &outcome.ended {
         Ended::Returned(_) | Ended::Stopped(Stop::Exit(_) | Stop::Signal(_)) => return None,
-        Ended::Failed(failure) => {
-            let mut text = format!("{bold}assay:{plain} {}\n", failure.message);
-            if !failure.traceback.is_empty() {
-                text.push_str(&failure.traceback);
-                text.push('\n');
-            }
-            text
-        }
+        Ended::Failed(failure) => failure.message.clone(),
         Ended::Stopped(Stop::Limit(limit)) => {
             let (allowed, flag) = match limit {
                 Limit::Timeout => (limits.timeout.map(|time| format!("{} s", time.as_secs_f64())), "timeout"),
@@ -379,15 +378,10 @@ pub(crate) fn explain(outcome: &Outcome, limits: &Limits) -> Option<String> {
                 other => (None, other.name()),
             };
             let allowed = allowed.map(|allowed| format!(" of {allowed}")).unwrap_or_default();
-            format!(
-                "{bold}assay:{plain} stopped: the {flag} limit{allowed} was reached; raise it with --{flag}\n"
-            )
+            format!("stopped: the {flag} limit{allowed} was reached; raise it with --{flag}")
         }
         Ended::Broken(error) => {
-            format!(
-                "{bold}assay:{plain} the sandbox broke down, which is a bug of Assay; please report it: {error:?}\n"
-            )
+            format!("the sandbox broke down, which is a bug of Assay; please report it: {error:?}")
         }
-    };
-    Some(text)
+    })
 }

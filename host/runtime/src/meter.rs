@@ -3,6 +3,7 @@
 use assay_capability_api::{Limit, Output, Run, Stop};
 use rustix::time::{ClockId, clock_gettime};
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -57,25 +58,47 @@ pub(crate) struct Metered<F> {
 
 /// The output of a run, reachable from the script's calls and from its poll loop.
 #[derive(Clone)]
-pub(crate) struct SharedOutput(Arc<Mutex<Box<dyn Output>>>);
+pub(crate) struct SharedOutput(Arc<Mutex<Buffered>>);
+
+struct Buffered {
+    output: Box<dyn Output>,
+    /// Why what was gathered could not be written while the script waited. Its next call gets it.
+    failed: Option<io::Error>,
+}
 
 impl SharedOutput {
     pub(crate) fn new(output: Box<dyn Output>) -> SharedOutput {
-        SharedOutput(Arc::new(Mutex::new(output)))
+        SharedOutput(Arc::new(Mutex::new(Buffered { output, failed: None })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Box<dyn Output>> {
+    fn lock(&self) -> MutexGuard<'_, Buffered> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Writes what was gathered, while no call of the script is there to be told of a failure.
+    fn write_gathered(&self) {
+        let mut buffered = self.lock();
+        if let Err(error) = buffered.output.flush() {
+            buffered.failed.get_or_insert(error);
+        }
     }
 }
 
 impl Output for SharedOutput {
-    fn write(&mut self, stderr: bool, bytes: &[u8]) -> std::io::Result<()> {
-        self.lock().write(stderr, bytes)
+    fn write(&mut self, stderr: bool, bytes: &[u8]) -> io::Result<()> {
+        let mut buffered = self.lock();
+        match buffered.failed.take() {
+            Some(error) => Err(error),
+            None => buffered.output.write(stderr, bytes),
+        }
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.lock().flush()
+    fn flush(&mut self) -> io::Result<()> {
+        let mut buffered = self.lock();
+        match buffered.failed.take() {
+            Some(error) => Err(error),
+            None => buffered.output.flush(),
+        }
     }
 }
 
@@ -88,11 +111,8 @@ impl<F: Future> Future for Metered<F> {
         let polled = self.future.as_mut().poll(context);
         let used = thread_nanoseconds().saturating_sub(began);
         self.meter.run.usage.cpu_nanoseconds.fetch_add(used, Ordering::Relaxed);
-        if polled.is_pending()
-            && let Err(error) = self.output.flush()
-        {
-            // The script's next write meets the same error and gets it.
-            tracing::debug!(%error, "the output cannot be written");
+        if polled.is_pending() {
+            self.output.write_gathered();
         }
         polled
     }

@@ -1,0 +1,72 @@
+//! `assay run --mode tool`: a script as the tool of an agent, whose one line of JSON on stdout says how it went.
+
+use crate::args::RunOptions;
+use crate::output::{Kept, Sink};
+use crate::run::{self, Host, Prepared};
+use anyhow::Result;
+use assay_capability_api::{Limit, Limits, Stop};
+use assay_runtime::{Ended, Outcome};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// For a tool that nobody gave a timeout.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+#[derive(Serialize)]
+struct Envelope {
+    ok: bool,
+    /// `ok`, `error` or `timeout`.
+    status: &'static str,
+    /// What the script wrote to stdout.
+    output: String,
+    /// Nothing asks for an approval yet; readers of the envelope expect the field of a run that was fine.
+    #[serde(rename = "requiresApproval")]
+    requires_approval: (),
+    /// Not all of the output is there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Runs a script and prints the envelope. The exit code is 0 however it went: the envelope says it.
+pub(crate) fn run(mut prepared: Prepared, options: &RunOptions) -> Result<u8> {
+    if let Some(run) = Arc::get_mut(&mut prepared.run) {
+        run.limits.timeout.get_or_insert(TIMEOUT);
+    }
+    let kept = Kept::default();
+    prepared.sink = Sink::Kept(kept.clone());
+    let run = prepared.run.clone();
+    let host = Host::new()?;
+    let outcome = host.run(prepared, None)?;
+    host.leave();
+    run::conclude(&run, &outcome, options);
+    let envelope = envelope(&outcome, &run.limits, &kept);
+    let mut line = serde_json::to_vec(&envelope)?;
+    line.push(b'\n');
+    crate::print(&line)
+}
+
+fn envelope(outcome: &Outcome, limits: &Limits, kept: &Kept) -> Envelope {
+    let error = match &outcome.ended {
+        Ended::Returned(_) | Ended::Stopped(Stop::Exit(0)) => None,
+        Ended::Stopped(Stop::Exit(code)) => Some(format!("the script ended with exit code {code}")),
+        Ended::Stopped(Stop::Signal(signal)) => Some(format!("stopped by signal {signal}")),
+        _ => run::problem(outcome, limits),
+    };
+    let timeout = matches!(outcome.ended, Ended::Stopped(Stop::Limit(Limit::Timeout)));
+    let (output, truncated) = kept.text();
+    Envelope {
+        ok: error.is_none(),
+        status: match (&error, timeout) {
+            (None, _) => "ok",
+            (Some(_), true) => "timeout",
+            (Some(_), false) => "error",
+        },
+        output,
+        requires_approval: (),
+        truncated,
+        error,
+    }
+}
