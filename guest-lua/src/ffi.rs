@@ -135,6 +135,7 @@ unsafe extern "C" {
     pub static mut lua_onblock: Option<unsafe extern "C" fn(*mut lua_State)>;
     pub static mut lua_suspending: c_int;
     pub static mut lua_withfields: Option<lua_CFunction>;
+    pub fn lua_freeze(l: *mut lua_State) -> c_int;
     pub fn lua_reseed(l: *mut lua_State, seed: c_uint);
     pub fn lua_softerror(l: *mut lua_State) -> c_int;
     pub fn lua_suspendk(l: *mut lua_State, ctx: lua_KContext, k: lua_KFunction) -> c_int;

@@ -36,7 +36,8 @@ fn lua_memory(limit: u64) -> usize {
     (limit.saturating_sub(taken).saturating_sub(reserve) + alloc::used()).max(1 << 20)
 }
 
-/// Gives this instance its own randomness: the snapshot's is the same for all.
+/// Gives this instance its own randomness: the snapshot's is the same for all. What is in the snapshot keeps its
+/// hashes; whatever the script makes or reads has those of the new seed.
 fn reseed(lua: Lua) {
     let (first, second) = crate::host::control::seed();
     unsafe { lua_reseed(lua.0, (first ^ (second >> 32)) as u32) };

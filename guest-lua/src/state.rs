@@ -16,9 +16,9 @@ pub fn main() -> Lua {
 /// Builds the state with every library and builtin.
 ///
 /// # Panics
-/// When there is no memory for an empty state.
+/// When there is no memory for an empty state, or a builtin cannot be frozen.
 pub fn init() {
-    // The seed of the snapshot is replaced in each instance, see `reseed`.
+    // Each instance gets a seed of its own for the strings that it makes.
     let state = unsafe { lua_newstate(alloc::lua_alloc, null_mut(), 0) };
     assert!(!state.is_null(), "no memory for a Lua state");
     unsafe { MAIN = state };
@@ -39,6 +39,8 @@ pub fn init() {
     lua.set_top(0);
     // The snapshot holds no garbage, and starts with a fresh cycle.
     unsafe { lua_gc(lua.0, 2, 0) };
+    let frozen = unsafe { lua_freeze(lua.0) };
+    assert!(frozen != 0, "a builtin has a table with a key of more than 40 bytes");
 }
 
 /// There is no bytecode: what would make it does not exist, and `lua.patch` refuses to load it.

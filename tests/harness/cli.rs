@@ -2,6 +2,7 @@
 
 use assay_tests::executable::{Folder, assay, path, run, run_in};
 use assay_tests::servers::start;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::process::Stdio;
 
@@ -27,6 +28,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("signals_reach_it_as_process_1", signals_reach_it_as_process_1),
     ("the_api_of_the_cluster_around_it_is_trusted", the_api_of_the_cluster_around_it_is_trusted),
     ("temporary_folders_end_with_the_run", temporary_folders_end_with_the_run),
+    ("each_run_has_hashes_of_its_own", each_run_has_hashes_of_its_own),
     ("reports_are_json", reports_are_json),
     ("a_tool_answers_in_json", a_tool_answers_in_json),
     ("learning_writes_a_manifest_that_is_enough", learning_writes_a_manifest_that_is_enough),
@@ -332,6 +334,13 @@ fn temporary_folders_end_with_the_run() {
         let left: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").flatten().collect();
         assert!(left.is_empty(), "{source} leaves {left:?}\n{output:?}");
     }
+}
+
+/// The snapshot is the same for all; who knows it must not know where the keys of a table are.
+fn each_run_has_hashes_of_its_own() {
+    let script = "local t = {} for i = 1, 16 do t['key number ' .. i] = true end for key in pairs(t) do print(key) end";
+    let orders: BTreeSet<_> = (0..8).map(|_| run(&["exec", "-e", script]).stdout).collect();
+    assert!(orders.len() > 1, "{orders:?}");
 }
 
 fn reports_are_json() {
