@@ -132,6 +132,11 @@ impl Case {
         self.directives.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
+    /// The script, without its directives.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
     /// Runs the case through the executable.
     ///
     /// # Errors

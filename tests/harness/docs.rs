@@ -1,5 +1,6 @@
 //! The papers are true: their Lua runs, their links lead somewhere, the tests that they name exist.
 
+use assay_tests::cases;
 use assay_tests::executable::{Finished, Folder, assay, root};
 use libtest_mimic::{Failed, Trial};
 use std::io::Write;
@@ -22,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
             judge(papers().and_then(|papers| broken_links(&papers)))
         }),
         Trial::test("docs::named_tests_exist", || judge(papers().and_then(|papers| missing_tests(&papers)))),
+        Trial::test("docs::pages_show_every_example", || judge(missing_examples())),
         Trial::test("docs::the_readme_names_its_two_commands", || judge(missing_commands())),
         Trial::test("docs::the_table_of_scopes_is_the_executable_s", || judge(stale_scopes())),
     ];
@@ -182,6 +184,30 @@ fn missing_tests(papers: &[(String, String)]) -> Result<Vec<String>, String> {
                 }
             }
         }
+    }
+    Ok(missing)
+}
+
+/// Examples of the files of cases that their page in docs/reference does not show, with their code and under their title.
+fn missing_examples() -> Result<Vec<String>, String> {
+    let mut missing = Vec::new();
+    let mut count = 0;
+    for (file, cases) in cases::of_folder(&root().join("tests/capability"))? {
+        let page = format!("docs/reference/{file}.md");
+        let text = std::fs::read_to_string(root().join(&page)).unwrap_or_default();
+        for example in cases.iter().filter(|case| case.example) {
+            count += 1;
+            let code = format!("lua\n{}\n```", example.code().trim());
+            let shown = text.split("\n### ").skip(1).any(|section| {
+                section.lines().next() == Some(example.title.as_str()) && section.contains(&code)
+            });
+            if !shown {
+                missing.push(format!("{page} does not show the example '{}'", example.title));
+            }
+        }
+    }
+    if count == 0 {
+        return Err("tests/capability has no examples".into());
     }
     Ok(missing)
 }

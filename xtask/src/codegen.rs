@@ -1,6 +1,7 @@
 //! The registries: whatever lists capabilities, bindings or builtins is written here from the files that
 //! are there, and committed.
 
+use crate::pages;
 use crate::shell::{self, Result, read, root};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -38,7 +39,7 @@ pub fn write_all(write: &mut dyn FnMut(&Path, String) -> Result<()>) -> Result<(
     write(&root.join("capabilities/all/src/lib.rs"), all_source(&capabilities))?;
     let mut index = format!("<!-- {NOTE} -->\n# Builtins\n\n| builtin | what it is |\n|---|---|\n");
     for name in stems(&root.join("tests/capability"), "lua", &[])? {
-        let page = page(&root.join(format!("tests/capability/{name}.lua")))?;
+        let page = pages::page(&read(&root.join(format!("tests/capability/{name}.lua")))?, NOTE);
         let _ = writeln!(index, "| [{name}]({name}.md) | {} |", page.summary);
         write(&root.join(format!("docs/reference/{name}.md")), page.text)?;
     }
@@ -175,57 +176,4 @@ pub const ALL: &[&dyn Capability] = &[
 {list}];
 "
     )
-}
-
-struct Page {
-    text: String,
-    /// The first line below the title.
-    summary: String,
-}
-
-/// The reference page of a builtin: the leading comment of its test file, and its examples.
-fn page(path: &Path) -> Result<Page> {
-    let source = read(path)?;
-    let mut text = format!("<!-- {NOTE} -->\n");
-    let mut lines = source.lines().peekable();
-    while let Some(line) = lines.next_if(|line| line.starts_with("---")) {
-        let line = line.trim_start_matches('-');
-        text.push_str(line.strip_prefix(' ').unwrap_or(line));
-        text.push('\n');
-    }
-    let summary = text.lines().skip(2).find(|line| !line.trim().is_empty()).unwrap_or_default();
-    let summary = summary.split(". ").next().unwrap_or_default().trim_end_matches('.').to_string();
-    let mut example: Option<String> = None;
-    let mut examples = String::new();
-    for line in lines.chain(std::iter::once("--# end:")) {
-        let directive = line.strip_prefix("--# ");
-        if let (Some(_), Some(code)) = (directive.filter(|text| is_title(text)), example.take()) {
-            let _ = write!(examples, "\n```lua\n{}\n```\n", code.trim());
-        }
-        match directive.and_then(|text| text.split_once(':')) {
-            Some(("example", title)) => {
-                let _ = write!(examples, "\n### {}\n", title.trim());
-                example = Some(String::new());
-            }
-            Some(("allow", grants)) if example.is_some() => {
-                let _ = write!(examples, "\nGranted: `--allow {}`\n", grants.trim());
-            }
-            Some(_) => {}
-            None => {
-                if let Some(code) = &mut example {
-                    code.push_str(line);
-                    code.push('\n');
-                }
-            }
-        }
-    }
-    if !examples.is_empty() {
-        text.push_str("\n## Examples\n");
-        text.push_str(&examples);
-    }
-    Ok(Page { text, summary })
-}
-
-fn is_title(directive: &str) -> bool {
-    ["example:", "case:", "end:"].iter().any(|title| directive.starts_with(title))
 }

@@ -5,6 +5,7 @@ mod codegen;
 mod dist;
 mod guest;
 mod new;
+mod pages;
 mod setup;
 mod shell;
 
