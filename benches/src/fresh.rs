@@ -110,7 +110,7 @@ impl Output for Collected {
         Ok(())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+    fn flush(&mut self) -> std::io::Result<bool> {
+        Ok(true)
     }
 }

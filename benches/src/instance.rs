@@ -2,7 +2,7 @@
 
 use crate::report::{Table, at_most, no_target, quantile, seconds};
 use crate::{Effort, Result, reactor};
-use assay_capability_api::{Audit, Grants, Identity, Limits, Output, Run, Usage};
+use assay_capability_api::{Grants, Limits, Output, Run};
 use assay_runtime::{Ended, Job, Runtime};
 use std::path::PathBuf;
 use std::process::Command;
@@ -64,8 +64,8 @@ impl Output for Probe {
         Ok(())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+    fn flush(&mut self) -> std::io::Result<bool> {
+        Ok(true)
     }
 }
 
@@ -75,17 +75,8 @@ fn job(source: &str) -> Job {
 
 pub fn limited_run() -> Arc<Run> {
     let limit = Some(Duration::from_secs(1000));
-    Arc::new(Run {
-        grants: Grants::default(),
-        limits: Limits { cpu: limit, timeout: limit, ..Limits::default() },
-        usage: Usage::default(),
-        audit: Audit::default(),
-        identity: Identity::default(),
-        working_folder: PathBuf::from("/"),
-        started: Instant::now(),
-        signal: Arc::default(),
-        learned: None,
-    })
+    let limits = Limits { cpu: limit, timeout: limit, ..Limits::default() };
+    Arc::new(Run { limits, ..Run::new(Grants::default(), PathBuf::from("/")) })
 }
 
 /// A runtime with a pool, as a host of many scripts has it: one instance alone would get none.

@@ -5,6 +5,7 @@
 //! the one that asked for it looks for the result. Neither looks for much longer than a wake-up takes, nor while both are
 //! on one processor, where looking keeps the other from its work; and a side that looks in vain does so ever more seldom.
 
+use crate::Cpu;
 use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
@@ -189,7 +190,7 @@ thread_local! {
     static ASKER: RefCell<Asker> = RefCell::default();
 }
 
-/// Runs `work` on a thread that may block. When the future is dropped, the work goes on, and what it gives is dropped
+/// Runs `work` on a thread that may block; its CPU time is the run's. When the future is dropped, the work goes on, and what it gives is dropped
 /// there.
 ///
 /// # Errors
@@ -201,7 +202,13 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     // Who gets every result at once must give way to the thread's other tasks all the same.
     coop::consume_budget().await;
     let (sender, mut receiver) = oneshot::channel();
-    let job: Job = Box::new(move || drop(sender.send(work())));
+    let cpu = Cpu::current();
+    let job: Job = Box::new(move || {
+        let counted = cpu.as_ref().map(Cpu::enter);
+        let result = work();
+        drop(counted);
+        drop(sender.send(result));
+    });
     let due = ASKER.with_borrow_mut(|asker| {
         let due = *LOOKING_HELPS && !asker.desk.worker.is_here() && asker.pace.is_due();
         asker.desk.asker.mark();

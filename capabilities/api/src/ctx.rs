@@ -3,13 +3,15 @@
 use crate::grants::Verdict;
 use crate::types::{Error, ErrorCode};
 use crate::{
-    Audit, Decision, Event, Grants, Limit, Limits, Request, Usage, denied, denied_without_scope, error,
+    Audit, Budget, Cpu, Decision, Ending, Event, Grants, Limit, Limits, Request, Usage, denied, denied_by,
+    denied_without_scope, error,
 };
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -40,17 +42,27 @@ impl std::error::Error for Stop {}
 
 /// Where the script's standard output and error go.
 pub trait Output: Send {
-    /// Writes all of `bytes`, or keeps them for the next flush.
+    /// Takes all of `bytes`: writes them, or keeps what cannot be written without waiting.
     ///
     /// # Errors
     /// The operating system's, a closed pipe above all.
     fn write(&mut self, stderr: bool, bytes: &[u8]) -> std::io::Result<()>;
 
-    /// Writes out what was kept.
+    /// Writes out what was kept, as far as it goes without waiting; whether nothing is left.
     ///
     /// # Errors
     /// As for `write`.
-    fn flush(&mut self) -> std::io::Result<()>;
+    fn flush(&mut self) -> std::io::Result<bool>;
+
+    /// Whether so much is kept, because nobody reads it, that the script has to wait before it writes more.
+    fn is_congested(&self) -> bool {
+        false
+    }
+
+    /// Resolves when what was kept can be written on.
+    fn ready(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Who a run is, for the audit.
@@ -72,6 +84,12 @@ pub struct Run {
     /// The folder that relative paths of the script start from; absolute.
     pub working_folder: PathBuf,
     pub started: Instant,
+    /// CPU time used so far.
+    pub cpu: Arc<Cpu>,
+    /// What the host may hold in memory.
+    pub budget: Arc<Budget>,
+    /// Whether the run must end.
+    pub ending: Ending,
     /// A signal that the run shall end by; 0 is none. Shared, because a signal handler lives longer than the run.
     pub signal: Arc<AtomicU32>,
     /// Every grant that this run would have needed, for `--learn`; empty where nothing learns.
@@ -83,7 +101,10 @@ impl Run {
     pub fn new(grants: Grants, working_folder: PathBuf) -> Run {
         Run {
             grants,
+            budget: Budget::new(Limits::default().host_memory()),
             limits: Limits::default(),
+            cpu: Arc::default(),
+            ending: Ending::default(),
             usage: Usage::default(),
             audit: Audit::default(),
             identity: Identity::default(),
@@ -113,10 +134,7 @@ impl Run {
 
     fn learn(&self, capability: &str, request: &Request<'_>) {
         let Some(learned) = self.learned.as_ref().filter(|_| request.has_own_scope()) else { return };
-        let rule = match request.scope() {
-            Some(scope) => format!("{capability}={}", crate::scope::escape(&scope)),
-            None => capability.to_string(),
-        };
+        let rule = crate::scope::rule_text(capability, request.scope().as_deref());
         let mut learned = learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if !learned.contains(&rule) {
             learned.push(rule);
@@ -134,6 +152,7 @@ impl Run {
         }
         match self.grants.decide(capability, request) {
             Verdict::Allow(rule) => {
+                self.guard_name(capability, request, &what)?;
                 self.record(Decision::Allow, capability, &what, Some(&rule));
                 Ok(())
             }
@@ -142,6 +161,34 @@ impl Run {
                 Err(refusal(capability, request, &what, rule.as_deref()))
             }
         }
+    }
+
+    /// Checks what was granted with something else, which `with` names: it is denied by a deny rule only.
+    ///
+    /// # Errors
+    /// `denied`.
+    pub fn check_included(&self, capability: &str, request: &Request<'_>, with: &str) -> Result<(), Error> {
+        self.check_undenied(capability, request)?;
+        self.record(Decision::Allow, capability, &request.describe(capability), Some(with));
+        Ok(())
+    }
+
+    /// Refuses what a deny rule is about, where [`Run::check`] has decided the call as a whole.
+    ///
+    /// # Errors
+    /// `denied`.
+    pub fn check_undenied(&self, capability: &str, request: &Request<'_>) -> Result<(), Error> {
+        let what = request.describe(capability);
+        match self.grants.denial(capability, request) {
+            Some(rule) => Err(self.refuse_by(capability, &what, rule)),
+            None => self.guard_name(capability, request, &what),
+        }
+    }
+
+    /// Refuses by a rule, which the audit gets too.
+    pub fn refuse_by(&self, capability: &str, what: &str, rule: &str) -> Error {
+        self.record(Decision::Deny, capability, what, Some(rule));
+        denied_by(what, rule)
     }
 
     /// Whether a request would be allowed, without asking, auditing or learning.
@@ -157,8 +204,11 @@ impl Run {
 
     /// Refuses a request that only a rule of its own kind grants, as [`Run::check`] does.
     pub fn refuse(&self, capability: &str, request: &Request<'_>) -> Error {
-        self.learn(capability, request);
         let what = request.describe(capability);
+        if let Some(rule) = self.grants.denial(capability, request) {
+            return self.refuse_by(capability, &what, rule);
+        }
+        self.learn(capability, request);
         self.record(Decision::Deny, capability, &what, None);
         refusal(capability, request, &what, None)
     }
@@ -168,10 +218,7 @@ impl Run {
         // In the manifest a pattern would grant more than was asked for.
         let own = scope.is_none_or(crate::scope::is_own);
         if let Some(learned) = self.learned.as_ref().filter(|_| own) {
-            let rule = match scope {
-                Some(scope) => format!("{capability}={}", crate::scope::escape(scope)),
-                None => capability.to_string(),
-            };
+            let rule = crate::scope::rule_text(capability, scope);
             let mut learned = learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             if !learned.contains(&rule) {
                 learned.push(rule);
@@ -191,9 +238,7 @@ impl Run {
             return Ok(match self.grants.decide(capability, request) {
                 Verdict::Allow(rule) => Some(rule),
                 Verdict::Deny(Some(rule)) => {
-                    let what = request.describe(capability);
-                    self.record(Decision::Deny, capability, &what, Some(&rule));
-                    return Err(refusal(capability, request, &what, Some(&rule)));
+                    return Err(self.refuse_by(capability, &request.describe(capability), &rule));
                 }
                 Verdict::Deny(None) => None,
             });
@@ -201,7 +246,10 @@ impl Run {
         self.learn(capability, request);
         let what = request.describe(capability);
         match self.grants.decide(capability, request) {
-            Verdict::Allow(rule) => Ok(Some(rule)),
+            Verdict::Allow(rule) => {
+                self.guard_name(capability, request, &what)?;
+                Ok(Some(rule))
+            }
             Verdict::Deny(rule) => {
                 self.record(Decision::Deny, capability, &what, rule.as_deref());
                 Err(refusal(capability, request, &what, rule.as_deref()))
@@ -234,41 +282,74 @@ impl Run {
             }
         };
         let by_range = by_name.is_none() && self.grants.depends_on_address(capability, &at);
-        self.guard_address(capability, &what, address, port, by_range)?;
+        let host = address.to_canonical().to_string();
+        let there = Request::Network { scheme, method, host: &host, port, path, address: None };
+        self.guard_address(capability, &what, address, by_range, there.scope().as_deref())?;
         self.record(Decision::Allow, capability, &what, Some(&rule));
         Ok(())
     }
 
+    /// The same for a place that was decided by other rules: what deny rules say about the address, and the guard.
+    pub(crate) fn check_decided_address(
+        &self,
+        capability: &str,
+        request: &Request<'_>,
+        address: IpAddr,
+    ) -> Result<(), Error> {
+        let Request::Network { scheme, method, host, port, path, .. } = *request else {
+            return Err(error(ErrorCode::InvalidArgument, "not a network request"));
+        };
+        let at = Request::Network { scheme, method, host, port, path, address: Some(address) };
+        let place = crate::scope::host_and_port(host, port);
+        let what = format!("{capability} to {place} (at {address})");
+        if let Some(rule) = self.grants.denial(capability, &at) {
+            return Err(self.refuse_by(capability, &what, rule));
+        }
+        let scope = crate::scope::host_and_port(&address.to_canonical().to_string(), port);
+        self.guard_address(capability, &what, address, false, Some(&scope))
+    }
+
     /// What is refused whatever the rules say about the name: addresses where clouds serve credentials, and,
-    /// where only public addresses are reached, all others. `by_range` is whether a rule about addresses decided.
-    pub(crate) fn guard_address(
+    /// where only public addresses are reached, all others. `by_range` is whether a rule about addresses decided,
+    /// `scope` what lifts the guard.
+    fn guard_address(
         &self,
         capability: &str,
         what: &str,
         address: IpAddr,
-        port: u16,
         by_range: bool,
+        scope: Option<&str>,
     ) -> Result<(), Error> {
         let named = self.grants.names_address(capability, address);
-        let guarded = if crate::network::is_special(address) && !named {
+        let is_inner = |address| crate::address::is_loopback(address) || crate::address::is_private(address);
+        let guarded = if crate::address::is_special(address) && !named {
             "it is a link-local, metadata or multicast address"
         } else if self.grants.public_only
             && !named
             && !by_range
-            && (crate::network::is_loopback(address) || crate::network::is_private(address))
+            && crate::address::leads_to(address, is_inner)
         {
             "it is not a public address"
         } else {
             return Ok(());
         };
+        Err(self.guarded(capability, what, guarded, scope))
+    }
+
+    /// The guard on the names of metadata services, for where a proxy looks the name up.
+    fn guard_name(&self, capability: &str, request: &Request<'_>, what: &str) -> Result<(), Error> {
+        let Request::Network { host, .. } = request else { return Ok(()) };
+        if !crate::address::is_metadata_name(host) || self.grants.names_host(capability, host) {
+            return Ok(());
+        }
+        let why = "it is the name of a metadata service of a cloud";
+        Err(self.guarded(capability, what, why, request.scope().as_deref()))
+    }
+
+    fn guarded(&self, capability: &str, what: &str, why: &str, scope: Option<&str>) -> Error {
         self.record(Decision::Deny, capability, what, Some("address guard"));
-        let flag = crate::scope::host_and_port(&address.to_canonical().to_string(), port);
-        Err(error(
-            ErrorCode::Denied,
-            format!(
-                "{what} is refused: {guarded}; run again with --allow {capability}={flag} if it is meant"
-            ),
-        ))
+        let flag = crate::scope::allow_flag(capability, scope);
+        error(ErrorCode::Denied, format!("{what} is refused: {why}; run again with {flag} if it is meant"))
     }
 
     /// Counts bytes that go through a capability.
@@ -322,7 +403,7 @@ pub fn limit_error(limit: Limit, allowed: u64) -> Error {
 
 fn refusal(capability: &str, request: &Request<'_>, what: &str, rule: Option<&str>) -> Error {
     match rule {
-        Some(rule) => error(ErrorCode::Denied, format!("{what} is denied by --deny {rule}")),
+        Some(rule) => denied_by(what, rule),
         None if !request.has_own_scope() => denied_without_scope(what),
         None => denied(what, capability, request.scope().as_deref()),
     }
@@ -343,6 +424,28 @@ impl Ctx {
             usize::try_from(run.limits.handles).unwrap_or(usize::MAX).saturating_mul(4).max(64),
         );
         Ctx { table, run, output, states: HashMap::new() }
+    }
+
+    /// Waits until the readers of the output took so much of it that the script may write more.
+    ///
+    /// # Errors
+    /// Those of [`Output::flush`].
+    pub async fn settle(&mut self) -> std::io::Result<()> {
+        while self.output.is_congested() && !self.output.flush()? {
+            self.output.ready().await;
+        }
+        Ok(())
+    }
+
+    /// Waits until all output is written.
+    ///
+    /// # Errors
+    /// Those of [`Output::flush`].
+    pub async fn drain(&mut self) -> std::io::Result<()> {
+        while !self.output.flush()? {
+            self.output.ready().await;
+        }
+        Ok(())
     }
 
     /// What a capability keeps for this run, made when it is first asked for.

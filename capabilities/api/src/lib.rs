@@ -4,13 +4,18 @@
 //! This crate knows no capability by name. A capability is a crate beside it with a WIT file of
 //! the same name.
 
+mod address;
 mod audit;
 mod blocking;
+mod budget;
 mod capability;
+mod cpu;
 mod ctx;
+mod ending;
 mod error;
 pub mod grants;
 mod limits;
+mod metered;
 pub mod network;
 mod off_thread;
 pub mod scope;
@@ -18,11 +23,15 @@ mod service;
 
 pub use audit::{Audit, Decision, Event};
 pub use blocking::{Lost, blocking};
-pub use capability::{Capability, Literal, Need, ScopeForm, Target, text_field};
+pub use budget::{Budget, Held};
+pub use capability::{Capability, Denied, Literal, Need, ScopeForm, Target, text_field};
+pub use cpu::{Cpu, CpuGuard};
 pub use ctx::{Ctx, HandleGuard, Identity, Output, Run, Stop, limit_error};
-pub use error::{denied, denied_without_scope, error, io_error};
+pub use ending::Ending;
+pub use error::{denied, denied_by, denied_without_scope, error, io_error};
 pub use grants::{Answer, Asker, GrantError, Grants, Rule};
 pub use limits::{Limit, Limits, Report, Usage};
+pub use metered::{Meter, Metered};
 pub use off_thread::off_thread;
 pub use scope::{Access, Request, Scope};
 pub use service::{Hold, Prepare, Replicas, ReplicasPort, Shutdown};

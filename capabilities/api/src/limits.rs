@@ -14,6 +14,7 @@ pub enum Limit {
     Log,
     Handles,
     HostBytes,
+    HostMemory,
     Children,
 }
 
@@ -28,6 +29,7 @@ impl Limit {
             Limit::Log => "max-log",
             Limit::Handles => "max-handles",
             Limit::HostBytes => "max-host-bytes",
+            Limit::HostMemory => "host-memory",
             Limit::Children => "max-children",
         }
     }
@@ -50,6 +52,8 @@ pub struct Limits {
     pub handles: u64,
     /// Bytes that go through capabilities in either direction.
     pub host_bytes: Option<u64>,
+    /// Bytes that the host holds for the run at a time; none is as much as `memory`.
+    pub host_memory: Option<u64>,
     /// Child processes at a time.
     pub children: u64,
 }
@@ -65,12 +69,18 @@ impl Default for Limits {
             log: Some(64 << 20),
             handles: 1024,
             host_bytes: None,
+            host_memory: None,
             children: 64,
         }
     }
 }
 
 impl Limits {
+    /// Bytes that the host may hold for the run at a time.
+    pub fn host_memory(&self) -> u64 {
+        self.host_memory.unwrap_or(self.memory)
+    }
+
     /// The limits of a script that somebody else wrote.
     pub fn hosted() -> Self {
         Limits {
@@ -81,6 +91,7 @@ impl Limits {
             log: Some(1 << 20),
             handles: 128,
             host_bytes: Some(256 << 20),
+            host_memory: None,
             children: 0,
         }
     }
@@ -90,7 +101,6 @@ impl Limits {
 #[derive(Debug, Default)]
 pub struct Usage {
     pub memory_peak: AtomicU64,
-    pub cpu_nanoseconds: AtomicU64,
     pub output_bytes: AtomicU64,
     pub log_bytes: AtomicU64,
     pub host_bytes: AtomicU64,
@@ -105,7 +115,6 @@ pub struct Usage {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     pub memory_peak_bytes: u64,
-    pub cpu_seconds: f64,
     pub output_bytes: u64,
     pub log_bytes: u64,
     pub host_bytes: u64,
@@ -119,7 +128,6 @@ impl Usage {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Report {
             memory_peak_bytes: get(&self.memory_peak),
-            cpu_seconds: get(&self.cpu_nanoseconds) as f64 / 1e9,
             output_bytes: get(&self.output_bytes),
             log_bytes: get(&self.log_bytes),
             host_bytes: get(&self.host_bytes),

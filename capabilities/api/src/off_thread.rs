@@ -1,9 +1,9 @@
 //! Work that blocks, away from the threads that run futures.
 
-use crate::error;
+use crate::{Cpu, error};
 use crate::types::{Error, ErrorCode};
 
-/// Runs `work`, of any length, on a thread that may block. When the future is dropped, the work goes on, and what it gives is
+/// Runs `work`, of any length, on a thread that may block; its CPU time is the run's. When the future is dropped, the work goes on, and what it gives is
 /// dropped there.
 ///
 /// # Errors
@@ -14,6 +14,11 @@ use crate::types::{Error, ErrorCode};
 pub async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
+    let cpu = Cpu::current();
+    let work = move || {
+        let _counted = cpu.as_ref().map(Cpu::enter);
+        work()
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
         Err(failed) => Err(error(ErrorCode::Other, format!("a worker thread ended early: {failed}"))),

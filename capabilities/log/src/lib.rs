@@ -11,7 +11,7 @@ mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/log@0.1.0; }",
         path: "../../wit",
-        imports: { default: trappable },
+        imports: { "assay:host/log.write": async | trappable, default: trappable },
         require_store_data_send: true,
     });
 }
@@ -150,7 +150,7 @@ impl log::Host for Ctx {
         Ok(is_enabled(level))
     }
 
-    fn write(&mut self, level: Level, message: String, fields: String) -> wasmtime::Result<()> {
+    async fn write(&mut self, level: Level, message: String, fields: String) -> wasmtime::Result<()> {
         if !is_enabled(level) {
             return Ok(());
         }
@@ -176,6 +176,8 @@ impl log::Host for Ctx {
             let fields = json_line(&fields);
             at_level!(level, event, fields = fields.as_str(), "{message}");
         }
+        // A line that cannot be written is no error of the script.
+        let _ = self.settle().await;
         Ok(())
     }
 }

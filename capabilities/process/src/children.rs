@@ -60,14 +60,32 @@ impl Known {
     ///
     /// # Errors
     /// Where the run has to end: its output has no reader.
-    pub fn drain(&self, accessor: &Accessor<Ctx, HasSelf<Ctx>>) -> Result<()> {
+    pub async fn drain(&self, accessor: &Accessor<Ctx, HasSelf<Ctx>>) -> Result<()> {
         for (stream, stderr) in self.inherited.iter() {
             while let Ok(Some(bytes)) = stream.read_now(PIECE)
                 && !bytes.is_empty()
                 && write(accessor, &self.child, *stderr, &bytes)?
-            {}
+            {
+                settle(accessor).await;
+            }
         }
         Ok(())
+    }
+}
+
+/// Waits until the readers of the run's output take more, so that a program is read no faster than they read.
+async fn settle(accessor: &Accessor<Ctx, HasSelf<Ctx>>) {
+    loop {
+        let ready = accessor.with(|mut access| {
+            let output = &mut access.get().output;
+            // A failure is told by the next write.
+            let stalled = output.is_congested() && matches!(output.flush(), Ok(false));
+            stalled.then(|| output.ready())
+        });
+        match ready {
+            Some(ready) => ready.await,
+            None => return,
+        }
     }
 }
 
@@ -81,7 +99,7 @@ fn write(accessor: &Accessor<Ctx, HasSelf<Ctx>>, child: &Child, stderr: bool, by
             return Ok(false);
         }
         match ctx.output.write(stderr, bytes).and_then(|()| ctx.output.flush()) {
-            Ok(()) => Ok(true),
+            Ok(_) => Ok(true),
             Err(gone) if gone.kind() == ErrorKind::BrokenPipe => {
                 Err(wasmtime::Error::new(Stop::Signal(SIGPIPE)))
             }
@@ -106,7 +124,9 @@ impl AccessorTask<Ctx, HasSelf<Ctx>> for Pump {
         while let Ok(bytes) = self.stream.read(PIECE).await
             && !bytes.is_empty()
             && write(accessor, &self.child, self.stderr, &bytes)?
-        {}
+        {
+            settle(accessor).await;
+        }
         Ok(())
     }
 }

@@ -215,7 +215,7 @@ impl wit::HostWithStore<Ctx> for Host {
             Some(timeout) => tokio::time::timeout(Duration::from_nanos(timeout), waiting).await.ok(),
         };
         if let Some(Ok(_)) = ended {
-            known.drain(accessor)?;
+            known.drain(accessor).await?;
         }
         Ok(ended.transpose().map(|ended| ended.map(exit)))
     }

@@ -242,7 +242,7 @@ impl wit::HostPipeWithStore<Ctx> for Host {
             Ok::<_, wasmtime::Error>(pipe.known.clone())
         })?;
         let ended = known.child.wait().await;
-        known.drain(accessor)?;
+        known.drain(accessor).await?;
         Ok(ended.map(exit))
     }
 }

@@ -13,7 +13,11 @@ mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/stdio@0.1.0; }",
         path: "../../wit",
-        imports: { default: trappable },
+        imports: {
+            "assay:host/stdio.write": async | trappable,
+            "assay:host/stdio.flush": async | trappable,
+            default: trappable,
+        },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
         require_store_data_send: true,
     });
@@ -63,15 +67,29 @@ fn outcome(to: Target, result: io::Result<()>) -> wasmtime::Result<Result<(), Er
 }
 
 impl stdio::Host for Ctx {
-    fn write(&mut self, to: Target, bytes: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
+    async fn write(&mut self, to: Target, bytes: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
         if !Usage::add(&self.run.usage.output_bytes, bytes.len() as u64, self.run.limits.output) {
             return Ok(Err(limit_error(Limit::Output, self.run.limits.output.unwrap_or(0))));
         }
-        outcome(to, self.output.write(matches!(to, Target::Stderr), &bytes))
+        let _held = match self.run.budget.take(bytes.len()) {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let to_stderr = matches!(to, Target::Stderr);
+        // What came first is read first, also where the two streams are one.
+        let written = match to_stderr {
+            true => self.drain().await,
+            false => Ok(()),
+        };
+        let written = written.and_then(|()| self.output.write(to_stderr, &bytes));
+        match written {
+            Ok(()) => outcome(to, self.settle().await),
+            failed => outcome(to, failed),
+        }
     }
 
-    fn flush(&mut self, to: Target) -> wasmtime::Result<Result<(), Error>> {
-        outcome(to, self.output.flush())
+    async fn flush(&mut self, to: Target) -> wasmtime::Result<Result<(), Error>> {
+        outcome(to, self.drain().await)
     }
 }
 
@@ -80,7 +98,7 @@ impl stdio::HostWithStore<Ctx> for HasSelf<Ctx> {
         let (flushed, input, run) = accessor.with(|mut access| {
             let ctx = access.get();
             // A question is to be seen before the answer is waited for.
-            (ctx.output.flush(), ctx.state::<Input>().clone(), ctx.run.clone())
+            (ctx.output.flush().map(drop), ctx.state::<Input>().clone(), ctx.run.clone())
         });
         if let Err(failed) = outcome(Target::Stdout, flushed)? {
             return Ok(Err(failed));

@@ -1,7 +1,7 @@
 //! The command line.
 
 use assay_manifest::{duration, size};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,9 +13,10 @@ use std::time::Duration;
     about = "Runs Lua scripts in a sandbox that reaches only what it was granted",
     after_help = "Examples:
   assay check.lua                                   run a script that needs no grants
+  assay --allow env=HOME check.lua -v               flags of Assay stand before the script, its own behind it
   assay run --allow http=api.example.com check.lua  let it reach one host
   assay run --allow fs=rw:./out,env=HOME sync.lua   let it write one folder and read one variable
-  assay exec -e 'print(json.encode({1, 2}))'        run a line
+  assay -e 'print(json.encode({1, 2}))'             run a line
   assay explain check.lua                           what a script needs
   assay capabilities                                what there is to grant",
     disable_help_subcommand = true
@@ -73,8 +74,14 @@ pub(crate) enum Command {
     /// List the modules that require finds
     Modules(Modules),
     /// Print a completion script for a shell
+    #[command(after_help = "Examples:
+  assay completion bash > /etc/bash_completion.d/assay
+  assay completion zsh > ~/.zfunc/_assay")]
     Completion { shell: clap_complete::Shell },
     /// Print the version
+    #[command(after_help = "Examples:
+  assay version
+  assay version --json                              with the capabilities that are built in")]
     Version {
         /// As JSON
         #[arg(long)]
@@ -141,6 +148,9 @@ pub(crate) struct LimitArgs {
     /// Bytes read and written through capabilities [default: none]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     pub(crate) max_host_bytes: Option<u64>,
+    /// Memory of the host that holds what goes through capabilities [default: as --memory]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    pub(crate) host_memory: Option<u64>,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -174,55 +184,76 @@ pub(crate) enum Mode {
     Tool,
 }
 
+/// What is run, and its arguments. Everything behind it is the script's: `words` takes it away before flags are read.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  assay run --allow http=GET:api.example.com,env=API_* report.lua -- --month 11
+pub(crate) struct Script {
+    /// Run this code; all words behind it are the script's
+    #[arg(short = 'e', value_name = "CODE", conflicts_with = "file")]
+    pub(crate) code: Option<String>,
+    /// The script, or - for standard input; all words behind it are the script's
+    #[arg(required_unless_present = "code", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Arguments of the script, in the global `arg`; a -- before the first is left out
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Flags of Assay stand before FILE. What stands behind it is the script's, whatever it looks like.
+
+Examples:
+  assay run --allow http=GET:api.example.com,env=API_* report.lua --month 11
   assay run --manifest prod.toml -P nightly --timeout 5m job.lua
   assay run --learn job.toml -A job.lua             find out what to grant
-  assay run --mode tool --allow http ask.lua -- x   run it as the tool of an agent, with JSON on stdout")]
+  assay run --mode tool --allow http ask.lua x      run it as the tool of an agent, with JSON on stdout"
+)]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) options: RunOptions,
     /// How the script's output and end are told
     #[arg(long, value_enum, default_value = "script", env = "ASSAY_MODE", hide_env = true)]
     pub(crate) mode: Mode,
-    /// The script, .lua
-    pub(crate) file: PathBuf,
-    /// Arguments of the script, in the global `arg`
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) args: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) script: Script,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Flags of Assay stand before CODE and FILE. What stands behind is the script's, whatever it looks like.
+
+Examples:
+  assay exec -e 'print(time())'
+  assay exec --allow env=HOME -e 'print(env.get(\"HOME\"), arg[1])' x
+  echo 'print(1 + 1)' | assay exec -"
+)]
+pub(crate) struct Exec {
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
+    #[command(flatten)]
+    pub(crate) script: Script,
 }
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  assay exec -e 'print(time())'
-  echo 'print(1 + 1)' | assay exec -")]
-pub(crate) struct Exec {
-    #[command(flatten)]
-    pub(crate) options: RunOptions,
-    /// The code to run
-    #[arg(short = 'e', value_name = "CODE")]
-    pub(crate) code: Option<String>,
-    /// A file, or - for standard input, then arguments of the script
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FILE|- [ARGS]")]
-    pub(crate) rest: Vec<OsString>,
-}
-
-#[derive(Args, Debug)]
+  assay repl
+  assay repl --allow fs=read:.                      with files to look at")]
 pub(crate) struct Repl {
     #[command(flatten)]
     pub(crate) options: RunOptions,
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
+#[command(after_help = "Flags stand before the first path: a file of tests has no arguments.
+
+Examples:
   assay test tests/
   assay test --allow http=localhost:8080 --junit report.xml tests/")]
 pub(crate) struct Test {
     #[command(flatten)]
     pub(crate) options: RunOptions,
     /// Files, or folders that are searched for *_test.lua
-    #[arg(default_value = ".")]
+    #[arg(default_value = ".", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<PathBuf>,
     /// Write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
@@ -233,8 +264,12 @@ pub(crate) struct Test {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  assay explain report.lua                          what to grant, and what cannot be told
+  assay explain --json report.lua                   the same for a program")]
 pub(crate) struct Explain {
     /// The script
+    #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     /// As JSON
     #[arg(long)]
@@ -242,6 +277,9 @@ pub(crate) struct Explain {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  assay capabilities                                all of them with their scopes
+  assay capabilities http                           those of http")]
 pub(crate) struct Capabilities {
     /// Only this capability
     pub(crate) name: Option<String>,
@@ -251,6 +289,9 @@ pub(crate) struct Capabilities {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  assay modules                                     what require finds from here
+  assay modules --no-local-modules                  what is built in")]
 pub(crate) struct Modules {
     /// As JSON
     #[arg(long)]
@@ -260,36 +301,23 @@ pub(crate) struct Modules {
     pub(crate) no_local_modules: bool,
 }
 
-/// `assay FILE ...` is `assay run FILE ...`: the first argument is a file if it has a file's extension.
-pub(crate) fn with_file_as_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut args: Vec<OsString> = args.collect();
-    let is_file = args.get(1).and_then(|first| first.to_str()).is_some_and(|first| {
-        let path = std::path::Path::new(first);
-        !first.starts_with('-') && (path.extension().is_some() || first.contains('/') || path.is_file())
-    });
-    if is_file {
-        args.insert(1, "run".into());
-    }
-    args
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_a_command() {
-        let args = |list: &[&str]| with_file_as_command(list.iter().map(OsString::from));
-        assert_eq!(args(&["assay", "x.lua", "a"])[1], "run");
-        assert_eq!(args(&["assay", "./x"])[1], "run");
-        assert_eq!(args(&["assay", "run", "x.lua"])[1], "run");
-        assert_eq!(args(&["assay", "run", "x.lua"]).len(), 3);
-        assert_eq!(args(&["assay", "--help"]).len(), 2);
-    }
-
-    #[test]
     fn the_definition_is_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        use clap::CommandFactory;
+        for command in Arguments::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let example = format!("assay {}", command.get_name());
+            assert!(help.contains("Examples:") && help.contains(&example), "{}", command.get_name());
+        }
     }
 }

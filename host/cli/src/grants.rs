@@ -83,4 +83,5 @@ fn apply(args: &LimitArgs, limits: &mut Limits) {
     limits.handles = args.max_handles.unwrap_or(limits.handles);
     limits.children = args.max_children.unwrap_or(limits.children);
     limits.host_bytes = args.max_host_bytes.or(limits.host_bytes);
+    limits.host_memory = args.host_memory.or(limits.host_memory);
 }

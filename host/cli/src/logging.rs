@@ -19,19 +19,22 @@ pub(crate) fn colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// What others send must not fill the log: notices of database servers, and what protocol libraries say of frames.
+const QUIET: &str = "sqlx::postgres::notice=off,h2=error,hyper=error,rustls=error,tungstenite=error";
+
 /// Starts logging, at the level of the flags, `RUST_LOG`, or info for scripts and warn for the host.
 pub(crate) fn start(common: &Common) {
     let filter = match (common.quiet, common.verbose) {
-        (true, _) => EnvFilter::new("error,sqlx::postgres::notice=off"),
+        (true, _) => EnvFilter::new(format!("error,{QUIET}")),
         (false, 0) => EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| EnvFilter::new("warn,script=info,sqlx::postgres::notice=off")),
-        (false, 1) => EnvFilter::new("warn,assay=debug,script=debug,sqlx::postgres::notice=off"),
-        (false, _) => EnvFilter::new("info,assay=trace,script=trace"),
+            .unwrap_or_else(|_| EnvFilter::new(format!("warn,script=info,{QUIET}"))),
+        (false, 1) => EnvFilter::new(format!("warn,assay=debug,script=debug,{QUIET}")),
+        (false, _) => EnvFilter::new("info,assay=trace,script=trace,h2=error,hyper=error,rustls=error,tungstenite=error"),
     };
     let target = common.verbose > 0;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| crate::port::Lines)
         .with_ansi(colours())
         .with_target(target)
         .fmt_fields(Text);

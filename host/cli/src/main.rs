@@ -7,6 +7,7 @@ mod grants;
 mod logging;
 mod modules;
 mod output;
+mod port;
 mod prompt;
 mod repl;
 mod replicas;
@@ -14,11 +15,13 @@ mod report;
 mod run;
 mod suite;
 mod tool;
+mod words;
 
 use args::{Arguments, Command};
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The command line could not be understood (sysexits.h, EX_USAGE).
 pub(crate) const EXIT_USAGE: u8 = 64;
@@ -26,23 +29,53 @@ pub(crate) const EXIT_USAGE: u8 = 64;
 fn main() -> ExitCode {
     // The same executable supervises the programs that scripts start.
     assay_capability_process::supervisor::run_if_asked();
-    let arguments = match Arguments::try_parse_from(args::with_file_as_command(std::env::args_os())) {
+    let arguments = match read_command_line() {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
-            // Where even the message cannot be written, the exit code still tells.
-            let _ = error.print();
+        Err(code) => {
+            finish_stderr();
             return ExitCode::from(code);
         }
     };
     logging::start(&arguments.common);
     match dispatch(arguments) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => {
+            finish_stderr();
+            ExitCode::from(code)
+        }
         Err(error) => {
-            eprintln!("assay: {error:#}");
+            say(&format!("assay: {error:#}\n"));
+            finish_stderr();
             ExitCode::from(error.downcast_ref::<Usage>().map_or(1, |_| EXIT_USAGE))
         }
     }
+}
+
+/// The command line; an exit code where it was wrong, or asked for help, which is told here.
+fn read_command_line() -> Result<Arguments, u8> {
+    let mut command = Arguments::command();
+    command.build();
+    let words = words::part(&command, std::env::args_os()).map_err(|wrong| {
+        say(&format!("assay: {wrong}\n"));
+        EXIT_USAGE
+    })?;
+    let parsed = command
+        .try_get_matches_from_mut(words.own)
+        .and_then(|matches| Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    let mut arguments = parsed.map_err(|error| {
+        let text = error.render().to_string();
+        if error.use_stderr() {
+            say(&text);
+            return EXIT_USAGE;
+        }
+        print(text.as_bytes()).unwrap_or(1)
+    })?;
+    match &mut arguments.command {
+        Command::Run(args::Run { script, .. }) | Command::Exec(args::Exec { script, .. }) => {
+            script.args = words.script;
+        }
+        _ => {}
+    }
+    Ok(arguments)
 }
 
 /// A mistake in the command line that clap cannot see: an unknown capability, a missing file.
@@ -60,6 +93,20 @@ impl std::error::Error for Usage {}
 /// Shorthand for a [`Usage`] error.
 pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()
+}
+
+/// Writes a message to stderr, in order with log lines. One that cannot be written is given up: there is nowhere to
+/// say so.
+pub(crate) fn say(text: &str) {
+    let _ = port::Lines.write_all(text.as_bytes());
+}
+
+/// How long the last messages may wait for their reader.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Writes what stderr still has, at the end of the process.
+fn finish_stderr() {
+    let _ = port::stderr().finish(LAST_WORDS);
 }
 
 fn dispatch(arguments: Arguments) -> anyhow::Result<u8> {

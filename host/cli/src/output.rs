@@ -1,51 +1,67 @@
 //! The script's standard output and error.
 
+use crate::port::{self, Port, Stream};
 use assay_capability_api::Output;
-use std::io::{self, IsTerminal, Write};
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How much is gathered before it is written.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// How much is kept for a reader that does not read, before the script has to wait.
+const KEPT_FOR_READER: usize = 256 * 1024;
 /// How long output may wait in the buffer of a script that computes.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Stdout is written line by line to a terminal and gathered for a pipe; stderr is written at once, after
-/// what stdout had gathered, so that the two keep their order.
+/// what stdout had gathered, so that the two keep their order. Neither blocks the thread where a reader stalls.
 pub(crate) struct Standard {
-    buffer: Vec<u8>,
+    stdout: Port,
     since: Instant,
-    terminal: bool,
 }
 
 impl Standard {
     pub(crate) fn new() -> Standard {
-        Standard { buffer: Vec::new(), since: Instant::now(), terminal: io::stdout().is_terminal() }
+        Standard { stdout: Port::new(Stream::Stdout), since: Instant::now() }
     }
 }
 
 impl Output for Standard {
     fn write(&mut self, stderr: bool, bytes: &[u8]) -> io::Result<()> {
         if stderr {
-            self.flush()?;
-            return io::stderr().lock().write_all(bytes);
+            self.stdout.pump()?;
+            return port::stderr().write(bytes);
         }
-        if self.buffer.is_empty() {
+        if self.stdout.is_empty() {
             self.since = Instant::now();
         }
-        self.buffer.extend_from_slice(bytes);
-        let full = self.buffer.len() >= BUFFER_BYTES || self.since.elapsed() >= PATIENCE;
-        if full || (self.terminal && bytes.contains(&b'\n')) { self.flush() } else { Ok(()) }
+        let due = self.since.elapsed() >= PATIENCE || (self.stdout.is_terminal() && bytes.contains(&b'\n'));
+        if due || self.stdout.kept() + bytes.len() >= BUFFER_BYTES {
+            self.stdout.write(bytes)
+        } else {
+            self.stdout.keep(bytes);
+            Ok(())
+        }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
+    fn flush(&mut self) -> io::Result<bool> {
+        self.stdout.pump()?;
+        let mut stderr = port::stderr();
+        // What of stderr cannot be written was told to who wrote it.
+        let _ = stderr.pump();
+        Ok(self.stdout.is_empty() && stderr.is_empty())
+    }
+
+    fn is_congested(&self) -> bool {
+        self.stdout.kept() > KEPT_FOR_READER || port::stderr().kept() > KEPT_FOR_READER
+    }
+
+    fn ready(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        match self.stdout.is_empty() {
+            true => Box::pin(port::stderr().ready()),
+            false => Box::pin(self.stdout.ready()),
         }
-        let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(&self.buffer).and_then(|()| stdout.flush());
-        self.buffer.clear();
-        written
     }
 }
 
@@ -99,7 +115,7 @@ impl Kept {
 impl Output for Kept {
     fn write(&mut self, stderr: bool, bytes: &[u8]) -> io::Result<()> {
         if stderr {
-            return io::stderr().lock().write_all(bytes);
+            return port::stderr().write(bytes);
         }
         let mut gathered = self.lock();
         let room = KEPT_BYTES - gathered.kept.len();
@@ -108,7 +124,17 @@ impl Output for Kept {
         Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn flush(&mut self) -> io::Result<bool> {
+        let mut stderr = port::stderr();
+        let _ = stderr.pump();
+        Ok(stderr.is_empty())
+    }
+
+    fn is_congested(&self) -> bool {
+        port::stderr().kept() > KEPT_FOR_READER
+    }
+
+    fn ready(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(port::stderr().ready())
     }
 }

@@ -13,6 +13,8 @@ struct Full<'a> {
     ended: &'a str,
     wall_seconds: f64,
     assertions: u64,
+    cpu_seconds: f64,
+    host_memory_peak_bytes: u64,
     #[serde(flatten)]
     used: Report,
     limits: Limits,
@@ -30,19 +32,22 @@ struct Limits {
     handles: u64,
     children: u64,
     host_bytes: Option<u64>,
+    host_memory_bytes: u64,
 }
 
 /// The report of a finished run.
 pub(crate) fn report(run: &Run, format: ReportFormat, exit_code: u8, ended: &str, assertions: u64) -> String {
     let used = run.usage.report();
     let wall_seconds = run.started.elapsed().as_secs_f64();
+    let cpu_seconds = run.cpu.nanoseconds() as f64 / 1e9;
     if format == ReportFormat::Text {
         return format!(
-            "{ended} after {wall_seconds:.3} s ({:.3} s CPU), {:.1} of {:.0} MiB memory, {} bytes of output, {} \
-             bytes through capabilities, {} handles and {} programs at most, {} denials\n",
-            used.cpu_seconds,
+            "{ended} after {wall_seconds:.3} s ({cpu_seconds:.3} s CPU), {:.1} of {:.0} MiB memory, {:.1} of {:.0} MiB \
+             held by the host, {} bytes of output, {} bytes through capabilities, {} handles and {} programs at most, {} denials\n",
             used.memory_peak_bytes as f64 / 1048576.0,
             run.limits.memory as f64 / 1048576.0,
+            run.budget.peak() as f64 / 1048576.0,
+            run.budget.limit() as f64 / 1048576.0,
             used.output_bytes,
             used.host_bytes,
             used.handles_peak,
@@ -60,6 +65,7 @@ pub(crate) fn report(run: &Run, format: ReportFormat, exit_code: u8, ended: &str
         handles: run.limits.handles,
         children: run.limits.children,
         host_bytes: run.limits.host_bytes,
+        host_memory_bytes: run.budget.limit(),
     };
     let full = Full {
         script: &run.identity.script,
@@ -68,6 +74,8 @@ pub(crate) fn report(run: &Run, format: ReportFormat, exit_code: u8, ended: &str
         ended,
         wall_seconds,
         assertions,
+        cpu_seconds,
+        host_memory_peak_bytes: run.budget.peak(),
         used,
         limits,
         allow,

@@ -1,25 +1,23 @@
 //! `assay run`, `assay exec`, and what they share with the others that run scripts.
 
-use crate::args::{Common, Exec, Mode, Run as RunArgs, RunOptions};
+use crate::args::{Common, Exec, Mode, Run as RunArgs, RunOptions, Script};
 use crate::output::Sink;
 use crate::replicas::Replicas;
-use crate::{grants, logging, report, tool, usage};
-use anyhow::{Context, Result};
-use assay_capability_api::{Audit, Ctx, Identity, Limit, Limits, ReplicasPort, Run, Shutdown, Stop};
+use crate::{grants, logging, report, tool, usage, words};
+use anyhow::{Context, Result, bail};
+use assay_capability_api::{Audit, Budget, Ctx, Identity, Limit, Limits, ReplicasPort, Run, Shutdown, Stop};
 use assay_capability_env::Environment;
 use assay_capability_modules::Folders;
 use assay_capability_stdio::Input;
-use assay_runtime::{Console, Ended, Job, Outcome, Runtime};
+use assay_runtime::{Console, Ended, Job, Outcome, Runtime, Waker};
 use sha2::{Digest, Sha256};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
-use tokio::sync::Notify;
 
 /// Lua's own default as far as it makes sense without an installation; files are read through the grants of `fs`.
 const PACKAGE_PATH: &str = "./?.lua;./?/init.lua";
@@ -55,53 +53,58 @@ impl Setup {
     }
 }
 
-/// `assay run FILE`.
+/// `assay run FILE`, `assay run -e CODE`, `assay run -`.
 pub(crate) fn file(args: &RunArgs, _: &Common) -> Result<u8> {
-    let path = &args.file;
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("yaml" | "yml") => {
-            return Err(usage(format!(
-                "{}: YAML files of checks are not supported by this version; write the checks as a .lua script",
-                path.display()
-            )));
-        }
-        Some("lua") | None => {}
-        Some(other) => {
-            eprintln!("assay: {}: a script ends in .lua, not in .{other}", path.display());
-            return Ok(1);
-        }
-    }
-    let (source, name) = read_script(path)?;
-    let args_of_script = strip_separator(&args.args);
-    let arg0 = path.display().to_string();
-    let prepared = prepare(source, name, arg0, args_of_script, &folder_of(path), &args.options)?;
+    let prepared = read(&args.script, &args.options, true)?;
     match args.mode {
         Mode::Script => execute(prepared, &args.options),
         Mode::Tool => tool::run(prepared, &args.options),
     }
 }
 
-/// `assay exec -e CODE`, `assay exec FILE`, `assay exec -`.
+/// `assay exec -e CODE`, `assay exec FILE`, `assay exec -`: the same with the modules of the working folder.
 pub(crate) fn exec(args: &Exec, _: &Common) -> Result<u8> {
+    execute(read(&args.script, &args.options, false)?, &args.options)
+}
+
+/// Reads what the command line names. `beside` is whether the modules of a file lie beside it.
+fn read(script: &Script, options: &RunOptions, beside: bool) -> Result<Prepared> {
     let here = std::env::current_dir().context("the working folder cannot be found")?;
-    let run = |source, name, arg0, rest: &[OsString]| {
-        let prepared = prepare(source, name, arg0, strip_separator(rest), &here, &args.options)?;
-        execute(prepared, &args.options)
+    let (source, name, arg0, project) = match (&script.code, &script.file) {
+        (Some(code), _) => (code.clone().into_bytes(), "=(command line)".into(), "-e".into(), here),
+        (None, Some(path)) if path.as_os_str() == "-" => {
+            let mut source = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut source).context("standard input cannot be read")?;
+            (source, "=stdin".into(), "-".into(), here)
+        }
+        (None, Some(path)) => {
+            if beside {
+                refuse_other_files(path)?;
+            }
+            let (source, name) = read_script(path)?;
+            (source, name, path.display().to_string(), if beside { folder_of(path) } else { here })
+        }
+        (None, None) => return Err(usage("nothing to run; give a file, - for standard input, or -e CODE")),
     };
-    if let Some(code) = &args.code {
-        return run(code.clone().into_bytes(), "=(command line)".into(), "-e".into(), &args.rest);
+    if let Some(word) = words::misplaced(&script.args, source.starts_with(b"#!")) {
+        tracing::warn!(
+            "{word} stands behind the script, so it is an argument of the script; flags of assay stand before \
+             it, and a -- before the script's arguments says that this is meant"
+        );
     }
-    let Some((first, rest)) = args.rest.split_first() else {
-        return Err(usage("nothing to run; give -e CODE, a file, or - for standard input"));
-    };
-    if first == "-" {
-        let mut source = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut source).context("standard input cannot be read")?;
-        return run(source, "=stdin".into(), "-".into(), rest);
+    prepare(source, name, arg0, strip_separator(&script.args), &project, options)
+}
+
+/// What would give only a syntax error.
+fn refuse_other_files(path: &Path) -> Result<()> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("yaml" | "yml") => Err(usage(format!(
+            "{}: YAML files of checks are not supported by this version; write the checks as a .lua script",
+            path.display()
+        ))),
+        Some("lua") | None => Ok(()),
+        Some(other) => bail!("{}: a script ends in .lua, not in .{other}", path.display()),
     }
-    let path = Path::new(first);
-    let (source, name) = read_script(path)?;
-    run(source, name, path.display().to_string(), rest)
 }
 
 fn strip_separator(args: &[OsString]) -> Vec<OsString> {
@@ -162,15 +165,12 @@ pub(crate) fn prepare(
     let env = env.collect::<Result<Vec<_>>>()?;
     let hash = Sha256::digest(&source).iter().map(|byte| format!("{byte:02x}")).collect();
     let run = Run {
-        grants: granted,
+        budget: Budget::new(limits.host_memory()),
         limits,
-        usage: Default::default(),
         audit,
         identity: Identity { tenant: None, script: arg0.clone(), script_hash: hash },
-        working_folder: std::env::current_dir().context("the working folder cannot be found")?,
-        started: Instant::now(),
-        signal: Arc::default(),
         learned: options.grants.learn.as_ref().map(|_| Default::default()),
+        ..Run::new(granted, std::env::current_dir().context("the working folder cannot be found")?)
     };
     let package_path = if options.no_local_modules { String::new() } else { PACKAGE_PATH.into() };
     let blocked = std::env::var("ASSAY_BLOCK_GLOBALS").unwrap_or_default();
@@ -214,14 +214,13 @@ impl Host {
     /// Runs a script to its end, or until a signal ends it.
     pub(crate) fn run(&self, prepared: Prepared, console: Option<Arc<dyn Console>>) -> Result<Outcome> {
         let run = prepared.run.clone();
-        let late = Arc::new(Notify::new());
-        let shutdown = watched_shutdown(&run, &late);
-        watch_signals(&run, &shutdown)?;
+        let waker = self.runtime.waker();
+        let shutdown = watched_shutdown(&run, &waker);
+        watch_signals(&run, &shutdown, &waker)?;
+        self.runtime.on_overdue(Box::new(overdue));
         let replicas = Replicas::new(self.runtime.clone(), prepared.clone(), shutdown.clone());
         let Prepared { job, setup, sink, .. } = prepared;
         let outcome = self.reactor.block_on(async {
-            // Listening begins before the script does: a signal in between must not be lost.
-            let signals = signalled();
             let output = sink.open();
             let prepare = |ctx: &mut Ctx| {
                 setup.apply(ctx);
@@ -232,9 +231,6 @@ impl Host {
             tokio::select! {
                 outcome = work => outcome,
                 outcome = replicas.outcome() => outcome,
-                signal = ended_by(signals, &shutdown, &late) => {
-                    Outcome { ended: Ended::Stopped(Stop::Signal(signal)), assertions: 0 }
-                }
             }
         });
         replicas.join();
@@ -247,52 +243,42 @@ impl Host {
     }
 }
 
-/// The first SIGINT or SIGTERM is a flag that the run's ticks look at, the second ends the process.
-fn watch_signals(run: &Arc<Run>, shutdown: &Shutdown) -> Result<()> {
+/// The first SIGINT or SIGTERM is put into the run, where the watchdog finds it; the second ends the process.
+fn watch_signals(run: &Arc<Run>, shutdown: &Shutdown, waker: &Waker) -> Result<()> {
     let seen = Arc::new(AtomicUsize::new(0));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let (pending, seen, shutdown) = (run.signal.clone(), seen.clone(), shutdown.clone());
+        let (pending, seen) = (run.signal.clone(), seen.clone());
+        let (shutdown, waker) = (shutdown.clone(), waker.clone());
         let on_signal = move || {
             if seen.fetch_add(1, Ordering::Relaxed) > 0 {
                 signal_hook::low_level::exit(EXIT_SIGNAL_BASE + signal);
             }
             if !shutdown.is_held() {
                 pending.store(signal.unsigned_abs(), Ordering::Relaxed);
+                waker.wake();
             }
         };
-        // SAFETY: the handler touches atomics and calls _exit, both async-signal-safe.
+        // SAFETY: the handler touches atomics, writes to an eventfd and calls _exit, all async-signal-safe.
         unsafe { signal_hook::low_level::register(signal, on_signal) }
             .context("signals cannot be watched")?;
     }
     Ok(())
 }
 
-/// Waits for SIGINT or SIGTERM from now on, for a run that waits itself.
-fn signalled() -> impl Future<Output = i32> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let streams = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = streams else { return std::future::pending().await };
-        tokio::select! {
-            _ = interrupt.recv() => signal_hook::consts::SIGINT,
-            _ = terminate.recv() => signal_hook::consts::SIGTERM,
-        }
+/// A host function holds up a run that had to end: the process ends instead, and tells the same.
+fn overdue(run: &Run, stop: &Stop) {
+    let outcome = Outcome { ended: Ended::Stopped(stop.clone()), assertions: 0, unwritten: None };
+    if let Some(message) = explain(&outcome, &run.limits) {
+        crate::say(&message);
     }
-}
-
-/// The signal that ends the run: the first, or, where the script serves, the end of its grace.
-async fn ended_by(signals: impl Future<Output = i32>, shutdown: &Shutdown, late: &Notify) -> i32 {
-    let signal = signals.await;
-    if shutdown.is_held() {
-        late.notified().await;
-    }
-    signal
+    // The script's thread may hold the port for as long as it likes; nothing waits for that here.
+    signal_hook::low_level::exit(verdict(&outcome).0.into());
 }
 
 /// What asks a script that serves to end. A thread of its own watches, because the script may compute when the
 /// signal comes; after the grace it ends the run, whatever the script does.
-fn watched_shutdown(run: &Arc<Run>, late: &Arc<Notify>) -> Shutdown {
-    let (pending, late) = (run.signal.clone(), late.clone());
+fn watched_shutdown(run: &Arc<Run>, waker: &Waker) -> Shutdown {
+    let (pending, waker) = (run.signal.clone(), waker.clone());
     Shutdown::watched(move |shutdown| {
         let shutdown = shutdown.clone();
         let signals = Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);
@@ -301,7 +287,7 @@ fn watched_shutdown(run: &Arc<Run>, late: &Arc<Notify>) -> Shutdown {
             shutdown.request();
             std::thread::sleep(shutdown.grace());
             pending.store(signal.unsigned_abs(), Ordering::Relaxed);
-            late.notify_one();
+            waker.wake();
         };
         if let Err(error) = std::thread::Builder::new().name("signals".into()).spawn(watch) {
             tracing::error!(%error, "no thread to watch signals; the script cannot end in good order");
@@ -313,12 +299,12 @@ fn watched_shutdown(run: &Arc<Run>, late: &Arc<Notify>) -> Shutdown {
 pub(crate) fn conclude(run: &Run, outcome: &Outcome, options: &RunOptions) -> u8 {
     let (code, ended) = verdict(outcome);
     if let Some(message) = explain(outcome, &run.limits) {
-        eprint!("{message}");
+        crate::say(&message);
     }
     if let Some(format) = options.report {
         let text = report::report(run, format, code, &ended, outcome.assertions);
         match &options.report_file {
-            None => eprint!("{text}"),
+            None => crate::say(&text),
             Some(path) => {
                 if let Err(error) = std::fs::write(path, text) {
                     eprintln!("assay: cannot write {}: {error}", path.display());
@@ -338,10 +324,12 @@ pub(crate) fn conclude(run: &Run, outcome: &Outcome, options: &RunOptions) -> u8
 /// The exit code, and a word for how the run ended.
 pub(crate) fn verdict(outcome: &Outcome) -> (u8, String) {
     match &outcome.ended {
+        Ended::Returned(_) if outcome.unwritten.is_some() => (1, "unwritten".into()),
         Ended::Returned(_) => (0, "returned".into()),
         Ended::Failed(failure) if failure.memory => (EXIT_LIMIT, "memory".into()),
         Ended::Failed(_) => (1, "error".into()),
         // As the operating system does with exit codes.
+        Ended::Stopped(Stop::Exit(0)) if outcome.unwritten.is_some() => (1, "unwritten".into()),
         Ended::Stopped(Stop::Exit(code)) => ((code & 0xff) as u8, "exit".into()),
         Ended::Stopped(Stop::Limit(Limit::Timeout)) => (EXIT_TIMEOUT, "timeout".into()),
         Ended::Stopped(Stop::Limit(limit)) => (EXIT_LIMIT, limit.name().into()),
@@ -368,7 +356,10 @@ pub(crate) fn explain(outcome: &Outcome, limits: &Limits) -> Option<String> {
 /// Why a run did not end well, where it did not end by the script's own decision or a signal.
 pub(crate) fn problem(outcome: &Outcome, limits: &Limits) -> Option<String> {
     Some(match &outcome.ended {
-        Ended::Returned(_) | Ended::Stopped(Stop::Exit(_) | Stop::Signal(_)) => return None,
+        Ended::Returned(_) | Ended::Stopped(Stop::Exit(_) | Stop::Signal(_)) => {
+            let error = outcome.unwritten.as_ref().filter(|error| error.kind() != ErrorKind::BrokenPipe)?;
+            format!("the script's output could not be written: {error}")
+        }
         Ended::Failed(failure) => failure.message.clone(),
         Ended::Stopped(Stop::Limit(limit)) => {
             let (allowed, flag) = match limit {

@@ -111,9 +111,10 @@ fn limit(limits: &mut Limits, name: &str, value: &Value) -> Result<(), String> {
         "max-handles" => limits.handles = size(&text)?,
         "max-children" => limits.children = size(&text)?,
         "max-host-bytes" => limits.host_bytes = Some(size(&text)?),
+        "host-memory" => limits.host_memory = Some(size(&text)?),
         _ => {
             return Err("there is no such limit; there are memory, cpu, timeout, max-output, max-log, \
-                        max-handles, max-children, max-host-bytes"
+                        max-handles, max-children, max-host-bytes, host-memory"
                 .into());
         }
     }

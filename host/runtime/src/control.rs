@@ -1,7 +1,6 @@
 //! The host side of `control` and `console`, and the limit on memory.
 
 use crate::bindings::assay::host::{console, control};
-use crate::meter::Meter;
 use crate::run::Console;
 use assay_capability_api::{Ctx, Run, Stop};
 use std::sync::Arc;
@@ -12,16 +11,13 @@ use wasmtime::{ResourceLimiter, Result, format_err};
 /// What the runtime keeps in a run's [`Ctx`].
 #[derive(Default)]
 pub(crate) struct Steering {
-    pub(crate) meter: Option<Arc<Meter>>,
     pub(crate) console: Option<Arc<dyn Console>>,
 }
 
 impl control::Host for Ctx {
     /// Gives way to what else is on the thread: timers, connections that the script serves or has open.
     async fn tick(&mut self) -> Result<()> {
-        if let Some(meter) = &self.state::<Steering>().meter {
-            meter.check().map_err(wasmtime::Error::new)?;
-        }
+        self.run.ending.check()?;
         tokio::task::yield_now().await;
         Ok(())
     }
@@ -31,8 +27,7 @@ impl control::Host for Ctx {
     }
 
     fn cpu_time(&mut self) -> Result<f64> {
-        let meter = self.state::<Steering>().meter.clone();
-        Ok(meter.map_or(0.0, |meter| meter.nanoseconds() as f64 / 1e9))
+        Ok(self.run.cpu.nanoseconds() as f64 / 1e9)
     }
 
     fn seed(&mut self) -> Result<(u64, u64)> {

@@ -4,8 +4,10 @@ mod control;
 mod link;
 mod meter;
 mod run;
+mod watchdog;
 
 pub use run::{Console, ConsoleReply, Ended, Failure, Job, Outcome};
+pub use watchdog::{GRACE, Overdue, Waker};
 
 use assay_capability_api::{Capability, Ctx, Grants};
 use std::collections::HashMap;
@@ -14,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use wasmtime::component::{Component, Linker};
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, bail};
+use watchdog::Watchdog;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -43,6 +46,7 @@ struct Inner {
     base: Linker<Ctx>,
     /// Linked once per set of granted capabilities.
     linked: Mutex<HashMap<Vec<bool>, bindings::GuestPre<Ctx>>>,
+    watchdog: Watchdog,
 }
 
 impl Runtime {
@@ -69,8 +73,18 @@ impl Runtime {
         }
         .context("cannot load the compiled guest")?;
         let base = link::base(&engine, &component)?;
-        let inner = Inner { engine, component, base, linked: Mutex::default() };
+        let inner = Inner { engine, component, base, linked: Mutex::default(), watchdog: Watchdog::new()? };
         Ok(Runtime { inner: Arc::new(inner) })
+    }
+
+    /// What is done with a run that does not end within [`GRACE`] after it had to. Without it, it is logged.
+    pub fn on_overdue(&self, overdue: Overdue) {
+        self.inner.watchdog.on_overdue(overdue);
+    }
+
+    /// Wakes what watches the runs, after a signal was put into one.
+    pub fn waker(&self) -> Waker {
+        self.inner.watchdog.waker()
     }
 
     /// The guest linked for these grants: what cannot be reached is not there.

@@ -96,18 +96,23 @@ impl Stub {
         let target = self.capability.target(&self.function, args);
         let name = self.capability.name();
         let run = &store.data().run;
-        run.record_denial(name, &target.what, target.scope.as_deref());
+        let error = match run.grants.denial_of_all(name) {
+            Some(rule) => run.refuse_by(name, &target.what, rule),
+            None => {
+                run.record_denial(name, &target.what, target.scope.as_deref());
+                match &target.scope {
+                    // What a script names may be a pattern in a scope, or nothing that a scope can say.
+                    Some(scope)
+                        if !is_own(scope) || self.capability.scope(scope, &run.working_folder).is_err() =>
+                    {
+                        denied_without_scope(&target.what)
+                    }
+                    scope => denied(&target.what, name, scope.as_deref()),
+                }
+            }
+        };
         let Some(result) = results.first_mut() else { return Ok(()) };
         if self.fallible {
-            // What a script names may be a pattern in a scope, or nothing that a scope can say.
-            let error = match &target.scope {
-                Some(scope)
-                    if !is_own(scope) || self.capability.scope(scope, &run.working_folder).is_err() =>
-                {
-                    denied_without_scope(&target.what)
-                }
-                scope => denied(&target.what, name, scope.as_deref()),
-            };
             *result = Val::Result(Err(Some(Box::new(Val::Record(vec![
                 ("code".into(), Val::Enum("denied".into())),
                 ("message".into(), Val::String(error.message)),

@@ -3,13 +3,17 @@
 use crate::bindings::assay::host::console::Reply;
 use crate::bindings::assay::host::script;
 use crate::control::{MemoryLimit, Steering};
-use crate::meter::{Meter, Metered, SharedOutput};
+use crate::meter::{Metered, SharedOutput};
 use crate::{Runtime, bindings};
 use assay_capability_api::{Ctx, Limit, Output, Run, Stop};
 use std::future::Future;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use wasmtime::Store;
+
+/// How a program ends whose reader has gone.
+const SIGPIPE: i32 = 13;
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +58,8 @@ pub enum Ended {
 pub struct Outcome {
     pub ended: Ended,
     pub assertions: u64,
+    /// Why the last of the output could not be written.
+    pub unwritten: Option<std::io::Error>,
 }
 
 /// What became of the chunk before, see wit/guest.wit.
@@ -95,10 +101,9 @@ impl Runtime {
         console: Option<Arc<dyn Console>>,
     ) -> Outcome {
         let mode = if console.is_some() { script::Mode::Repl } else { script::Mode::Run };
-        let meter = Arc::new(Meter::new(run.clone()));
         let output = SharedOutput::new(output);
         let mut ctx = Ctx::new(run.clone(), Box::new(output.clone()));
-        ctx.set_state(Steering { meter: Some(meter.clone()), console });
+        ctx.set_state(Steering { console });
         ctx.set_state(MemoryLimit::new(run.clone()));
         prepare(&mut ctx);
         let job = script::Job {
@@ -113,24 +118,22 @@ impl Runtime {
         };
         let mut store = Store::new(&self.inner.engine, ctx);
         store.limiter(|ctx| ctx.memory_limit());
-        let future = Metered { meter, output, future: Box::pin(self.execute(&mut store, &job, &run)) };
-        let result = match run.limits.timeout {
-            None => future.await,
-            Some(timeout) => {
-                let left = timeout.saturating_sub(run.started.elapsed());
-                match tokio::time::timeout(left, future).await {
-                    Ok(result) => result,
-                    Err(_) => Err(wasmtime::Error::new(Stop::Limit(Limit::Timeout))),
-                }
-            }
+        store.set_hostcall_fuel(usize::try_from(run.budget.limit()).unwrap_or(usize::MAX));
+        // A run that makes one host call after another comes to no tick.
+        store.call_hook(|mut store, _| store.data_mut().run.ending.check());
+        let watched = self.inner.watchdog.register(&run);
+        let work = Metered::new(run.clone(), output.clone(), self.execute(&mut store, &job, &run));
+        let result = tokio::select! {
+            biased;
+            stop = run.ending.told() => Err(wasmtime::Error::new(stop)),
+            result = work => result,
         };
+        let unwritten = finish(output, &run).await.err();
+        drop(watched);
         let refused = store.data_mut().memory_limit().refused;
-        // Whatever the script still had open ends with the store; the last output was written before.
-        if let Err(error) = store.data_mut().output.flush() {
-            tracing::debug!(%error, "the output cannot be flushed");
-        }
+        // Whatever the script still had open ends with the store.
         drop(store);
-        outcome(result, refused)
+        outcome(result, refused, unwritten)
     }
 
     async fn execute(
@@ -146,8 +149,32 @@ impl Runtime {
     }
 }
 
-fn outcome(result: wasmtime::Result<Result<script::Outcome, script::Failure>>, refused: bool) -> Outcome {
+/// Writes the last of the output, for as long as the run may live.
+async fn finish(mut output: SharedOutput, run: &Run) -> std::io::Result<()> {
+    while !output.flush()? {
+        tokio::select! {
+            biased;
+            _ = run.ending.told() => return Ok(()),
+            () = output.ready() => {}
+        }
+    }
+    Ok(())
+}
+
+/// wasmtime has no name for this error: a call carried more than the host may hold for the run.
+fn is_host_memory(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls")
+}
+
+fn outcome(
+    result: wasmtime::Result<Result<script::Outcome, script::Failure>>,
+    refused: bool,
+    unwritten: Option<std::io::Error>,
+) -> Outcome {
     let (ended, assertions) = match result {
+        Ok(Ok(outcome)) if unwritten.as_ref().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) => {
+            (Ended::Stopped(Stop::Signal(SIGPIPE)), outcome.assertions)
+        }
         Ok(Ok(outcome)) => (Ended::Returned(outcome.values), outcome.assertions),
         Ok(Err(failure)) => {
             let memory = failure.kind == script::FailureKind::Memory;
@@ -156,6 +183,7 @@ fn outcome(result: wasmtime::Result<Result<script::Outcome, script::Failure>>, r
         }
         Err(error) => match error.downcast_ref::<Stop>() {
             Some(stop) => (Ended::Stopped(stop.clone()), 0),
+            None if is_host_memory(&error) => (Ended::Stopped(Stop::Limit(Limit::HostMemory)), 0),
             // A guest that gets no memory aborts, on whichever way it first notices.
             None if refused => {
                 tracing::debug!(%error, "the instance broke after its memory was refused");
@@ -164,7 +192,7 @@ fn outcome(result: wasmtime::Result<Result<script::Outcome, script::Failure>>, r
             None => (Ended::Broken(error), 0),
         },
     };
-    Outcome { ended, assertions }
+    Outcome { ended, assertions, unwritten }
 }
 
 /// Access to the limiter that [`Runtime::run`] put into the [`Ctx`].

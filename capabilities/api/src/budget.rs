@@ -1,0 +1,172 @@
+//! Bytes that the host holds for a run: arguments of calls that wait, bodies, rows, frames, queues, caches.
+
+use crate::types::Error;
+use crate::{Limit, limit_error};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One number for all that the host keeps in memory for a run. Whoever keeps more than a few kilobytes, or
+/// something for each of many, takes it from here before allocating.
+#[derive(Debug)]
+pub struct Budget {
+    limit: u64,
+    used: AtomicU64,
+    peak: AtomicU64,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: u64) -> Arc<Budget> {
+        Arc::new(Budget { limit, used: AtomicU64::new(0), peak: AtomicU64::new(0) })
+    }
+
+    /// All of it, bytes.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Bytes held now.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// The most that was held at a time, bytes.
+    pub fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that may still be taken.
+    pub fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.used())
+    }
+
+    /// The smaller of `wanted` and all of the budget: an option lowers a bound, it does not lift it.
+    pub fn at_most(&self, wanted: u64) -> u64 {
+        wanted.min(self.limit)
+    }
+
+    fn add(&self, bytes: u64) -> bool {
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|sum| *sum <= self.limit)
+        });
+        match taken {
+            Ok(before) => {
+                self.peak.fetch_max(before + bytes, Ordering::Relaxed);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Takes `bytes` until the guard is dropped.
+    ///
+    /// # Errors
+    /// `limit` when the run has not so many left; nothing is taken then.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Result<Held, Error> {
+        let mut held = self.nothing();
+        held.grow(bytes)?;
+        Ok(held)
+    }
+
+    /// A guard of no bytes, to be grown.
+    pub fn nothing(self: &Arc<Self>) -> Held {
+        Held { budget: self.clone(), bytes: 0 }
+    }
+}
+
+/// Bytes taken from a [`Budget`]; given back when it is dropped. It lives as long as what it was taken for.
+#[must_use]
+pub struct Held {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Held {
+    /// How many bytes it stands for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes `more` bytes.
+    ///
+    /// # Errors
+    /// `limit` when the run has not so many left; what was held stays held.
+    pub fn grow(&mut self, more: usize) -> Result<(), Error> {
+        if !self.budget.add(more as u64) {
+            return Err(limit_error(Limit::HostMemory, self.budget.limit));
+        }
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// Gives bytes back; at most what it holds.
+    pub fn shrink(&mut self, less: usize) {
+        let less = less.min(self.bytes);
+        self.bytes -= less;
+        self.budget.used.fetch_sub(less as u64, Ordering::Relaxed);
+    }
+
+    /// Holds just `bytes` from now on.
+    ///
+    /// # Errors
+    /// `limit` when the run has not so many left; what was held stays held.
+    pub fn resize(&mut self, bytes: usize) -> Result<(), Error> {
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => self.grow(more),
+            None => {
+                self.shrink(self.bytes - bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a part of it away, to be given back by itself: a queue hands on an element.
+    pub fn split(&mut self, bytes: usize) -> Held {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Held { budget: self.budget.clone(), bytes }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shrink(self.bytes);
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Held({})", self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ErrorCode;
+
+    #[test]
+    fn both_sides_of_the_limit() {
+        let budget = Budget::new(100);
+        let mut first = budget.take(60).unwrap();
+        let refused = budget.take(41).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Limit);
+        assert!(refused.message.contains("--host-memory"), "{}", refused.message);
+        let second = budget.take(40).unwrap();
+        assert_eq!((budget.used(), budget.left(), budget.peak()), (100, 0, 100));
+        assert!(first.grow(1).is_err());
+        assert_eq!(first.bytes(), 60);
+        drop(second);
+        first.resize(100).unwrap();
+        first.resize(10).unwrap();
+        let part = first.split(4);
+        assert_eq!((first.bytes(), part.bytes(), budget.used()), (6, 4, 10));
+        drop(first);
+        assert_eq!(budget.used(), 4);
+        drop(part);
+        assert_eq!((budget.used(), budget.peak()), (0, 100));
+        assert!(budget.take(usize::MAX).is_err());
+        assert_eq!(budget.at_most(1 << 40), 100);
+    }
+}
