@@ -132,6 +132,11 @@ impl Case {
         self.directives.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
+    /// The servers that it needs.
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.all("needs")
+    }
+
     /// The script, without its directives.
     pub fn code(&self) -> &str {
         &self.code

@@ -6,8 +6,8 @@
 //! trees of version 2 and 1 mounted there. Nothing of that is seen outside, and it ends with the process. It takes root,
 //! or a user who may make user namespaces.
 
-use assay_tests::executable::{Finished, Folder, path};
-use std::process::{Command, Stdio};
+use assay_tests::executable::{Finished, Folder, path, program};
+use std::process::Stdio;
 
 /// Every test of this file.
 pub const TESTS: &[(&str, fn())] = &[
@@ -27,7 +27,7 @@ fn run(folder: &Folder, mounts: &str, allow: &str, script: &str) -> Finished {
         use std::os::unix::fs::MetadataExt;
         about.uid() == 0
     });
-    let mut command = Command::new("unshare");
+    let mut command = program("unshare");
     if !is_root {
         command.args(["--user", "--map-root-user"]);
     }

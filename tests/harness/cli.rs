@@ -1,6 +1,6 @@
 //! The command line, as a user meets it.
 
-use assay_tests::executable::{Folder, assay, path, run, run_in};
+use assay_tests::executable::{Folder, assay, path, program, run, run_in};
 use assay_tests::servers::start;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -244,7 +244,7 @@ fn interrupted(source: &str) -> Option<i32> {
         assay(folder.path(), &["exec", "-e", source]).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut line = [0; 6];
     child.stdout.take().expect("piped").read_exact(&mut line).expect("a line comes");
-    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let killed = program("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(killed.expect("kill runs").success());
     child.wait().expect("it ends").code()
 }
@@ -276,7 +276,7 @@ fn signals_reach_it_as_process_1() {
         ),
     ] {
         let folder = Folder::new();
-        let mut command = std::process::Command::new("unshare");
+        let mut command = program("unshare");
         // In a user namespace of its own, so that it needs no root; `unshare` waits for the process it forked.
         command.args(["--user", "--map-root-user", "--pid", "--fork", "--"]);
         command.arg(path()).args(["exec", "-e", source]).current_dir(folder.path());
@@ -285,7 +285,7 @@ fn signals_reach_it_as_process_1() {
         child.stdout.take().expect("piped").read_exact(&mut line).expect("a line comes");
         let children = format!("/proc/{0}/task/{0}/children", child.id());
         let first = std::fs::read_to_string(children).expect("unshare has a child");
-        let killed = std::process::Command::new("kill").args([&format!("-{signal}"), first.trim()]).status();
+        let killed = program("kill").args([&format!("-{signal}"), first.trim()]).status();
         assert!(killed.expect("kill runs").success());
         assert_eq!(child.wait().expect("it ends").code(), Some(code), "{signal}: {source}");
     }
@@ -302,7 +302,7 @@ fn the_api_of_the_cluster_around_it_is_trusted() {
     );
     let get = |host: &str, variables: &[(&str, &str)]| {
         let source = format!("print(pcall(http.get, 'https://{host}:{port}/hello'))");
-        let mut command = std::process::Command::new("unshare");
+        let mut command = program("unshare");
         command.args(["--user", "--map-root-user", "--mount", "--", "sh", "-c", &pod, &server.values["CA"]]);
         command.arg(path()).args(["exec", "--allow", "http=loopback", "-e", &source]);
         command.current_dir(folder.path()).envs(variables.iter().copied());

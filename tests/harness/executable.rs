@@ -18,6 +18,12 @@ pub fn path() -> PathBuf {
     }
 }
 
+/// A directory with what `cargo xtask setup` fetched.
+pub fn tools(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    root().join(target).join("tools").join(name)
+}
+
 /// A folder of one test, removed when it ends.
 pub struct Folder(PathBuf);
 
@@ -57,16 +63,31 @@ impl Drop for Folder {
     }
 }
 
+/// Where the programs of the tests are: the system's own, whatever else is first on the user's `PATH`.
+pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// `assay` with a clean environment, in a folder.
 pub fn assay(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(path());
-    command.args(args).current_dir(folder).env_clear().env("HOME", folder);
-    for keep in ["PATH", "LLVM_PROFILE_FILE"] {
-        if let Some(value) = std::env::var_os(keep) {
-            command.env(keep, value);
-        }
+    command.args(args).current_dir(folder).env_clear().env("PATH", PATH).env("HOME", folder);
+    if let Some(value) = std::env::var_os("LLVM_PROFILE_FILE") {
+        command.env("LLVM_PROFILE_FILE", value);
     }
     command.stdin(Stdio::null());
+    command
+}
+
+/// A program of the system, with a clean environment: no setting of the user's reaches it.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env_clear().env("PATH", PATH).env("HOME", "/nonexistent").env("LC_ALL", "C.UTF-8");
+    command
+}
+
+/// The system's Python with its standard library and nothing that was installed beside it.
+pub fn python() -> Command {
+    let mut command = program("/usr/bin/python3");
+    command.args(["-I", "-S", "-B"]);
     command
 }
 

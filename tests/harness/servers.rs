@@ -1,7 +1,7 @@
 //! Servers that cases need, on free ports: each started for its case and ended with it, or, where the script says
 //! `SHARED = True`, started once, and told of each case that needs it.
 
-use crate::executable::root;
+use crate::executable::{python, root, tools};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::path::Path;
@@ -91,8 +91,8 @@ pub fn start(name: &str, folder: &Path) -> Result<Server, String> {
         return Err(format!("there is no server '{name}' ({})", script.display()));
     }
     let text = std::fs::read_to_string(&script).map_err(|error| format!("{}: {error}", script.display()))?;
-    let mut command = Command::new("python3");
-    command.arg("-u").arg(script).arg(&folder);
+    let mut command = python();
+    command.arg("-u").arg(script.with_file_name("isolated.py")).arg(tools("python")).arg(script).arg(&folder);
     match text.lines().any(|line| line == "SHARED = True") {
         true => shared(name, command),
         false => launch(name, command),

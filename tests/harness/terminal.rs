@@ -1,7 +1,7 @@
 //! What only happens on a terminal: prompts, the line editor, colours.
 
-use assay_tests::executable::{Finished, Folder, assay};
-use std::process::{Command, Stdio};
+use assay_tests::executable::{Finished, Folder, assay, python};
+use std::process::Stdio;
 
 /// Every test of this file.
 pub const TESTS: &[(&str, fn())] = &[
@@ -46,7 +46,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 /// `steps` are `QUESTION=ANSWER`, parted by `|`.
 fn on_terminal(folder: &Folder, steps: &str, args: &[&str]) -> Finished {
     let direct = assay(folder.path(), args);
-    let mut command = Command::new("python3");
+    let mut command = python();
     command.args(["-c", TERMINAL, steps]).arg(direct.get_program()).args(direct.get_args());
     command.current_dir(folder.path()).env("HOME", folder.path()).env("TERM", "xterm").stdin(Stdio::null());
     command.output().expect("python3 can be started").into()

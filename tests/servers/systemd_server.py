@@ -359,7 +359,7 @@ def main(machine=None):
     os.execvp(
         "unshare",
         ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--net", "--kill-child=KILL"]
-        + [sys.executable, os.path.abspath(__file__), folder, root],
+        + [sys.executable, "-I", "-S", "-B", os.path.abspath(__file__), folder, root],
     )
 
 

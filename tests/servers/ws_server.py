@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The WebSocket server that tests talk to: `python3 ws_server.py FOLDER`.
 
-Debian's python3-websockets does the protocol; what it would never send is written by hand. Listens on
+The package `websockets` does the protocol; what it would never send is written by hand. Listens on
 127.0.0.1 on free ports, makes its certificates in FOLDER, and prints one line when it is ready:
 
     READY ws_port=N wss_port=N wss_mtls_port=N ws_raw_port=N ws_silent_port=N ws_closed_port=N
@@ -21,32 +21,39 @@ import sys
 import threading
 from urllib.parse import parse_qs, urlsplit
 
-# Another Python than Debian's finds its packages too.
-sys.path.append("/usr/lib/python3/dist-packages")
-
-try:
-    import websockets
-    from websockets.exceptions import ConnectionClosed
-except ImportError:
-    sys.exit("websockets is not installed: apt-get install python3-websockets")
+from websockets.asyncio.server import serve as listen
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Response
 
 from http_server import Proxy, Server, certificates, tls
 
 
-async def refuse(path, headers):
+def answer(status, body=b"", **fields):
+    status = http.HTTPStatus(status)
+    fields = {"Connection": "close", "Content-Length": str(len(body)), **fields}
+    return Response(status.value, status.phrase, Headers(fields), body)
+
+
+def refuse(_, request):
     """Answers in plain HTTP where the path says so."""
-    url = urlsplit(path)
+    url = urlsplit(request.path)
     if url.path.startswith("/status/"):
-        return http.HTTPStatus(int(url.path.rsplit("/", 1)[1])), [], b"no"
+        return answer(int(url.path.rsplit("/", 1)[1]), b"no")
     if url.path == "/moved":
-        return http.HTTPStatus.FOUND, [("Location", "/echo")], b""
-    if url.path == "/private" and headers.get("Authorization") != "Basic YWw6cEBzcw==":
-        return http.HTTPStatus.UNAUTHORIZED, [], b""
+        return answer(302, Location="/echo")
+    if url.path == "/private" and request.headers.get("Authorization") != "Basic YWw6cEBzcw==":
+        return answer(401)
     return None
 
 
-async def serve(connection, path):
-    url = urlsplit(path)
+def choose(_, offered):
+    """The subprotocol that the server prefers; none where the client offers none that it knows."""
+    return next((name for name in ("chat", "chat.v2") if name in offered), None)
+
+
+async def serve(connection):
+    url = urlsplit(connection.request.path)
     query = {name: values[-1] for name, values in parse_qs(url.query).items()}
     try:
         await ENDPOINTS.get(url.path, echo)(connection, query)
@@ -61,8 +68,8 @@ async def echo(connection, _):
 
 async def about(connection, _):
     """What the handshake was, as lines."""
-    headers = connection.request_headers
-    lines = [connection.path] + sorted(f"{name.lower()}: {value}" for name, value in headers.raw_items())
+    fields = connection.request.headers.raw_items()
+    lines = [connection.request.path] + sorted(f"{name.lower()}: {value}" for name, value in fields)
     await connection.send("\n".join(lines))
     await connection.wait_closed()
 
@@ -238,9 +245,10 @@ async def main():
         "wss_port": tls(path, "server"),
         "wss_mtls_port": tls(path, "server", "ca.pem"),
     }.items():
-        server = await websockets.serve(
-            serve, "127.0.0.1", 0, ssl=context, subprotocols=["chat", "chat.v2"], process_request=refuse,
-            max_size=64 << 20, ping_interval=None, close_timeout=5, compression=None,
+        server = await listen(
+            serve, "127.0.0.1", 0, ssl=context, subprotocols=["chat", "chat.v2"], select_subprotocol=choose,
+            process_request=refuse, max_size=64 << 20, max_queue=None, ping_interval=None, close_timeout=5,
+            compression=None,
         )
         servers.append(server)
         values[name] = server.sockets[0].getsockname()[1]

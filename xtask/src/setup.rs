@@ -2,9 +2,16 @@
 
 use crate::shell::{Result, cargo, exists, output, program, read, root, run, say, target, write};
 use std::path::PathBuf;
+use std::process::Command;
 
 /// The wheel of the C compiler, with the digests of the platforms that the project builds on.
 const ZIG_REQUIREMENTS: &str = include_str!("../zig-requirements.txt");
+
+/// The wheels that the servers of the tests import, with their digests.
+const TEST_REQUIREMENTS: &str = include_str!("../test-requirements.txt");
+
+/// Debian's Python, which the tests run; a user's own may be first on `PATH`.
+const PYTHON: &str = "/usr/bin/python3";
 
 /// Debian packages that the tests start or call.
 const TEST_PACKAGES: &[(&str, &str)] = &[
@@ -16,7 +23,8 @@ const TEST_PACKAGES: &[(&str, &str)] = &[
     ("nghttp2-client", "/usr/bin/h2load"),
     ("nginx", "/usr/sbin/nginx"),
     ("openssl", "/usr/bin/openssl"),
-    ("python3-websockets", "/usr/lib/python3/dist-packages/websockets/__init__.py"),
+    ("perl", "/usr/bin/perl"),
+    ("python3", PYTHON),
     ("systemd", "/lib/systemd/systemd"),
     ("systemd-container", "/usr/bin/systemd-nspawn"),
     ("xz-utils", "/usr/bin/xz"),
@@ -37,45 +45,56 @@ pub fn all() -> Result<u8> {
     compiler()?;
     wasm_target()?;
     packages(TEST_PACKAGES)?;
+    test_wheels()?;
     say("set up");
     Ok(0)
 }
 
 /// The zig executable, fetched if it is not there.
 pub fn compiler() -> Result<PathBuf> {
-    let folder = target().join("tools/zig");
-    let zig = folder.join("ziglang/zig");
+    let what = "the C compiler of the guest (PyPI wheel ziglang, 100 MB)";
+    Ok(wheels("zig", ZIG_REQUIREMENTS, what)?.join("ziglang/zig"))
+}
+
+/// What the servers of the tests import.
+fn test_wheels() -> Result<()> {
+    wheels("python", TEST_REQUIREMENTS, "what the servers of the tests import (PyPI wheel websockets)")
+        .map(drop)
+}
+
+/// The directory `target/tools/NAME` with the wheels of a requirements file, fetched if they are not there.
+fn wheels(name: &str, requirements: &str, what: &str) -> Result<PathBuf> {
+    let folder = target().join("tools").join(name);
     let stamp = folder.join("requirements.txt");
-    if zig.is_file() && read(&stamp).is_ok_and(|text| text == ZIG_REQUIREMENTS) {
-        return Ok(zig);
+    if read(&stamp).is_ok_and(|text| text == requirements) {
+        return Ok(folder);
     }
-    say("fetching the C compiler of the guest (PyPI wheel ziglang, 100 MB)");
+    say(&format!("fetching {what}"));
     // An interrupted installation is started anew.
     let _ = std::fs::remove_dir_all(&folder);
-    write(&target().join("tools/zig-requirements.txt"), ZIG_REQUIREMENTS.as_bytes())?;
-    let requirements = target().join("tools/zig-requirements.txt").display().to_string();
-    let folder_name = folder.display().to_string();
-    run(program(
-        "python3",
-        &[
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-            "--target",
-            &folder_name,
-            "-r",
-            &requirements,
-        ],
-    ))
-    .map_err(|error| format!("{error}; it needs python3 with pip (Debian: apt-get install python3-pip)"))?;
-    write(&stamp, ZIG_REQUIREMENTS.as_bytes())?;
-    Ok(zig)
+    let list = target().join(format!("tools/{name}-requirements.txt"));
+    write(&list, requirements.as_bytes())?;
+    run(pip_install(&folder.display().to_string(), &list.display().to_string())).map_err(|error| {
+        format!("{error}; it needs python3 with pip (Debian: apt-get install python3-pip)")
+    })?;
+    write(&stamp, requirements.as_bytes())?;
+    Ok(folder)
+}
+
+/// Debian's pip where it is installed, else the one of the Python on `PATH`; the wheels are the same. Settings of the
+/// user count for how PyPI is reached, not for what is installed where.
+fn pip_install(folder: &str, requirements: &str) -> Command {
+    let debian = PathBuf::from("/usr/lib/python3/dist-packages/pip").is_dir();
+    let mut pip =
+        program(if debian { PYTHON } else { "python3" }, &["-I", "-m", "pip", "install", "--quiet"]);
+    pip.args(["--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary", ":all:"]);
+    pip.args(["--target", folder, "-r", requirements]);
+    pip.env("PIP_USER", "0").env("PIP_REQUIRE_VIRTUALENV", "0").env("PIP_ROOT_USER_ACTION", "ignore");
+    for name in ["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIREMENT", "PIP_CONSTRAINT", "PIP_NO_BINARY"]
+    {
+        pip.env_remove(name);
+    }
+    pip
 }
 
 /// The Rust target of the guest.

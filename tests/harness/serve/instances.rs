@@ -1,9 +1,8 @@
 //! `instances` of `http.serve`: they share the requests, and one that fails is started again.
 
 use super::{Serving, curl, serve};
-use assay_tests::executable::{Folder, assay};
+use assay_tests::executable::{Folder, assay, program};
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Every test of this file.
@@ -98,7 +97,7 @@ impl Serving {
                 .map(|_| {
                     let url = url.clone();
                     std::thread::spawn(move || {
-                        Command::new("curl").args(["-s", &url]).output().expect("curl runs")
+                        program("curl").args(["-s", &url]).output().expect("curl runs")
                     })
                 })
                 .collect();
@@ -161,7 +160,7 @@ fn an_instance_may_end_the_run() {
     server.ask_until("/", "2");
     let ask = |port: u16| {
         let url = format!("http://127.0.0.1:{port}/exit");
-        Command::new("curl").args(["-s", "--max-time", "20", &url]).output().expect("curl runs")
+        program("curl").args(["-s", "--max-time", "20", &url]).output().expect("curl runs")
     };
     let until = Instant::now() + Duration::from_secs(20);
     while ask(server.port).stdout == b"first" && Instant::now() < until {}
