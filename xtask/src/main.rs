@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that is done with the project, from a fresh clone on.
 
+mod audit;
 mod check;
 mod codegen;
 mod dist;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         ["codegen", "--check"] => codegen::check(),
         ["new", "capability", name] => new::capability(name),
         ["bench", rest @ ..] => check::bench(rest),
-        ["audit"] => dist::audit(),
+        ["audit"] => audit::audit(),
         ["dist"] => dist::dist(),
         _ => {
             eprintln!("{USAGE}");
