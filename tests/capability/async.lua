@@ -174,25 +174,39 @@ assert.contains(select(2, pcall(async.all, 1)), "'all'")
 assert.eq(pcall(async.all, { 1 }), false)
 
 --# case: race
+--# flags: --timeout 50s
 assert.eq(select("#", async.race({ function() return 1, 2 end, function() sleep(10) end })), 2)
 local ok, err = pcall(async.race, { function() error({ code = "lost" }) end, function() sleep(10) end })
 assert.eq(err.code, "lost")
 assert.contains(select(2, pcall(async.race, {})), "'race'")
-local finished = false
-async.race({ function() sleep(0.001) end, function() sleep(0.005) finished = true end })
-sleep(0.02)
+local finished, closed = false, false
+async.race({
+  function() sleep(0.001) end,
+  function()
+    local guard <close> = setmetatable({}, { __close = function() closed = true end })
+    sleep(60)
+    finished = true
+  end,
+})
+-- The slower one is ended, and not by and by.
+while not closed do sleep(0.001) end
 assert.eq(finished, false)
 
 --# case: timeouts
+--# flags: --timeout 50s
 assert.eq(async.timeout(10, function() return "in time" end), "in time")
 assert.eq(select("#", async.timeout(10, function() return 1, nil end)), 2)
 local ok, err = pcall(async.timeout, 10, function() error({ code = "own" }) end)
 assert.eq(err.code, "own")
-local ended = false
-ok, err = pcall(async.timeout, 0.001, function() sleep(0.01) ended = true end)
+local ended, closed = false, false
+ok, err = pcall(async.timeout, 0.001, function()
+  local guard <close> = setmetatable({}, { __close = function() closed = true end })
+  sleep(60)
+  ended = true
+end)
 assert.eq(err.code, "timeout")
 assert.contains(err.message, "0.001 seconds")
-sleep(0.02)
+while not closed do sleep(0.001) end
 assert.eq(ended, false)
 assert.contains(select(2, pcall(async.timeout, -1, print)), "'timeout'")
 -- One within another: the shorter one counts.
@@ -246,28 +260,31 @@ assert.eq(ok, false)
 assert.contains(err.message, "deadlock")
 
 --# case: a thousand waits at once
-local log, tasks = {}, {}
+--# flags: --timeout 60s
+local started, ended, tasks = 0, 0, {}
 for i = 1, 1000 do
   tasks[i] = async.spawn(function()
-    log[#log + 1] = "start"
-    sleep(0.3)
-    log[#log + 1] = "end"
+    started = started + 1
+    -- It would never end if it kept the others out.
+    repeat sleep(0.05) until started == 1000
+    ended = ended + 1
   end)
 end
 for i = 1, 1000 do tasks[i]:await() end
-assert.eq(#log, 2000)
-for i = 1, 1000 do
-  assert.eq(log[i], "start")
-end
+assert.eq(ended, 1000)
 
 --# case: shorter waits end first
 local order = {}
-async.all({
-  function() sleep(0.06) order[3] = #order end,
-  function() sleep(0.03) order[2] = #order end,
-  function() order[1] = #order end,
-})
-assert.eq(table.concat(order, " "), "0 1 2")
+local function after(seconds, name)
+  return function()
+    if seconds then sleep(seconds) end
+    order[#order + 1] = name
+  end
+end
+local long = async.spawn(after(60, "long"))
+async.all({ after(0.03, "short"), after(nil, "none") })
+long:cancel()
+assert.eq(table.concat(order, " "), "none short")
 
 --# case: a task that spins lets the others run
 local done = false

@@ -410,7 +410,7 @@ assert.eq(systemd.is_active("dbus"), true)
 assert.eq(systemd.is_active("dbus"), true)
 systemd.restart("dbus.service")
 local ok, err
-for _ = 1, 500 do
+for _ = 1, 5000 do
   ok, err = pcall(systemd.is_active, "dbus.socket")
   if ok then
     break

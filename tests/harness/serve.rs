@@ -3,8 +3,10 @@
 
 pub mod attacks;
 pub mod instances;
+pub mod version2;
 
-use assay_tests::executable::{Folder, assay};
+use assay_tests::executable::{Folder, assay, program};
+use assay_tests::servers::isolated;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -99,7 +101,7 @@ impl Serving {
 
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        let done = Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill runs");
+        let done = program("kill").args([&format!("-{name}"), &pid]).status().expect("kill runs");
         assert!(done.success());
     }
 
@@ -144,10 +146,15 @@ impl Serving {
     }
 }
 
-fn output(program: &str, args: &[&str]) -> String {
-    let done = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+fn output(name: &str, args: &[&str]) -> String {
+    succeeds(program(name).args(args))
+}
+
+/// Runs a program, and gives what it printed.
+fn succeeds(command: &mut Command) -> String {
+    let done = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    assert!(done.status.success(), "{program} {args:?}: {out}{err}");
+    assert!(done.status.success(), "{command:?}: {out}{err}");
     out.into_owned()
 }
 
@@ -214,7 +221,7 @@ fn tls_negotiates_the_version() {
     assert_eq!(curl(&["--cacert", &cert, "--http1.1", &url]), "HTTP/1.1 https");
     // Neither plain HTTP nor an old version of TLS is answered.
     assert!(!server.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").contains("200 OK"));
-    let old = Command::new("curl").args(["-sS", "--cacert", &cert, "--tls-max", "1.1", &url]).output();
+    let old = program("curl").args(["-sS", "--cacert", &cert, "--tls-max", "1.1", &url]).output();
     assert!(!old.expect("curl runs").status.success());
 }
 
@@ -237,7 +244,7 @@ fn tls_may_ask_for_a_certificate() {
     );
     let server = serve_in(folder, &["--allow", "fs=read:."], &script);
     let url = server.url("/").replace("http:", "https:");
-    let refused = Command::new("curl").args(["-sS", "--cacert", &cert, &url]).output().expect("curl runs");
+    let refused = program("curl").args(["-sS", "--cacert", &cert, &url]).output().expect("curl runs");
     assert!(!refused.status.success());
     assert_eq!(curl(&["--cacert", &cert, "--cert", &client, "--key", &key, &url]), "HTTP/2 https");
 }
@@ -374,8 +381,8 @@ fn a_client_that_does_not_read_is_cut_off() {
 fn connections_beyond_the_most_wait() {
     let server =
         serve(&[], &HELLO.replace("end } })", "end } }, { max_connections = 2, header_timeout = 1 })"));
-    let held: Vec<_> = (0..2).map(|_| server.connect()).collect();
     let began = Instant::now();
+    let held: Vec<_> = (0..2).map(|_| server.connect()).collect();
     // Waits in the system's queue until one of the idle ones is closed.
     assert_eq!(curl(&[&server.url("/")]), "HTTP/1.1 http");
     assert!(began.elapsed() > Duration::from_millis(200));
@@ -427,12 +434,12 @@ fn websockets_talk() {
              end\n\
            end } end,\n\
            ['/fails'] = function() return { ws = function() error('broken') end } end,\n\
-           ['/pinged'] = function() return { ping_interval = 0.05, ws = function(conn) sleep(0.3) conn:write('still here') end } end,\n\
+           ['/pinged'] = function() return { ping_interval = 0.5, ws = function(conn) sleep(1.5) conn:write('still here') end } end,\n\
            ['/left'] = function() return { ws = function(conn) conn:read() print(conn.close_code, conn.close_reason) end } end,\n\
          } })",
     );
-    let script = server.folder.write("client.py", SOCKET).display().to_string();
-    output("/usr/bin/python3", &[&script, &server.port.to_string()]);
+    let script = server.folder.write("client.py", SOCKET);
+    succeeds(isolated(&script).arg(server.port.to_string()));
     server.wait_for("4002\tbye");
 }
 

@@ -79,6 +79,13 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Python with a script, which finds the packages that `cargo xtask setup` fetched.
+pub fn isolated(script: &Path) -> Command {
+    let mut command = python();
+    command.arg("-u").arg(root().join("tests/servers/isolated.py")).arg(tools("python")).arg(script);
+    command
+}
+
 /// Starts a server by its name, with a folder for its files.
 ///
 /// # Errors
@@ -91,8 +98,8 @@ pub fn start(name: &str, folder: &Path) -> Result<Server, String> {
         return Err(format!("there is no server '{name}' ({})", script.display()));
     }
     let text = std::fs::read_to_string(&script).map_err(|error| format!("{}: {error}", script.display()))?;
-    let mut command = python();
-    command.arg("-u").arg(script.with_file_name("isolated.py")).arg(tools("python")).arg(script).arg(&folder);
+    let mut command = isolated(&script);
+    command.arg(&folder);
     match text.lines().any(|line| line == "SHARED = True") {
         true => shared(name, command),
         false => launch(name, command),

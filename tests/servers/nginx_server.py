@@ -15,17 +15,12 @@ import sys
 import time
 
 from http_server import certificates, pattern
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from shared import free_port
 
 
 def announce(values):
     """Waits until nginx accepts connections, and says so."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             socket.create_connection(("127.0.0.1", values["nginx_https_port"]), 1).close()

@@ -22,12 +22,7 @@ import tarfile
 import time
 
 import registry_images
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from shared import free_port
 
 
 def die_with_parent():
@@ -60,7 +55,7 @@ def start(folder, http=None, auth=None):
         process = subprocess.Popen(
             [executable, "serve", path], stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()

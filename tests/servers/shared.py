@@ -11,6 +11,7 @@ It ends when its input does.
 import atexit
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -21,9 +22,17 @@ import time
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that is free, for a program that must be told one. It is below those that the system gives to whoever asks
+    for any (ip_local_port_range), so that nobody is given it meanwhile."""
+    for _ in range(1000):
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    sys.exit("no port of 127.0.0.1 from 20000 to 31999 is free")
 
 
 def account(name):

@@ -293,7 +293,7 @@ def announce(folder, group, first):
     """Says that the system is up, from outside, and removes its control group when it is gone."""
     end = os.pidfd_open(first)
     ready = os.open(f"{folder}/run/ready", os.O_RDONLY | os.O_NONBLOCK)
-    told, _, _ = select.select([end, ready], [], [], 60)
+    told, _, _ = select.select([end, ready], [], [], 120)
     if ready not in told:
         if end not in told:
             os.kill(first, signal.SIGKILL)

@@ -171,13 +171,20 @@ assert.eq(http.download(base .. "/bytes/2000000", "out/old", { max_size = 0 }), 
 --# needs: http
 --# allow: http=127.0.0.1:${HTTP_PORT}
 --# allow: fs=rw:${TMP}
-local reports = {}
-local size = http.download("http://127.0.0.1:${HTTP_PORT}/drip?n=30&ms=20", "slow.bin", {
-  progress = function(done, total)
-    reports[#reports + 1] = { done, total }
-  end,
-})
-assert.eq(size, 30)
+local reports
+-- Where the machine is busy all of it may be there at once.
+for _, ms in ipairs({ 20, 200 }) do
+  reports = {}
+  local size = http.download("http://127.0.0.1:${HTTP_PORT}/drip?n=30&ms=" .. ms, "slow.bin", {
+    progress = function(done, total)
+      reports[#reports + 1] = { done, total }
+    end,
+  })
+  assert.eq(size, 30)
+  if #reports > 2 then
+    break
+  end
+end
 assert.gt(#reports, 2)
 local before = 0
 for _, report in ipairs(reports) do

@@ -64,7 +64,7 @@ local task = async.spawn(http.serve, 0, { GET = {} }, {
 assert.eq(pcall(listening.await, listening), false)
 task:cancel()
 local again
-for _ = 1, 500 do
+for _ = 1, 6000 do
   again = pcall(http.serve, port, { GET = {} }, { on_listen = function(server) server:stop(0) end })
   if again then
     break

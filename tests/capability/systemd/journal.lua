@@ -155,7 +155,7 @@ do
 end
 -- Its program is gone a moment later.
 local ok, entries
-for _ = 1, 500 do
+for _ = 1, 6000 do
   ok, entries = pcall(systemd.journal, { lines = 1 })
   if ok then
     break

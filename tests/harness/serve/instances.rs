@@ -133,9 +133,9 @@ fn an_instance_that_always_fails_waits_longer_each_time() {
     let script = format!(
         "{NUMBERED} if number > 1 then print('start') error('never') end numbered({{ instances = 2 }})"
     );
+    let began = Instant::now();
     let mut server = serve(&["--allow", "fs=rw:."], &script);
     server.wait_for("start");
-    let began = Instant::now();
     for _ in 0..3 {
         server.wait_for("start");
     }
