@@ -26,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("docs::pages_show_every_example", || judge(missing_examples())),
         Trial::test("docs::the_readme_names_its_two_commands", || judge(missing_commands())),
         Trial::test("docs::the_table_of_scopes_is_the_executable_s", || judge(stale_scopes())),
+        Trial::test("docs::security_lists_every_attack", || judge(stale_attacks())),
     ];
     match papers() {
         Ok(papers) => {
@@ -221,23 +222,79 @@ fn missing_commands() -> Result<Vec<String>, String> {
     Ok(missing.map(|wanted| format!("README.md has no line '{wanted}'")).collect())
 }
 
-/// `docs/grants.md` holds the scopes as `assay capabilities` knows them. With `ASSAY_WRITE_DOCS` set the file is
-/// brought up to date instead.
+/// `docs/grants.md` holds the scopes as `assay capabilities` knows them.
 fn stale_scopes() -> Result<Vec<String>, String> {
-    let path = root().join("docs/grants.md");
+    let marks = ("<!-- scopes: written from `assay capabilities` -->\n", "<!-- end of scopes -->\n");
+    stale("docs/grants.md", marks, scopes_table()?)
+}
+
+/// `SECURITY.md` lists the attacks that are tested.
+fn stale_attacks() -> Result<Vec<String>, String> {
+    let marks = ("<!-- attacks: written from the tests -->\n", "<!-- end of attacks -->\n");
+    stale("SECURITY.md", marks, attacks()?)
+}
+
+/// Whether a paper has this between its marks. With `ASSAY_WRITE_DOCS` set the file is brought up to date instead.
+fn stale(file: &str, (begin, end): (&str, &str), wanted: String) -> Result<Vec<String>, String> {
+    let path = root().join(file);
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let (begin, end) = ("<!-- scopes: written from `assay capabilities` -->\n", "<!-- end of scopes -->\n");
     let parts = text.split_once(begin).and_then(|(head, rest)| Some((head, rest.split_once(end)?)));
-    let (head, (table, tail)) = parts.ok_or("docs/grants.md lacks the marks around its table of scopes")?;
-    let wanted = scopes_table()?;
-    if table == wanted {
+    let (head, (found, tail)) =
+        parts.ok_or_else(|| format!("{file} lacks the marks around {}", begin.trim()))?;
+    if found == wanted {
         return Ok(Vec::new());
     }
     if std::env::var_os("ASSAY_WRITE_DOCS").is_some() {
         let text = format!("{head}{begin}{wanted}{end}{tail}");
         return std::fs::write(&path, text).map(|()| Vec::new()).map_err(|error| error.to_string());
     }
-    Ok(vec!["docs/grants.md is stale; run the tests once with ASSAY_WRITE_DOCS=1".into()])
+    Ok(vec![format!("{file} is stale; run the tests once with ASSAY_WRITE_DOCS=1")])
+}
+
+/// What the files of `tests/sandbox` attack, in the order of the list.
+const KINDS: &[(&str, &str)] = &[
+    ("fs", "Files"),
+    ("tar", "Archives"),
+    ("http", "HTTP client"),
+    ("ws", "WebSockets"),
+    ("listen", "HTTP server: what a script may not make of it"),
+    ("db", "Databases"),
+    ("oci", "Container registries"),
+    ("process", "Programs"),
+    ("env", "Environment variables"),
+    ("systemd", "systemd and the journal"),
+    ("crypto", "Cryptography"),
+    ("arguments", "Arguments and options"),
+    ("boundary", "Values that cross the boundary"),
+];
+
+/// The attacks by kind, each with the file of its tests.
+fn attacks() -> Result<String, String> {
+    let mut list = String::new();
+    let mut files = cases::of_folder(&root().join("tests/sandbox"))?;
+    let place = |file: &str| KINDS.iter().position(|(name, _)| *name == file).unwrap_or(KINDS.len());
+    files.sort_by_key(|(file, _)| place(file));
+    for (file, cases) in &files {
+        let kind = KINDS.get(place(file)).map_or(file.as_str(), |(_, kind)| kind);
+        let titles = cases.iter().map(|case| case.title.clone());
+        add_attacks(&mut list, kind, &format!("tests/sandbox/{}.lua", file.replace("::", "/")), titles);
+    }
+    for (kind, file, tests) in [
+        ("HTTP server: clients", "serve/attacks.rs", crate::serve::attacks::TESTS),
+        ("HTTP server: clients of version 2", "serve/version2.rs", crate::serve::version2::TESTS),
+        ("Programs that outlive their run", "process.rs", crate::process::TESTS),
+        ("Limits", "limits.rs", crate::limits::TESTS),
+        ("Limits on what the host does for a script", "walls.rs", crate::walls::TESTS),
+    ] {
+        let titles = tests.iter().map(|(name, _)| name.replace('_', " "));
+        add_attacks(&mut list, kind, &format!("tests/harness/{file}"), titles);
+    }
+    Ok(list)
+}
+
+fn add_attacks(list: &mut String, kind: &str, file: &str, titles: impl Iterator<Item = String>) {
+    list.push_str(&format!("\n### {kind}\n\n`{file}`\n\n"));
+    titles.for_each(|title| list.push_str(&format!("- {title}\n")));
 }
 
 fn scopes_table() -> Result<String, String> {
