@@ -26,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("docs::pages_show_every_example", || judge(missing_examples())),
         Trial::test("docs::the_readme_names_its_two_commands", || judge(missing_commands())),
         Trial::test("docs::the_table_of_scopes_is_the_executable_s", || judge(stale_scopes())),
+        Trial::test("docs::the_table_of_limits_has_every_flag", || judge(missing_limits())),
         Trial::test("docs::security_lists_every_attack", || judge(stale_attacks())),
     ];
     match papers() {
@@ -220,6 +221,23 @@ fn missing_commands() -> Result<Vec<String>, String> {
     let wanted = ["cargo xtask run --allow fs=read:examples examples/log_summary.lua", "cargo xtask test"];
     let missing = wanted.iter().filter(|wanted| !text.lines().any(|line| line.trim() == **wanted));
     Ok(missing.map(|wanted| format!("README.md has no line '{wanted}'")).collect())
+}
+
+/// Limits of `assay run` that the table in `docs/limits.md` does not have.
+fn missing_limits() -> Result<Vec<String>, String> {
+    let text = std::fs::read_to_string(root().join("docs/limits.md")).map_err(|error| error.to_string())?;
+    let folder = Folder::new();
+    let help = assay(folder.path(), &["run", "--help"]).output().map_err(|error| error.to_string())?;
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let section = help.split_once("\nLimits:\n").ok_or("assay run --help has no section 'Limits'")?.1;
+    let words = section.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
+    let flags: Vec<&str> =
+        words.filter_map(|line| line.trim().strip_prefix("--")?.split(' ').next()).collect();
+    if flags.len() < 8 {
+        return Err(format!("assay run --help has no more limits than {flags:?}"));
+    }
+    let missing = flags.iter().filter(|flag| !text.contains(&format!("\n| `--{flag}`, `{flag}` | ")));
+    Ok(missing.map(|flag| format!("the table of docs/limits.md has no --{flag}")).collect())
 }
 
 /// `docs/grants.md` holds the scopes as `assay capabilities` knows them.
