@@ -422,14 +422,15 @@ fn manifests_have_sets_and_limits() {
     folder.write("data/x", "1");
     folder.write(
         "m.toml",
-        "deny = [\"fs=data/secret\"]\n[limits]\ntimeout = \"50ms\"\n[set.read]\nallow = [\"fs=data\"]\n",
+        "deny = [\"fs=data/secret\"]\n[limits]\ntimeout = \"5m\"\n[set.read]\nallow = [\"fs=data\"]\n",
     );
+    folder.write("short.toml", "[limits]\ntimeout = \"50ms\"\n");
     let done =
         run_in(&folder, &["exec", "--manifest", "m.toml", "-P", "read", "-e", "print(fs.read('data/x'))"]);
     assert_eq!(done.stdout, "1\n", "{}", done.stderr);
     let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-e", "print(fs.read('data/x'))"]);
     assert_eq!(done.code, Some(1));
-    let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-e", "sleep(1000)"]);
+    let done = run_in(&folder, &["exec", "--manifest", "short.toml", "-e", "sleep(1000)"]);
     assert_eq!(done.code, Some(124), "{}", done.stderr);
     let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-P", "nope", "-e", ""]);
     assert_eq!(done.code, Some(64));
