@@ -17,7 +17,10 @@
 --- known path with another method 405 with `Allow`. `HEAD` goes to the handler of `GET`.
 ---
 --- Handlers run concurrently: one that waits (`http.get`, `sleep`, a database) lets others run. An error in one is status 500 and
---- a log line with the same number; the client learns nothing else.
+--- a log line with the same number; the client learns nothing else. Where it failed for want of memory, or at another limit of
+--- the run (an error `limit`), it is 503. What is wrong with a request is the client's fault: where `req:json()`, `req:form()`,
+--- `req:multipart()` or `json.parse(req.body)` raise and the handler does not catch it, the status is 400 with the reason (413 for
+--- more than 1000 parts or 10000 fields), and nothing is logged.
 ---
 --- Options, with what they are by default. Seconds and bytes; 0 is no bound for `max_body` and the times.
 ---
@@ -27,8 +30,8 @@
 --- | `max_header` | 32 KiB | larger header fields, or more than 100, are 431 |
 --- | `max_connections` | 3/4 of `--max-handles` | more wait to be accepted; the rest of the handles stays with the script |
 --- | `max_requests` | 1024 | that wait or are answered at a time; more are 503 |
---- | `header_timeout` | 30 | for the header fields, from the end of the request before: also how long a connection may be idle |
---- | `body_timeout` | 30 | for each piece of a request body (408), and for the client to take a piece of the response |
+--- | `header_timeout` | 30 | for the header fields, from the end of the request before: also how long a connection may be idle, in version 2 whatever else the client answers |
+--- | `body_timeout` | 30 | for each piece of a request body (408), and for the client to take a piece of the response; in version 2 a connection with open streams on which less than a kilobyte gets on in this time, while no handler works, is closed |
 --- | `timeout` | 60 | for a handler to begin its response; then the client gets 503 and the handler is cancelled |
 --- | `shutdown_timeout` | 10 | for what is under way when the server stops |
 --- | `instances` | 1 | how many instances of the script answer |
@@ -59,7 +62,8 @@
 --- `req:multipart()` gives all parts in their order: `{name, filename, content_type, headers, value}`. `req:query_values(name)`
 --- is every value of a name in the query.
 --- A request of HTTP/1 that two servers could read in two ways (a length beside a transfer coding, a length said twice, lines that end
---- without CR) is 400, and its connection is closed. So is one whose body breaks off, unless the handler catches that.
+--- without CR) is 400, and its connection is closed. So is one, of either version, that names no host or two: several `Host`
+--- fields, a target (`GET http://a/`, `:authority`) with another host than `Host`, or what is no host at all. So is one whose body breaks off, unless the handler catches that.
 --- A large body need not be in memory: `req:read(n?)` gives the next bytes and nil at the end, with `"a"` all of the rest;
 --- `req:chunks()` and `req:lines()` iterate.
 ---
@@ -89,6 +93,12 @@
 --- `conn:close(code?, reason?)`; `conn:is_closed()`; `conn.peer_addr`; `conn.protocol`. It is closed when the function returns. Beside
 --- `ws` the response may have `protocols` (a list), `max_message` (1 MiB), `ping_interval` (30 seconds; a client that does not
 --- answer is dropped), and `origins`: browsers may connect from pages of the server's own origin, others must be listed, or `{"*"}`.
+--- A connection is read when the script asks for a message, and 64 KiB ahead; `write` waits when as much waits for the client. What
+--- is read, and bodies that wait for their clients, count against `--host-memory`: a client is closed with 1013, a request gets 503,
+--- and `write` raises `limit`, when it is used up; its last quarter is left to what is small. No `max_message` is larger than that.
+---
+--- A client of version 2 has at most 128 streams at a time, and is cut off when it sends more than 2000 frames (and 200 more each
+--- second) that ask for nothing: pings, settings, resets, empty pieces, windows without a response that uses them.
 ---
 --- ## http.files(folder, options?) -> handler
 --- Serves the files below a folder: on a route that ends in `*` what that stands for, else the whole path. With types by
@@ -211,15 +221,18 @@ refused("does not begin with /", 0, { GET = { x = print } })
 refused("not a whole segment", 0, { GET = { ["/x*"] = print } })
 refused("two routes", 0, { GET = { ["/"] = print }, get = { ["/"] = print } })
 refused("is no method", 0, { ["A B"] = { ["/"] = print } })
-refused("there is no option nonsense", 0, {}, { nonsense = 1 })
+refused("unknown option 'nonsense'; the options are access_log, ", 0, {}, { nonsense = 1 })
+refused("unknown option 'time_out'; did you mean 'timeout'?", 0, {}, { time_out = 1 })
+refused("unknown option 'port'", 0, {}, { port = 1 })
+refused("unknown method 'GTE' in the routes; did you mean 'GET'?", 0, { GTE = {} })
 refused("field 'timeout': number expected", 0, {}, { timeout = "1" })
-refused("must not be negative", 0, {}, { timeout = -1 })
+refused("a number of seconds from 0", 0, {}, { timeout = -1 })
 refused("max_header must be between", 0, {}, { max_header = 1 })
 refused("max_requests must be at least 1", 0, {}, { max_requests = 0 })
 refused("three quarters of the run's handles", 0, {}, { max_connections = 100000 })
 refused("instances must be between", 0, {}, { instances = 1000 })
 refused("tls needs one of cert and cert_file", 0, {}, { tls = { key = "x" } })
-refused("there is no option tls.pem", 0, {}, { tls = { pem = "x" } })
+refused("field 'tls': unknown option 'pem'", 0, {}, { tls = { pem = "x" } })
 refused("no certificate", 0, {}, { tls = { cert = "x", key = "y" } })
 refused("table expected", 0, {}, 5)
 
@@ -352,7 +365,7 @@ http.serve(0, {
   },
 }, {
   on_listen = function(server)
-    assert.eq(http.get(server.url .. "/memory").status, 500)
+    assert.eq(http.get(server.url .. "/memory").status, 503)
     assert.eq(http.get(server.url .. "/stack").status, 500)
     assert.eq((pcall(http.get, server.url .. "/pieces")), false)
     assert.eq(http.get(server.url .. "/after").body, "still here")
@@ -436,7 +449,7 @@ http.serve(0, {
     end,
   },
 }, {
-  timeout = 0.05,
+  timeout = 0.5,
   on_listen = function(server)
     assert.eq(http.get(server.url .. "/").status, 503)
     assert.eq(pcall(closed.await, closed), false)

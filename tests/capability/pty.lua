@@ -3,7 +3,7 @@
 --- Programs in a terminal of their own, for what behaves differently without one: prompts, editors, shells.
 ---
 --- Grants name programs as those of `process` do: `--allow pty=psql`, `--allow pty=/usr/bin/psql`, or `--allow pty` for
---- all; what is said there of trust, names, environment and limits holds here. `shell` includes it, `process` does
+--- all; what is said there of trust, names, environment (`pty=env:NAME`) and limits holds here. `shell` includes it, `process` does
 --- not. The terminal is new; the one that Assay itself runs in is out of reach. Works on Linux.
 ---
 --- ## process.spawn_pty(options) -> terminal
@@ -108,7 +108,7 @@ term:kill("KILL")
 assert.eq(term:wait().signal, 9)
 
 --# case: keys
---# allow: pty=bash
+--# allow: pty=bash,pty=env:PS1
 local term = process.spawn_pty{cmd = "bash", args = {"--norc", "-i"}, env = {PS1 = "> "}}
 local seen = ""
 local function expect(text)

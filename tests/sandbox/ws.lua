@@ -110,3 +110,59 @@ assert(not conn:recv({ timeout = 10 }):find("\nx:", 1, true))
 local ok, err = pcall(ws.connect, "ws://127.0.0.1:${WS_PORT}/echo")
 assert.eq(err.code, "denied")
 assert.eq(http.get("http://127.0.0.1:${WS_PORT}/status/200").status, 200)
+
+--# case: a denied machine by its other names
+--# needs: ws
+--# flags: -A
+--# deny: ws=127.0.0.1:${WS_PORT}
+for _, host in ipairs({ "localhost", "0.0.0.0", "127.9.9.9", "[::1]", "[::]", "[64:ff9b::127.0.0.1]" }) do
+  local ok, err = pcall(ws.connect, "ws://" .. host .. ":${WS_PORT}/echo")
+  assert.eq(ok, false, host)
+  assert.eq(err.code, "denied", host .. ": " .. err.message)
+  assert.contains(err.message, "--deny ws=127.0.0.1:${WS_PORT}")
+end
+
+--# case: a denied path in every spelling
+--# needs: ws
+--# flags: -A
+--# deny: ws=ws://127.0.0.1/echo*
+for _, path in ipairs({ "/echo", "//echo", "/%65cho", "/x/..%2fecho", "/..;/echo", "/ECHO" }) do
+  local ok, err = pcall(ws.connect, "ws://localhost:${WS_PORT}" .. path)
+  assert.eq(ok, false, path)
+  assert.eq(err.code, "denied", path)
+end
+
+--# case: no option lifts the bound on a message over the budget
+--# needs: ws
+--# allow: ws=127.0.0.1:${WS_PORT}
+--# flags: --host-memory 4MiB
+local base = "ws://127.0.0.1:${WS_PORT}"
+for _, options in ipairs({ { max_message = 0 }, { max_message = 1 << 40 }, { max_message = math.maxinteger }, { max_message = 1 << 30, max_frame = 0 } }) do
+  for _, path in ipairs({ "/large?size=67108864", "/large?size=" .. (4 << 20) + 1 }) do
+    local conn <close> = ws.connect(base .. path, options)
+    local ok, err = pcall(conn.recv, conn, { timeout = 30 })
+    assert.eq(ok, false, path)
+    assert.eq(err.code, "limit", err.message)
+  end
+  local conn <close> = ws.connect(base .. "/large?size=3000000", options)
+  assert.eq(#conn:recv({ timeout = 30 }), 3000000)
+  local ok, err = pcall(conn.send, conn, ("x"):rep(5 << 20))
+  assert.eq(ok, false)
+  assert.eq(err.code, "limit", err.message)
+end
+
+--# case: many connections share one budget
+--# needs: ws
+--# allow: ws=127.0.0.1:${WS_PORT}
+--# flags: --host-memory 4MiB
+local base = "ws://127.0.0.1:${WS_PORT}"
+local conns, failed = {}, 0
+for n = 1, 8 do
+  conns[n] = ws.connect(base .. "/large?size=1000000")
+end
+for n = 1, 8 do
+  local ok, err = pcall(conns[n].recv, conns[n], { timeout = 30 })
+  assert.eq(ok or err.code, ok or "limit")
+  failed = failed + (ok and 0 or 1)
+end
+assert.eq(failed < 8, true)

@@ -1,10 +1,12 @@
 //! Grants: the rules of a run, and the one place where they are matched.
 
-use crate::scope::{escape, unescape};
-use crate::{Capability, Request, Scope};
+use crate::scope::{rule_text, unescape};
+use crate::{Capability, Denied, Request, Scope};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::thread::ThreadId;
 
 /// A grant that cannot be read. The message names the text and the forms there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +34,26 @@ pub struct Rule {
     pub scope: Option<Box<dyn Scope>>,
     /// As it was written, for messages and the audit.
     pub text: String,
-    /// It came with a grant of another capability, which `text` names.
-    pub implied: bool,
+    side: Side,
+}
+
+/// Which rules a rule counts among.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// It was written so.
+    Both,
+    /// It came with the grant of another capability, which `text` names.
+    Allow,
+    /// It came with the denial of another capability, which `text` names.
+    Deny,
 }
 
 impl Rule {
+    /// A rule of its own.
+    pub fn new(capability: &'static str, scope: Option<Box<dyn Scope>>, text: impl Into<String>) -> Rule {
+        Rule { capability, scope, text: text.into(), side: Side::Both }
+    }
+
     fn matches(&self, capability: &str, request: &Request<'_>) -> bool {
         self.capability == capability && self.scope.as_ref().is_none_or(|scope| scope.matches(request))
     }
@@ -45,15 +62,88 @@ impl Rule {
 /// What a person answers when asked for a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// This call of the script may have it.
     Once,
+    /// The run may, for as long as it lasts.
     Always,
+    /// The run may not.
     Deny,
+    /// Nor anything else that would have to be asked for.
+    DenyAll,
+}
+
+/// What a person is asked. Texts are as the script made them: who shows them has to see to control characters.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The start of a sentence.
+    pub what: &'a str,
+    /// What `Always` would grant.
+    pub rule: &'a str,
+    /// Whether the rule stands for this request alone, so that it may be kept.
+    pub is_own: bool,
+    /// The lines of the script that may be asking: one, unless several tasks wait.
+    pub places: &'a [String],
 }
 
 /// Asks a person, on a terminal.
 pub trait Asker: Send + Sync {
-    /// `what` is the start of a sentence, `rule` what `Always` would grant.
-    fn ask(&self, what: &str, rule: &str) -> Answer;
+    fn ask(&self, question: &Question<'_>) -> Answer;
+}
+
+/// What a person was asked so far.
+#[derive(Default)]
+struct Asked {
+    /// Rules, and whether each was allowed or denied for the rest of the run.
+    for_good: Vec<(String, bool)>,
+    /// Rules that were allowed once, for the call of the script that is under way.
+    once: Vec<String>,
+    deny_all: bool,
+    places: Places,
+}
+
+/// Which lines of the script call builtins.
+#[derive(Default)]
+struct Places {
+    /// For each task its last call, and whether that waits.
+    tasks: HashMap<(ThreadId, u64), (String, bool)>,
+    /// The task that calls right now, on its thread.
+    current: HashMap<ThreadId, u64>,
+}
+
+/// How many tasks are looked at: what a script starts is bounded by its memory, not here.
+const TASKS_MAX: usize = 1000;
+
+impl Places {
+    fn calling(&mut self, task: u64, place: String) {
+        let thread = std::thread::current().id();
+        if self.tasks.len() >= TASKS_MAX {
+            self.tasks.retain(|_, (_, waits)| *waits);
+        }
+        if self.tasks.len() < TASKS_MAX {
+            self.tasks.insert((thread, task), (place, false));
+        }
+        self.current.insert(thread, task);
+    }
+
+    fn waiting(&mut self, task: u64, waits: bool) {
+        let thread = std::thread::current().id();
+        self.current.remove(&thread);
+        if let Some((_, waiting)) = self.tasks.get_mut(&(thread, task)) {
+            *waiting = waits;
+        }
+    }
+
+    fn asking(&self) -> Vec<String> {
+        let thread = std::thread::current().id();
+        let current = self.current.get(&thread).and_then(|task| self.tasks.get(&(thread, *task)));
+        let mut places: Vec<String> = match current {
+            Some((place, _)) => vec![place.clone()],
+            None => self.tasks.values().filter(|(_, waits)| *waits).map(|(place, _)| place.clone()).collect(),
+        };
+        places.sort();
+        places.dedup();
+        places
+    }
 }
 
 /// The rules of a run. Deny by default; a deny rule always wins.
@@ -67,8 +157,7 @@ pub struct Grants {
     asker: Option<Box<dyn Asker>>,
     /// What the run has of its own and needs no grant for: its temporary folder.
     own: OnceLock<(PathBuf, Rule)>,
-    /// Capabilities as a whole, or `CAP=SCOPE`, that a person allowed for the rest of the run.
-    answered: Mutex<Vec<(String, Answer)>>,
+    asked: Mutex<Asked>,
 }
 
 impl fmt::Debug for Grants {
@@ -93,16 +182,26 @@ pub fn parse(
     let mut rules = Vec::new();
     for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let rule = parse_rule(item, base, capabilities)?;
-        let capability = capabilities.iter().find(|capability| capability.name() == rule.capability);
-        // Part of a capability is not part of what it includes.
-        let included = capability.filter(|_| rule.scope.is_none()).map_or(&[][..], |it| it.includes());
+        let (name, whole) = (rule.capability, rule.scope.is_none());
         rules.push(rule);
-        rules.extend(included.iter().map(|capability| Rule {
+        let text = || item.to_string();
+        // Part of a capability is not part of what it includes.
+        let included = capabilities.iter().filter(|one| whole && one.name() == name);
+        rules.extend(included.flat_map(|one| one.includes()).map(|capability| Rule {
             capability,
             scope: None,
-            text: item.to_string(),
-            implied: true,
+            text: text(),
+            side: Side::Allow,
         }));
+        let scope = item.split_once('=').map(|(_, scope)| unescape(scope));
+        for other in capabilities.iter().filter(|other| other.name() != name) {
+            let scope = match other.denied_with(name, scope.as_deref(), base) {
+                Denied::Nothing => continue,
+                Denied::Whole => None,
+                Denied::Part(scope) => Some(scope),
+            };
+            rules.push(Rule { capability: other.name(), scope, text: text(), side: Side::Deny });
+        }
     }
     Ok(rules)
 }
@@ -124,7 +223,7 @@ fn parse_rule(item: &str, base: &Path, capabilities: &[&'static dyn Capability])
         .transpose()
         .map_err(|error| GrantError::new(format!("in '{item}': {error}")))?
         .or_else(|| capability.bare());
-    Ok(Rule { capability: capability.name(), scope, text: item.to_string(), implied: false })
+    Ok(Rule::new(capability.name(), scope, item))
 }
 
 /// How a request was decided.
@@ -137,13 +236,14 @@ pub(crate) enum Verdict {
 }
 
 impl Grants {
-    pub fn allow(&mut self, rules: Vec<Rule>) {
+    pub fn allow(&mut self, mut rules: Vec<Rule>) {
+        rules.retain(|rule| rule.side != Side::Deny);
         self.allow.extend(rules);
     }
 
-    /// What a capability includes stays as it was granted itself.
+    /// What a capability includes stays as it was granted itself; what leads round the denial goes with it.
     pub fn deny(&mut self, mut rules: Vec<Rule>) {
-        rules.retain(|rule| !rule.implied);
+        rules.retain(|rule| rule.side != Side::Allow);
         for scope in rules.iter_mut().filter_map(|rule| rule.scope.as_mut()) {
             scope.widen_for_denial();
         }
@@ -196,22 +296,73 @@ impl Grants {
             .map(|rule| rule.text.as_str())
     }
 
-    /// Whether the capability must be linked: some request of it could be allowed.
+    /// Whether the capability must be linked: some request of it could be allowed, or only the capability can tell which
+    /// rule denies one.
     pub fn reaches(&self, capability: &str) -> bool {
-        let denied = self.deny.iter().any(|rule| rule.capability == capability && rule.scope.is_none());
-        let allowed =
-            self.all || self.asker.is_some() || self.allow.iter().any(|rule| rule.capability == capability);
-        allowed && !denied
+        let of_it = |rules: &[Rule]| rules.iter().any(|rule| rule.capability == capability);
+        let ruled = of_it(&self.allow) || of_it(&self.deny);
+        (self.all || self.asker.is_some() || ruled) && self.denial_of_all(capability).is_none()
+    }
+
+    /// The rule that takes back all of a capability, as it was written.
+    pub fn denial_of_all(&self, capability: &str) -> Option<&str> {
+        let whole = |rule: &&Rule| rule.capability == capability && rule.scope.is_none();
+        self.deny.iter().find(whole).map(|rule| rule.text.as_str())
     }
 
     /// The rules as they were written, allow and deny, for reports.
     pub fn describe(&self) -> (Vec<&str>, Vec<&str>) {
-        let own = self.allow.iter().filter(|rule| !rule.implied);
-        let mut allow: Vec<&str> = own.map(|rule| rule.text.as_str()).collect();
+        fn written(rules: &[Rule]) -> Vec<&str> {
+            rules.iter().filter(|rule| rule.side == Side::Both).map(|rule| rule.text.as_str()).collect()
+        }
+        let mut allow = written(&self.allow);
         if self.all {
             allow.push("all");
         }
-        (allow, self.deny.iter().map(|rule| rule.text.as_str()).collect())
+        (allow, written(&self.deny))
+    }
+
+    /// Whether the rules allow the request, without asking anybody.
+    pub fn allows(&self, capability: &str, request: &Request<'_>) -> bool {
+        matches!(self.decide_unasked(capability, request), Some(Verdict::Allow(_)))
+    }
+
+    /// Whether a deny rule is about the request, for what needs no grant.
+    pub fn denies(&self, capability: &str, request: &Request<'_>) -> bool {
+        self.denied(capability, request).is_some()
+    }
+
+    /// The deny rule that is about the request, as it was written.
+    pub fn denial(&self, capability: &str, request: &Request<'_>) -> Option<&str> {
+        self.denied(capability, request).map(|rule| rule.text.as_str())
+    }
+
+    /// Whether an allow rule with a scope covers the request, and no deny rule does: what neither a whole capability
+    /// nor a grant of everything includes.
+    pub fn covers_by_scope(&self, capability: &str, request: &Request<'_>) -> bool {
+        self.denied(capability, request).is_none()
+            && self.allow.iter().any(|rule| rule.scope.is_some() && rule.matches(capability, request))
+    }
+
+    /// Whether `path` is where a rule that allows the request begins: the directory that was granted itself.
+    pub fn begins_at(&self, capability: &str, request: &Request<'_>, path: &Path) -> bool {
+        let own = self.own.get().map(|(_, rule)| rule);
+        self.allow.iter().chain(own).any(|rule| {
+            rule.matches(capability, request) && rule.scope.as_ref().is_some_and(|scope| scope.lies_in(path))
+        })
+    }
+
+    /// Where below `root` the rules of a capability begin, as paths below it: there rights differ from those of `root`.
+    pub fn borders(&self, capability: &str, root: &Path) -> Vec<PathBuf> {
+        let rules = self.allow.iter().chain(&self.deny).filter(|rule| rule.capability == capability);
+        let mut borders: Vec<PathBuf> = rules
+            .filter_map(|rule| rule.scope.as_ref())
+            .flat_map(|scope| scope.places())
+            .filter_map(|place| place.strip_prefix(root).ok().map(Path::to_path_buf))
+            .collect();
+        borders.sort_unstable();
+        borders.dedup();
+        borders
     }
 
     fn denied(&self, capability: &str, request: &Request<'_>) -> Option<&Rule> {
@@ -268,6 +419,15 @@ impl Grants {
             .any(|scope| scope.names_address(address))
     }
 
+    /// Whether an allow rule names this host itself, which lifts the guard on the names of metadata services.
+    pub(crate) fn names_host(&self, capability: &str, host: &str) -> bool {
+        self.allow
+            .iter()
+            .filter(|rule| rule.capability == capability)
+            .filter_map(|rule| rule.scope.as_ref())
+            .any(|scope| scope.names_host(host))
+    }
+
     /// Whether an allow rule that was written with a scheme covers this request, and no deny rule does.
     pub(crate) fn names_scheme(&self, capability: &str, request: &Request<'_>) -> bool {
         self.denied(capability, request).is_none()
@@ -277,26 +437,55 @@ impl Grants {
             })
     }
 
+    /// Whether somebody is asked, who wants to know which line of the script asks.
+    pub fn asks(&self) -> bool {
+        self.asker.is_some()
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A task of the script calls a builtin at this place. What was allowed once was allowed to the call before.
+    pub fn calling(&self, task: u64, place: String) {
+        let mut asked = self.asked();
+        asked.once.clear();
+        asked.places.calling(task, place);
+    }
+
+    /// The call of a task waits, or goes on.
+    pub fn waiting(&self, task: u64, waits: bool) {
+        self.asked().places.waiting(task, waits);
+    }
+
+    /// Asks once for each rule and call of the script; what was denied stays denied. The lock is held while a
+    /// person thinks, so that there is one question at a time.
     fn ask_person(&self, capability: &str, request: &Request<'_>) -> Verdict {
         let Some(asker) = &self.asker else { return Verdict::Deny(None) };
-        let rule = match request.scope() {
-            Some(scope) => format!("{capability}={}", escape(&scope)),
-            None => capability.to_string(),
-        };
-        let mut answered = self.answered.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let answer = match answered.iter().find(|(text, _)| *text == rule) {
-            Some((_, answer)) => *answer,
-            None => {
-                let answer = asker.ask(&request.describe(capability), &rule);
-                if answer == Answer::Always {
-                    answered.push((rule.clone(), answer));
-                }
-                answer
-            }
-        };
-        match answer {
-            Answer::Once | Answer::Always => Verdict::Allow(rule),
-            Answer::Deny => Verdict::Deny(None),
+        let rule = rule_text(capability, request.scope().as_deref());
+        let mut asked = self.asked();
+        let known = asked.for_good.iter().find(|(text, _)| *text == rule).map(|(_, allowed)| *allowed);
+        if known == Some(true) || asked.once.contains(&rule) {
+            return Verdict::Allow(rule);
         }
+        if known == Some(false) || asked.deny_all {
+            return Verdict::Deny(None);
+        }
+        let what = request.describe(capability);
+        let places = asked.places.asking();
+        let is_own = request.has_own_scope();
+        match asker.ask(&Question { what: &what, rule: &rule, is_own, places: &places }) {
+            Answer::Once => asked.once.push(rule.clone()),
+            Answer::Always => asked.for_good.push((rule.clone(), true)),
+            Answer::Deny => {
+                asked.for_good.push((rule, false));
+                return Verdict::Deny(None);
+            }
+            Answer::DenyAll => {
+                asked.deny_all = true;
+                return Verdict::Deny(None);
+            }
+        }
+        Verdict::Allow(rule)
     }
 }

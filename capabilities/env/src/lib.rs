@@ -1,6 +1,10 @@
 //! Environment variables of a run: the host's that are granted, those given to the run, and what the
 //! script has set itself. The host process's environment is never changed.
 
+mod hide;
+
+pub use hide::hide;
+
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
@@ -149,9 +153,19 @@ impl Environment {
         list
     }
 
-    /// Whether the script has given the variable its value, and not whoever started it.
-    pub fn is_set_by_script(&self, name: &str) -> bool {
-        self.set.get(name).is_some_and(Option::is_some)
+    /// The value that whoever started the run gives a variable, or lets the script read; what the script has set
+    /// is not looked at.
+    pub fn of_operator(&self, run: &Run, name: &str) -> Option<Vec<u8>> {
+        if let Some(value) = self.given.get(name) {
+            return Some(value.clone());
+        }
+        // Not read by the script: no attempt to be audited.
+        self.host.get(name).filter(|_| run.would_allow(ENV, &Request::Name(name))).cloned()
+    }
+
+    /// The variables to which the script has given a value.
+    pub fn set_by_script(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        self.set.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
     }
 
     /// Sets a variable of the run, or removes it there.

@@ -1,8 +1,9 @@
 //! Bodies: of requests as the guest reads them, of responses as hyper sends them.
 
 use crate::exchange::Ticket;
+use crate::frames::{Progress, Working};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error};
+use assay_capability_api::{Budget, Held, Limit, Run, error, limit_error};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -21,7 +22,7 @@ pub const INLINE: usize = 64 << 10;
 /// Bytes of one piece of a response.
 pub const PIECE: usize = 64 << 10;
 /// Pieces that wait for the client.
-const AHEAD: usize = 8;
+const AHEAD: usize = 4;
 /// A comment is sent on a stream of events after this long without an event: proxies close what is silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -183,10 +184,13 @@ impl http_body::Body for Body {
         let this = self.get_mut();
         match this {
             Body::Empty => Poll::Ready(None),
+            // In pieces, so that no more waits for a client than it takes.
             Body::Data(data) => {
-                let data = std::mem::take(data);
-                *this = Body::Empty;
-                Poll::Ready(Some(Ok(Frame::data(data))))
+                let piece = data.split_to(data.len().min(PIECE));
+                if data.is_empty() {
+                    *this = Body::Empty;
+                }
+                Poll::Ready(Some(Ok(Frame::data(piece))))
             }
             Body::Channel(channel) => channel.poll(context),
             Body::File(file) => file.poll(context),
@@ -211,6 +215,38 @@ impl http_body::Body for Body {
     }
 }
 
+/// What a client that does not read keeps in memory, with what it takes of the run's budget.
+struct Owned(Vec<u8>, #[expect(dead_code, reason = "given back when it is dropped")] Held);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Takes from the budget what waits for a client. The last quarter is for what is small: clients that take nothing of
+/// what is large must not keep the others from being answered.
+///
+/// # Errors
+/// `limit`.
+pub fn hold(budget: &Arc<Budget>, bytes: usize) -> Result<Held, Error> {
+    let left = budget.left().saturating_sub(budget.limit() / 4);
+    if bytes > PIECE && bytes as u64 > left {
+        return Err(limit_error(Limit::HostMemory, budget.limit()));
+    }
+    budget.take(bytes)
+}
+
+/// Bytes of the script for a client, counted against the run's limits.
+///
+/// # Errors
+/// `limit`.
+pub fn counted(run: &Run, data: Vec<u8>) -> Result<Bytes, Error> {
+    let held = hold(&run.budget, data.len())?;
+    run.count_bytes(data.len())?;
+    Ok(if data.is_empty() { Bytes::new() } else { Bytes::from_owner(Owned(data, held)) })
+}
+
 /// A piece of a body on its way; none is its end.
 type Item = Option<Bytes>;
 
@@ -226,12 +262,17 @@ pub struct Channel {
     keep_alive: Option<Pin<Box<Sleep>>>,
     ended: bool,
     ticket: Arc<Ticket>,
+    /// Told while it is the script that is waited for.
+    progress: Option<Arc<Progress>>,
+    working: Option<Working>,
 }
 
 /// A body that the guest writes. When the client goes away, `ticket` tells the guest.
 pub fn channel(events: bool, ticket: Arc<Ticket>) -> (Writer, Channel) {
     let (sender, items) = mpsc::channel(AHEAD);
-    (Writer(sender), Channel { items, events, keep_alive: None, ended: false, ticket })
+    let channel =
+        Channel { items, events, keep_alive: None, ended: false, ticket, progress: None, working: None };
+    (Writer(sender), channel)
 }
 
 impl Writer {
@@ -261,7 +302,22 @@ pub fn gone() -> Error {
 }
 
 impl Channel {
+    /// Tells `progress` while it is the script that is waited for, and not the client.
+    pub fn watch(&mut self, progress: Arc<Progress>) {
+        self.progress = Some(progress);
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let polled = self.poll_item(context);
+        match polled.is_ready() {
+            true => self.working = None,
+            false if self.working.is_none() => self.working = self.progress.as_ref().map(Progress::work),
+            false => {}
+        }
+        polled
+    }
+
+    fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -306,29 +362,38 @@ impl Drop for Channel {
 pub struct FileBody {
     file: tokio::fs::File,
     left: u64,
+    budget: Arc<Budget>,
+    /// What is read next, with what it takes of the budget.
+    piece: Option<Owned>,
 }
 
 impl FileBody {
     /// `file` stands where the stretch begins.
-    pub fn new(file: std::fs::File, left: u64) -> FileBody {
-        FileBody { file: tokio::fs::File::from_std(file), left }
+    pub fn new(file: std::fs::File, left: u64, run: &Run) -> FileBody {
+        FileBody { file: tokio::fs::File::from_std(file), left, budget: run.budget.clone(), piece: None }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE);
-        let mut data = BytesMut::zeroed(most);
-        let mut buffer = ReadBuf::new(&mut data);
+        let piece = match &mut self.piece {
+            Some(piece) => piece,
+            none => {
+                let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE);
+                let held = self.budget.take(most).map_err(|failure| io::Error::other(failure.message))?;
+                none.insert(Owned(vec![0; most], held))
+            }
+        };
+        let mut buffer = ReadBuf::new(&mut piece.0);
         ready!(Pin::new(&mut self.file).poll_read(context, &mut buffer))?;
         let filled = buffer.filled().len();
-        if filled == 0 {
+        piece.0.truncate(filled);
+        let Some(piece) = self.piece.take().filter(|_| filled > 0) else {
             let shorter = io::Error::other("the file became shorter while it was sent");
             return Poll::Ready(Some(Err(shorter)));
-        }
-        data.truncate(filled);
+        };
         self.left -= filled as u64;
-        Poll::Ready(Some(Ok(Frame::data(data.freeze()))))
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))))
     }
 }

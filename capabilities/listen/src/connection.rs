@@ -2,10 +2,12 @@
 
 use crate::body::{Begun, Body, Broken, Upload};
 use crate::exchange::{After, Peer, Request, Ticket, Upgrade, Waiting, lock};
+use crate::frames::Progress;
 use crate::io::{Guarded, Plain, Stream};
 use crate::log;
 use crate::router::Found;
 use crate::server::Server;
+use crate::target;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, UPGRADE};
 use http::request::Parts;
@@ -26,8 +28,19 @@ use tokio_rustls::TlsAcceptor;
 
 /// Header fields of a request.
 const MAX_HEADERS: usize = 100;
-/// Requests of one HTTP/2 connection at a time.
+/// Requests of one HTTP/2 connection at a time, and those that a client has taken back before they were looked at or
+/// that are against the protocol.
 const MAX_STREAMS: u32 = 128;
+const MAX_RESETS: usize = 64;
+/// What a client may send ahead of the script, of one request and of all on a connection.
+const STREAM_WINDOW: u32 = 128 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+/// What waits for a client on each stream.
+const SEND_BUFFER: usize = 64 << 10;
+/// What HTTP/1 holds of a connection, either way; a head may be larger.
+const MAX_BUFFER: usize = 32 << 10;
+/// For a connection that is ended to say so.
+const PARTING: Duration = Duration::from_secs(1);
 /// Between pings of an HTTP/2 connection, and for their answer.
 const PING: Duration = Duration::from_secs(20);
 
@@ -39,6 +52,8 @@ struct Connection {
     after: After,
     /// It became something else than HTTP.
     upgraded: Arc<AtomicBool>,
+    /// Of HTTP/2, where hyper does not end what is idle.
+    progress: Option<Arc<Progress>>,
 }
 
 /// Serves a connection to its end.
@@ -67,9 +82,18 @@ pub async fn serve(server: Arc<Server>, stream: Plain, peer: Peer, tls: Option<T
             _ => return,
         },
     };
-    let upgraded = if version2 { Arc::default() } else { stream.check_framing() };
-    let connection =
-        Arc::new(Connection { server: server.clone(), peer, secure, after: After::default(), upgraded });
+    let (progress, upgraded) = match version2 {
+        true => (Some(stream.check_frames()), Arc::default()),
+        false => (None, stream.check_framing()),
+    };
+    let connection = Arc::new(Connection {
+        server: server.clone(),
+        peer,
+        secure,
+        after: After::default(),
+        upgraded,
+        progress: progress.clone(),
+    });
     let handler = connection.clone();
     let service = service_fn(move |request| handle(handler.clone(), request));
     let settings = &server.settings;
@@ -79,21 +103,33 @@ pub async fn serve(server: Arc<Server>, stream: Plain, peer: Peer, tls: Option<T
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(u32::try_from(settings.max_header).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(MAX_RESETS)
+            .max_local_error_reset_streams(MAX_RESETS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING);
         let serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        until_stopped(&server, serving, |serving| serving.graceful_shutdown()).await
+        let stopped = async {
+            match &progress {
+                Some(progress) => progress.stopped(settings.header_timeout, settings.body_timeout).await,
+                None => std::future::pending().await,
+            }
+        };
+        until_stopped(&server, serving, |serving| serving.graceful_shutdown(), stopped).await
     } else {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(settings.header_timeout)
             .max_headers(MAX_HEADERS)
-            .max_header_size(settings.max_header);
+            .max_header_size(settings.max_header)
+            .max_buf_size(MAX_BUFFER.max(settings.max_header));
         let serving = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
-        until_stopped(&server, serving, |serving| serving.graceful_shutdown()).await
+        until_stopped(&server, serving, |serving| serving.graceful_shutdown(), std::future::pending()).await
     };
-    if let Err(failure) = result {
+    if let Some(Err(failure)) = result {
         tracing::debug!(peer = %connection.peer, %failure, "a connection broke off");
     }
     let after = lock(&connection.after).take();
@@ -109,27 +145,34 @@ async fn within<F: Future>(timeout: Option<Duration>, future: F) -> Option<F::Ou
     }
 }
 
-/// Drives a connection; when the server stops, it finishes what it has begun.
+/// Drives a connection; when the server stops, it finishes what it has begun. Once `idle` resolves it has a moment left
+/// to say that it ends; none where it had to be cut off.
 async fn until_stopped<C: Future>(
     server: &Server,
     mut serving: Pin<&mut C>,
-    finish: impl FnOnce(Pin<&mut C>),
-) -> C::Output {
+    mut finish: impl FnMut(Pin<&mut C>),
+    idle: impl Future<Output = ()>,
+) -> Option<C::Output> {
     let mut stopping = pin!(server.stopping());
-    let mut finish = Some(finish);
-    poll_fn(|context| {
+    let mut finishing = false;
+    let served = poll_fn(|context| {
         if let Poll::Ready(result) = serving.as_mut().poll(context) {
             return Poll::Ready(result);
         }
-        if finish.is_some() && stopping.as_mut().poll(context).is_ready() {
-            if let Some(finish) = finish.take() {
-                finish(serving.as_mut());
-            }
+        if !finishing && stopping.as_mut().poll(context).is_ready() {
+            finishing = true;
+            finish(serving.as_mut());
             return serving.as_mut().poll(context);
         }
         Poll::Pending
-    })
-    .await
+    });
+    tokio::select! {
+        biased;
+        result = served => return Some(result),
+        () = idle => {}
+    }
+    finish(serving.as_mut());
+    tokio::time::timeout(PARTING, serving).await.ok()
 }
 
 /// A response that the host gives itself.
@@ -174,9 +217,14 @@ async fn handle(
 
 async fn answer(connection: &Connection, request: hyper::Request<Incoming>) -> Response<Body> {
     let head = *request.method() == Method::HEAD;
-    let response = respond(connection, request).await;
+    let working = connection.progress.as_ref().map(Progress::work);
+    let mut response = respond(connection, request).await;
+    drop(working);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         connection.upgraded.store(true, Ordering::Relaxed);
+    }
+    if let (Some(progress), Body::Channel(channel)) = (&connection.progress, response.body_mut()) {
+        channel.watch(progress.clone());
     }
     if head { without_body(response) } else { response }
 }
@@ -195,8 +243,8 @@ fn without_body(mut response: Response<Body>) -> Response<Body> {
 async fn respond(connection: &Connection, request: hyper::Request<Incoming>) -> Response<Body> {
     let server = &connection.server;
     let (mut parts, incoming) = request.into_parts();
-    if let Some(response) = refusal(&parts) {
-        return response;
+    if let Err((status, text)) = target::check(&parts, connection.secure) {
+        return last(status, text);
     }
     let (route, parameters) = match server.router.find(parts.method.as_str(), parts.uri.path()) {
         Found::Route(route, parameters) => (route, parameters),
@@ -232,27 +280,17 @@ async fn respond(connection: &Connection, request: hyper::Request<Incoming>) -> 
             Err(response) => return *response,
         }
     };
+    let Ok(held) = server.run.budget.take(head.len() + body.len()) else {
+        return last(StatusCode::SERVICE_UNAVAILABLE, "the server has no memory for the request");
+    };
     let ticket = Arc::new(Ticket::default());
     let waiting = Waiting::new(ticket.clone());
-    server.push(Request { parts, route, head, body, rest, upgrade, ticket, counted });
+    server.push(Request { parts, route, head, body, rest, upgrade, ticket, counted, held });
     match within(server.settings.timeout, waiting).await {
         Some(Some(response)) => response,
         Some(None) => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),
         None => plain(StatusCode::SERVICE_UNAVAILABLE, "the request took too long"),
     }
-}
-
-/// What every HTTP/1.1 request must have (RFC 9112 3.2), and what no handler could answer.
-fn refusal(parts: &Parts) -> Option<Response<Body>> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let first = hosts.next();
-    if hosts.next().is_some() || (first.is_none() && parts.version == Version::HTTP_11) {
-        return Some(last(StatusCode::BAD_REQUEST, "one Host header is needed"));
-    }
-    if parts.method == Method::CONNECT {
-        return Some(last(StatusCode::METHOD_NOT_ALLOWED, "this is no proxy"));
-    }
-    None
 }
 
 async fn begin(server: &Server, parts: &Parts, incoming: Incoming) -> Result<Begun, Box<Response<Body>>> {

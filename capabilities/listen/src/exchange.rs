@@ -3,6 +3,7 @@
 use crate::body::{Body, Upload, Writer};
 use crate::server::{Counted, Server};
 use crate::websocket::Socket;
+use assay_capability_api::Held;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -45,6 +46,8 @@ pub struct Request {
     pub upgrade: Option<Upgrade>,
     pub ticket: Arc<Ticket>,
     pub counted: Counted,
+    /// What head and body take of the run's budget until the guest has them.
+    pub held: Held,
 }
 
 /// A connection that may become something else than HTTP.

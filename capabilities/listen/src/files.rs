@@ -140,7 +140,8 @@ pub fn respond(run: &Run, wanted: Wanted, asked: &Asked) -> Result<Response<Body
     if wanted.status != StatusCode::OK {
         // A page for an error is no file that was asked for: neither conditions nor ranges apply to it.
         *response.status_mut() = wanted.status;
-        *response.body_mut() = stretch(&mut file, 0, length).map_err(|failure| io_error(&path, &failure))?;
+        *response.body_mut() =
+            stretch(run, &mut file, 0, length).map_err(|failure| io_error(&path, &failure))?;
         return Ok(response);
     }
     match condition(&asked.headers, &etag, modified) {
@@ -175,7 +176,8 @@ pub fn respond(run: &Run, wanted: Wanted, asked: &Asked) -> Result<Response<Body
         }
     };
     run.count_bytes(usize::try_from(count).unwrap_or(usize::MAX))?;
-    *response.body_mut() = stretch(&mut file, start, count).map_err(|failure| io_error(&path, &failure))?;
+    *response.body_mut() =
+        stretch(run, &mut file, start, count).map_err(|failure| io_error(&path, &failure))?;
     Ok(response)
 }
 
@@ -194,13 +196,13 @@ fn redirect(asked: &Asked) -> Response<Body> {
 }
 
 /// The bytes of a file from `start` on.
-fn stretch(file: &mut File, start: u64, count: u64) -> std::io::Result<Body> {
+fn stretch(run: &Run, file: &mut File, start: u64, count: u64) -> std::io::Result<Body> {
     if start > 0 {
         file.seek(SeekFrom::Start(start))?;
     }
     if count > SMALL {
         let file = file.try_clone()?;
-        return Ok(Body::File(Box::new(FileBody::new(file, count))));
+        return Ok(Body::File(Box::new(FileBody::new(file, count, run))));
     }
     let mut data = Vec::with_capacity(count as usize);
     file.take(count).read_to_end(&mut data)?;

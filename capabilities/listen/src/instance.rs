@@ -8,6 +8,7 @@ use crate::body::{self, Body};
 use crate::exchange::{Exchange, Exchanges, Inbox, Phase, Request, Rest, lock};
 use crate::files::{self, Asked};
 use crate::headers;
+use crate::log;
 use crate::router::Router;
 use crate::scope::Address;
 use crate::server::{Pulled, Server};
@@ -180,7 +181,7 @@ fn take(
     exchanges: &mut Exchanges,
     request: Request,
 ) -> Option<wit::Exchange> {
-    let Request { parts, route, head, body, rest, upgrade, ticket, counted } = request;
+    let Request { parts, route, head, body, rest, upgrade, ticket, counted, held: _held } = request;
     let more = rest.is_some();
     let id = exchanges.insert(Box::new(Exchange {
         server: server.clone(),
@@ -238,24 +239,22 @@ impl wit::Host for Ctx {
         })
     }
 
-    fn fail(&mut self, id: u64) -> wasmtime::Result<Option<String>> {
-        let Some(mut exchange) = self.state::<Exchanges>().remove(id) else { return Ok(Some(number())) };
+    fn fail(&mut self, id: u64, status: u16, reason: String) -> wasmtime::Result<Option<String>> {
+        let clients = (400..500).contains(&status);
+        let logged = || (!clients).then(number);
+        let Some(mut exchange) = self.state::<Exchanges>().remove(id) else { return Ok(logged()) };
         if !matches!(exchange.phase, Phase::Waiting | Phase::Answering) {
-            return Ok(Some(number()));
+            return Ok(logged());
         }
         exchange.phase = Phase::Answered;
         if let Rest::Refused(status, text) = exchange.rest {
             let _ = exchange.ticket.answer(crate::connection::last(status, text));
             return Ok(None);
         }
-        let number = number();
-        let mut response =
-            Response::new(Body::from(Bytes::from(format!("internal server error ({number})"))));
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        let number = logged();
         // A client that is gone does not get it; the log line is written all the same.
-        let _ = exchange.ticket.answer(response);
-        Ok(Some(number))
+        let _ = exchange.ticket.answer(failed(status, &reason, number.as_deref()));
+        Ok(number)
     }
 
     fn release(&mut self, id: u64) -> wasmtime::Result<()> {
@@ -264,13 +263,38 @@ impl wit::Host for Ctx {
     }
 }
 
+/// Bytes of a reason that a client is told.
+const MAX_REASON: usize = 200;
+
+/// The response of a handler that failed, with the number of the log line where it is the server's fault.
+fn failed(status: u16, reason: &str, number: Option<&str>) -> Response<Body> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let what = status.canonical_reason().unwrap_or("error").to_ascii_lowercase();
+    let text = match number {
+        Some(number) => format!("{what} ({number})"),
+        None => {
+            let end = reason.floor_char_boundary(MAX_REASON);
+            let shown: String = reason[..end].chars().filter(|c| !c.is_control()).collect();
+            format!("{what}: {shown}")
+        }
+    };
+    let mut response = Response::new(Body::from(Bytes::from(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
 fn respond(ctx: &mut Ctx, id: u64, status: u16, fields: &[u8], body: Vec<u8>) -> Outcome<()> {
     let status = headers::status(status)?;
-    let body = if headers::has_body(status) { Body::from(Bytes::from(body)) } else { Body::Empty };
+    let body = match headers::has_body(status) {
+        true => Body::from(body::counted(&ctx.run, body)?),
+        false => Body::Empty,
+    };
     let response = response(status, fields, body)?;
-    if let Body::Data(data) = response.body() {
-        ctx.run.count_bytes(data.len())?;
-    }
     let exchanges = ctx.state::<Exchanges>();
     if !matches!(exchanges.get(id), Some(Exchange { phase: Phase::Waiting, .. })) {
         return Err(over());
@@ -453,11 +477,10 @@ impl wit::HostWithStore<Ctx> for Host {
             Phase::Writing(writer) => Ok(writer.clone()),
             _ => Err(over()),
         });
-        let writer = match writer.and_then(|writer| run.count_bytes(data.len()).map(|()| writer)) {
-            Ok(writer) => writer,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        Ok(writer.write(data.into()).await)
+        Ok(match writer.and_then(|writer| Ok((writer, body::counted(&run, data)?))) {
+            Ok((writer, data)) => writer.write(data).await,
+            Err(failure) => Err(failure),
+        })
     }
 
     async fn send_file(
@@ -500,11 +523,12 @@ impl wit::HostWithStore<Ctx> for Host {
             Ok(prepared) => prepared,
             Err(failure) => return Ok(Err(failure)),
         };
+        let logged = run.clone();
         let made = tokio::task::spawn_blocking(move || files::respond(&run, wanted, &asked)).await?;
         // A link out of what was granted is the request's affair, not the script's: it is audited, and the others go on.
         let made = made.or_else(|failure| match failure.code {
             ErrorCode::Denied | ErrorCode::Permission => {
-                tracing::warn!(target: "script", "{}", failure.message);
+                log::warn(&logged, &failure.message);
                 Ok(crate::connection::plain(StatusCode::FORBIDDEN, "forbidden"))
             }
             _ => Err(failure),
@@ -547,7 +571,7 @@ impl wit::HostWithStore<Ctx> for Host {
         Ok(match socket.receive().await {
             Err(failure) => Err(failure),
             Ok(Err((code, reason))) => Ok(Received::Closed(CloseReason { code, reason })),
-            Ok(Ok(message)) => {
+            Ok(Ok((message, _held))) => {
                 let binary = message.is_binary();
                 let data = Vec::from(message.into_data());
                 run.count_bytes(data.len()).map(|()| Received::Message(Message { data, binary }))
@@ -602,7 +626,7 @@ fn upgrade(exchange: &mut Exchange, fields: &[u8], options: WebsocketOptions) ->
     let wanted = websocket::Wanted {
         protocols: options.protocols,
         origins: options.origins,
-        max_message: usize::try_from(options.max_message).unwrap_or(usize::MAX),
+        max_message: options.max_message,
         ping: (options.ping_interval > 0).then(|| Duration::from_nanos(options.ping_interval)),
     };
     let secure = exchange.upgrade.as_ref().is_some_and(|upgrade| upgrade.secure);

@@ -1,6 +1,7 @@
 //! Connections as hyper sees them: plain or TLS, over TCP or a unix socket, and not held up for ever by a
 //! client that does not read.
 
+use crate::frames::{Frames, Progress};
 use crate::framing::Framing;
 use bytes::{Buf, Bytes};
 use std::future::Future;
@@ -102,6 +103,7 @@ pub struct Guarded {
     timer: Option<Pin<Box<Sleep>>>,
     stalled: bool,
     framing: Option<Framing>,
+    frames: Option<Box<Frames>>,
     /// What came was no request; nothing more is read.
     refused: bool,
     upgraded: Arc<AtomicBool>,
@@ -116,6 +118,7 @@ impl Guarded {
             timer: None,
             stalled: false,
             framing: None,
+            frames: None,
             refused: false,
             upgraded: Arc::default(),
         }
@@ -126,6 +129,14 @@ impl Guarded {
     pub fn check_framing(&mut self) -> Arc<AtomicBool> {
         self.framing = Some(Framing::new());
         self.upgraded.clone()
+    }
+
+    /// Counts the frames of HTTP/2, and ends the connection of a client that only makes work.
+    pub fn check_frames(&mut self) -> Arc<Progress> {
+        let frames = Frames::new();
+        let progress = frames.progress();
+        self.frames = Some(Box::new(frames));
+        progress
     }
 
     /// Whether the client speaks HTTP/2 without having said so before: the preface is no request of
@@ -148,8 +159,13 @@ impl Guarded {
     }
 
     /// Makes what was read unreadable from where it is no request any more.
-    fn check(&mut self, buffer: &mut ReadBuf<'_>, from: usize) {
-        let Some(framing) = &mut self.framing else { return };
+    fn check(&mut self, buffer: &mut ReadBuf<'_>, from: usize) -> io::Result<()> {
+        if let Some(frames) = &mut self.frames
+            && !frames.received(&buffer.filled()[from..])
+        {
+            return Err(io::Error::other("the client sends frames that ask for nothing"));
+        }
+        let Some(framing) = &mut self.framing else { return Ok(()) };
         if self.upgraded.load(Ordering::Relaxed) {
             self.framing = None;
         } else if let Some(at) = framing.check(&buffer.filled()[from..]) {
@@ -159,6 +175,18 @@ impl Guarded {
             buffer.set_filled(from + at + 1);
             self.prefix = Bytes::from_static(b"\r\n\r\n");
             (self.framing, self.refused) = (None, true);
+        }
+        Ok(())
+    }
+
+    /// Counts what the stream has taken of `pieces`.
+    fn count<'a>(&mut self, polled: &Poll<io::Result<usize>>, pieces: impl IntoIterator<Item = &'a [u8]>) {
+        let (Some(frames), Poll::Ready(Ok(written))) = (&mut self.frames, polled) else { return };
+        let mut left = *written;
+        for piece in pieces {
+            let taken = left.min(piece.len());
+            frames.sent(&piece[..taken]);
+            left -= taken;
         }
     }
 
@@ -196,8 +224,7 @@ impl AsyncRead for Guarded {
             buffer.put_slice(&self.prefix[..fits]);
             self.prefix.advance(fits);
         }
-        self.check(buffer, from);
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.check(buffer, from))
     }
 }
 
@@ -208,6 +235,7 @@ impl AsyncWrite for Guarded {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, data);
+        self.count(&polled, [data]);
         self.watch(context, polled)
     }
 
@@ -217,6 +245,7 @@ impl AsyncWrite for Guarded {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.count(&polled, pieces.iter().map(|piece| &**piece));
         self.watch(context, polled)
     }
 

@@ -9,6 +9,7 @@ mod body;
 mod connection;
 mod exchange;
 mod files;
+mod frames;
 mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
@@ -21,10 +22,11 @@ mod router;
 mod scope;
 mod server;
 mod settings;
+mod target;
 mod tls;
 mod websocket;
 
-use assay_capability_api::{Capability, Ctx, GrantError, Literal, Need, Scope, ScopeForm, Target};
+use assay_capability_api::{Capability, Ctx, Denied, GrantError, Literal, Need, Scope, ScopeForm, Target};
 use bind::LISTEN;
 use scope::{Address, ListenScope};
 use std::path::Path;
@@ -78,6 +80,15 @@ impl Capability for Listen {
 
     fn scope(&self, text: &str, base: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
         Ok(Box::new(ListenScope::parse(text, base)?))
+    }
+
+    /// A socket is a file too.
+    fn denied_with(&self, other: &str, scope: Option<&str>, base: &Path) -> Denied {
+        match other {
+            "fs" => ListenScope::of_files(scope.unwrap_or("rw:/"), base)
+                .map_or(Denied::Whole, |scope| Denied::Part(Box::new(scope))),
+            _ => Denied::Nothing,
+        }
     }
 
     fn bare(&self) -> Option<Box<dyn Scope>> {

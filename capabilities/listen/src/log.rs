@@ -32,3 +32,10 @@ pub fn access(run: &Run, access: &Access<'_>) {
         tracing::info!(target: TARGET, "{line}");
     }
 }
+
+/// Writes a warning about what a client has made happen, within the run's limit on log bytes: clients are many.
+pub fn warn(run: &Run, line: &str) {
+    if Usage::add(&run.usage.log_bytes, line.len() as u64, run.limits.log) {
+        tracing::warn!(target: TARGET, "{line}");
+    }
+}

@@ -8,6 +8,7 @@
 use crate::bind::{Acceptor, Listener, SocketFile};
 use crate::connection;
 use crate::exchange::{Inbox, Request, lock};
+use crate::log;
 use crate::router::Router;
 use crate::scope::Address;
 use crate::settings::Settings;
@@ -189,7 +190,8 @@ impl Server {
                         });
                     }
                     (Ok(_), Err(limit)) => {
-                        tracing::warn!(address = %self.address, "a connection was refused: {}", limit.message);
+                        let line = format!("a connection to {} was refused: {}", self.address, limit.message);
+                        log::warn(&self.run, &line);
                     }
                     (Err(failure), _) => {
                         tracing::debug!(address = %self.address, %failure, "cannot accept");

@@ -1,10 +1,10 @@
 //! WebSockets (RFC 6455): each is a task on its connection's thread, which answers pings and sends its own
 //! while the script does something else.
 
-use crate::body::gone;
+use crate::body::{gone, hold};
 use crate::server::Server;
-use assay_capability_api::error;
 use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Budget, Held, Meter, Metered, error};
 use futures_util::{SinkExt, StreamExt};
 use http::header::{
     CONNECTION, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -13,10 +13,11 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -25,20 +26,39 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::exchange::lock;
 
-/// Messages that wait for the script, and for the client.
-const AHEAD: usize = 8;
+/// Bytes that are read before the script asks for a message: enough to see pings and closes.
+const AHEAD: usize = 64 << 10;
+/// Messages, and bytes of them, that wait for the client.
+const BEHIND: usize = 8;
+const BEHIND_BYTES: usize = 64 << 10;
+/// Bytes of the buffer that a connection is read into.
+const READ: usize = 16 << 10;
 /// For the client to answer a close.
 const CLOSING: Duration = Duration::from_secs(5);
 /// Codes of a close that no frame had (RFC 6455 7.4.1).
+const NO_MEMORY: &str = "the server has no memory for it";
 const ABNORMAL: u16 = 1006;
 const NO_STATUS: u16 = 1005;
 
 /// The script's end of a WebSocket.
 #[derive(Clone)]
 pub struct Socket {
-    incoming: Arc<tokio::sync::Mutex<mpsc::Receiver<Message>>>,
-    outgoing: mpsc::Sender<Message>,
+    incoming: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Incoming>>>,
+    outgoing: mpsc::Sender<Outgoing>,
+    room: Arc<Semaphore>,
+    meter: Arc<Meter>,
+    budget: Arc<Budget>,
     shared: Arc<Shared>,
+}
+
+/// A message for the script, with what it takes of the run's budget.
+pub type Incoming = (Message, Held);
+
+/// A message for the client. It is there twice while it is written.
+struct Outgoing {
+    message: Message,
+    _held: Option<Held>,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Default)]
@@ -59,7 +79,7 @@ pub struct Wanted {
     /// By preference.
     pub protocols: Vec<String>,
     pub origins: Vec<String>,
-    pub max_message: usize,
+    pub max_message: u64,
     /// Between pings.
     pub ping: Option<Duration>,
 }
@@ -144,23 +164,32 @@ pub fn start(
     upgrade: OnUpgrade,
     wanted: &Wanted,
 ) -> (Socket, impl Future<Output = ()> + use<>) {
-    let (to_script, incoming) = mpsc::channel(AHEAD);
-    let (outgoing, from_script) = mpsc::channel(AHEAD);
+    let (to_script, incoming) = mpsc::unbounded_channel();
+    let (outgoing, from_script) = mpsc::channel(BEHIND);
     let shared = Arc::new(Shared::default());
-    let socket =
-        Socket { incoming: Arc::new(tokio::sync::Mutex::new(incoming)), outgoing, shared: shared.clone() };
+    let budget = server.run.budget.clone();
+    let meter = Meter::new(&budget, AHEAD);
+    let max_message = usize::try_from(budget.at_most(wanted.max_message)).unwrap_or(usize::MAX);
+    let socket = Socket {
+        incoming: Arc::new(tokio::sync::Mutex::new(incoming)),
+        outgoing,
+        room: Arc::new(Semaphore::new(BEHIND_BYTES)),
+        meter: meter.clone(),
+        budget,
+        shared: shared.clone(),
+    };
     let mut config = WebSocketConfig::default();
-    config.max_message_size = Some(wanted.max_message);
-    config.max_frame_size = Some(wanted.max_message);
-    config.max_write_buffer_size = wanted.max_message.saturating_mul(2).max(1 << 20);
+    config.read_buffer_size = READ;
+    config.max_message_size = Some(max_message);
+    config.max_frame_size = Some(max_message);
+    config.max_write_buffer_size = max_message.saturating_mul(2).max(1 << 20);
     let ping = wanted.ping;
     let task = async move {
         match upgrade.await {
             Ok(upgraded) => {
-                let stream =
-                    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config))
-                        .await;
-                let task = Task { stream, to_script, from_script, shared, ping };
+                let stream = Metered::new(TokioIo::new(upgraded), meter.clone());
+                let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+                let task = Task { stream, meter, to_script, from_script, shared, ping };
                 task.run(&server).await;
             }
             Err(failure) => {
@@ -173,9 +202,10 @@ pub fn start(
 }
 
 struct Task {
-    stream: WebSocketStream<TokioIo<Upgraded>>,
-    to_script: mpsc::Sender<Message>,
-    from_script: mpsc::Receiver<Message>,
+    stream: WebSocketStream<Metered<TokioIo<Upgraded>>>,
+    meter: Arc<Meter>,
+    to_script: mpsc::UnboundedSender<Incoming>,
+    from_script: mpsc::Receiver<Outgoing>,
     shared: Arc<Shared>,
     ping: Option<Duration>,
 }
@@ -204,16 +234,19 @@ impl Task {
         };
         let closing = async {
             // The close reaches the client behind what was sent before; then its own ends the connection.
-            while rest && let Ok(message) = self.from_script.try_recv() {
-                if message.is_close() {
+            while rest && let Ok(outgoing) = self.from_script.try_recv() {
+                if outgoing.message.is_close() {
                     break;
                 }
-                if self.stream.feed(message).await.is_err() {
+                if self.stream.send(outgoing.message).await.is_err() {
                     return;
                 }
             }
             if self.stream.close(frame).await.is_ok() {
+                // What comes before the client's close is for nobody.
+                self.meter.ask(true);
                 while let Some(Ok(message)) = self.stream.next().await {
+                    drop(self.meter.became(0));
                     if let Message::Close(Some(frame)) = message {
                         self.shared.close(frame.code.into(), frame.reason.to_string());
                     }
@@ -233,18 +266,26 @@ impl Task {
         });
         let mut heard = true;
         loop {
-            // Nothing is read while the script has not taken what was read before.
-            let room = self.to_script.reserve();
+            let Task { stream, meter, from_script, .. } = &mut *self;
             tokio::select! {
                 message = async {
-                    let room = room.await;
-                    (room, self.stream.next().await)
+                    // Nothing more is read while the script has not taken what was read before.
+                    poll_fn(|context| meter.poll_room(context)).await;
+                    stream.next().await
                 } => {
                     heard = true;
                     match message {
-                        (Err(_), _) => return End::Leave(CloseCode::Away, ""),
-                        (Ok(room), Some(Ok(message @ (Message::Text(_) | Message::Binary(_))))) => room.send(message),
-                        (_, Some(Ok(Message::Close(frame)))) => {
+                        Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                            let bytes = message.len();
+                            let Ok(held) = self.meter.became(bytes) else {
+                                return End::Leave(CloseCode::Again, NO_MEMORY);
+                            };
+                            self.meter.queue(bytes);
+                            if self.to_script.send((message, held)).is_err() {
+                                return End::Leave(CloseCode::Away, "");
+                            }
+                        }
+                        Some(Ok(Message::Close(frame))) => {
                             let (code, reason) = frame
                                 .map_or((NO_STATUS, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
                             self.shared.close(code, reason);
@@ -252,14 +293,15 @@ impl Task {
                             let _ = tokio::time::timeout(CLOSING, self.stream.next()).await;
                             return End::Gone;
                         }
-                        (_, Some(Ok(_))) => {}
-                        (_, Some(Err(failure))) => return refusal(&failure),
-                        (_, None) => return End::Gone,
+                        Some(Ok(_)) => drop(self.meter.became(0)),
+                        Some(Err(_)) if self.meter.is_over() => return End::Leave(CloseCode::Again, NO_MEMORY),
+                        Some(Err(failure)) => return refusal(&failure),
+                        None => return End::Gone,
                     }
                 }
-                message = self.from_script.recv() => match message {
-                    Some(Message::Close(frame)) => return End::Closed(frame),
-                    Some(message) => {
+                outgoing = from_script.recv() => match outgoing {
+                    Some(Outgoing { message: Message::Close(frame), .. }) => return End::Closed(frame),
+                    Some(Outgoing { message, _held, _room }) => {
                         if self.stream.send(message).await.is_err() {
                             return End::Gone;
                         }
@@ -268,7 +310,7 @@ impl Task {
                 },
                 () = tick(&mut timer) => {
                     // What the script has not taken keeps the answer from being read.
-                    let held_up = self.to_script.capacity() == 0;
+                    let held_up = self.meter.is_full();
                     if !std::mem::replace(&mut heard, false) && !held_up {
                         return End::Leave(CloseCode::Away, "no answer to a ping");
                     }
@@ -302,17 +344,39 @@ fn refusal(failure: &tungstenite::Error) -> End {
     }
 }
 
+/// While it lives, the connection is read until there is a message.
+struct Asking<'a>(&'a Meter);
+
+impl Asking<'_> {
+    fn new(meter: &Meter) -> Asking<'_> {
+        meter.ask(true);
+        Asking(meter)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.ask(false);
+    }
+}
+
 impl Socket {
     /// The next message; the close code and reason at the end.
     ///
     /// # Errors
     /// Where another task reads already.
-    pub async fn receive(&self) -> Result<Result<Message, (u16, String)>, Error> {
+    pub async fn receive(&self) -> Result<Result<Incoming, (u16, String)>, Error> {
         let Ok(mut incoming) = self.incoming.try_lock() else {
             return Err(error(ErrorCode::InvalidArgument, "another task is reading this WebSocket"));
         };
-        match incoming.recv().await {
-            Some(message) => Ok(Ok(message)),
+        let asking = Asking::new(&self.meter);
+        let received = incoming.recv().await;
+        drop(asking);
+        match received {
+            Some((message, held)) => {
+                self.meter.unqueue(message.len());
+                Ok(Ok((message, held)))
+            }
             None => {
                 let reason = lock(&self.shared.reason).clone();
                 Ok(Err(reason.unwrap_or((ABNORMAL, String::new()))))
@@ -321,19 +385,28 @@ impl Socket {
     }
 
     /// # Errors
-    /// `unavailable` when it is closed.
+    /// `unavailable` when it is closed, `limit` where the run's budget does not hold the message.
     pub async fn send(&self, message: Message) -> Result<(), Error> {
         if self.is_closed() {
             return Err(gone());
         }
-        self.outgoing.send(message).await.map_err(|_| gone())
+        let bytes = message.len();
+        let held = hold(&self.budget, bytes.saturating_mul(2))?;
+        let room = u32::try_from(bytes.min(BEHIND_BYTES)).unwrap_or(u32::MAX);
+        let room = tokio::select! {
+            room = self.room.clone().acquire_many_owned(room) => room.ok(),
+            () = self.outgoing.closed() => return Err(gone()),
+        };
+        let outgoing = Outgoing { message, _held: Some(held), _room: room };
+        self.outgoing.send(outgoing).await.map_err(|_| gone())
     }
 
     /// Closes it; one that is closed stays so.
     pub async fn close(&self, code: u16, reason: String) {
         let frame = (code != NO_STATUS).then(|| CloseFrame { code: code.into(), reason: reason.into() });
         self.shared.closed.store(true, Ordering::Release);
-        let _ = self.outgoing.send(Message::Close(frame)).await;
+        let closing = Outgoing { message: Message::Close(frame), _held: None, _room: None };
+        let _ = self.outgoing.send(closing).await;
     }
 
     pub fn is_closed(&self) -> bool {

@@ -4,9 +4,10 @@ use crate::processes::{Child, Exit, Processes, Start};
 use crate::program;
 use crate::stream::{self, PIECE, Stream};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error, io_error};
+use assay_capability_api::{Held, Run, error, io_error};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long output is still taken after a program's end, where something that it left behind holds it open.
@@ -42,6 +43,8 @@ pub struct Finished {
     pub stderr: Vec<u8>,
     /// It was killed because it took too long, with everything it had started; the output is what came until then.
     pub timed_out: bool,
+    /// What the output takes of the run's budget.
+    pub held: Held,
 }
 
 impl Command {
@@ -120,6 +123,10 @@ impl Command {
     /// `invalid-argument` where a word holds a NUL byte, else the operating system's.
     pub async fn run(self, processes: &Processes) -> Result<Finished, Error> {
         check_words(&self.args, &self.env)?;
+        let words: usize = self.args.iter().map(Vec::len).sum();
+        let variables: usize = self.env.iter().map(|(name, value)| name.len() + value.len()).sum();
+        // They are there until the program has them.
+        let mut held = processes.run().budget.take(words + variables + self.stdin.len())?;
         let shown = String::from_utf8_lossy(&self.name).into_owned();
         let failed = |source: std::io::Error| io_error(&format!("cannot start {shown}"), &source);
         let (stdin, input) = match self.stdin.is_empty() {
@@ -143,10 +150,13 @@ impl Command {
             terminal: false,
         };
         let child = KillOnDrop(processes.start(start).await?);
+        held.shrink(words + variables);
         let capture = Capture {
             shown: &shown,
             run: processes.run(),
-            max: self.max_output,
+            max: usize::try_from(processes.run().budget.at_most(self.max_output as u64))
+                .unwrap_or(usize::MAX),
+            held: Mutex::new(held),
             output: &output,
             errors: &errors,
         };
@@ -185,13 +195,15 @@ struct Capture<'a> {
     shown: &'a str,
     run: &'a Run,
     max: usize,
+    /// What input and output take of the run's budget.
+    held: Mutex<Held>,
     output: &'a Stream,
     errors: &'a Stream,
 }
 
 impl Capture<'_> {
     async fn finish(
-        &self,
+        self,
         child: &Child,
         input: Option<Stream>,
         stdin: &[u8],
@@ -225,7 +237,8 @@ impl Capture<'_> {
             }
         };
         let Exit { status, signal } = exit;
-        Ok(Finished { status, signal, stdout, stderr, timed_out })
+        let held = self.held.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(Finished { status, signal, stdout, stderr, timed_out, held })
     }
 
     async fn work(
@@ -267,6 +280,32 @@ impl Capture<'_> {
         Ok(())
     }
 
+    /// Makes room for `more` bytes, of which the run's budget is asked first.
+    fn hold(&self, bytes: &mut Vec<u8>, more: usize) -> Result<(), Error> {
+        if bytes.capacity() - bytes.len() >= more {
+            return Ok(());
+        }
+        let needed = bytes.len() + more;
+        // In steps that double, as long as the budget lasts.
+        let wanted = bytes.len().saturating_mul(2).min(self.max).max(needed);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = match held.grow(wanted - bytes.capacity()) {
+            Ok(()) => wanted,
+            Err(_) => {
+                held.grow(needed - bytes.capacity()).map_err(|mut failure| {
+                    failure.message = format!(
+                        "{} was killed: what it writes does not fit: {}",
+                        self.shown, failure.message
+                    );
+                    failure
+                })?;
+                needed
+            }
+        };
+        bytes.reserve_exact(room - bytes.len());
+        Ok(())
+    }
+
     async fn collect(&self, stream: &Stream, bytes: &mut Vec<u8>) -> Result<(), Error> {
         loop {
             let piece = stream
@@ -286,6 +325,7 @@ impl Capture<'_> {
                     ),
                 ));
             }
+            self.hold(bytes, piece.len())?;
             bytes.extend_from_slice(&piece);
         }
     }

@@ -345,9 +345,11 @@ impl wit::HostChildWithStore<Ctx> for Host {
     async fn write(accessor: &Accessor<Ctx, Self>, this: Resource<Handle>, bytes: Vec<u8>) -> Answered<()> {
         let (stream, pid, run) = held(accessor, &this, |handle| &handle.stdin)?;
         let Some(stream) = stream else { return Ok(Err(no_pipe(pid, "stdin"))) };
-        if let Err(limit) = run.count_bytes(bytes.len()) {
-            return Ok(Err(limit));
-        }
+        let held = run.count_bytes(bytes.len()).and_then(|()| run.budget.take(bytes.len()));
+        let _held = match held {
+            Ok(held) => held,
+            Err(limit) => return Ok(Err(limit)),
+        };
         let written = stream.write_all(&bytes).await;
         Ok(written.map_err(|source| match source.kind() {
             std::io::ErrorKind::BrokenPipe => Error {

@@ -5,11 +5,13 @@
 
 mod children;
 mod command;
+mod environment;
 mod host;
 mod list;
 pub mod prepare;
 mod processes;
 mod program;
+mod shells;
 pub mod stream;
 pub mod supervisor;
 #[cfg(test)]
@@ -17,12 +19,14 @@ mod tests;
 
 pub use children::{Children, Known};
 pub use command::{Command, Finished, MAX_OUTPUT};
+pub use environment::VariableScope;
 pub use processes::{Child, Exit, Processes, Start};
 pub use program::{Program, ProgramScope, command as command_of, find};
+pub use shells::Shells;
 pub use supervisor::wire::Reach;
 
 use assay_capability_api::types::Error;
-use assay_capability_api::{Capability, Ctx, GrantError, Literal, Need, Scope, ScopeForm, Target};
+use assay_capability_api::{Capability, Ctx, Denied, GrantError, Literal, Need, Scope, ScopeForm, Target};
 use bindings::assay::host::process as wit;
 use std::path::Path;
 use wasmtime::Result;
@@ -67,12 +71,28 @@ impl Capability for Process {
                 example: "process=git",
             },
             ScopeForm { form: "PATH", grants: "the program of this path", example: "process=/usr/bin/git" },
+            ScopeForm {
+                form: "env:NAME",
+                grants: "setting an environment variable of granted programs; with stars every one that fits, but none \
+                         that loads code into any program (LD_*, PATH, BASH_ENV and the like)",
+                example: "process=env:MYAPP_*",
+            },
         ];
         FORMS
     }
 
     fn scope(&self, text: &str, base: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
-        Ok(Box::new(ProgramScope::parse(PROCESS, text, base)?))
+        match VariableScope::parse(PROCESS, text) {
+            Some(variable) => Ok(Box::new(variable?)),
+            None => Ok(Box::new(ProgramScope::parse(PROCESS, text, base)?)),
+        }
+    }
+
+    fn denied_with(&self, other: &str, scope: Option<&str>, _: &Path) -> Denied {
+        match (other, scope) {
+            ("shell", None) => Denied::Part(Box::new(Shells::new())),
+            _ => Denied::Nothing,
+        }
     }
 
     fn needs(&self) -> &'static [Need] {

@@ -1,65 +1,17 @@
-//! What a program gets: the checks of the program itself, of its environment, folder and files.
+//! What a program gets: the checks of the program itself, of its folder and files.
 
 pub use crate::command::check_words;
+pub use crate::environment::Variables;
 use crate::program::{Program, find};
 use crate::stream;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Ctx, HandleGuard, Request, Run, io_error};
-use assay_capability_env::Environment;
+use assay_capability_api::{Access, HandleGuard, Request, Run, io_error};
 use assay_capability_fs::How;
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
 type Outcome<T> = Result<T, Error>;
-
-/// Variables from which the loader and the C library of any program take code, whatever the program is. What other
-/// variables do is the granted program's own matter.
-fn chooses_code(name: &str) -> bool {
-    name.starts_with("LD_") || name.starts_with("DYLD_") || matches!(name, "GCONV_PATH" | "GLIBC_TUNABLES")
-}
-
-/// The environment of a program that a script starts, and whether the script makes it run other code with it.
-#[derive(Debug, Default)]
-pub struct Variables {
-    pub list: Vec<(String, Vec<u8>)>,
-    /// The variable of the script's own that chooses code.
-    chooses_code: Option<String>,
-}
-
-impl Variables {
-    /// What the script itself sees (nothing, unless something was granted or given), or nothing, and `own` over it.
-    pub fn new(ctx: &mut Ctx, clear: bool, own: Vec<(String, Vec<u8>)>) -> Variables {
-        let run = ctx.run.clone();
-        let environment = ctx.state::<Environment>();
-        let mut list = if clear { BTreeMap::new() } else { environment.list(&run) };
-        let mut chosen =
-            list.keys().find(|name| chooses_code(name) && environment.is_set_by_script(name)).cloned();
-        for (name, value) in own {
-            if chooses_code(&name) {
-                chosen = Some(name.clone());
-            }
-            list.insert(name, value);
-        }
-        Variables { list: list.into_iter().collect(), chooses_code: chosen }
-    }
-
-    /// A grant of some programs is not one of whatever code a script makes them load.
-    ///
-    /// # Errors
-    /// `denied`.
-    pub fn check(&self, run: &Run, capability: &str) -> Outcome<()> {
-        let Some(name) = &self.chooses_code else { return Ok(()) };
-        run.check(capability, &Request::Whole).map_err(|mut error| {
-            error.message = format!(
-                "the environment variable {name} makes any program run other code: {}",
-                error.message
-            );
-            error
-        })
-    }
-}
 
 /// Finds a program and checks that it is granted. Looks at the disk.
 ///

@@ -44,6 +44,14 @@ fn search_path() -> OsString {
     std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into())
 }
 
+/// The search path for programs: the entries that do not depend on where a program happens to be.
+pub fn safe_search_path() -> Vec<u8> {
+    let path = search_path();
+    let entries = std::env::split_paths(&path).filter(|entry| entry.is_absolute());
+    // Entries that came out of a path have no separator in them.
+    std::env::join_paths(entries).unwrap_or_else(|_| DEFAULT_PATH.into()).into_encoded_bytes()
+}
+
 /// Follows a path. The folder's links are resolved as the system does it, so `..` leads where it really leads.
 fn look(path: &Path) -> io::Result<(PathBuf, PathBuf)> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {

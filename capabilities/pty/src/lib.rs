@@ -3,12 +3,14 @@
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, Target, error, io_error,
-    off_thread,
+    Capability, Ctx, Denied, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, Target, error,
+    io_error, off_thread,
 };
 use assay_capability_process::prepare::{self, Variables};
 use assay_capability_process::stream::{PIECE, Stream};
-use assay_capability_process::{Child, Children, Processes, ProgramScope, Reach, Start, command_of};
+use assay_capability_process::{
+    Child, Children, Processes, ProgramScope, Reach, Shells, Start, VariableScope, command_of,
+};
 use bindings::assay::host::pty as wit;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -61,12 +63,30 @@ impl Capability for Pty {
                 example: "pty=psql",
             },
             ScopeForm { form: "PATH", grants: "the program of this path", example: "pty=/usr/bin/psql" },
+            ScopeForm {
+                form: "env:NAME",
+                grants: "setting an environment variable of granted programs, as for process",
+                example: "pty=env:PGDATABASE",
+            },
         ];
         FORMS
     }
 
     fn scope(&self, text: &str, base: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
-        Ok(Box::new(ProgramScope::parse(PTY, text, base)?))
+        match VariableScope::parse(PTY, text) {
+            Some(variable) => Ok(Box::new(variable?)),
+            None => Ok(Box::new(ProgramScope::parse(PTY, text, base)?)),
+        }
+    }
+
+    /// A terminal is another way to start a program.
+    fn denied_with(&self, other: &str, scope: Option<&str>, base: &Path) -> Denied {
+        match (other, scope) {
+            ("process", None) => Denied::Whole,
+            ("process", Some(text)) => self.scope(text, base).map_or(Denied::Whole, Denied::Part),
+            ("shell", None) => Denied::Part(Box::new(Shells::new())),
+            _ => Denied::Nothing,
+        }
     }
 
     fn needs(&self) -> &'static [Need] {
@@ -213,9 +233,11 @@ impl wit::HostTerminalWithStore<Ctx> for Host {
     async fn write(accessor: &Accessor<Ctx, Self>, this: Resource<Terminal>, bytes: Vec<u8>) -> Answered<()> {
         let (stream, child, run) = parts(accessor, &this)?;
         let Some(stream) = stream else { return Ok(Err(closed(child.pid))) };
-        if let Err(limit) = run.count_bytes(bytes.len()) {
-            return Ok(Err(limit));
-        }
+        let held = run.count_bytes(bytes.len()).and_then(|()| run.budget.take(bytes.len()));
+        let _held = match held {
+            Ok(held) => held,
+            Err(limit) => return Ok(Err(limit)),
+        };
         let what = format!("cannot write to the terminal of process {}", child.pid);
         Ok(stream.write_all(&bytes).await.map_err(|source| io_error(&what, &source)))
     }

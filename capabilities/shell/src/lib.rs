@@ -222,9 +222,11 @@ impl wit::HostPipeWithStore<Ctx> for Host {
     async fn write(accessor: &Accessor<Ctx, Self>, this: Resource<Pipe>, bytes: Vec<u8>) -> Answered<()> {
         let (stream, run) = stream(accessor, &this)?;
         let Some(stream) = stream else { return Ok(Err(closed())) };
-        if let Err(limit) = run.count_bytes(bytes.len()) {
-            return Ok(Err(limit));
-        }
+        let held = run.count_bytes(bytes.len()).and_then(|()| run.budget.take(bytes.len()));
+        let _held = match held {
+            Ok(held) => held,
+            Err(limit) => return Ok(Err(limit)),
+        };
         let written = stream.write_all(&bytes).await;
         Ok(written.map_err(|source| {
             let mut failed = io_error("cannot write to the command", &source);

@@ -3,10 +3,11 @@
 
 use crate::handshake::{Socket, invalid};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, Run, error};
+use assay_capability_api::{HandleGuard, Held, Meter, Run, error};
 use assay_capability_http::dial::failed;
 use futures_util::{Sink, Stream};
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
@@ -44,6 +45,7 @@ pub enum End {
 
 struct Waiting {
     message: Message,
+    held: Held,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -63,6 +65,7 @@ struct Shared {
     /// Closed once nobody wants messages any more.
     room: Arc<Semaphore>,
     end: watch::Sender<Option<End>>,
+    meter: Arc<Meter>,
     subject: String,
 }
 
@@ -85,8 +88,8 @@ impl Drop for Connection {
 
 /// A message for the script, or the end.
 pub enum Received {
-    Text(Vec<u8>),
-    Binary(Vec<u8>),
+    Text(Vec<u8>, Held),
+    Binary(Vec<u8>, Held),
     Closed(u16, String),
 }
 
@@ -135,6 +138,9 @@ impl Shared {
     fn broken(&self, failure: &Broken) -> Error {
         let say = |code, why: String| error(code, format!("{}: {why}", self.subject));
         match failure {
+            Broken::Io(failure) if failure.kind() == ErrorKind::QuotaExceeded => {
+                say(ErrorCode::Limit, format!("what the server sends does not fit: {failure}"))
+            }
             Broken::Io(failure) => failed(&self.subject, failure),
             Broken::Capacity(CapacityError::MessageTooLong { size, max_size }) => say(
                 ErrorCode::Limit,
@@ -223,6 +229,14 @@ impl Shared {
                 },
             };
             (alive, asked) = (Instant::now(), false);
+            let bytes = match &next {
+                Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => message.len(),
+                _ => 0,
+            };
+            let held = match self.meter.became(bytes) {
+                Ok(held) => held,
+                Err(failure) => return End::Failed(failure),
+            };
             match next {
                 Some(Ok(Message::Pong(payload))) => self.answer(&payload),
                 Some(Ok(Message::Close(frame))) => {
@@ -231,8 +245,11 @@ impl Shared {
                         None => End::Closed(NO_CODE, String::new()),
                     };
                     // The answer to it goes out while the rest is read.
-                    let rest =
-                        async { while let Some(Ok(_)) = poll_fn(|context| self.poll_next(context)).await {} };
+                    let rest = async {
+                        while let Some(Ok(_)) = poll_fn(|context| self.poll_next(context)).await {
+                            drop(self.meter.became(0));
+                        }
+                    };
                     let _ = tokio::time::timeout(PARTING, rest).await;
                     return end;
                 }
@@ -241,7 +258,7 @@ impl Shared {
                     let room = u32::try_from(size).unwrap_or(u32::MAX);
                     // Without room to be had the message is dropped: the script is closing.
                     if let Ok(room) = self.room.clone().acquire_many_owned(room).await {
-                        let _ = to.send(Waiting { message, _room: Some(room) });
+                        let _ = to.send(Waiting { message, held, _room: Some(room) });
                         // The time that the script took is not the server's.
                         alive = Instant::now();
                     }
@@ -281,7 +298,7 @@ impl Connection {
     /// Takes over an open socket. `keepalive` is how often the server is asked for a sign of life.
     pub fn start(
         run: Arc<Run>,
-        (socket, subject): (Socket, String),
+        (socket, meter, subject): (Socket, Arc<Meter>, String),
         max_message: u64,
         keepalive: Option<Duration>,
         handle: HandleGuard,
@@ -292,6 +309,7 @@ impl Connection {
             pings: Mutex::default(),
             room: Arc::new(Semaphore::new(BUFFER)),
             end: watch::Sender::new(None),
+            meter,
             subject,
         });
         let (to, messages) = mpsc::unbounded_channel();
@@ -329,6 +347,8 @@ impl Connection {
             );
             return Err(error(ErrorCode::Limit, message));
         }
+        // It is there twice while it is written.
+        let _held = self.run.budget.take(data.len().saturating_mul(2))?;
         self.run.count_bytes(data.len())?;
         let message = if binary {
             Message::Binary(data.into())
@@ -355,7 +375,7 @@ impl Connection {
     /// `timeout`, and what ended the connection where it was not closed.
     pub async fn receive(&self, timeout: u64) -> Result<Received, Error> {
         let next = async {
-            let Some(Waiting { message, .. }) = self.messages.lock().await.recv().await else {
+            let Some(Waiting { message, held, .. }) = self.messages.lock().await.recv().await else {
                 return match &*self.shared.end.borrow() {
                     Some(End::Closed(code, reason)) => Ok(Received::Closed(*code, reason.clone())),
                     _ => Err(self.shared.over()),
@@ -363,8 +383,8 @@ impl Connection {
             };
             self.run.count_bytes(message.len())?;
             Ok(match message {
-                Message::Text(text) => Received::Text(Bytes::from(text).into()),
-                other => Received::Binary(other.into_data().into()),
+                Message::Text(text) => Received::Text(Bytes::from(text).into(), held),
+                other => Received::Binary(other.into_data().into(), held),
             })
         };
         let late = |bound: Duration| {

@@ -2,7 +2,7 @@
 
 use crate::bindings::assay::host::ws::Target;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error};
+use assay_capability_api::{Meter, Metered, Run, error};
 use assay_capability_http::dial::{Dial, Settings, Stream, dial, failed};
 use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
@@ -20,11 +20,13 @@ const MAX_PROTOCOLS: usize = 64;
 /// Bytes that are read at a time. A connection keeps a buffer of this size.
 const READ: usize = 16 << 10;
 
-pub type Socket = WebSocketStream<Box<dyn Stream>>;
+pub type Socket = WebSocketStream<Metered<Box<dyn Stream>>>;
 
 /// An open WebSocket.
 pub struct Opened {
     pub socket: Socket,
+    /// Takes what is read from the run's budget.
+    pub meter: Arc<Meter>,
     pub protocol: Option<String>,
     pub headers: HeaderMap,
     pub subject: String,
@@ -42,12 +44,10 @@ pub fn invalid(message: impl Into<String>) -> Error {
 pub async fn open(run: &Arc<Run>, settings: &Settings, target: Target) -> Result<Opened, Error> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ)
-        .max_message_size(bound(target.max_message))
-        .max_frame_size(bound(target.max_frame))
+        .max_message_size(Some(bound(run, target.max_message)))
+        .max_frame_size(Some(bound(run, target.max_frame)))
         // One message and what is sent on the way: pongs and a close.
-        .max_write_buffer_size(
-            bound(target.max_message).map_or(usize::MAX, |most| most.saturating_add(1 << 20)),
-        );
+        .max_write_buffer_size(bound(run, target.max_message).saturating_add(1 << 20));
     let protocols = protocols(&target.protocols)?;
     if let Some(field) = target.headers.iter().find(|field| is_own(&field.name)) {
         return Err(invalid(format!(
@@ -88,18 +88,21 @@ pub async fn open(run: &Arc<Run>, settings: &Settings, target: Target) -> Result
         .parse()
         .map_err(|reason| invalid(format!("the URL cannot be sent: {reason}")))?;
     *request.headers_mut() = headers;
-    let (socket, response) =
-        tokio_tungstenite::client_async_with_config(request, dialed.stream, Some(config))
-            .await
-            .map_err(|failure| refused(&subject, &failure))?;
+    let meter = Meter::new(&run.budget, usize::MAX);
+    let stream = Metered::new(dialed.stream, meter.clone());
+    let (socket, response) = tokio_tungstenite::client_async_with_config(request, stream, Some(config))
+        .await
+        .map_err(|failure| refused(&subject, &failure))?;
+    drop(meter.became(0));
     let (parts, _) = response.into_parts();
     let protocol = parts.headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
-    Ok(Opened { socket, protocol: protocol.map(str::to_string), headers: parts.headers, subject })
+    Ok(Opened { socket, meter, protocol: protocol.map(str::to_string), headers: parts.headers, subject })
 }
 
-/// 0 is no bound.
-fn bound(bytes: u64) -> Option<usize> {
-    (bytes > 0).then(|| usize::try_from(bytes).unwrap_or(usize::MAX))
+/// An option lowers the bound, which is the run's budget; 0 leaves it.
+fn bound(run: &Run, bytes: u64) -> usize {
+    let most = if bytes > 0 { run.budget.at_most(bytes) } else { run.budget.limit() };
+    usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 fn is_own(name: &str) -> bool {

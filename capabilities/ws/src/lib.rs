@@ -69,7 +69,7 @@ impl Capability for Ws {
             },
             ScopeForm {
                 form: "ws[s]://HOST[:PORT][/PATH*]",
-                grants: "one scheme, and paths that start so",
+                grants: "one scheme, and paths that start so; without a star one path",
                 example: "ws=wss://stream.example.com/v1/*",
             },
             ScopeForm {
@@ -79,7 +79,7 @@ impl Capability for Ws {
             },
             ScopeForm {
                 form: "loopback",
-                grants: "whatever resolves to this machine",
+                grants: "whatever resolves to a loopback address",
                 example: "ws=loopback",
             },
             ScopeForm {
@@ -149,7 +149,7 @@ impl ws::HostWithStore<Ctx> for Host {
         let headers = headers
             .map(|(name, value)| Header { name: name.as_str().to_string(), value: value.as_bytes().to_vec() })
             .collect();
-        let socket = (opened.socket, opened.subject);
+        let socket = (opened.socket, opened.meter, opened.subject);
         let connection = Connection::start(run.clone(), socket, max_message, keepalive, handle);
         let connection = accessor.with(|mut access| access.get().table.push(Held(Arc::new(connection))))?;
         Ok(Ok(ws::Connected { connection, protocol: opened.protocol, headers }))
@@ -182,8 +182,8 @@ impl ws::HostConnectionWithStore<Ctx> for Host {
     ) -> Answered<ws::Received> {
         let connection = held(accessor, &this)?;
         Ok(connection.receive(timeout).await.map(|received| match received {
-            Received::Text(data) => ws::Received { kind: ws::Kind::Text, data, code: 0 },
-            Received::Binary(data) => ws::Received { kind: ws::Kind::Binary, data, code: 0 },
+            Received::Text(data, _held) => ws::Received { kind: ws::Kind::Text, data, code: 0 },
+            Received::Binary(data, _held) => ws::Received { kind: ws::Kind::Binary, data, code: 0 },
             Received::Closed(code, reason) => closed(code, reason),
         }))
     }

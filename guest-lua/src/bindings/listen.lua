@@ -1,21 +1,29 @@
 -- `http.serve` and `http.files`: what a request and a response look like to a script.
 local natives, shared = ...
-local headers_meta = shared.headers_meta
+local headers_meta, names, unknown, raw, whole = shared.headers_meta, shared.names, shared.unknown, shared.raw, shared.whole
 local http = natives.http
 local bind, address, stop, close, supervise = natives.bind, natives.address, natives.stop, natives.close, natives.supervise
-local wait, take, settle = natives.wait, natives.take, natives.settle
+local wait, take, taken, shed, settle = natives.wait, natives.take, natives.taken, natives.shed, natives.settle
 local respond, begin, write, finish, fail, release = natives.respond, natives.begin, natives.write, natives.finish, natives.fail, natives.release
 local send_file, read_body, parse_head, parse_headers, decode = natives.send_file, natives.read, natives.head, natives.headers, natives.decode
 local upgrade, receive, send, close_socket, is_closed = natives.upgrade, natives.receive, natives.send, natives.close_socket, natives.is_closed
 local failure, log_error = natives.failure, natives.error
+local take_options, take_routes = natives.options, natives.routes
 local async, encode, parse_json, traceback = async, json.encode, json.parse, debug.traceback
-local type, error, next, pairs, rawget, rawset, setmetatable, tostring, tonumber, pcall, xpcall =
-  type, error, next, pairs, rawget, rawset, setmetatable, tostring, tonumber, pcall, xpcall
-local lower, upper, find, sub, gsub, gmatch, match, format = string.lower, string.upper, string.find, string.sub, string.gsub, string.gmatch, string.match, string.format
-local concat, sort, ipairs, collectgarbage, globals = table.concat, table.sort, ipairs, collectgarbage, _G
+local type, error, next, rawget, rawset, setmetatable, tostring, tonumber, pcall, xpcall =
+  type, error, next, rawget, rawset, setmetatable, tostring, tonumber, pcall, xpcall
+local lower, find, sub, gsub, gmatch, match, format = string.lower, string.find, string.sub, string.gsub, string.gmatch, string.match, string.format
+local concat, collectgarbage, globals = table.concat, collectgarbage, _G
 
-local function invalid(message, level)
-  error(failure("invalid_argument", "http.serve: " .. message), (level or 1) + 1)
+-- Errors that are the client's fault, with the status that they are answered with where no handler catches them.
+local blamed <const> = setmetatable({}, { __mode = "k" })
+
+-- Raises what is wrong with a request.
+local function blame(err, status)
+  if type(err) == "table" then
+    blamed[err] = status or 400
+  end
+  error(err, 0)
 end
 
 -- Requests -------------------------------------------------------------------------------------------------------
@@ -106,7 +114,7 @@ local request_meta <const> = {
 -- The next bytes of the body, at most n; all of the rest with "a"; nil at the end. What was read so is not in
 -- `req.body` any more.
 function Request:read(n)
-  if n ~= nil and n ~= "a" and n ~= "*a" and (type(n) ~= "number" or n < 1) then
+  if n ~= nil and n ~= "a" and n ~= "*a" and not whole(n, 1) then
     error("bad argument #1 to 'read' (a positive number of bytes or \"a\" expected)", 2)
   end
   local piece = self._piece or rawget(self, "body")
@@ -170,7 +178,12 @@ end
 
 -- The body as JSON.
 function Request:json()
-  return parse_json(self.body)
+  local body = self.body
+  local ok, value = pcall(parse_json, body)
+  if not ok then
+    blame(value)
+  end
+  return value
 end
 
 -- All values of a name in the query.
@@ -198,11 +211,17 @@ local function parameter(text, name)
   return match(text, "[;%s]" .. name .. '=([^;"%s]+)')
 end
 
+local MAX_FIELDS <const> = 10000
+
 -- The fields of a form. The last of several values counts; `multiple` gives lists.
 function Request:form(multiple)
   local kind = media_type(self)
-  local form = {}
+  local form, count = {}, 0
   local function add(name, value)
+    count = count + 1
+    if count > MAX_FIELDS then
+      blame(failure("invalid_data", "the form has more than " .. MAX_FIELDS .. " fields"), 413)
+    end
     if multiple then
       local list = form[name]
       if list then
@@ -223,7 +242,7 @@ function Request:form(multiple)
   elseif kind == "application/x-www-form-urlencoded" then
     each_pair(self.body, add)
   else
-    error(failure("invalid_data", "the request is no form: its content type is '" .. kind .. "'"), 2)
+    blame(failure("invalid_data", "the request is no form: its content type is '" .. kind .. "'"))
   end
   return form
 end
@@ -236,13 +255,13 @@ function Request:multipart()
   local kind, value = media_type(self)
   local boundary = sub(kind, 1, 10) == "multipart/" and parameter(value, "[bB][oO][uU][nN][dD][aA][rR][yY]")
   if not boundary or boundary == "" or #boundary > 70 then
-    error(failure("invalid_data", "the request has no multipart body: its content type is '" .. kind .. "'"), 2)
+    blame(failure("invalid_data", "the request has no multipart body: its content type is '" .. kind .. "'"))
   end
   local body <const> = "\r\n" .. self.body
   local delimiter <const> = "\r\n--" .. boundary
   local parts = {}
-  local function broken(why)
-    error(failure("invalid_data", "the multipart body is broken: " .. why), 3)
+  local function broken(why, status)
+    blame(failure("invalid_data", "the multipart body is broken: " .. why), status)
   end
   local _, at = find(body, delimiter, 1, true)
   if not at then
@@ -253,7 +272,7 @@ function Request:multipart()
     if not start then
       broken("a boundary does not end its line")
     elseif #parts >= MAX_PARTS then
-      broken("it has more than " .. MAX_PARTS .. " parts")
+      broken("it has more than " .. MAX_PARTS .. " parts", 413)
     end
     local headers, first = setmetatable({}, headers_meta), start + 1
     if sub(body, first, first + 1) == "\r\n" then
@@ -312,14 +331,24 @@ function Conn:messages()
   return self.read, self
 end
 
+local write_options <const> = names("binary")
+
 function Conn:write(data, opts)
   if type(data) ~= "string" then
     error("bad argument #1 to 'write' (string expected, got " .. type(data) .. ")", 2)
   end
-  send(self._id, data, opts ~= nil and opts.binary == true)
+  opts = shared.options(2, "write", opts, write_options)
+  local binary = opts and opts.binary
+  if binary ~= nil and type(binary) ~= "boolean" then
+    error("bad argument #2 to 'write' (field 'binary': boolean expected, got " .. type(binary) .. ")", 2)
+  end
+  send(self._id, data, binary == true)
 end
 
 function Conn:close(code, reason)
+  if code ~= nil and not whole(code, 1000, 4999) then
+    error("bad argument #1 to 'close' (a close code from 1000 to 4999 expected, got " .. tostring(code) .. ")", 2)
+  end
   if not is_closed(self._id) then
     close_socket(self._id, code or 1000, reason or "")
   end
@@ -361,13 +390,48 @@ local function is_gone(raised)
   return type(err) == "table" and err.code == "unavailable"
 end
 
+-- Where there is no memory, a note about it may fail as well.
 local function report(req, number, raised)
   local err, trace = parts(raised)
   if type(raised) ~= "table" then
     -- What filled the memory is garbage now, which a stack that grows does not collect: the next handler would fail.
     collectgarbage()
   end
-  log_error(format("%s %s failed (%s): %s", req.method, req.path, number, error_text(err)), number, trace)
+  pcall(function()
+    log_error(format("%s %s failed (%s): %s", req.method, req.path, number, error_text(err)), number, trace)
+  end)
+end
+
+local NO_MEMORY <const> = "not enough memory"
+
+-- How an error that no handler caught is answered, and the reason where it is the client's fault.
+local function verdict(req, raised)
+  local err = parts(raised)
+  if type(err) ~= "table" then
+    return err == NO_MEMORY and 503 or 500
+  end
+  local code = rawget(err, "code")
+  if blamed[err] then
+    return blamed[err], error_text(err)
+  elseif code == "limit" then
+    return 503
+  elseif code == "invalid_data" and type(rawget(req, "body")) == "string" then
+    -- The handler has parsed the body itself.
+    local ok, again = pcall(parse_json, req.body)
+    if not ok and type(again) == "table" and again.message == err.message then
+      return 400, error_text(err)
+    end
+  end
+  return 500
+end
+
+-- Answers for a handler that failed.
+local function failed(req, id, raised)
+  local ok, status, reason = pcall(verdict, req, raised)
+  local number = fail(id, ok and status or 503, reason)
+  if number then
+    report(req, number, raised)
+  end
 end
 
 -- Runs what goes on after the head of a response is sent. A client that went away is no failure.
@@ -375,7 +439,7 @@ local function go_on(req, id, fn, ...)
   local ok, raised = xpcall(fn, caught, ...)
   finish(id, ok)
   if not ok and not is_gone(raised) then
-    report(req, fail(id), raised)
+    report(req, fail(id, 500), raised)
   end
 end
 
@@ -400,6 +464,8 @@ local function stream(id, body)
   end
 end
 
+local event_fields <const> = names("event", "id", "retry", "data")
+
 -- One event as the stream has it (HTML standard, 9.2.5).
 local function event_text(event)
   if type(event) == "string" then
@@ -407,6 +473,11 @@ local function event_text(event)
   elseif type(event) ~= "table" then
     error("bad argument #1 to 'send' (table expected, got " .. type(event) .. ")", 3)
   end
+  local why = unknown(event, event_fields)
+  if why then
+    error(failure("invalid_argument", "send: " .. why), 3)
+  end
+  event = raw(event)
   local lines, count = {}, 0
   local function line(name, value)
     count = count + 1
@@ -423,8 +494,8 @@ local function event_text(event)
     end
   end
   if event.retry ~= nil then
-    local retry = tonumber(event.retry)
-    if not retry or retry < 0 or retry ~= retry // 1 then
+    local retry = whole(tonumber(event.retry), 0)
+    if not retry then
       error(failure("invalid_argument", "send: 'retry' must be a number of milliseconds"), 3)
     end
     line("retry", format("%d", retry))
@@ -470,12 +541,38 @@ local function websocket(req, id, result)
     pcall(close_socket, id, ok and 1000 or 1011, "")
   end
   if not ok then
-    report(req, fail(id), raised)
+    report(req, fail(id, 500), raised)
   end
   release(id)
 end
 
 local TEXT <const>, JSON <const> = "text/plain", "application/json"
+
+-- The fields of a response, by what it sends.
+local body_fields <const> = names("status", "headers", "body")
+local fields_with <const> = {
+  json = names("status", "headers", "json"),
+  ws = names("headers", "ws", "protocols", "origins", "max_message", "ping_interval"),
+  sse = names("status", "headers", "sse"),
+  file = names("status", "headers", "file", "below", "options"),
+}
+local all_fields <const> = names(body_fields, fields_with.json, fields_with.ws, fields_with.sse, fields_with.file)
+
+-- Raises where a response has a field that means nothing in it.
+local function check_fields(result)
+  local why = unknown(result, all_fields)
+  if why then
+    error("the handler's response: " .. why, 0)
+  end
+  local kind = (result.json ~= nil and "json") or (result.ws ~= nil and "ws") or (result.sse ~= nil and "sse")
+    or (result.file ~= nil and "file") or "body"
+  local fields <const> = fields_with[kind] or body_fields
+  for name in next, result do
+    if not fields[name] then
+      error("the handler's response: the field '" .. name .. "' means nothing beside '" .. kind .. "'", 0)
+    end
+  end
+end
 
 local function unusual(req, id, result)
   local kind = type(result)
@@ -485,6 +582,7 @@ local function unusual(req, id, result)
     error("the handler returned " .. (result == nil and "nothing" or "a " .. kind)
       .. "; return a table such as {status = 200, body = \"...\"}, or a string", 0)
   end
+  check_fields(result)
   local status, headers, body = result.status or 200, result.headers, result.body
   if type(status) ~= "number" then
     error("the field 'status' of a response must be a number, not a " .. type(status), 0)
@@ -516,9 +614,15 @@ end
 
 local function handle(handler, req, id)
   local result = handler(req)
-  if type(result) == "table" and result.json == nil and type(result.body) == "string" and result.ws == nil
-    and result.sse == nil and result.file == nil and type(result.status or 200) == "number" then
-    return respond(id, result.status or 200, result.headers, TEXT, result.body)
+  if type(result) == "table" then
+    result = raw(result)
+    local plain = type(result.body) == "string" and type(result.status or 200) == "number"
+    for name in next, result do
+      plain = plain and body_fields[name]
+    end
+    if plain then
+      return respond(id, result.status or 200, result.headers, TEXT, result.body)
+    end
   end
   return unusual(req, id, result)
 end
@@ -526,159 +630,56 @@ end
 -- Gives the function that workers run.
 local function working(handlers)
   return function(server, slot)
-    repeat
+    local req
+    -- Handles one request; false where there is none. Nothing of a request is allocated outside of it.
+    local function one()
+      req = nil
       local id, route, head, body, more = take(server, slot)
-      while id do
-        local req = setmetatable({ _id = id, _head = head }, request_meta)
-        if more then
-          req._more = true
-        else
-          req.body = body
-        end
-        local ok, raised = xpcall(handle, caught, handlers[route], req, id)
-        if not ok then
-          local number = fail(id)
-          if number then
-            report(req, number, raised)
-          end
-        end
-        id, route, head, body, more = take(server, slot)
+      if not id then
+        return false
       end
+      req = setmetatable({ _id = id, _head = head }, request_meta)
+      if more then
+        req._more = true
+      else
+        req.body = body
+      end
+      handle(handlers[route], req, id)
+      return true
+    end
+    -- Answers for a request that failed; false where there was no memory to begin with it.
+    local function answer(raised)
+      local id = taken(server, slot)
+      if req then
+        failed(req, req._id, raised)
+        return true
+      end
+      collectgarbage()
+      if id then
+        fail(id, 503)
+      end
+      shed(server)
+      return false
+    end
+    repeat
+      local ok, again
+      repeat
+        ok, again = xpcall(one, caught)
+        if not ok then
+          again = answer(again)
+        end
+      until not again
     until not wait(server, slot)
   end
 end
 
--- Options --------------------------------------------------------------------------------------------------------
-
-local defaults <const> = {
-  instances = 1,
-  max_body = 16 << 20,
-  max_header = 32 << 10,
-  max_connections = 0,
-  max_requests = 1024,
-  header_timeout = 30,
-  body_timeout = 30,
-  timeout = 60,
-  shutdown_timeout = 10,
-  access_log = false,
-}
-
-local tls_fields <const> = { cert = true, cert_file = true, key = true, key_file = true, client_ca = true, client_ca_file = true }
-
-local function take_tls(options, tls)
-  if type(tls) ~= "table" then
-    invalid("field 'tls': table expected, got " .. type(tls), 4)
-  end
-  for name, value in next, tls do
-    if not tls_fields[name] then
-      invalid("there is no option tls." .. tostring(name), 4)
-    elseif type(value) ~= "string" then
-      invalid("field 'tls." .. name .. "': string expected, got " .. type(value), 4)
-    end
-    options[name] = value
-  end
-  for _, name in next, { "cert", "key" } do
-    if (tls[name] == nil) == (tls[name .. "_file"] == nil) then
-      invalid("tls needs one of " .. name .. " and " .. name .. "_file", 4)
-    end
-  end
-end
-
-local function take_options(options, given)
-  for name, value in next, given do
-    local default = defaults[name]
-    if name == "tls" then
-      take_tls(options, value)
-    elseif name == "on_listen" then
-      if type(value) ~= "function" then
-        invalid("field 'on_listen': function expected, got " .. type(value), 3)
-      end
-      options.on_listen = value
-    elseif default ~= nil then
-      if type(value) ~= type(default) then
-        invalid("field '" .. name .. "': " .. type(default) .. " expected, got " .. type(value), 3)
-      elseif type(value) == "number" and (value < 0 or value ~= value) then
-        invalid("field '" .. name .. "' must not be negative", 3)
-      end
-      options[name] = value
-    elseif name ~= "addr" and name ~= "port" then
-      invalid("there is no option " .. tostring(name), 3)
-    end
-  end
-end
-
--- Where to listen: a port, "ADDR:PORT", "unix:PATH", or {addr, port} with options.
-local function take_place(options, where)
-  local addr, port = "127.0.0.1", where
-  if type(where) == "table" then
-    take_options(options, where)
-    addr, port = where.addr or addr, where.port
-    if type(addr) ~= "string" then
-      invalid("field 'addr': string expected, got " .. type(addr), 3)
-    end
-  elseif type(where) == "string" then
-    local host, number = match(where, "^(.*):(%d+)$")
-    if sub(where, 1, 5) == "unix:" then
-      addr, port = where, 0
-    elseif host then
-      addr, port = host, tonumber(number)
-    else
-      port = tonumber(where)
-    end
-  end
-  if sub(addr, 1, 5) == "unix:" then
-    port = 0
-  end
-  local number = type(port) == "number" and port == port // 1 and port >= 0 and port <= 65535
-  if not number then
-    invalid("a port between 0 and 65535, {addr, port} or \"unix:PATH\" expected, got "
-      .. (type(port) == "number" and tostring(port) or type(where)), 3)
-  end
-  options.addr, options.port = addr, port // 1 | 0
-end
-
--- Handlers in a list, and their methods and paths in another. The host knows a route by its place in them, so they are
--- sorted: the order of `pairs` is another one in each instance.
-local function take_routes(routes)
-  if type(routes) ~= "table" then
-    error("bad argument #2 to 'serve' (table of routes expected, got " .. type(routes) .. ")", 3)
-  end
-  local found = {}
-  for key, paths in pairs(routes) do
-    if type(key) ~= "string" or type(paths) ~= "table" then
-      invalid("routes are {METHOD = {[\"/path\"] = handler}}; got " .. tostring(key) .. " = a " .. type(paths), 3)
-    end
-    local method <const> = key:lower() == "any" and "*" or upper(key)
-    for path, handler in pairs(paths) do
-      local meta = type(handler) == "table" and debug.getmetatable(handler)
-      if type(path) ~= "string" then
-        invalid("the paths of " .. method .. " must be strings, got a " .. type(path), 3)
-      elseif type(handler) ~= "function" and not (type(meta) == "table" and meta.__call) then
-        invalid("the handler of " .. method .. " " .. path .. " must be a function, got a " .. type(handler), 3)
-      end
-      found[#found + 1] = { method = method, path = path, handler = handler }
-    end
-  end
-  sort(found, function(a, b)
-    return a.method < b.method or (a.method == b.method and a.path < b.path)
-  end)
-  local handlers, list = {}, {}
-  for at, route in ipairs(found) do
-    handlers[at], list[2 * at - 1], list[2 * at] = route.handler, route.method, route.path
-  end
-  return handlers, list
-end
+-- Serving -----------------------------------------------------------------------------------------------------------
 
 function http.serve(where, routes, opts)
-  local options = {}
-  for name, value in next, defaults do
-    options[name] = value
-  end
   if opts ~= nil and type(opts) ~= "table" then
     error("bad argument #3 to 'serve' (table expected, got " .. type(opts) .. ")", 2)
   end
-  take_place(options, where)
-  take_options(options, opts or {})
+  local options = take_options(where, opts)
   local handlers, list = take_routes(routes)
   local server <const> = bind(options, list)
   local guard <close> = setmetatable({}, { __close = function() close(server) end })
@@ -695,6 +696,9 @@ function http.serve(where, routes, opts)
       port = port,
       url = not unix and scheme .. gsub(gsub(at, "^0%.0%.0%.0:", "127.0.0.1:"), "^%[::%]:", "[::1]:") or nil,
       stop = function(_, within)
+        if within ~= nil and not (type(within) == "number" and within >= 0 and within < 1e10) then
+          error("bad argument #1 to 'stop' (a number of seconds from 0 to 1e10 expected, got " .. tostring(within) .. ")", 2)
+        end
         stop(server, within)
       end,
     }
@@ -707,7 +711,17 @@ function http.serve(where, routes, opts)
     end)
   end
   local worker <const> = working(handlers)
-  while supervise(server, worker) do
+  while true do
+    local ok, more = pcall(supervise, server, worker)
+    if not ok and more ~= NO_MEMORY then
+      error(more, 0)
+    elseif not ok then
+      -- There was no memory for a worker.
+      collectgarbage()
+      shed(server)
+    elseif not more then
+      break
+    end
   end
   -- Handlers of WebSockets and streams learn of the end by what they wait for; they may still tidy up.
   pcall(async.timeout, 2, function() settle(server) end)
@@ -726,10 +740,12 @@ function http.files(dir, opts)
     error("bad argument #2 to 'files' (table expected, got " .. type(opts) .. ")", 2)
   end
   local options <const> = { index = "index.html", dotfiles = false }
+  local why = opts and unknown(opts, file_options)
+  if why then
+    error(failure("invalid_argument", "http.files: " .. why), 2)
+  end
   for name, value in next, opts or {} do
-    if not file_options[name] then
-      error(failure("invalid_argument", "http.files: there is no option " .. tostring(name)), 2)
-    elseif value ~= false and type(value) ~= file_options[name] then
+    if value ~= false and type(value) ~= file_options[name] then
       error(failure("invalid_argument", "http.files: field '" .. name .. "': " .. file_options[name] .. " expected, got "
         .. type(value)), 2)
     end

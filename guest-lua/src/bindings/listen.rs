@@ -40,6 +40,8 @@ pub fn register(lua: Lua) {
             ("supervise", waiting!(supervise)),
             ("wait", waiting!(wait_for_request)),
             ("take", function!(take)),
+            ("taken", function!(taken)),
+            ("shed", function!(shed)),
             ("settle", waiting!(settle)),
             ("close", function!(close)),
             ("respond", function!(respond)),
@@ -68,6 +70,9 @@ pub fn register(lua: Lua) {
     lua.pop(1);
     lua.insert(-2);
     lua.raw_set(-2, "http");
+    // The first part adds to the natives what the second one uses.
+    lua.push_copy(-1);
+    prelude(lua, "listen", include_str!("listen/options.lua"));
     prelude(lua, "listen", include_str!("listen.lua"));
 }
 
@@ -75,6 +80,8 @@ pub fn register(lua: Lua) {
 struct Worker {
     task: Rc<Shared>,
     exchange: Option<u64>,
+    /// The request until it is in Lua: where memory runs out on the way, it must not be lost.
+    request: Option<Box<Exchange>>,
 }
 
 #[derive(Default)]
@@ -268,8 +275,8 @@ fn start_worker(lua: Lua, queue: &RefCell<Queue>) {
     lua.push_copy(2);
     lua.push_copy(1);
     lua.push_integer(slot as i64);
-    let task = scheduler::spawn(lua, 2);
-    let worker = Some(Worker { task, exchange: None });
+    let task = scheduler::start(lua, 2);
+    let worker = Some(Worker { task, exchange: None, request: None });
     let mut queue = queue.borrow_mut();
     match queue.workers.get_mut(slot) {
         Some(free) => *free = worker,
@@ -336,17 +343,57 @@ fn take(call: Call) -> Returned {
         waker.wake();
     }
     let Some(request) = queue.requests.pop_front() else { return Ok(0) };
-    if let Some(Some(worker)) = queue.workers.get_mut(slot) {
-        worker.exchange = Some(request.id);
-    }
+    let request = Box::new(request);
+    let pushed: *const Exchange = &raw const *request;
+    let Some(Some(worker)) = queue.workers.get_mut(slot) else {
+        queue.requests.push_front(*request);
+        return Ok(0);
+    };
+    worker.exchange = Some(request.id);
+    worker.request = Some(request);
     drop(queue);
+    // SAFETY: the box stays where it is until `forget` below or `taken`, which a worker calls after this.
+    let request = unsafe { &*pushed };
     let lua = call.lua();
     lua.push_integer(request.id.cast_signed());
     lua.push_integer(i64::from(request.route) + 1);
     lua.push_bytes(&request.head);
     lua.push_bytes(&request.body);
     lua.push_bool(request.more);
+    forget(call, slot)?;
     Ok(5)
+}
+
+/// Frees the request of a worker.
+fn forget(call: Call, slot: usize) -> Result<(), Error> {
+    let mut queue = call.userdata::<Server>(1)?.queue.borrow_mut();
+    if let Some(Some(worker)) = queue.workers.get_mut(slot) {
+        worker.request = None;
+    }
+    Ok(())
+}
+
+/// `taken(server, slot)` gives the number of the request that the worker could not handle, or nil; it has none then.
+fn taken(call: Call) -> Returned {
+    let slot = slot(call)?;
+    forget(call, slot)?;
+    let mut queue = call.userdata::<Server>(1)?.queue.borrow_mut();
+    let id = queue.workers.get_mut(slot).and_then(Option::as_mut).and_then(|worker| worker.exchange.take());
+    drop(queue);
+    match id {
+        Some(id) => call.lua().push_integer(id.cast_signed()),
+        None => call.lua().push_nil(),
+    }
+    Ok(1)
+}
+
+/// `shed(server)` answers the requests for which there is no memory.
+fn shed(call: Call) -> Returned {
+    let requests = std::mem::take(&mut call.userdata::<Server>(1)?.queue.borrow_mut().requests);
+    for request in requests {
+        listen::fail(request.id, 503, "");
+    }
+    Ok(0)
 }
 
 fn slot(call: Call) -> Result<usize, Error> {
@@ -410,8 +457,11 @@ fn id(call: Call) -> Result<u64, Error> {
 }
 
 fn status(call: Call) -> Result<u16, Error> {
-    // What does not fit is no status either; the host says so.
-    Ok(u16::try_from(call.integer(2)?).unwrap_or(0))
+    let number = call.integer(2)?;
+    u16::try_from(number).map_err(|_| {
+        let message = format!("{number} is no status of a response; it must be between 200 and 599");
+        Error::failed(crate::host::types::ErrorCode::InvalidArgument, message)
+    })
 }
 
 /// `respond(id, status, headers, type, body)`: `headers` is a table or nil, `type` the content type where they
@@ -446,9 +496,10 @@ fn finish(call: Call) -> Returned {
     Ok(0)
 }
 
-/// `fail(id)` gives the number that the client was told, or nil.
+/// `fail(id, status, reason)` gives the number that the client was told, or nil.
 fn fail(call: Call) -> Returned {
-    match listen::fail(id(call)?) {
+    let reason = String::from_utf8_lossy(call.opt_bytes(3)?.unwrap_or_default());
+    match listen::fail(id(call)?, status(call)?, &reason) {
         Some(number) => call.lua().push_str(&number),
         None => call.lua().push_nil(),
     }
@@ -465,7 +516,7 @@ fn send_file(call: Call) -> Result<Pending, Error> {
     let fields = request::fields(call, 3, None)?;
     let (id, status) = (id(call)?, status(call)?);
     let (root, path) = (call.str(4)?.to_string(), call.str(5)?.to_string());
-    let options = match call.opt_table(6)? {
+    let options = match call.opt_options(6, &["index", "dotfiles", "cache_control"])? {
         None => FileOptions { index: None, dotfiles: false, cache_control: None },
         Some(options) => FileOptions {
             index: options.string("index")?,

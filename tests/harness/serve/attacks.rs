@@ -1,9 +1,11 @@
 //! What no client sends: requests that two servers would part in two ways, paths that lead out of a folder, text that
 //! would become a header.
 
-use super::{curl, serve, serve_in};
+use super::{Serving, curl, serve, serve_in};
 use assay_tests::executable::Folder;
 use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 /// Every test of this file.
 pub const TESTS: &[(&str, fn())] = &[
@@ -11,6 +13,11 @@ pub const TESTS: &[(&str, fn())] = &[
     ("an_attack_ends_its_connection_only", an_attack_ends_its_connection_only),
     ("files_are_found_by_one_name", files_are_found_by_one_name),
     ("a_response_is_one_response", a_response_is_one_response),
+    ("a_request_is_for_one_host", a_request_is_for_one_host),
+    ("bad_bodies_are_the_clients_fault", bad_bodies_are_the_clients_fault),
+    ("a_handler_without_memory_is_answered_for", a_handler_without_memory_is_answered_for),
+    ("websockets_that_nobody_reads_fill_no_memory", websockets_that_nobody_reads_fill_no_memory),
+    ("clients_that_do_not_read_fill_no_memory", clients_that_do_not_read_fill_no_memory),
 ];
 
 fn a_request_cannot_hide_in_another() {
@@ -251,4 +258,290 @@ fn a_response_is_one_response() {
     assert!(!answer.to_lowercase().contains("transfer-encoding"), "{answer}");
     let answer = ask("/none");
     assert!(answer.ends_with("\r\n\r\n") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
+}
+
+/// A target may name a host too, which is then the one of the Host header.
+fn a_request_is_for_one_host() {
+    let server =
+        serve(&[], "serve({ ANY = { ['/*'] = function(req) print('seen') return req.headers.host end } })");
+    let ask = |line: &str, fields: &str| {
+        server.raw_head(format!("{line} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n").as_bytes())
+    };
+    for (line, fields) in [
+        ("GET http://evil/", "Host: good\r\n"),
+        ("GET http://good:81/", "Host: good\r\n"),
+        ("GET https://good/", "Host: good:80\r\n"),
+        ("GET http://good.evil/", "Host: good\r\n"),
+        ("GET http://user@good/", "Host: good\r\n"),
+        ("GET http://good@evil/", "Host: good\r\n"),
+        ("GET http://evil/", "Host:\r\n"),
+        ("GET http://evil/", "Host: \r\n"),
+        ("GET http://evil/", ""),
+        ("GET ftp://good/", "Host: good\r\n"),
+        ("GET file:///etc/passwd", "Host: good\r\n"),
+        ("GET good:80", "Host: good:80\r\n"),
+        ("GET good", "Host: good\r\n"),
+        ("GET *", "Host: good\r\n"),
+        ("GET ?x", "Host: good\r\n"),
+        ("GET /", "Host: good\r\nHost: good\r\n"),
+        ("GET /", "Host: good\r\nhost: evil\r\n"),
+        ("GET /", "Host: good, evil\r\n"),
+        ("GET /", "Host: good evil\r\n"),
+        ("GET /", "Host: evil@good\r\n"),
+        ("GET /", "Host: good/x\r\n"),
+        ("GET /", "Host: good:x\r\n"),
+        ("GET /", "Host: good:123456\r\n"),
+        ("GET /", "Host: [::1\r\n"),
+        ("GET /", "Host: g\u{f6}od\r\n"),
+    ] {
+        let answer = ask(line, fields);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{line} {fields}: {answer}");
+    }
+    assert!(server.lines.try_recv().is_err(), "a handler has seen one");
+    for (line, fields) in [
+        ("GET /", "Host: good\r\n"),
+        ("GET http://good/", "Host: good\r\n"),
+        ("GET http://GOOD:80/", "Host: good\r\n"),
+        ("GET /", "Host: [::1]:8080\r\n"),
+    ] {
+        assert!(ask(line, fields).starts_with("HTTP/1.1 200 "), "{line} {fields}");
+    }
+    assert!(server.raw(b"GET http://evil/ HTTP/1.0\r\nHost: good\r\n\r\n").starts_with("HTTP/1.0 400 "));
+}
+
+/// What a client gets wrong is its own fault: 400, a short reason, and no traceback in the log.
+fn bad_bodies_are_the_clients_fault() {
+    let server = serve(
+        &[],
+        "serve({ POST = {\n\
+           ['/json'] = function(req) return { json = { got = req:json() } } end,\n\
+           ['/parse'] = function(req) return { json = { got = json.parse(req.body) } } end,\n\
+           ['/form'] = function(req) return { json = req:form() } end,\n\
+           ['/forms'] = function(req) return { json = req:form(true) } end,\n\
+           ['/parts'] = function(req) return { json = req:multipart() } end,\n\
+           ['/caught'] = function(req) local ok, err = pcall(req.json, req) return err.code end,\n\
+           ['/again'] = function(req) local ok, err = pcall(req.json, req) error(err) end,\n\
+           ['/own'] = function(req) json.parse('[own') end,\n\
+           ['/stream'] = function(req) for piece in req:chunks() do end req:json() end,\n\
+         } }, { max_body = 200000, body_timeout = 1 })",
+    );
+    let post = |path: &str, kind: &str, body: &str| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}",
+            body.len()
+        );
+        server.raw(format!("{head}\r\n\r\n{body}").as_bytes())
+    };
+    let (json, form, parts) =
+        ("application/json", "application/x-www-form-urlencoded", "multipart/form-data");
+    let bounded = "multipart/form-data; boundary=B";
+    let deep = "[".repeat(1000);
+    let many = "a&".repeat(10_001);
+    let fields = "--B\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n".repeat(1001) + "--B--\r\n";
+    let long = format!("--B\r\nX: {}\r\n\r\n1\r\n--B--", "y".repeat(20_000));
+    for (path, kind, body, status) in [
+        ("/json", json, "", "400"),
+        ("/json", json, "{", "400"),
+        ("/json", json, "{\"a\": 1,}", "400"),
+        ("/json", json, "{\"a\": \"\u{1}\"}", "400"),
+        ("/json", json, "nul", "400"),
+        ("/json", json, "1 2", "400"),
+        ("/json", json, &deep, "400"),
+        ("/parse", json, "{", "400"),
+        ("/parse", json, &deep, "400"),
+        ("/again", json, "{", "400"),
+        ("/stream", json, "{", "400"),
+        ("/form", "", "a=b", "400"),
+        ("/form", json, "{}", "400"),
+        ("/form", "text/plain", "a=b", "400"),
+        ("/form", parts, "a", "400"),
+        ("/form", form, &many, "413"),
+        ("/forms", form, &many, "413"),
+        ("/form", bounded, "", "400"),
+        ("/form", bounded, "--B", "400"),
+        ("/parts", bounded, "--B\r\n", "400"),
+        ("/parts", bounded, "--B\r\nX\r\n\r\n1\r\n--B--", "400"),
+        ("/parts", bounded, "--B\r\nX: y\r\n\r\n1", "400"),
+        ("/parts", bounded, "--Bx\r\nX: y\r\n\r\n1\r\n--B--", "400"),
+        ("/parts", bounded, &long, "400"),
+        ("/parts", bounded, &fields, "413"),
+        ("/parts", "multipart/form-data; boundary=", "--\r\n", "400"),
+        ("/parts", &format!("{parts}; boundary={}", "b".repeat(71)), "", "400"),
+        ("/json", json, &"x".repeat(200_001), "413"),
+        ("/json", json, &format!("\"{}\"", "1".repeat(100_000)), "200"),
+        ("/caught", json, "{", "200"),
+        ("/form", form, "%zz=%&&=&a=b", "200"),
+        ("/form", form, "", "200"),
+        ("/forms", form, &"a&".repeat(10_000), "200"),
+        ("/own", json, "{", "500"),
+        ("/own", json, "{}", "500"),
+    ] {
+        let answer = post(path, kind, body);
+        let shown = &body[..body.len().min(60)];
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {kind} {shown:?}: {answer}");
+        assert!(!answer.contains("traceback") && !answer.contains("stack"), "{answer}");
+        let text = answer.split("\r\n\r\n").last().unwrap_or_default();
+        assert!(status == "200" || (!text.is_empty() && text.len() < 300), "{path} {shown:?}: {answer}");
+        if status == "400" {
+            assert!(text.starts_with("bad request: ") && !text.contains('\n'), "{path} {shown:?}: {answer}");
+        }
+    }
+    // Bodies that are too large without saying so, that break off, that never come.
+    let chunk = format!("30d41\r\n{}\r\n0\r\n\r\n", "x".repeat(0x30d41));
+    let head = "POST /json HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert!(server.raw_head(format!("{head}{chunk}").as_bytes()).starts_with("HTTP/1.1 413 "));
+    assert!(server.raw_head(format!("{head}5\r\nab").as_bytes()).starts_with("HTTP/1.1 408 "));
+    let log = std::fs::read_to_string(server.folder.path().join("stderr")).expect("it has a log");
+    assert_eq!(log.matches("failed (").count(), 2, "{log}");
+    assert!(log.matches("/own failed").count() == 2, "{log}");
+}
+
+/// Memory that a handler cannot have is no fault of anybody for long.
+fn a_handler_without_memory_is_answered_for() {
+    let mut server = serve(
+        &["--memory", "64MiB"],
+        "local kept = {}\n\
+         serve({ GET = {\n\
+           ['/'] = function() return 'x' end,\n\
+           ['/hoard'] = function() local hoard = {} while true do hoard[#hoard + 1] = ('x'):rep(1 << 16) .. #hoard end end,\n\
+           ['/table'] = function() local hoard = {} while true do hoard[#hoard + 1] = {} end end,\n\
+           ['/string'] = function() return ('x'):rep(1 << 30) end,\n\
+           ['/wait'] = function() local hoard = {}\n\
+             pcall(function() while true do hoard[#hoard + 1] = ('x'):rep(1 << 12) .. #hoard end end)\n\
+             print('full') io.stdout:flush() sleep(1) return tostring(#hoard) end,\n\
+           ['/stop'] = function() os.exit(0) end,\n\
+         }, POST = { ['/'] = function(req) return tostring(#req.body) end } })",
+    );
+    let status = |path: &str| curl(&["-o", "/dev/null", "-w", "%{http_code}", &server.url(path)]);
+    for _ in 0..3 {
+        for path in ["/hoard", "/table"] {
+            assert_eq!(status(path), "503", "{path}");
+            assert_eq!(status("/"), "200", "{path}");
+        }
+    }
+    let answer = server.raw(b"GET /hoard HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert!(answer.contains("retry-after: 1\r\n") && answer.contains("service unavailable ("), "{answer}");
+    // While one handler holds all memory, the others are answered one way or the other, and the server goes on.
+    let waiting = {
+        let mut stream = server.connect();
+        stream.write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").expect("it listens");
+        stream
+    };
+    server.wait_for("full");
+    let body = "y".repeat(60_000);
+    for _ in 0..20 {
+        let request =
+            format!("POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n{body}");
+        let answer = server.raw(request.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 503 ") || answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    drop(waiting);
+    assert_eq!(status("/hoard"), "503");
+    assert_eq!(status("/"), "200");
+    let _ = server.raw(b"GET /stop HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(server.end(Duration::from_secs(20)), Some(0));
+}
+
+impl Serving {
+    /// The most memory that it has had, MiB.
+    fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") >> 10
+    }
+
+    fn websocket(&self, path: &str) -> TcpStream {
+        let mut stream = self.connect();
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("it listens");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("it answers");
+            answer.push(byte[0]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101 "));
+        stream
+    }
+}
+
+/// A binary message of this size, masked with zeros.
+fn message(bytes: u64) -> Vec<u8> {
+    let mut frame = vec![0x82, 0xff];
+    frame.extend(bytes.to_be_bytes());
+    frame.extend([0; 4]);
+    frame.resize(frame.len() + bytes as usize, 7);
+    frame
+}
+
+/// What 150 clients send to handlers that do not read waits at the clients.
+fn websockets_that_nobody_reads_fill_no_memory() {
+    let server = serve(
+        &["--memory", "64MiB"],
+        "serve({ GET = { ['/'] = function() return 'x' end,\n\
+           ['/deaf'] = function() return { ws = function(conn) sleep(1000) end } end,\n\
+           ['/slow'] = function() return { ws = function(conn) conn:read() sleep(1000) end } end,\n\
+           ['/echo'] = function() return { ws = function(conn) for text in conn:messages() do conn:write(tostring(#text)) end end } end,\n\
+         } })",
+    );
+    let message = message(1 << 20);
+    let paths = ["/slow", "/deaf", "/deaf"].iter().cycle().take(150);
+    let mut clients: Vec<TcpStream> = paths.map(|path| server.websocket(path)).collect();
+    std::thread::scope(|scope| {
+        for stream in &mut clients {
+            let message = &message;
+            scope.spawn(move || {
+                // What is not taken in this time is not taken.
+                stream.set_write_timeout(Some(Duration::from_secs(3))).expect("a timeout can be set");
+                let _ = (0..14).try_for_each(|_| stream.write_all(message));
+            });
+        }
+    });
+    // The limit, the budget and 32 MiB.
+    assert!(server.peak() < 64 + 64 + 32, "{} MiB", server.peak());
+    assert_eq!(curl(&[&server.url("/")]), "x");
+    drop(clients);
+    // A handler that reads gets what is sent, whole.
+    let mut stream = server.websocket("/echo");
+    for _ in 0..14 {
+        stream.write_all(&message).expect("it reads");
+        let mut answer = [0; 9];
+        stream.read_exact(&mut answer).expect("it answers");
+        assert_eq!(&answer, b"\x81\x071048576");
+    }
+}
+
+/// The other direction: responses and messages for clients that take none.
+fn clients_that_do_not_read_fill_no_memory() {
+    let server = serve(
+        &["--memory", "64MiB"],
+        "local text = ('x'):rep(4 << 20)\n\
+         serve({ GET = { ['/'] = function() return 'x' end, ['/large'] = function() return text end,\n\
+           ['/ws'] = function() return { ws = function(conn) for _ = 1, 100 do conn:write(text) end end } end,\n\
+           ['/stream'] = function() return { body = function(write) for _ = 1, 100 do write(text) end end } end,\n\
+         } })",
+    );
+    let mut clients = Vec::new();
+    for n in 0..150 {
+        if n % 3 == 0 {
+            clients.push(server.websocket("/ws"));
+            continue;
+        }
+        let mut stream = server.connect();
+        let path = if n % 3 == 1 { "/large" } else { "/stream" };
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("it listens");
+        // The head says that the handler has got to the body.
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).expect("it answers");
+        assert!(matches!(&head[9..], b"200" | b"503"), "{head:?}");
+        clients.push(stream);
+    }
+    assert_eq!(curl(&[&server.url("/")]), "x");
+    assert!(server.peak() < 64 + 64 + 32, "{} MiB", server.peak());
+    drop(clients);
+    let status = curl(&["-o", "/dev/null", "-w", "%{http_code} %{size_download}", &server.url("/large")]);
+    assert_eq!(status, "200 4194304");
 }

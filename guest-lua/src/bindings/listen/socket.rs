@@ -14,9 +14,8 @@ pub fn upgrade(call: Call) -> Result<Pending, Error> {
     let options = WebsocketOptions {
         protocols: table.strings("protocols")?.unwrap_or_default(),
         origins: table.strings("origins")?.unwrap_or_default(),
-        max_message: u64::try_from(table.integer("max_message")?.unwrap_or(0)).unwrap_or(0),
-        ping_interval: crate::bindings::time::nanoseconds(table.number("ping_interval")?.unwrap_or(0.0))
-            .ok_or_else(|| table.invalid("ping_interval", "a number of seconds expected"))?,
+        max_message: table.whole("max_message", 0..=i64::MAX)?.unwrap_or(0).unsigned_abs(),
+        ping_interval: table.seconds("ping_interval")?.unwrap_or(0),
     };
     wait(async move {
         let protocol = listen::upgrade(id, fields, options).await?;
