@@ -10,6 +10,7 @@ use crate::{alloc, state};
 
 pub async fn run(job: Job) -> Result<Outcome, Failure> {
     alloc::set_limit(lua_memory(job.memory_limit));
+    crate::lines::tell(job.tells_lines);
     let lua = state::main();
     reseed(lua);
     set_arguments(lua, &job);
@@ -22,7 +23,6 @@ pub async fn run(job: Job) -> Result<Outcome, Failure> {
         Mode::Repl => repl(lua).await,
     };
     crate::bindings::io::finish();
-    crate::bindings::stdio::flush();
     result
 }
 
@@ -129,7 +129,7 @@ async fn run_chunk(lua: Lua, job: &Job) -> Result<Outcome, Failure> {
 
 /// Runs the function below `arguments` values and gives its results as text.
 async fn execute(lua: Lua, arguments: i32) -> Result<Vec<String>, Failure> {
-    let main = scheduler::spawn(lua, arguments);
+    let main = scheduler::start(lua, arguments);
     scheduler::drive(&main).await;
     match main.take() {
         Some(Ended::Returned(thread, results)) => {

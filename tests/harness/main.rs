@@ -3,12 +3,17 @@
 mod cgroup;
 mod cli;
 mod docs;
+mod environment;
 mod examples;
+mod files;
 mod grants;
 mod limits;
+mod options;
 mod process;
 mod serve;
 mod terminal;
+mod walls;
+mod words;
 
 use assay_tests::{cases, executable};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -37,14 +42,20 @@ fn main() -> ExitCode {
     for (area, tests) in [
         ("cgroup", cgroup::TESTS),
         ("cli", cli::TESTS),
+        ("environment", environment::TESTS),
         ("examples", examples::TESTS),
+        ("files", files::TESTS),
         ("grants", grants::TESTS),
         ("limits", limits::TESTS),
+        ("options", options::TESTS),
         ("serve", serve::TESTS),
         ("serve", serve::attacks::TESTS),
         ("serve", serve::instances::TESTS),
+        ("serve", serve::version2::TESTS),
         ("process", process::TESTS),
         ("terminal", terminal::TESTS),
+        ("walls", walls::TESTS),
+        ("words", words::TESTS),
     ] {
         for (name, test) in tests {
             trials.push(Trial::test(format!("{area}::{name}"), || {

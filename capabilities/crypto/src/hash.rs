@@ -48,6 +48,7 @@ pub fn hasher(algorithm: &str) -> Result<Box<dyn DynDigest + Send>, Error> {
 ///
 /// # Errors
 /// `invalid-argument` when there is no such algorithm.
+#[cfg(test)]
 pub fn digest(algorithm: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
     let mut hasher = hasher(algorithm)?;
     hasher.update(data);

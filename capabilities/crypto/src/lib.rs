@@ -59,6 +59,9 @@ fn random_bytes(count: usize) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// What is hashed between two looks at the run's limits, bytes.
+const PIECE: usize = 1 << 20;
+
 /// Seconds since 1970.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
@@ -66,7 +69,18 @@ fn now() -> f64 {
 
 impl crypto::Host for Ctx {
     fn hash(&mut self, algorithm: String, data: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, Error>> {
-        Ok(self.run.count_bytes(data.len()).and_then(|()| hash::digest(&algorithm, &data)))
+        if let Err(refused) = self.run.count_bytes(data.len()) {
+            return Ok(Err(refused));
+        }
+        let mut hasher = match hash::hasher(&algorithm) {
+            Ok(hasher) => hasher,
+            Err(unknown) => return Ok(Err(unknown)),
+        };
+        for piece in data.chunks(PIECE) {
+            self.run.ending.check()?;
+            hasher.update(piece);
+        }
+        Ok(Ok(hasher.finalize().into_vec()))
     }
 
     fn hmac(
@@ -163,19 +177,28 @@ impl crypto::HostWithStore<Ctx> for HasSelf<Ctx> {
     }
 
     async fn jwt_sign(
-        _: &Accessor<Ctx, Self>,
+        accessor: &Accessor<Ctx, Self>,
         claims: Vec<u8>,
         key: Vec<u8>,
         algorithm: String,
         header: Vec<u8>,
     ) -> wasmtime::Result<Result<String, Error>> {
+        let run = accessor.with(|mut access| access.get().run.clone());
+        // The claims, their base64, and the token around it.
+        let held = match run.budget.take(4 * (claims.len() + header.len()) + key.len()) {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         // An RSA signature takes milliseconds.
-        Ok(off_thread(move || jwt::sign(claims, &key, &algorithm, &header)).await)
+        let work = move || {
+            let _held = held;
+            jwt::sign(claims, &key, &algorithm, &header)
+        };
+        Ok(off_thread(work).await)
     }
 }
 
 async fn hash_file(run: Arc<Run>, path: String, algorithm: String) -> Result<Vec<u8>, Error> {
-    const PIECE: usize = 1 << 20;
     let mut hasher = hash::hasher(&algorithm)?;
     let _handle = run.take_handle()?;
     let (opener, name) = (run.clone(), path.clone());

@@ -105,6 +105,15 @@ impl Capability for Db {
         scope::parse(text, base)
     }
 
+    /// What a file that is denied holds is not read as a database either.
+    fn denied_with(&self, other: &str, scope: Option<&str>, base: &Path) -> assay_capability_api::Denied {
+        use assay_capability_api::Denied::{Nothing, Part, Whole};
+        match other {
+            "fs" => scope::of_files(scope.unwrap_or("rw:/"), base).map_or(Whole, Part),
+            _ => Nothing,
+        }
+    }
+
     fn needs(&self) -> &'static [Need] {
         const NEEDS: &[Need] = &[
             Need::new("db.connect", Literal::Scope(place)),
@@ -282,10 +291,11 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
         let home = attempt!(home(accessor, &this)?);
         let run = home.pool().run.clone();
         attempt!(run::count(&run, &sql, &params));
+        let memory = attempt!(run::hold(&run, &params));
         let given = !params.is_empty();
         let set = if given { attempt!(Reader::new(&params).list()) } else { Vec::new() };
         let bounds = run::bounds(home.pool(), want == Want::All, want == Want::None);
-        let mut running = Running::new(home, Work { sql, sets: vec![set], given }, bounds);
+        let mut running = Running::new(home, Work { sql, sets: vec![set], given, _memory: memory }, bounds);
         match attempt!(running.step().await) {
             Step::Done(done, batch) => {
                 Ok(Ok(Outcome { batch, more: None, affected: done.affected, id: done.id }))
@@ -307,6 +317,7 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
     ) -> Answered<u64> {
         let home = attempt!(home(accessor, &this)?);
         attempt!(run::count(&home.pool().run, &sql, &sets));
+        let memory = attempt!(run::hold(&home.pool().run, &sets));
         let mut reader = Reader::new(&sets);
         let mut list = Vec::new();
         while !reader.is_empty() {
@@ -314,7 +325,7 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
         }
         drop(sets);
         let bounds = run::bounds(home.pool(), false, true);
-        let mut running = Running::new(home, Work { sql, sets: list, given: true }, bounds);
+        let mut running = Running::new(home, Work { sql, sets: list, given: true, _memory: memory }, bounds);
         Ok(running.finish().await.map(|done| done.affected))
     }
 

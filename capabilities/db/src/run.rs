@@ -20,6 +20,17 @@ pub struct Work {
     pub sets: Vec<Vec<Param>>,
     /// Parameters were given, if only an empty list of them.
     pub given: bool,
+    /// What they take of the run's budget.
+    pub _memory: assay_capability_api::Held,
+}
+
+/// Takes what the parameters of a statement need from the run's budget: as they came, as values, and as the driver
+/// keeps them.
+///
+/// # Errors
+/// `limit`.
+pub fn hold(run: &Run, params: &[u8]) -> Result<assay_capability_api::Held, Error> {
+    run.budget.take(params.len().saturating_mul(3))
 }
 
 /// A transaction. A part of it that can be rolled back by itself shares the connection, one deeper.
@@ -446,13 +457,20 @@ pub async fn script(home: &Home, sql: String) -> Result<(), Error> {
     result.and(after).map_err(|failure| failure.error)
 }
 
+/// What a result may have at most: the option of the connection, and no more than a quarter of what the host may hold,
+/// because the driver, the rows and the batch that is handed on each have a copy.
+pub fn max_bytes(run: &Run, wanted: u64) -> u64 {
+    wanted.min(run.budget.limit() / 4)
+}
+
 /// The bounds of a result that a script asked for.
 pub fn bounds(pool: &Pool, whole: bool, discard: bool) -> Bounds {
     let options = &pool.options;
+    let most = max_bytes(&pool.run, options.max_bytes);
     Bounds {
         rows: (whole && !discard).then_some(options.max_rows),
-        bytes: (whole && !discard).then_some(options.max_bytes),
-        row_bytes: options.max_bytes,
+        bytes: (whole && !discard).then_some(most),
+        row_bytes: most,
         discard,
     }
 }

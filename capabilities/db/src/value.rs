@@ -93,6 +93,10 @@ pub struct Sink {
     limits: Bounds,
     rows: u64,
     bytes: u64,
+    /// What the buffer takes of the run's budget.
+    memory: assay_capability_api::Held,
+    /// Why a value of the row at hand was left out: it found no memory.
+    refused: Option<Error>,
     /// Where the row at hand begins.
     row: usize,
     /// Since when the statement has a connection; none while it waits for one.
@@ -119,6 +123,8 @@ impl Sink {
             buffer: Vec::new(),
             header: Vec::new(),
             out,
+            memory: run.budget.nothing(),
+            refused: None,
             run,
             limits,
             rows: 0,
@@ -161,6 +167,10 @@ impl Sink {
     /// # Errors
     /// `limit` where it is one too many, or too large.
     pub fn end_row(&mut self) -> Result<(), Error> {
+        self.reserve(0);
+        if let Some(refused) = self.refused.take() {
+            return Err(refused);
+        }
         let size = (self.buffer.len() - self.row) as u64;
         self.rows += 1;
         self.bytes += size;
@@ -168,7 +178,7 @@ impl Sink {
             return Err(error(
                 ErrorCode::Limit,
                 format!(
-                    "db: a row has more than {} bytes; raise max_bytes of db.connect",
+                    "db: a row has more than {} bytes; raise max_bytes of db.connect, which --host-memory bounds",
                     self.limits.row_bytes
                 ),
             ));
@@ -213,6 +223,7 @@ impl Sink {
     /// As for `flush`.
     pub fn take(&mut self) -> Result<Vec<u8>, Error> {
         self.run.count_bytes(self.buffer.len())?;
+        self.memory.shrink(usize::MAX);
         Ok(std::mem::take(&mut self.buffer))
     }
 
@@ -255,7 +266,24 @@ impl Sink {
         self.tagged(6, value);
     }
 
+    /// Takes memory for so many bytes more; false, and an error of the row, where the run has none left.
+    fn reserve(&mut self, more: usize) -> bool {
+        let need = self.buffer.len() + more;
+        if need > self.memory.bytes() {
+            // Room to grow, so that small values cost nothing.
+            if let Err(refused) = self.memory.resize(need + (need / 2).max(BATCH)) {
+                self.refused.get_or_insert(refused);
+                return false;
+            }
+            self.buffer.reserve_exact(self.memory.bytes() - self.buffer.len());
+        }
+        true
+    }
+
     fn tagged(&mut self, tag: u8, value: &[u8]) {
+        if !self.reserve(value.len() + 5) {
+            return;
+        }
         self.buffer.push(tag);
         self.buffer.extend_from_slice(&(value.len() as u32).to_le_bytes());
         self.buffer.extend_from_slice(value);

@@ -175,7 +175,6 @@ fn exit(call: Call) -> Returned {
         }
     }
     super::io::finish();
-    super::stdio::flush();
     control::exit(code);
     Ok(0)
 }

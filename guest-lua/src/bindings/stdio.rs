@@ -15,9 +15,10 @@ pub fn register(lua: Lua) {
     unsafe { lua_setwarnf(lua.0, Some(warn), std::ptr::null_mut()) };
 }
 
-/// Writes out what `print` and `io.write` gathered in the host.
+/// Writes out what `print` and `io.write` gathered in the host, before the next line is asked for. At the end of a run
+/// the host does it, and tells what could not be written.
 pub fn flush() {
-    // At the end of a run there is nobody left to tell; the host reports a broken pipe itself.
+    // There is nobody to tell; the host reports a broken pipe itself.
     let _ = stdio::flush(Target::Stdout);
     let _ = stdio::flush(Target::Stderr);
 }

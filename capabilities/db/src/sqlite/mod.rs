@@ -54,7 +54,7 @@ fn judge(run: &Run, access: Access, path: &Path) -> Result<(), Error> {
     let shown = path.to_string_lossy();
     let (verb, scope) = match access {
         Access::Read => (READ_FILE, format!("sqlite:{shown}?ro")),
-        Access::Write => (WRITE_FILE, format!("sqlite:{shown}")),
+        Access::Write | Access::SetId => (WRITE_FILE, format!("sqlite:{shown}")),
     };
     let request = Request::Action { verb, name: &shown, scope: &scope };
     run.check("db", &request)?;
@@ -138,6 +138,8 @@ pub struct Lite {
     /// A transaction of the script is open.
     pub in_transaction: bool,
     place: Arc<Place>,
+    /// What the connection holds of the run's budget.
+    memory: assay_capability_api::Held,
 }
 
 // SAFETY: SQLite is built to be used from any thread, and whoever has the value has the connection alone.
@@ -176,7 +178,9 @@ impl Lite {
             left: Arc::default(),
             in_transaction: false,
             place,
+            memory: run.budget.nothing(),
         });
+        lite.bound_heap(run);
         if db.is_null() {
             return Err(error(ErrorCode::Limit, "db: SQLite has no memory"));
         }
@@ -186,6 +190,30 @@ impl Lite {
         }
         lite.harden(run, options, in_memory).map_err(|failure| lite.cannot_open(failure))?;
         Ok(lite)
+    }
+
+    /// Bounds what SQLite may allocate until the next call: what is left of the run's budget. The bound is the
+    /// process's, so it counts what connections of other runs hold beside it.
+    fn bound_heap(&self, run: &Run) {
+        let left = run.budget.left().saturating_add(self.memory.bytes() as u64);
+        // SAFETY: these functions may be called at any time.
+        unsafe {
+            let others = sqlite3_memory_used().saturating_sub(self.memory.bytes() as i64).max(0);
+            sqlite3_hard_heap_limit64(others.saturating_add(i64::try_from(left).unwrap_or(i64::MAX)));
+        }
+    }
+
+    /// Takes from the run's budget what the connection has allocated.
+    fn count_memory(&mut self) -> Result<(), Error> {
+        let mut sum = 0;
+        for what in [SQLITE_DBSTATUS_CACHE_USED, SQLITE_DBSTATUS_SCHEMA_USED, SQLITE_DBSTATUS_STMT_USED] {
+            let (mut now, mut peak) = (0, 0);
+            // SAFETY: the connection is open, and both places are ours.
+            if unsafe { sqlite3_db_status(self.db, what, &mut now, &mut peak, 0) } == SQLITE_OK {
+                sum += usize::try_from(now).unwrap_or(0);
+            }
+        }
+        self.memory.resize(sum)
     }
 
     fn cannot_open(&self, mut failure: Error) -> Error {
@@ -203,7 +231,7 @@ impl Lite {
             SQLITE_DBCONFIG_WRITABLE_SCHEMA,
         ];
         let on = [SQLITE_DBCONFIG_DEFENSIVE];
-        let largest = i32::try_from(options.max_bytes).unwrap_or(i32::MAX);
+        let largest = i32::try_from(crate::run::max_bytes(run, options.max_bytes)).unwrap_or(i32::MAX);
         let limits = [
             (SQLITE_LIMIT_LENGTH, largest),
             (SQLITE_LIMIT_SQL_LENGTH, MAX_SQL),
@@ -227,12 +255,16 @@ impl Lite {
         }
         if in_memory {
             // It is the host's memory, which the limit on the script's own does not see.
-            let pages = (run.limits.memory / PAGE).max(64);
+            let pages = (run.budget.limit() / PAGE).max(64);
             self.execute(&format!("PRAGMA max_page_count = {pages}"))?;
             if self.place.read_only {
                 self.execute("PRAGMA query_only = 1")?;
             }
         }
+        // Sorting and temporary tables stay in memory, where the budget bounds them, and a page is looked at before it
+        // is trusted.
+        self.execute("PRAGMA temp_store = memory")?;
+        self.execute("PRAGMA cell_size_check = 1")?;
         // SAFETY: the hooks are boxed and dropped after the connection is closed.
         unsafe { self.hooks.install(self.db) };
         // Reads the file for the first time: what is no database shows now.
@@ -482,7 +514,13 @@ async fn blocking<T: Send + 'static>(
     stop.store(false, Ordering::Relaxed);
     let mut guard = StopOnDrop(Some(stop));
     let done = assay_capability_api::blocking(move || {
-        let out = lease.lite().map(work);
+        let run = lease.pool().run.clone();
+        let out = lease.lite().and_then(|lite| {
+            lite.bound_heap(&run);
+            let out = work(lite);
+            lite.count_memory()?;
+            Ok(out)
+        });
         (lease, out)
     })
     .await;

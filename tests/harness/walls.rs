@@ -1,0 +1,215 @@
+//! No script outlives its limits, whatever it calls and whoever reads what it writes.
+
+use assay_tests::executable::{Folder, assay, program, run, run_in};
+use std::fs::File;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+
+/// Every test of this file.
+pub const TESTS: &[(&str, fn())] = &[
+    ("host_calls_end_at_the_cpu_limit", host_calls_end_at_the_cpu_limit),
+    ("host_calls_end_at_the_timeout", host_calls_end_at_the_timeout),
+    ("host_calls_end_with_a_signal", host_calls_end_with_a_signal),
+    ("work_on_other_threads_counts_as_cpu", work_on_other_threads_counts_as_cpu),
+    ("a_reader_that_stalls_holds_up_no_limit", a_reader_that_stalls_holds_up_no_limit),
+    ("a_reader_that_stalls_holds_up_no_signal", a_reader_that_stalls_holds_up_no_signal),
+    ("a_slow_reader_gets_everything", a_slow_reader_gets_everything),
+    ("output_that_cannot_be_written_is_an_error", output_that_cannot_be_written_is_an_error),
+    ("messages_that_cannot_be_written_abort_nothing", messages_that_cannot_be_written_abort_nothing),
+];
+
+/// Scripts that spend their time in functions of the host, each call longer than the VM runs between two.
+const BUSY_HOST: &[&str] = &[
+    "local s = ('x'):rep(48000000) while true do crypto.hash(s, 'sha512') end",
+    "local s = ('x'):rep(48000000) while true do pcall(crypto.hash, s, 'sha3-512') end",
+    "local s = ('x'):rep(48000000) while true do crypto.hmac('key', s, 'sha512') end",
+    "while true do pcall(crypto.random, 1000000) end",
+    "while true do crypto.uuid() end",
+    "while true do time() end",
+    "while true do pcall(fs.read, '/etc/hostname') end",
+    "while true do env.get('HOME') end",
+    "while true do log.trace('x') end",
+    "local t = {} for i = 1, 10000 do t[i] = function() while true do crypto.hash('x', 'sha256') end end end async.all(t)",
+];
+
+fn host_calls_end_at_the_cpu_limit() {
+    for source in BUSY_HOST {
+        let done = run(&["exec", "--cpu", "200ms", "-e", source]);
+        assert_eq!(done.code, Some(137), "{source}\n{}", done.stderr);
+        assert!(done.stderr.contains("cpu limit of 0.2 s"), "{source}\n{}", done.stderr);
+    }
+}
+
+fn host_calls_end_at_the_timeout() {
+    for source in BUSY_HOST {
+        let done = run(&["exec", "--timeout", "200ms", "-e", source]);
+        assert_eq!(done.code, Some(124), "{source}\n{}", done.stderr);
+        assert!(done.stderr.contains("timeout limit of 0.2 s"), "{source}\n{}", done.stderr);
+    }
+}
+
+/// Starts a script that says "ready" on stderr, and waits until it has.
+fn started(folder: &Folder, mut command: Command) -> Child {
+    let mut child = command.current_dir(folder.path()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut line = [0; 6];
+    child.stderr.as_mut().expect("piped").read_exact(&mut line).expect("a line comes");
+    assert_eq!(&line, b"ready\n");
+    child
+}
+
+fn kill(child: &Child, signal: &str) {
+    let killed = program("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+}
+
+fn host_calls_end_with_a_signal() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        for source in &BUSY_HOST[..2] {
+            let folder = Folder::new();
+            let source = format!("io.stderr:write('ready\\n') {source}");
+            let mut child = started(&folder, assay(folder.path(), &["exec", "-e", &source]));
+            kill(&child, signal);
+            assert_eq!(child.wait().expect("it ends").code(), Some(code), "{signal}: {source}");
+        }
+    }
+}
+
+fn work_on_other_threads_counts_as_cpu() {
+    for source in [
+        // Noise, which a compressor works hardest on.
+        "local s = crypto.random(8000000) while true do compress.xz(s, { level = 9 }) end",
+        "local s = ('0123456789'):rep(2000000) while true do compress.bzip2(s) end",
+        "local c = db.connect('sqlite::memory:') \
+         db.query(c, 'with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n')",
+        "local c = db.connect('sqlite::memory:') while true do db.query(c, \
+         'with recursive n(i) as (select 1 union all select i + 1 from n limit 100000) select sum(i) from n') end",
+    ] {
+        let done = run(&["exec", "--allow", "db=sqlite::memory:", "--cpu", "300ms", "-e", source]);
+        assert_eq!(done.code, Some(137), "{source}\n{}", done.stderr);
+        assert!(done.stderr.contains("cpu limit"), "{source}\n{}", done.stderr);
+    }
+}
+
+/// Scripts that write more than a pipe and every buffer takes.
+const FLOODS: &[&str] = &[
+    "while true do print(('x'):rep(1000)) end",
+    "io.write(('x'):rep(4000000)) io.stdout:flush()",
+    "print(('x'):rep(4000000)) sleep(1000)",
+    "while true do io.stderr:write(('x'):rep(1000), '\\n') end",
+    "while true do log.error(('x'):rep(1000)) end",
+    "while true do pcall(print, ('x'):rep(100000)) end",
+    "async.all({ function() while true do print(('x'):rep(1000)) end end, function() sleep(1000) end })",
+];
+
+fn a_reader_that_stalls_holds_up_no_limit() {
+    for source in FLOODS {
+        let folder = Folder::new();
+        let mut command = assay(folder.path(), &["exec", "--timeout", "300ms", "-e", source]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        // Nobody reads the two pipes until it is over.
+        assert_eq!(child.wait().expect("it ends").code(), Some(124), "{source}");
+    }
+    // Writing itself takes CPU time, and so does a script that goes on after its output was refused.
+    let folder = Folder::new();
+    let args =
+        ["exec", "--cpu", "200ms", "-e", "print(('x'):rep(100000)) io.stdout:flush() while true do end"];
+    let mut child = assay(folder.path(), &args).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut text = Vec::new();
+    child.stdout.take().expect("piped").read_to_end(&mut text).expect("it can be read");
+    assert_eq!((text.len(), child.wait().expect("it ends").code()), (100_001, Some(137)));
+}
+
+fn a_reader_that_stalls_holds_up_no_signal() {
+    for source in FLOODS {
+        let folder = Folder::new();
+        let source = format!("io.stderr:write('ready\\n') {source}");
+        let mut command = assay(folder.path(), &["exec", "-e", &source]);
+        command.stdout(Stdio::piped());
+        let mut child = started(&folder, command);
+        kill(&child, "TERM");
+        assert_eq!(child.wait().expect("it ends").code(), Some(143), "{source}");
+    }
+}
+
+fn a_slow_reader_gets_everything() {
+    let folder = Folder::new();
+    let source = "for i = 1, 200000 do print(i) end io.stderr:write('done\\n')";
+    let mut child = assay(folder.path(), &["exec", "-e", source])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdout = child.stdout.take().expect("piped");
+    let (mut text, mut piece) = (String::new(), [0; 777]);
+    loop {
+        let count = stdout.read(&mut piece).expect("it can be read");
+        if count == 0 {
+            break;
+        }
+        text.push_str(std::str::from_utf8(&piece[..count]).expect("digits"));
+    }
+    let lines: Vec<u32> = text.lines().map(|line| line.parse().expect("a number")).collect();
+    assert!(lines.into_iter().eq(1..=200_000));
+    let finished = child.wait_with_output().expect("it ends");
+    assert_eq!((finished.status.code(), &finished.stderr[..]), (Some(0), &b"done\n"[..]));
+}
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").expect("Linux has /dev/full")
+}
+
+fn output_that_cannot_be_written_is_an_error() {
+    let folder = Folder::new();
+    for source in
+        ["print('x')", "io.write('x') os.exit(0)", "print('x') sleep(0.01)", "print('x') os.exit(true)"]
+    {
+        let mut command = assay(folder.path(), &["exec", "-e", source]);
+        let done = command.stdout(full()).output().expect("it starts");
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{source}: {stderr}");
+        assert!(stderr.contains("No space left on device"), "{source}: {stderr}");
+    }
+    // A script that ends otherwise keeps its code.
+    let mut command = assay(folder.path(), &["exec", "-e", "io.write('x') os.exit(7)"]);
+    assert_eq!(command.stdout(full()).output().expect("it starts").status.code(), Some(7));
+    folder.write("a_test.lua", "assert.eq(1, 1)");
+    for args in [
+        &["version"][..],
+        &["version", "--json"],
+        &["modules"],
+        &["capabilities"],
+        &["completion", "bash"],
+        &["explain", "a_test.lua"],
+        &["test", "a_test.lua"],
+        &["run", "--mode", "tool", "a_test.lua"],
+        &["--help"],
+        &["run", "--help"],
+    ] {
+        let done = assay(folder.path(), args).stdout(full()).output().expect("it starts");
+        assert_eq!(done.status.code(), Some(1), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+fn messages_that_cannot_be_written_abort_nothing() {
+    let folder = Folder::new();
+    folder.write("a_test.lua", "assert.eq(1, 1)");
+    folder.write("b_test.lua", "assert.eq(1, 2)");
+    for (args, code) in [
+        (&["exec", "-e", "error('x')"][..], 1),
+        (&["exec", "-e", "log.error('x')"], 0),
+        (&["exec", "--cpu", "50ms", "-e", "while true do end"], 137),
+        (&["exec", "--report", "text", "-e", "return 1"], 0),
+        (&["exec", "--nonsense"], 64),
+        (&["run", "missing.lua"], 64),
+        (&["run", "a.txt"], 1),
+        (&["test", "a_test.lua"], 0),
+        (&["test", "b_test.lua"], 1),
+        (&["run", "--mode", "tool", "a_test.lua"], 0),
+    ] {
+        let done = assay(folder.path(), args).stderr(full()).output().expect("it starts");
+        assert_eq!(done.status.code(), Some(code), "{args:?}");
+    }
+    let done = run_in(&folder, &["exec", "--report", "json", "--report-file", "/dev/full", "-e", "return 1"]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains("/dev/full"), "{}", done.stderr);
+}
