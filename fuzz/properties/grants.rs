@@ -37,8 +37,11 @@ pub fn check(data: &[u8]) {
     };
     named_by_its_denial(&request);
     let Some(scope) = scope else { return };
+    let mut denial = NetworkScope::parse(scope_text).expect("it was read before");
+    denial.widen_for_denial();
     if scope.matches(&request) {
         assert!(covers(scope_text, &url), "{scope_text:?} should not grant {url}");
+        assert!(denial.matches(&request), "{scope_text:?} grants {url}, and its denial does not deny it");
     }
     if let Some(address) = address {
         range_is_by_address(&scope, scope_text, &request, address);

@@ -617,7 +617,7 @@ assert.eq(select(2, pcall(conn.query, conn, "SELECT zeroblob(60000) AS z")).code
 local ok, err = pcall(db.connect, "postgres://me:s3cret@db.example.com/app")
 assert.eq(ok, false)
 assert.eq(err.code, "denied")
-assert.contains(err.message, "--allow db=postgres://db.example.com:5432/app")
+assert.contains(err.message, "--allow 'db=postgres://db.example.com:5432/app'")
 assert.eq(err.message:find("s3cret"), nil)
 local ok, err = pcall(db.connect, "sqlite:app.db")
 assert.contains(err.message, "--allow db=sqlite:app.db")
@@ -631,14 +631,14 @@ local ok, err = pcall(db.connect, "sqlite:out.db")
 assert.eq(err.code, "denied")
 assert.contains(err.message, "--allow db=sqlite:${TMP}/out.db")
 local ok, err = pcall(db.connect, "sqlite:out.db?mode=ro")
-assert.contains(err.message, "--allow db=sqlite:${TMP}/out.db?ro")
+assert.contains(err.message, "--allow 'db=sqlite:${TMP}/out.db?ro'")
 assert.eq(select(2, pcall(db.connect, "sqlite::memory:")).code, "denied")
 for _, url in ipairs({
   "postgres://127.0.0.1:2/app", "postgres://127.0.0.1:1/other", "mysql://127.0.0.1:1/app", "postgres://localhost:1/app",
 }) do
   local ok, err = pcall(db.connect, url)
   assert.eq(err.code, "denied", url)
-  assert.contains(err.message, "--allow db=" .. url)
+  assert.contains(err.message, "--allow 'db=" .. url .. "'")
 end
 -- The place is granted, and nothing listens there.
 assert.eq(select(2, pcall(db.connect, "postgres://127.0.0.1:1/app")).code, "unavailable")

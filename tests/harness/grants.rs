@@ -7,6 +7,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("explain_says_what_it_cannot_know", explain_says_what_it_cannot_know),
     ("explain_knows_what_is_loaded", explain_knows_what_is_loaded),
     ("what_explain_says_is_enough", what_explain_says_is_enough),
+    ("wrong_scopes_end_before_the_script_starts", wrong_scopes_end_before_the_script_starts),
+    ("the_audit_has_the_rule_that_denied", the_audit_has_the_rule_that_denied),
     ("a_denial_names_a_flag_that_is_enough", a_denial_names_a_flag_that_is_enough),
     ("a_denial_names_no_flag_that_grants_more", a_denial_names_no_flag_that_grants_more),
 ];
@@ -75,6 +77,97 @@ fn what_explain_says_is_enough() {
     assert_eq!(done.code, Some(0), "{command}: {}", done.stderr);
 }
 
+fn wrong_scopes_end_before_the_script_starts() {
+    let folder = Folder::new();
+    for rule in [
+        "fs=rx:.",
+        "fs=",
+        "fs=read:",
+        "fs=~/x",
+        "fs=r:/x",
+        "http=GET",
+        "http=GET:",
+        "http=get:host",
+        "http=get:host:80",
+        "http=GTE:host",
+        "http=TRACE:host",
+        "http=ftp://host",
+        "http=http://host/x?y",
+        "http=http://host/../x",
+        "http=10.0.0.0/33",
+        "http=8080",
+        "http=",
+        "http=*",
+        "http=a*.example",
+        "http=proxy:10.0.0.0/8",
+        "http=host:99999",
+        "http=[::1",
+        "http=a b",
+        "ws=GET:host",
+        "ws=http://host",
+        "ws=wss://host/x#y",
+        "db=postgres://",
+        "db=oracle://h/d",
+        "db=postgres://h/d?rw",
+        "db=sqlite:",
+        "db=postgres://h:x/d",
+        "listen=x",
+        "listen=99999",
+        "listen=host.example:80",
+        "listen=unix:",
+        "oci=pul:ghcr.io/x",
+        "oci=pull:",
+        "oci=redirect:http://x.example",
+        "oci=token:private",
+        "oci=pull:ghcr.io/X",
+        "env=",
+        "env=A=B",
+        "process=",
+        "process=a*",
+        "pty=.",
+        "shell=ls",
+        "disk=/",
+        "linux=x",
+        "os=x",
+        "systemd=a.service:strat",
+        "systemd=machine:web:run",
+        "apt=instal:x",
+        "nothing",
+        "nothing=x",
+    ] {
+        for flag in ["--allow", "--deny"] {
+            let done = run_in(&folder, &["exec", flag, rule, "-e", "print('started')"]);
+            assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{flag} {rule}: {}", done.stderr);
+            assert!(!done.stderr.is_empty() && !done.stderr.contains("panicked"), "{rule}: {}", done.stderr);
+        }
+    }
+}
+
+fn the_audit_has_the_rule_that_denied() {
+    let folder = Folder::new();
+    let script = "pcall(http.get, 'http://localhost:1/x') pcall(ws.connect, 'ws://h/') pcall(shell.exec, 'x') \
+                  pcall(fs.read, '/proc/self/environ') pcall(http.get, 'http://127.0.0.1:2/')";
+    let deny = "http=http://127.0.0.1:1/x*,ws,process=git,env=HOME";
+    let flags = ["exec", "-A", "--deny", deny, "--audit", "a.jsonl", "-e", script];
+    assert_eq!(run_in(&folder, &flags).code, Some(0));
+    let audit = std::fs::read_to_string(folder.path().join("a.jsonl")).expect("an audit");
+    let events: Vec<serde_json::Value> =
+        audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let of = |capability: &str| {
+        let mut of_it = events.iter().filter(|event| event["capability"] == capability);
+        of_it.next().map(|event| (event["decision"].clone(), event["target"].clone(), event["rule"].clone()))
+    };
+    for (capability, decision, target, rule) in [
+        ("http", "deny", "GET http://localhost:1/x", "http=http://127.0.0.1:1/x*"),
+        ("ws", "deny", "ws to ws://h/", "ws"),
+        ("shell", "deny", "a command line through /bin/sh", "process=git"),
+        ("fs", "deny", "reading /proc/self/environ", "env=HOME"),
+    ] {
+        assert_eq!(of(capability), Some((decision.into(), target.into(), rule.into())), "{audit}");
+    }
+    assert!(events.iter().any(|event| event["decision"] == "allow" && event["rule"] == "all"), "{audit}");
+}
+
 /// Calls that are denied without a grant. What they do then is nothing to these tests: nothing that they name is there.
 const DENIED: &[&str] = &[
     "http.get('http://localhost:1/')",
@@ -116,6 +209,14 @@ const DENIED: &[&str] = &[
     "fs.write('no/such, file', '')",
 ];
 
+/// The one word that a shell reads a flag's value as.
+fn word(text: &str) -> String {
+    let script = format!("set -- {text}; test $# = 1 && printf %s \"$1\"");
+    let done = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell");
+    assert!(done.status.success(), "a shell does not read {text} as one word");
+    String::from_utf8(done.stdout).expect("UTF-8")
+}
+
 /// The message of a call's denial; none where it is not denied.
 fn denial(folder: &Folder, call: &str, flags: &[&str]) -> Option<String> {
     folder.write(
@@ -138,8 +239,7 @@ fn a_denial_names_a_flag_that_is_enough() {
         for _ in 0..4 {
             let given: Vec<_> = flags.iter().flat_map(|flag| ["--allow", flag.as_str()]).collect();
             let Some(message) = denial(&folder, call, &given) else { break };
-            let flag =
-                message.split_once("--allow ").unwrap_or_else(|| panic!("{call}: {message}")).1.to_string();
+            let flag = word(message.split_once("--allow ").unwrap_or_else(|| panic!("{call}: {message}")).1);
             assert!(!flag.contains('*'), "{call}: {message}");
             assert!(!flags.contains(&flag), "{call}: {flags:?} are not enough: {message}");
             flags.push(flag);

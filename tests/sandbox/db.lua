@@ -277,3 +277,44 @@ for _, text in ipairs({ "'; DROP TABLE t; --", "\\'", "\"", "?", "$1", "x' OR '1
   conn:execute("INSERT INTO t VALUES (?)", { text })
   assert.eq(conn:query("SELECT count(*) AS n FROM t WHERE v = ?", { text })[1].n, 1)
 end
+
+--# case: a denied server by its other names
+--# flags: -A
+--# deny: db=postgres://127.0.0.1:1,db=mysql://localhost
+for _, host in ipairs({ "127.0.0.1", "localhost", "LOCALHOST.", "0.0.0.0", "127.1", "0x7f.1", "127.9.9.9", "[::1]", "[::]", "[64:ff9b::127.0.0.1]" }) do
+  for _, url in ipairs({ "postgres://" .. host .. ":1/app", "mysql://" .. host .. ":1/app", "mariadb://" .. host .. "/" }) do
+    local ok, err = pcall(function() db.connect(url):query("SELECT 1") end)
+    assert.eq(ok, false, url)
+    assert.eq(err.code, "denied", url .. ": " .. err.message)
+    assert.contains(err.message, "is denied by --deny 'db=")
+  end
+end
+-- Another port is another server.
+assert.eq(select(2, pcall(function() db.connect("postgres://127.0.0.1:2/app"):query("SELECT 1") end)).code, "unavailable")
+
+--# case: a denied database by the ways to it
+--# flags: -A
+--# deny: db=postgres://127.0.0.1/secret,db=mysql://127.0.0.1/secret
+for _, url in ipairs({
+  "postgres://127.0.0.1:1/secret", "postgres://127.0.0.1:1/SECRET", "postgres://secret@127.0.0.1:1/", "postgres://127.0.0.1:1/%73ecret",
+  "mysql://127.0.0.1:1/secret", "mysql://127.0.0.1:1/other", "mysql://127.0.0.1:1/",
+}) do
+  local ok, err = pcall(function() db.connect(url):query("SELECT 1") end)
+  assert.eq(ok, false, url)
+  assert.eq(err.code, "denied", url .. ": " .. err.message)
+end
+assert.eq(select(2, pcall(function() db.connect("postgres://127.0.0.1:1/other"):query("SELECT 1") end)).code, "unavailable")
+
+--# case: a file that is denied is no database either
+--# flags: -A
+--# deny: fs=${TMP}/secret,db=sqlite:${TMP}/read.db?ro
+--# file: secret/keep=
+--# link: way=secret
+for _, url in ipairs({ "sqlite:secret/a.db", "sqlite:way/a.db", "sqlite:x/../secret/a.db", "sqlite:read.db" }) do
+  local ok, err = pcall(db.connect, url)
+  assert.eq(ok, false, url)
+  assert.eq(err.code, "denied", err.message)
+  -- Where a link leads is not told.
+  assert.contains(err.message, url:find("way", 1, true) and "is refused: its way leads" or "is denied by --deny ")
+end
+assert.eq(#db.connect("sqlite:open.db"):query("SELECT 1 AS x"), 1)

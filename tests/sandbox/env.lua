@@ -43,3 +43,36 @@ assert.eq(ok, false)
 assert.eq(err.code, "limit")
 env.set("A", "")
 env.set("B", "fits again")
+
+--# case: a denied variable by the files of /proc
+--# flags: -A
+--# deny: env=ASSAY_TEST_TOKEN
+--# env: ASSAY_TEST_TOKEN=hunter2
+--# link: way=/proc/self/environ
+--# link: folder=/proc/self
+local pid = fs.readlink("/proc/self")
+for _, path in ipairs({
+  "/proc/self/environ", "/proc/thread-self/environ", "/proc/" .. pid .. "/environ", "/proc/self/task/" .. pid .. "/environ",
+  "/proc/self/root/proc/self/environ", "/proc/self/cwd/../../../../../../proc/self/environ", "/proc/1/environ", "way", "folder/environ",
+  "/proc/./self//environ", "/proc/self/mem", "/proc/self/task/" .. pid .. "/mem",
+}) do
+  local ok, err = pcall(fs.read_bytes, path)
+  assert.eq(ok, false, path)
+  assert(err.code == "denied" or path:find("cwd", 1, true) and err.code == "not_found", path .. ": " .. err.message)
+  -- Where a link leads is not told.
+  if path:find("^/proc/[^/]+/environ$") then
+    assert.contains(err.message, "is denied by --deny env=ASSAY_TEST_TOKEN")
+  end
+  assert.eq(err.message:find("--allow", 1, true), nil)
+end
+assert.eq(pcall(io.open, "/proc/self/environ"), false)
+assert.contains(fs.read("/proc/self/status"), "Name:")
+
+--# case: a denied variable by programs
+--# flags: -A
+--# deny: env=ASSAY_TEST_TOKEN
+--# env: ASSAY_TEST_TOKEN=hunter2
+--# env: ASSAY_TEST_OPEN=x
+local text = process.run{ "sh", "-c", "env; cat /proc/self/environ /proc/$PPID/environ; cat /proc/[0-9]*/environ 2>/dev/null" }.stdout
+assert.contains(text, "ASSAY_TEST_OPEN=x")
+assert.eq(text:find("hunter2", 1, true), nil)

@@ -9,18 +9,18 @@ local function redirected(target, opts)
   return pcall(http.get, "http://127.0.0.1:${HTTP_PORT}/redirect-to?url=" .. target, opts)
 end
 for target, place in pairs({
-  ["http://127.0.0.1:${PROXY_PORT}/"] = "127.0.0.1:${PROXY_PORT}",
-  ["http://localhost:${HTTP_PORT}/hello"] = "localhost:${HTTP_PORT}",
-  ["//localhost:${HTTP_PORT}/hello"] = "localhost:${HTTP_PORT}",
-  ["http://[::1]:${HTTP_PORT}/"] = "[::1]:${HTTP_PORT}",
-  ["http://169.254.169.254/latest/meta-data/"] = "169.254.169.254:80",
-  ["http://127.0.0.1:${HTTP_PORT}@evil.example/"] = "evil.example:80",
-  ["https://127.0.0.1/"] = "127.0.0.1:443",
+  ["http://127.0.0.1:${PROXY_PORT}/"] = "http://127.0.0.1:${PROXY_PORT}/",
+  ["http://localhost:${HTTP_PORT}/hello"] = "http://localhost:${HTTP_PORT}/hello",
+  ["//localhost:${HTTP_PORT}/hello"] = "http://localhost:${HTTP_PORT}/hello",
+  ["http://[::1]:${HTTP_PORT}/"] = "http://[::1]:${HTTP_PORT}/",
+  ["http://169.254.169.254/latest/meta-data/"] = "http://169.254.169.254/latest/meta-data/",
+  ["http://127.0.0.1:${HTTP_PORT}@evil.example/"] = "http://evil.example/",
+  ["https://127.0.0.1/"] = "https://127.0.0.1/",
 }) do
   local ok, err = redirected(target)
   assert.eq(ok, false, target)
   assert.eq(err.code, "denied", target)
-  assert.contains(err.message, "--allow http=" .. place)
+  assert.contains(err.message, "--allow 'http=GET:" .. place .. "'")
 end
 for _, target in ipairs({ "/hello", "http://0x7f.1:${HTTP_PORT}/hello", "//2130706433:${HTTP_PORT}/hello" }) do
   local ok, response = redirected(target)
@@ -58,6 +58,30 @@ refused("http://[64:ff9b::a9fe:a9fe]/")
 refused("http://[2002:a9fe:a9fe::1]/")
 refused("http://[fe80::1]/")
 refused("http://[fd00:ec2::254]/")
+refused("http://[fd00:ec2::23]/v1/credentials")
+refused("http://[fd20:ce::254]/computeMetadata/v1/")
+refused("http://[fd00:c1::a9fe:a9fe]/opc/v2/")
+refused("http://[fd00:42::42]/conf")
+refused("http://[fd00:a9fe:a9fe::1]/v1/token")
+refused("http://[fe80::a9fe:a9fe]/")
+refused("http://169.254.170.2/v2/credentials")
+refused("http://169.254.170.23/v1/credentials")
+refused("http://169.254.0.23/")
+refused("http://169.254.42.42/conf")
+refused("http://192.0.0.192/")
+refused("http://168.63.129.16/machine")
+-- In every form that leads from IPv6 to IPv4.
+refused("http://[::169.254.169.254]/")
+refused("http://[::ffff:0:169.254.169.254]/")
+refused("http://[64:ff9b::168.63.129.16]/")
+refused("http://[64:ff9b:1::169.254.169.254]/")
+refused("http://[64:ff9b:1:a9fe:a9:fe00::]/")
+refused("http://[2001:0:808:808:0:0:5601:5601]/")
+refused("http://[2001:db8::5efe:169.254.169.254]/")
+refused("http://[2001:db8:64::169.254.169.254]/")
+-- By a name, before it is looked up.
+refused("http://metadata.google.internal/computeMetadata/v1/")
+refused("http://METADATA.google.internal./")
 refused("http://100.100.100.200/")
 refused("http://224.0.0.1/")
 refused("http://255.255.255.255/")
@@ -175,7 +199,7 @@ local ok, err = pcall(http.get, "https://127.0.0.1:${HTTPS_PORT}/redirect-to?url
 })
 assert.eq(ok, false)
 assert.eq(err.code, "denied")
-assert.contains(err.message, "--allow http=http://127.0.0.1:${HTTP_PORT}")
+assert.contains(err.message, "--allow 'http=GET:http://127.0.0.1:${HTTP_PORT}/hello'")
 
 --# case: from https to http with the grant for it
 --# needs: http
@@ -350,7 +374,7 @@ for _, opts in ipairs({ { body_file = "/etc/passwd" }, { multipart = { { name = 
   assert.contains(err.message, "--allow fs=read:/etc/passwd")
 end
 denied("write:/etc/passwd", nil, "/etc/passwd")
-denied("write:${TMP}/x", nil, "x")
+denied("write:x", nil, "x")
 
 --# case: a download does not follow a link out of its grant
 --# needs: http
@@ -452,3 +476,149 @@ assert.eq(http.get("http://127.0.0.1:${HTTP_PORT}/hello").body, "hello")
 local ok, err = pcall(http.get, "http://127.0.0.1:${HTTP_PORT}/redirect/100000", { max_redirects = 1000000 })
 assert.eq(ok, false)
 assert.eq(err.code, "limit")
+
+--# case: a denied path in every spelling
+--# needs: http
+--# flags: -A
+--# deny: http=http://127.0.0.1:${HTTP_PORT}/echo*
+local base = "http://127.0.0.1:${HTTP_PORT}"
+assert.eq(http.get(base .. "/hello").body, "hello")
+for _, path in ipairs({
+  "/echo", "/echo/x", "//echo/x", "/%65cho/x", "/%2565cho", "/%252565cho", "/x/..%2fecho/x", "/x/..%252fecho", "/x/%2e%2e/echo",
+  "/x/%2e%2e%2fecho", "/x/..;/echo", "/..;a=b/echo", "/x/..%3b/echo", "/;/echo", "/echo;x=1", "/x/..%5cecho", "/%5cecho", "/./echo",
+  "/ECHO", "/%45cho", "/echo%00", "/%c0%afecho", "/x/%c0%ae%c0%ae/echo", "/%u0065cho", "/%ef%bd%85cho", "/x/%ef%bc%8e%ef%bc%8e/echo",
+  "/x\\..\\echo", "/echo/", "/%2f%2fecho", "/x/.%00./echo",
+}) do
+  for _, host in ipairs({ "127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]" }) do
+    local ok, err = pcall(http.get, "http://" .. host .. ":${HTTP_PORT}" .. path)
+    assert.eq(ok, false, host .. path)
+    assert.eq(err.code, "denied", host .. path)
+    assert.contains(err.message, "is denied by --deny 'http=http://127.0.0.1:${HTTP_PORT}/echo*'")
+    assert.eq(err.message:find("--allow", 1, true), nil, err.message)
+  end
+end
+
+--# case: an allowed path that a server may read as another one
+--# needs: http
+--# allow: http=http://127.0.0.1:${HTTP_PORT}/echo/*
+local base = "http://127.0.0.1:${HTTP_PORT}"
+assert.eq(http.get(base .. "/echo/a%20b;v=1/c").status, 200)
+for _, path in ipairs({
+  "/echo/..;/hello", "/echo/..;a=b/hello", "/echo/..%3b/hello", "/echo/..%253b/hello", "/echo/%252e%252e/hello", "/echo/..%252fhello",
+  "/echo/%c0%ae%c0%ae/hello", "/echo/%ef%bc%8e%ef%bc%8e/hello", "/echo/%u002e%u002e/hello", "/echo/x%00", "/echo/.;/x", "/echo/x//y",
+}) do
+  local ok, err = pcall(http.get, base .. path)
+  assert.eq(ok, false, path)
+  assert.eq(err.code, "denied", path)
+end
+
+--# case: a denied machine by its other names
+--# needs: http
+--# flags: -A
+--# deny: http=127.0.0.1:${HTTP_PORT}
+for _, host in ipairs({
+  "localhost", "LOCALHOST.", "0.0.0.0", "0", "127.9.9.9", "127.0.0.2", "[::1]", "[::]", "[::ffff:0:127.0.0.1]", "[::127.0.0.1]",
+  "[64:ff9b::127.0.0.1]", "[2002:7f00:1::]",
+}) do
+  local ok, err = pcall(http.get, "http://" .. host .. ":${HTTP_PORT}/hello")
+  assert.eq(ok, false, host)
+  assert.eq(err.code, "denied", host .. ": " .. err.message)
+  assert.contains(err.message, "--deny http=127.0.0.1:${HTTP_PORT}")
+end
+
+--# case: a denied name for this machine is a denied machine
+--# needs: http
+--# flags: -A
+--# deny: http=localhost
+for _, host in ipairs({ "localhost", "127.0.0.1", "127.1", "0.0.0.0", "[::1]" }) do
+  local ok, err = pcall(http.get, "http://" .. host .. ":${HTTP_PORT}/hello")
+  assert.eq(ok, false, host)
+  assert.eq(err.code, "denied", host)
+end
+
+--# case: a spelling in a denial is no way round it
+--# needs: http
+--# flags: -A
+--# deny: http=0x7f.1:${HTTP_PORT}
+assert.eq(select(2, pcall(http.get, "http://127.0.0.1:${HTTP_PORT}/hello")).code, "denied")
+
+--# case: denied names are compared in ASCII, on every port
+--# flags: -A
+--# deny: http=bücher.example,http=*.münchen.example
+for _, url in ipairs({
+  "http://bücher.example/", "http://BÜCHER.example:8080/", "https://xn--bcher-kva.example:444/", "http://b%C3%BCcher.example./",
+  "http://a.münchen.example:9/", "http://a.b.xn--mnchen-3ya.example/",
+}) do
+  local ok, err = pcall(http.get, url)
+  assert.eq(ok, false, url)
+  assert.eq(err.code, "denied", url .. ": " .. err.message)
+end
+
+--# case: denied ranges see through what carries IPv4
+--# flags: -A
+--# deny: http=private
+--# deny: http=192.0.2.0/24
+for _, host in ipairs({
+  "10.1.2.3", "[::ffff:10.1.2.3]", "[::10.1.2.3]", "[::ffff:0:10.1.2.3]", "[64:ff9b::10.1.2.3]", "[64:ff9b:1::10.1.2.3]", "[2002:a01:203::1]",
+  "[2001:0:808:808:0:0:f5fe:fdfc]", "[2001:db8::5efe:10.1.2.3]", "100.64.0.1", "[fc00::1]", "[fec0::1]",
+  "192.0.2.1", "[64:ff9b::192.0.2.1]", "[2002:c000:201::]", "[::192.0.2.1]",
+}) do
+  local ok, err = pcall(http.get, "http://" .. host .. "/", { timeout = 5 })
+  assert.eq(ok, false, host)
+  assert.eq(err.code, "denied", host .. ": " .. err.message)
+  assert.contains(err.message, "is denied by --deny http=")
+end
+
+--# case: what is granted and denied says which rule denies
+--# needs: http
+--# allow: http=127.0.0.1:*
+--# deny: http=POST:127.0.0.1
+assert.eq(http.get("http://127.0.0.1:${HTTP_PORT}/hello").body, "hello")
+local ok, err = pcall(http.post, "http://127.0.0.1:${HTTP_PORT}/echo", "x")
+assert.eq(err.message, "POST http://127.0.0.1:${HTTP_PORT}/echo is denied by --deny http=POST:127.0.0.1")
+
+--# case: a denial without any grant names no flag either
+--# deny: http=127.0.0.1
+--# deny: ws
+local ok, err = pcall(http.get, "http://127.0.0.1:1/x")
+assert.eq(err.message, "GET http://127.0.0.1:1/x is denied by --deny http=127.0.0.1")
+ok, err = pcall(http.get, "http://192.0.2.1/x")
+assert.contains(err.message, "--allow 'http=GET:http://192.0.2.1/x'")
+ok, err = pcall(ws.connect, "ws://127.0.0.1:1/x")
+assert.eq(err.message, "ws to ws://127.0.0.1:1/x is denied by --deny ws")
+
+--# case: a denied place is no proxy
+--# needs: http
+--# allow: http=proxy:127.0.0.1:${PROXY_PORT},http=upstream.test:*
+--# deny: http=localhost:${PROXY_PORT}
+local ok, err = pcall(http.get, "http://upstream.test:${HTTP_PORT}/hello", { proxy = "http://127.0.0.1:${PROXY_PORT}" })
+assert.eq(ok, false)
+assert.eq(err.code, "denied")
+assert.contains(err.message, "--deny http=localhost:${PROXY_PORT}")
+
+--# case: the name of a metadata service through a proxy
+--# needs: http
+--# allow: http,http=proxy:127.0.0.1:${PROXY_PORT}
+local ok, err = pcall(http.get, "http://metadata.google.internal/", { proxy = "http://127.0.0.1:${PROXY_PORT}" })
+assert.eq(ok, false)
+assert.eq(err.code, "denied")
+assert.contains(err.message, "--allow 'http=GET:http://metadata.google.internal/'")
+
+--# case: a redirect from https to http that is denied
+--# needs: http
+--# allow: http=127.0.0.1:*
+--# allow: fs=read:${CA}
+--# deny: http=http://127.0.0.1:${HTTP_PORT}
+local ok, err = pcall(http.get, "https://127.0.0.1:${HTTPS_PORT}/redirect-to?url=http://127.0.0.1:${HTTP_PORT}/hello", {
+  ca_cert_file = "${CA}",
+})
+assert.eq(ok, false)
+assert.eq(err.code, "denied")
+assert.contains(err.message, "is denied by --deny 'http=http://127.0.0.1:${HTTP_PORT}'")
+assert.eq(err.message:find("--allow", 1, true), nil)
+
+--# case: a flag that a denial names is one word for a shell
+local ok, err = pcall(http.get, "http://[::1]:1/it's%20a$(x)?y=z")
+assert.eq(err.message, "GET http://[::1]:1/it's%20a$(x) is not granted; run again with --allow 'http=GET:http://[::1]:1/it'\\''s%2520a$(x)'")
+ok, err = pcall(fs.read, "/a b\nc;'d")
+assert.contains(err.message, "--allow $'fs=read:/a b\\x0ac;\\'d'")

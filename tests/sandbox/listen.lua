@@ -10,7 +10,7 @@ for _, where in ipairs({
   local ok, err = pcall(http.serve, where, { GET = {} })
   assert.eq(ok, false)
   assert.eq(err.code, "denied", err.message)
-  assert.contains(err.message, "--allow listen=")
+  assert.matches(err.message, "--allow '?listen=")
 end
 
 --# case: one port is one port of loopback
@@ -28,8 +28,8 @@ end
 --# case: privileged ports and all addresses are named for themselves
 --# allow: listen=0,listen=127.0.0.1:*
 for where, flag in pairs({
-  ["0.0.0.0:80"] = "listen=0.0.0.0:80", ["[::]:443"] = "listen=[::]:443", ["*:22"] = "listen=0.0.0.0:22",
-  ["[::]:0"] = "listen=[::]:0", ["0.0.0.0:0"] = "listen=0.0.0.0:0", ["[::1]:443"] = "listen=443",
+  ["0.0.0.0:80"] = "listen=0.0.0.0:80", ["[::]:443"] = "'listen=[::]:443'", ["*:22"] = "listen=0.0.0.0:22",
+  ["[::]:0"] = "'listen=[::]:0'", ["0.0.0.0:0"] = "listen=0.0.0.0:0", ["[::1]:443"] = "listen=443",
 }) do
   local ok, err = pcall(http.serve, where, { GET = {} })
   assert.eq(ok, false, where)
@@ -362,3 +362,42 @@ http.serve(0, { GET = {
     server:stop()
   end,
 })
+
+--# case: a denied port is denied at every address
+--# flags: -A
+--# deny: listen=18081
+for _, where in ipairs({
+  "127.0.0.1:18081", "localhost:18081", "0.0.0.0:18081", "[::]:18081", "[::1]:18081", "[::ffff:0.0.0.0]:18081", "*:18081", "192.0.2.1:18081",
+}) do
+  local ok, err = pcall(http.serve, where, { GET = {} })
+  assert.eq(ok, false, where)
+  assert.eq(err.code, "denied", err.message)
+  assert.contains(err.message, "is denied by --deny listen=18081")
+end
+
+--# case: a denied address is part of all addresses
+--# flags: -A
+--# deny: listen=127.0.0.1:18082
+for _, where in ipairs({ "127.0.0.1:18082", "0.0.0.0:18082", "[::]:18082", "[::ffff:127.0.0.1]:18082" }) do
+  local ok, err = pcall(http.serve, where, { GET = {} })
+  assert.eq(ok, false, where)
+  assert.eq(err.code, "denied", err.message)
+end
+
+--# case: a port that the system chooses is checked too
+--# flags: -A
+--# deny: listen=127.0.0.1:*
+local ok, err = pcall(http.serve, "127.0.0.1:0", { GET = {} })
+assert.eq(ok, false)
+assert.eq(err.code, "denied", err.message)
+
+--# case: a socket is a file that may be denied
+--# flags: -A
+--# deny: fs=write:${TMP}/closed
+--# file: closed/keep=
+for _, path in ipairs({ "closed/a.sock", "closed/../closed/a.sock", "${TMP}/closed/a.sock" }) do
+  local ok, err = pcall(http.serve, "unix:" .. path, { GET = {} })
+  assert.eq(ok, false, path)
+  assert.eq(err.code, "denied", err.message)
+  assert.contains(err.message, "is denied by --deny fs=write:${TMP}/closed")
+end

@@ -1,6 +1,6 @@
 //! The trait that a capability's crate implements.
 
-use crate::{Ctx, GrantError, Scope};
+use crate::{Ctx, GrantError, Request, Scope};
 use std::path::Path;
 use wasmtime::component::{Linker, Val};
 
@@ -26,12 +26,18 @@ pub struct Target {
 
 impl Target {
     /// What a call of `function` is about that goes to a URL: the field `url` of a record among `args`, with one of
-    /// `schemes`.
+    /// `schemes`, and the field `method` where there is one.
     pub fn of_url(capability: &str, function: &str, args: &[Val], schemes: &[&str]) -> Target {
-        match text_field(args, "url").and_then(|url| crate::network::place(url, schemes)) {
-            Some(place) => Target { what: format!("{capability} to {place}"), scope: Some(place) },
-            None => Target { what: format!("{capability}.{function}"), scope: None },
-        }
+        let url = text_field(args, "url").and_then(|url| url::Url::parse(url).ok());
+        let url = url.filter(|url| schemes.contains(&url.scheme()));
+        let place = url.as_ref().and_then(|url| Some((url, url.host_str()?, url.port_or_known_default()?)));
+        let Some((url, host, port)) = place else {
+            return Target { what: format!("{capability}.{function}"), scope: None };
+        };
+        let method = text_field(args, "method").map(str::to_ascii_uppercase);
+        let (scheme, method, path) = (url.scheme(), method.as_deref(), Some(url.path()));
+        let request = Request::Network { scheme, method, host, port, path, address: None };
+        Target { what: request.describe(capability), scope: request.scope() }
     }
 }
 
@@ -115,6 +121,14 @@ impl Literal {
     }
 }
 
+/// What a denial of another capability takes back of one.
+#[derive(Debug)]
+pub enum Denied {
+    Nothing,
+    Whole,
+    Part(Box<dyn Scope>),
+}
+
 /// A capability: an interface of `assay:host` that a script must be granted.
 pub trait Capability: Send + Sync {
     /// Its name on the command line, in manifests and as the WIT interface.
@@ -146,6 +160,13 @@ pub trait Capability: Send + Sync {
     /// Other capabilities that a grant of it, without a scope, grants as well.
     fn includes(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// What of this capability is taken back with another one, because it leads round that denial. `scope` is what was
+    /// taken back, None all of it; `base` as for [`Capability::scope`].
+    fn denied_with(&self, other: &str, scope: Option<&str>, base: &Path) -> Denied {
+        let _ = (scope, base);
+        if self.includes().contains(&other) { Denied::Whole } else { Denied::Nothing }
     }
 
     /// What the name alone grants, where that is less than all of it; taking it back takes back everything.

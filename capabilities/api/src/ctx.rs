@@ -1,10 +1,11 @@
 //! The data of a store: one run of one script.
 
+use crate::audit::Unwritten;
 use crate::grants::Verdict;
 use crate::types::{Error, ErrorCode};
 use crate::{
-    Audit, Budget, Cpu, Decision, Ending, Event, Grants, Limit, Limits, Request, Usage, denied, denied_by,
-    denied_without_scope, error,
+    Audit, Budget, Cpu, Decision, Ending, Event, Grants, Learned, Limit, Limits, Request, Usage, denied,
+    denied_by, denied_without_scope, error, io_error,
 };
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -26,6 +27,8 @@ pub enum Stop {
     Limit(Limit),
     /// This signal came.
     Signal(i32),
+    /// A decision could not be written to the audit file, for this reason.
+    Unaudited(String),
 }
 
 impl fmt::Display for Stop {
@@ -34,6 +37,7 @@ impl fmt::Display for Stop {
             Stop::Exit(code) => write!(f, "exit {code}"),
             Stop::Limit(limit) => write!(f, "the {} limit was reached", limit.name()),
             Stop::Signal(signal) => write!(f, "stopped by signal {signal}"),
+            Stop::Unaudited(why) => write!(f, "the audit file cannot be written: {why}"),
         }
     }
 }
@@ -92,8 +96,12 @@ pub struct Run {
     pub ending: Ending,
     /// A signal that the run shall end by; 0 is none. Shared, because a signal handler lives longer than the run.
     pub signal: Arc<AtomicU32>,
-    /// Every grant that this run would have needed, for `--learn`; empty where nothing learns.
-    pub learned: Option<Mutex<Vec<String>>>,
+    /// What this run was allowed, for `--learn`; none where nothing learns.
+    pub learned: Option<Learned>,
+    /// The run's temporary directory, once it has one; kept by the capability that has files, and removed with the run.
+    pub temporary: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
+    /// Whether builtins behave as the specification says where Assay departs from it (docs/compatibility.md).
+    pub compat: bool,
 }
 
 impl Run {
@@ -112,15 +120,25 @@ impl Run {
             started: Instant::now(),
             signal: Arc::default(),
             learned: None,
+            temporary: Mutex::default(),
+            compat: false,
         }
     }
 
-    fn record(&self, decision: Decision, capability: &str, target: &str, rule: Option<&str>) {
+    /// Puts a decision into the audit. One that cannot be written ends the run: what nobody can read about afterwards
+    /// must not happen.
+    fn record(
+        &self,
+        decision: Decision,
+        capability: &str,
+        target: &str,
+        rule: Option<&str>,
+    ) -> Result<(), Error> {
         if decision == Decision::Deny {
             self.usage.denials.fetch_add(1, Ordering::Relaxed);
         }
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        self.audit.record(&Event {
+        let event = Event {
             time,
             decision,
             capability,
@@ -129,15 +147,34 @@ impl Run {
             tenant: self.identity.tenant.as_deref(),
             script: &self.identity.script,
             script_hash: &self.identity.script_hash,
-        });
+        };
+        self.audit.record(&event, self.limits.audit).map_err(|unwritten| {
+            let (stop, failure) = match unwritten {
+                Unwritten::Full => (Stop::Limit(Limit::Audit), limit_error(Limit::Audit, self.limits.audit)),
+                Unwritten::Failed(failure) => (
+                    Stop::Unaudited(failure.to_string()),
+                    io_error("the audit file cannot be written", &failure),
+                ),
+            };
+            self.ending.end(stop);
+            failure
+        })
+    }
+
+    /// A denial, once it is in the audit.
+    fn denial(
+        &self,
+        capability: &str,
+        target: &str,
+        rule: Option<&str>,
+        refusal: impl FnOnce() -> Error,
+    ) -> Error {
+        self.record(Decision::Deny, capability, target, rule).err().unwrap_or_else(refusal)
     }
 
     fn learn(&self, capability: &str, request: &Request<'_>) {
-        let Some(learned) = self.learned.as_ref().filter(|_| request.has_own_scope()) else { return };
-        let rule = crate::scope::rule_text(capability, request.scope().as_deref());
-        let mut learned = learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if !learned.contains(&rule) {
-            learned.push(rule);
+        if let Some(learned) = self.learned.as_ref().filter(|_| !self.grants.is_own(capability, request)) {
+            learned.add(capability, request);
         }
     }
 
@@ -146,20 +183,25 @@ impl Run {
     /// # Errors
     /// `denied`, with the flag that would grant it.
     pub fn check(&self, capability: &str, request: &Request<'_>) -> Result<(), Error> {
+        self.check_whole(capability, request)?;
+        self.learn(capability, request);
+        Ok(())
+    }
+
+    /// [`Run::check`] of what the call does without, where it is denied: `--learn` does not write it.
+    ///
+    /// # Errors
+    /// As for [`Run::check`].
+    pub fn check_whole(&self, capability: &str, request: &Request<'_>) -> Result<(), Error> {
         let what = request.describe(capability);
-        if !self.grants.is_own(capability, request) {
-            self.learn(capability, request);
-        }
         match self.grants.decide(capability, request) {
             Verdict::Allow(rule) => {
-                self.guard_name(capability, request, &what)?;
-                self.record(Decision::Allow, capability, &what, Some(&rule));
-                Ok(())
+                self.guard_name(capability, request, &what, request.scope())?;
+                self.record(Decision::Allow, capability, &what, Some(&rule))
             }
-            Verdict::Deny(rule) => {
-                self.record(Decision::Deny, capability, &what, rule.as_deref());
-                Err(refusal(capability, request, &what, rule.as_deref()))
-            }
+            Verdict::Deny(rule) => Err(self.denial(capability, &what, rule.as_deref(), || {
+                refusal(capability, request, &what, rule.as_deref())
+            })),
         }
     }
 
@@ -169,8 +211,7 @@ impl Run {
     /// `denied`.
     pub fn check_included(&self, capability: &str, request: &Request<'_>, with: &str) -> Result<(), Error> {
         self.check_undenied(capability, request)?;
-        self.record(Decision::Allow, capability, &request.describe(capability), Some(with));
-        Ok(())
+        self.record(Decision::Allow, capability, &request.describe(capability), Some(with))
     }
 
     /// Refuses what a deny rule is about, where [`Run::check`] has decided the call as a whole.
@@ -181,14 +222,20 @@ impl Run {
         let what = request.describe(capability);
         match self.grants.denial(capability, request) {
             Some(rule) => Err(self.refuse_by(capability, &what, rule)),
-            None => self.guard_name(capability, request, &what),
+            None => {
+                // Its scopes name hosts and ports, as such.
+                let place = match request {
+                    Request::Network { host, port, .. } => Some(crate::scope::host_and_port(host, *port)),
+                    _ => None,
+                };
+                self.guard_name(capability, request, &what, place)
+            }
         }
     }
 
     /// Refuses by a rule, which the audit gets too.
     pub fn refuse_by(&self, capability: &str, what: &str, rule: &str) -> Error {
-        self.record(Decision::Deny, capability, what, Some(rule));
-        denied_by(what, rule)
+        self.denial(capability, what, Some(rule), || denied_by(what, rule))
     }
 
     /// Whether a request would be allowed, without asking, auditing or learning.
@@ -208,23 +255,13 @@ impl Run {
         if let Some(rule) = self.grants.denial(capability, request) {
             return self.refuse_by(capability, &what, rule);
         }
-        self.learn(capability, request);
-        self.record(Decision::Deny, capability, &what, None);
-        refusal(capability, request, &what, None)
+        self.denial(capability, &what, None, || refusal(capability, request, &what, None))
     }
 
     /// Records a denial that was not decided by [`Run::check`]: a call of a capability that is not linked.
-    pub fn record_denial(&self, capability: &str, target: &str, scope: Option<&str>) {
-        // In the manifest a pattern would grant more than was asked for.
-        let own = scope.is_none_or(crate::scope::is_own);
-        if let Some(learned) = self.learned.as_ref().filter(|_| own) {
-            let rule = crate::scope::rule_text(capability, scope);
-            let mut learned = learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if !learned.contains(&rule) {
-                learned.push(rule);
-            }
-        }
-        self.record(Decision::Deny, capability, target, None);
+    pub fn record_denial(&self, capability: &str, target: &str) {
+        // Where it cannot be written the run ends; the caller denies in any case.
+        let _ = self.record(Decision::Deny, capability, target, None);
     }
 
     /// The first half of the network check: by name. Gives the rule; none where only the addresses can
@@ -235,25 +272,25 @@ impl Run {
         request: &Request<'_>,
     ) -> Result<Option<String>, Error> {
         if self.grants.depends_on_address(capability, request) {
-            return Ok(match self.grants.decide(capability, request) {
-                Verdict::Allow(rule) => Some(rule),
-                Verdict::Deny(Some(rule)) => {
+            // A person is asked once it is known that no address decides.
+            return Ok(match self.grants.decide_unasked(capability, request) {
+                Some(Verdict::Allow(rule)) => Some(rule),
+                Some(Verdict::Deny(rule)) => {
+                    let rule = rule.unwrap_or_default();
                     return Err(self.refuse_by(capability, &request.describe(capability), &rule));
                 }
-                Verdict::Deny(None) => None,
+                None => None,
             });
         }
-        self.learn(capability, request);
         let what = request.describe(capability);
         match self.grants.decide(capability, request) {
             Verdict::Allow(rule) => {
-                self.guard_name(capability, request, &what)?;
+                self.guard_name(capability, request, &what, request.scope())?;
                 Ok(Some(rule))
             }
-            Verdict::Deny(rule) => {
-                self.record(Decision::Deny, capability, &what, rule.as_deref());
-                Err(refusal(capability, request, &what, rule.as_deref()))
-            }
+            Verdict::Deny(rule) => Err(self.denial(capability, &what, rule.as_deref(), || {
+                refusal(capability, request, &what, rule.as_deref())
+            })),
         }
     }
 
@@ -273,19 +310,26 @@ impl Run {
             Ok(_) => request.describe(capability),
             Err(_) => format!("{} (at {address})", request.describe(capability)),
         };
-        let rule = match self.grants.decide(capability, &at) {
+        // What the name was allowed by, a person's answer too, holds for each of its addresses.
+        let decided = match (self.grants.decide_unasked(capability, &at), by_name) {
+            (Some(verdict), _) => verdict,
+            (None, Some(rule)) => Verdict::Allow(rule.to_string()),
+            (None, None) => self.grants.decide(capability, &at),
+        };
+        let rule = match decided {
             Verdict::Allow(rule) => rule,
-            Verdict::Deny(None) if by_name.is_some() => by_name.unwrap_or_default().to_string(),
             Verdict::Deny(rule) => {
-                self.record(Decision::Deny, capability, &what, rule.as_deref());
-                return Err(refusal(capability, request, &what, rule.as_deref()));
+                return Err(self.denial(capability, &what, rule.as_deref(), || {
+                    refusal(capability, request, &what, rule.as_deref())
+                }));
             }
         };
         let by_range = by_name.is_none() && self.grants.depends_on_address(capability, &at);
         let host = address.to_canonical().to_string();
         let there = Request::Network { scheme, method, host: &host, port, path, address: None };
         self.guard_address(capability, &what, address, by_range, there.scope().as_deref())?;
-        self.record(Decision::Allow, capability, &what, Some(&rule));
+        self.record(Decision::Allow, capability, &what, Some(&rule))?;
+        self.learn(capability, request);
         Ok(())
     }
 
@@ -337,19 +381,29 @@ impl Run {
     }
 
     /// The guard on the names of metadata services, for where a proxy looks the name up.
-    fn guard_name(&self, capability: &str, request: &Request<'_>, what: &str) -> Result<(), Error> {
+    fn guard_name(
+        &self,
+        capability: &str,
+        request: &Request<'_>,
+        what: &str,
+        scope: Option<String>,
+    ) -> Result<(), Error> {
         let Request::Network { host, .. } = request else { return Ok(()) };
         if !crate::address::is_metadata_name(host) || self.grants.names_host(capability, host) {
             return Ok(());
         }
         let why = "it is the name of a metadata service of a cloud";
-        Err(self.guarded(capability, what, why, request.scope().as_deref()))
+        Err(self.guarded(capability, what, why, scope.as_deref()))
     }
 
     fn guarded(&self, capability: &str, what: &str, why: &str, scope: Option<&str>) -> Error {
-        self.record(Decision::Deny, capability, what, Some("address guard"));
-        let flag = crate::scope::allow_flag(capability, scope);
-        error(ErrorCode::Denied, format!("{what} is refused: {why}; run again with {flag} if it is meant"))
+        self.denial(capability, what, Some("address guard"), || {
+            let flag = crate::scope::allow_flag(capability, scope);
+            error(
+                ErrorCode::Denied,
+                format!("{what} is refused: {why}; run again with {flag} if it is meant"),
+            )
+        })
     }
 
     /// Counts bytes that go through a capability.

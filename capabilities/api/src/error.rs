@@ -9,11 +9,13 @@ pub fn error(code: ErrorCode, message: impl Into<String>) -> Error {
 
 /// A denial: what was asked for, and the flag that grants it.
 pub fn denied(what: &str, capability: &str, scope: Option<&str>) -> Error {
-    let flag = match scope {
-        Some(scope) => format!("{capability}={}", crate::scope::escape(scope)),
-        None => capability.to_string(),
-    };
-    error(ErrorCode::Denied, format!("{what} is not granted; run again with --allow {flag}"))
+    let flag = crate::scope::allow_flag(capability, scope);
+    error(ErrorCode::Denied, format!("{what} is not granted; run again with {flag}"))
+}
+
+/// A denial by a rule.
+pub fn denied_by(what: &str, rule: &str) -> Error {
+    error(ErrorCode::Denied, format!("{what} is denied by --deny {}", crate::scope::shell_word(rule)))
 }
 
 /// A denial of what no scope stands for alone: a flag that grants it would grant more, so none is named.

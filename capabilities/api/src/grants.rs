@@ -140,6 +140,7 @@ impl Places {
             Some((place, _)) => vec![place.clone()],
             None => self.tasks.values().filter(|(_, waits)| *waits).map(|(place, _)| place.clone()).collect(),
         };
+        places.retain(|place| !place.is_empty());
         places.sort();
         places.dedup();
         places

@@ -16,6 +16,9 @@ pub enum Limit {
     HostBytes,
     HostMemory,
     Children,
+    TempBytes,
+    TempEntries,
+    Audit,
 }
 
 impl Limit {
@@ -31,6 +34,9 @@ impl Limit {
             Limit::HostBytes => "max-host-bytes",
             Limit::HostMemory => "host-memory",
             Limit::Children => "max-children",
+            Limit::TempBytes => "temp-bytes",
+            Limit::TempEntries => "temp-entries",
+            Limit::Audit => "max-audit",
         }
     }
 }
@@ -56,6 +62,12 @@ pub struct Limits {
     pub host_memory: Option<u64>,
     /// Child processes at a time.
     pub children: u64,
+    /// Bytes of files in the run's temporary directory.
+    pub temp_bytes: u64,
+    /// Files, directories and links in it.
+    pub temp_entries: u64,
+    /// Bytes of the audit file that this run writes.
+    pub audit: u64,
 }
 
 impl Default for Limits {
@@ -71,6 +83,9 @@ impl Default for Limits {
             host_bytes: None,
             host_memory: None,
             children: 64,
+            temp_bytes: 256 << 20,
+            temp_entries: 10_000,
+            audit: 64 << 20,
         }
     }
 }
@@ -93,6 +108,9 @@ impl Limits {
             host_bytes: Some(256 << 20),
             host_memory: None,
             children: 0,
+            temp_bytes: 64 << 20,
+            temp_entries: 1000,
+            audit: 16 << 20,
         }
     }
 }
@@ -107,6 +125,8 @@ pub struct Usage {
     pub handles: AtomicU64,
     pub handles_peak: AtomicU64,
     pub children_peak: AtomicU64,
+    pub temp_bytes_peak: AtomicU64,
+    pub temp_entries_peak: AtomicU64,
     pub host_calls: AtomicU64,
     pub denials: AtomicU64,
 }
@@ -120,6 +140,8 @@ pub struct Report {
     pub host_bytes: u64,
     pub handles_peak: u64,
     pub children_peak: u64,
+    pub temp_bytes_peak: u64,
+    pub temp_entries_peak: u64,
     pub denials: u64,
 }
 
@@ -133,6 +155,8 @@ impl Usage {
             host_bytes: get(&self.host_bytes),
             handles_peak: get(&self.handles_peak),
             children_peak: get(&self.children_peak),
+            temp_bytes_peak: get(&self.temp_bytes_peak),
+            temp_entries_peak: get(&self.temp_entries_peak),
             denials: get(&self.denials),
         }
     }

@@ -1,49 +1,11 @@
 //! The one network check: names are resolved here, and what is connected to are the addresses that
 //! were checked.
 
+pub use crate::address::{is_loopback, is_private, is_special, leads_to, unwrap};
+
 use crate::types::{Error, ErrorCode};
 use crate::{Request, Run, error};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-
-/// Loopback, and the unspecified address, which reaches loopback.
-pub fn is_loopback(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    address.is_loopback() || address.is_unspecified()
-}
-
-/// The private ranges (RFC 1918, RFC 4193, and RFC 6598's shared range).
-pub fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_private() || (v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64),
-        IpAddr::V6(v6) => v6.segments()[0] & 0xfe00 == 0xfc00,
-    }
-}
-
-/// Addresses that no name may lead to: link-local ones, where clouds serve credentials, the metadata
-/// addresses outside that range, multicast and broadcast.
-pub fn is_special(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            let metadata = [[100, 100, 100, 200], [192, 0, 0, 192], [168, 63, 129, 16]];
-            v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || metadata.contains(&v4.octets())
-        }
-        IpAddr::V6(v6) => {
-            const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-            // 64:ff9b::/96 and 2002::/16 carry an IPv4 address.
-            let embedded = match v6.segments() {
-                [0x64, 0xff9b, 0, 0, 0, 0, a, b] | [0x2002, a, b, ..] => {
-                    let [a, b] = [a.to_be_bytes(), b.to_be_bytes()];
-                    Some(IpAddr::from([a[0], a[1], b[0], b[1]]))
-                }
-                _ => None,
-            };
-            v6.segments()[0] & 0xffc0 == 0xfe80
-                || v6.is_multicast()
-                || v6 == METADATA
-                || embedded.is_some_and(is_special)
-        }
-    }
-}
+use std::net::{IpAddr, SocketAddr};
 
 /// `host:port` of a URL that has one of `schemes`.
 pub fn place(url: &str, schemes: &[&str]) -> Option<String> {
@@ -66,18 +28,21 @@ pub async fn resolve(run: &Run, capability: &str, request: &Request<'_>) -> Resu
 }
 
 /// The addresses of a place that was granted by rules which are not about places (a repository of a
-/// registry), decided by [`Run::check`] before. What is left to check is the guard on addresses.
+/// registry), decided by [`Run::check`] before. What is left to check are rules that deny, and the guard on addresses.
 ///
 /// # Errors
 /// `denied` where none of the addresses may be reached, `unavailable` where the name does not resolve.
 pub async fn resolve_decided(
     run: &Run,
     capability: &str,
-    host: &str,
-    port: u16,
+    request: &Request<'_>,
 ) -> Result<Vec<SocketAddr>, Error> {
+    let Request::Network { host, port, .. } = *request else {
+        return Err(error(ErrorCode::InvalidArgument, "not a network request"));
+    };
+    run.check_undenied(capability, request)?;
     let addresses = look_up(host, port).await?;
-    permitted(addresses, |address| check_decided(run, capability, host, port, address))
+    permitted(addresses, |address| run.check_decided_address(capability, request, address))
 }
 
 /// [`check_open`] for a place that was decided as for [`resolve_decided`].
@@ -87,12 +52,14 @@ pub async fn resolve_decided(
 pub fn check_decided(
     run: &Run,
     capability: &str,
-    host: &str,
-    port: u16,
-    address: IpAddr,
+    request: &Request<'_>,
+    address: Option<IpAddr>,
 ) -> Result<(), Error> {
-    let what = format!("{capability} to {} (at {address})", crate::scope::host_and_port(host, port));
-    run.guard_address(capability, &what, address, port, false)
+    run.check_undenied(capability, request)?;
+    match address {
+        Some(address) => run.check_decided_address(capability, request, address),
+        None => Ok(()),
+    }
 }
 
 async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
@@ -138,35 +105,4 @@ fn permitted(
 pub fn check_open(run: &Run, capability: &str, request: &Request<'_>, address: IpAddr) -> Result<(), Error> {
     let by_name = run.check_name(capability, request)?;
     run.check_address(capability, request, by_name.as_deref(), address)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn special_addresses() {
-        for (address, special) in [
-            ("169.254.169.254", true),
-            ("::ffff:169.254.169.254", true),
-            ("64:ff9b::a9fe:a9fe", true),
-            ("2002:a9fe:a9fe::1", true),
-            ("fe80::1", true),
-            ("fd00:ec2::254", true),
-            ("100.100.100.200", true),
-            ("224.0.0.1", true),
-            ("255.255.255.255", true),
-            ("127.0.0.1", false),
-            ("10.0.0.1", false),
-            ("1.1.1.1", false),
-            ("2606:4700::1", false),
-        ] {
-            assert_eq!(is_special(address.parse().unwrap()), special, "{address}");
-        }
-        assert!(is_loopback("0.0.0.0".parse().unwrap()));
-        assert!(is_loopback("::".parse().unwrap()));
-        assert!(is_loopback("::ffff:127.0.0.1".parse().unwrap()));
-        assert!(is_private("100.64.0.1".parse().unwrap()));
-        assert!(!is_private("100.128.0.1".parse().unwrap()));
-    }
 }

@@ -3,6 +3,7 @@
 mod name;
 mod network;
 mod path;
+mod url_path;
 
 pub use name::NameScope;
 pub use network::{NetworkScope, host_and_port};
@@ -17,6 +18,8 @@ use std::path::Path;
 pub enum Access {
     Read,
     Write,
+    /// Setting the bits setuid, setgid and sticky, which reading and writing do not include.
+    SetId,
 }
 
 /// One thing that a script asks for. It is matched again whenever it changes on the way: each
@@ -67,9 +70,16 @@ impl Request<'_> {
                 let only_read = if *method == Some(READ) { "?ro" } else { "" };
                 Some(format!("{scheme}://{}{path}{only_read}", host_and_port(host, *port)))
             }
-            Request::Network { host, port, .. } => Some(host_and_port(host, *port)),
+            Request::Network { scheme, method, host, port, path, .. } => {
+                let method = method.filter(|method| network::is_method(method));
+                let method = method.map(|method| format!("{method}:")).unwrap_or_default();
+                // A path with a star would be a pattern, and one that a server may read in two ways matches none.
+                let path = path.filter(|path| network::is_own_path(path)).unwrap_or_default();
+                Some(format!("{method}{scheme}://{}{path}", network::authority(scheme, host, *port)))
+            }
             Request::File { access: Access::Read, path } => Some(format!("read:{}", path.display())),
             Request::File { access: Access::Write, path } => Some(format!("write:{}", path.display())),
+            Request::File { access: Access::SetId, path } => Some(format!("setid:{}", path.display())),
             Request::Name(name) => Some((*name).to_string()),
             Request::Program { name, path, .. } => Some(match name.contains('/') {
                 true => path.display().to_string(),
@@ -87,7 +97,7 @@ impl Request<'_> {
         let own = match self {
             Request::Network { scheme, host, port, path, .. } => {
                 let database = !is_database(scheme) || path.is_none_or(network::names_one_database);
-                network::names_itself(host) && *port != 0 && database
+                network::names_itself(host) && network::is_readable(host) && *port != 0 && database
             }
             Request::Name(name) => !name.contains('*'),
             // `?ro` is the mark of a scope for reading.
@@ -99,7 +109,7 @@ impl Request<'_> {
         own && self.scope().is_none_or(|scope| scope.trim_end() == scope)
     }
 
-    /// What is asked for, as the start of a sentence: "http to api.example.com:443".
+    /// What is asked for, as the start of a sentence: "GET https://api.example.com/v1".
     pub fn describe(&self, capability: &str) -> String {
         match self {
             Request::Network { scheme: "proxy", host, port, .. } => {
@@ -107,13 +117,18 @@ impl Request<'_> {
             }
             Request::Network { scheme, host, port, path, .. } if is_database(scheme) => {
                 let place = host_and_port(host, *port);
-                format!("{capability} to {scheme}://{place}{}", path.unwrap_or_default())
+                format!("{capability} to {scheme}://{place}{}", path.unwrap_or_default().escape_debug())
             }
-            Request::Network { host, port, .. } => {
-                format!("{capability} to {}", host_and_port(host, *port))
+            Request::Network { scheme, method, host, port, path, .. } => {
+                let what = method.map_or(format!("{capability} to"), str::to_string);
+                let place = network::authority(scheme, host, *port);
+                format!("{what} {scheme}://{place}{}", path.unwrap_or_default())
             }
             Request::File { access: Access::Read, path } => format!("reading {}", path.display()),
             Request::File { access: Access::Write, path } => format!("writing {}", path.display()),
+            Request::File { access: Access::SetId, path } => {
+                format!("a setuid, setgid or sticky bit on {}", path.display())
+            }
             Request::Name(name) => format!("{capability} {name}"),
             Request::Program { path, .. } => format!("{capability} {}", path.display()),
             Request::Action { verb, name, .. } => format!("{capability}: {verb} {name}"),
@@ -125,9 +140,58 @@ impl Request<'_> {
 /// Whether a scope that was written for one request stands for that request alone: [`Request::has_own_scope`] where
 /// only the text is left.
 pub fn is_own(scope: &str) -> bool {
-    let place = scope.rsplit_once("://").map_or(scope, |(_, place)| place);
-    let host = place.split('/').next().and_then(|place| place.rsplit_once(':')).map(|(host, _)| host);
+    let (has_scheme, place) = scope.rsplit_once("://").map_or((false, scope), |(_, place)| (true, place));
+    let authority = place.split('/').next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, _)) if !authority.ends_with(']') => Some(host),
+        _ => has_scheme.then_some(authority),
+    };
     !scope.contains('*') && host.is_none_or(network::names_itself)
+}
+
+/// `CAP=SCOPE` as it is written on a command line for a shell.
+pub fn rule_text(capability: &str, scope: Option<&str>) -> String {
+    match scope {
+        Some(scope) => format!("{capability}={}", escape(scope)),
+        None => capability.to_string(),
+    }
+}
+
+/// The flag that grants it, to be pasted into a shell: `--allow 'http=GET:https://api.example.com/v1'`.
+pub fn allow_flag(capability: &str, scope: Option<&str>) -> String {
+    format!("--allow {}", shell_word(&rule_text(capability, scope)))
+}
+
+/// A word for a shell: as it is where that is safe, else in quotes. URLs are quoted, as people are used to.
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:+@%,".contains(c);
+    if text.chars().all(plain) && !text.is_empty() && !text.contains("://") {
+        return text.to_string();
+    }
+    if !text.chars().any(|c| c.is_control() || is_invisible(c)) {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    // What would not be seen, or would change the line that it stands in.
+    let mut out = String::from("$'");
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() || is_invisible(c) => {
+                let mut bytes = [0; 4];
+                for byte in c.encode_utf8(&mut bytes).bytes() {
+                    out.push_str(&format!("\\x{byte:02x}"));
+                }
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('\'');
+    out
+}
+
+/// Characters that turn the direction of a line around, or have no width.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}' | '\u{ad}')
 }
 
 /// A parsed scope.
@@ -153,6 +217,17 @@ pub trait Scope: Send + Sync + Debug {
         false
     }
 
+    /// Whether the scope names this host itself, which lifts the guard on the names of metadata services.
+    fn names_host(&self, host: &str) -> bool {
+        let _ = host;
+        false
+    }
+
+    /// The paths that it is about, where it is about paths: as it was written, and with links resolved.
+    fn places(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
     /// Whether it is about paths, and its own path is `root` or lies under it.
     fn lies_in(&self, root: &Path) -> bool {
         let _ = root;
@@ -168,4 +243,64 @@ pub fn escape(scope: &str) -> String {
 /// The reverse of [`escape`].
 pub fn unescape(scope: &str) -> String {
     scope.replace("%2C", ",").replace("%2c", ",").replace("%25", "%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_a_shell() {
+        for (text, word) in [
+            ("fs=read:/a/b.txt", "fs=read:/a/b.txt"),
+            ("http=a.example:80", "http=a.example:80"),
+            ("http=GET:https://a.example/x", "'http=GET:https://a.example/x'"),
+            ("http=[::1]:80", "'http=[::1]:80'"),
+            ("fs=read:/a b", "'fs=read:/a b'"),
+            ("fs=read:/a'b", r"'fs=read:/a'\''b'"),
+            ("fs=read:/$(x)`y`", "'fs=read:/$(x)`y`'"),
+            ("fs=read:/a\nb'\\", r"$'fs=read:/a\x0ab\'\\'"),
+            ("fs=read:/a\u{202e}b", r"$'fs=read:/a\xe2\x80\xaeb'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
+        assert_eq!(allow_flag("fs", Some("read:/a,b")), "--allow fs=read:/a%2Cb");
+        assert_eq!(allow_flag("shell", None), "--allow shell");
+    }
+
+    #[test]
+    fn the_narrowest_scope_of_a_request() {
+        let request = |scheme, method, host, port, path| Request::Network {
+            scheme,
+            method,
+            host,
+            port,
+            path,
+            address: None,
+        };
+        for (request, what, scope) in [
+            (
+                request("http", Some("GET"), "localhost", 9120, Some("/ok")),
+                "GET http://localhost:9120/ok",
+                "GET:http://localhost:9120/ok",
+            ),
+            (
+                request("https", Some("PUT"), "[::1]", 443, Some("/")),
+                "PUT https://[::1]/",
+                "PUT:https://[::1]/",
+            ),
+            // What cannot be said: a method of its own, a star, a path of two readings.
+            (request("http", Some("FOO"), "h", 80, Some("/x")), "FOO http://h/x", "http://h/x"),
+            (request("http", Some("GET"), "h", 80, Some("/*")), "GET http://h/*", "GET:http://h"),
+            (request("http", Some("GET"), "h", 80, Some("//x")), "GET http://h//x", "GET:http://h"),
+            (request("wss", None, "h", 443, Some("/x")), "http to wss://h/x", "wss://h/x"),
+            (request("proxy", None, "h", 3128, None), "http through the proxy h:3128", "proxy:h:3128"),
+        ] {
+            assert_eq!((request.describe("http").as_str(), request.scope().as_deref()), (what, Some(scope)));
+            assert!(request.has_own_scope() && is_own(scope), "{scope}");
+            let Some(text) = request.scope().filter(|scope| !scope.starts_with("proxy:")) else { continue };
+            assert!(NetworkScope::parse(&text).is_ok_and(|own| own.matches(&request)), "{text}");
+        }
+    }
 }

@@ -136,16 +136,9 @@ impl Way {
     /// # Errors
     /// `denied`, or `unavailable` where the name does not resolve.
     pub async fn check(&self, run: &Run) -> Result<Vec<SocketAddr>, Error> {
-        let scheme = self.server.kind.scheme();
         let path = self.path();
         let request = self.request(if self.read_only { READ } else { WRITE }, &path);
-        network::resolve(run, "db", &request).await.map_err(|mut failure| {
-            // The guard of addresses does not know how scopes of databases are written.
-            if failure.code == ErrorCode::Denied && !failure.message.contains("://") {
-                failure.message = failure.message.replace("--allow db=", &format!("--allow db={scheme}://"));
-            }
-            failure
-        })
+        network::resolve(run, "db", &request).await
     }
 
     /// Connects to the first address that answers.

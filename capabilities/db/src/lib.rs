@@ -298,13 +298,13 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
         let mut running = Running::new(home, Work { sql, sets: vec![set], given, _memory: memory }, bounds);
         match attempt!(running.step().await) {
             Step::Done(done, batch) => {
-                Ok(Ok(Outcome { batch, more: None, affected: done.affected, id: done.id }))
+                Ok(Ok(Outcome { batch: batch.bytes, more: None, affected: done.affected, id: done.id }))
             }
             Step::Batch(batch) => {
                 let handle = attempt!(run.take_handle());
                 let rows = Rows { running: Some(Box::new(running)), _handle: handle };
                 let rows = accessor.with(|mut access| access.get().table.push(rows))?;
-                Ok(Ok(Outcome { batch, more: Some(rows), affected: 0, id: None }))
+                Ok(Ok(Outcome { batch: batch.bytes, more: Some(rows), affected: 0, id: None }))
             }
         }
     }
@@ -378,13 +378,13 @@ impl wit::HostRowsWithStore<Ctx> for Host {
             .with(|mut access| Ok::<_, wasmtime::Error>(access.get().table.get_mut(&this)?.running.take()))?;
         let Some(mut running) = taken else { return Ok(Ok(Vec::new())) };
         match attempt!(running.step().await) {
-            Step::Done(_, batch) => Ok(Ok(batch)),
+            Step::Done(_, batch) => Ok(Ok(batch.bytes)),
             Step::Batch(batch) => {
                 accessor.with(|mut access| {
                     access.get().table.get_mut(&this)?.running = Some(running);
                     Ok::<_, wasmtime::Error>(())
                 })?;
-                Ok(Ok(batch))
+                Ok(Ok(batch.bytes))
             }
         }
     }

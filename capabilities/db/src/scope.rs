@@ -18,8 +18,16 @@ const FORMS: &str = "write sqlite:PATH, sqlite::memory:, postgres://HOST[:PORT][
 #[derive(Debug)]
 enum DbScope {
     Memory,
-    File(PathScope),
-    Server { place: NetworkScope, only_read: bool },
+    File {
+        scope: PathScope,
+        only_read: bool,
+    },
+    Server {
+        place: NetworkScope,
+        only_read: bool,
+    },
+    /// Databases where files may not be read or written; only for a denial of those.
+    Files(PathScope),
 }
 
 /// The port of a server that names none.
@@ -45,7 +53,7 @@ pub fn parse(text: &str, base: &Path) -> Result<Box<dyn Scope>, GrantError> {
             MEMORY => Ok(Box::new(DbScope::Memory)),
             path => {
                 let path = assay_capability_api::scope::normalize(&base.join(path));
-                Ok(Box::new(DbScope::File(PathScope::new(true, !only_read, path))))
+                Ok(Box::new(DbScope::File { scope: PathScope::new(true, true, path), only_read }))
             }
         };
     }
@@ -58,25 +66,30 @@ pub fn parse(text: &str, base: &Path) -> Result<Box<dyn Scope>, GrantError> {
     if database.contains('/') {
         return Err(bad("a database has no slash in its name"));
     }
-    let named_port =
-        host.rsplit_once(':').is_some_and(|(before, _)| !before.contains(':') || before.ends_with(']'));
-    let host = match named_port {
-        true => host.to_string(),
-        false if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{}", default_port(scheme)),
-        false => format!("{host}:{}", default_port(scheme)),
-    };
-    let place = NetworkScope::parse(&format!("{scheme}://{host}/{database}"))?;
+    let place = NetworkScope::of_database(scheme, host, database).map_err(|why| bad(&why))?;
     Ok(Box::new(DbScope::Server { place, only_read }))
+}
+
+/// Databases in files, as a scope of `fs` names them.
+///
+/// # Errors
+/// When `text` is no scope of `fs`.
+pub fn of_files(text: &str, base: &Path) -> Result<Box<dyn Scope>, GrantError> {
+    Ok(Box::new(DbScope::Files(PathScope::parse(text, base)?)))
 }
 
 impl Scope for DbScope {
     fn matches(&self, request: &Request<'_>) -> bool {
         match (self, request) {
             (DbScope::Memory, Request::Action { name, .. }) => *name == MEMORY,
-            (DbScope::File(_), Request::Action { name: MEMORY, .. }) => false,
-            (DbScope::File(scope), Request::Action { verb, name, .. }) => {
+            (DbScope::File { .. } | DbScope::Files(_), Request::Action { name: MEMORY, .. }) => false,
+            (DbScope::Files(scope), Request::Action { verb, name, .. }) => {
                 let access = if *verb == READ_FILE { Access::Read } else { Access::Write };
                 scope.matches(&Request::File { access, path: Path::new(name) })
+            }
+            (DbScope::File { scope, only_read }, Request::Action { verb, name, .. }) => {
+                (!only_read || *verb == READ_FILE)
+                    && scope.matches(&Request::File { access: Access::Write, path: Path::new(name) })
             }
             (DbScope::Server { place, only_read }, Request::Network { method, .. }) => {
                 (!only_read || *method == Some(READ)) && place.matches(request)
@@ -86,8 +99,18 @@ impl Scope for DbScope {
     }
 
     fn widen_for_denial(&mut self) {
-        if let DbScope::Server { only_read, .. } = self {
-            *only_read = false;
+        match self {
+            DbScope::Memory => {}
+            DbScope::Files(scope) => scope.widen_for_denial(),
+            // A connection that writes can read too.
+            DbScope::File { scope, only_read } => {
+                *only_read = false;
+                scope.widen_for_denial();
+            }
+            DbScope::Server { place, only_read } => {
+                *only_read = false;
+                place.widen_for_denial();
+            }
         }
     }
 
@@ -96,6 +119,10 @@ impl Scope for DbScope {
             DbScope::Server { place, .. } => place.sample_address(),
             _ => None,
         }
+    }
+
+    fn names_host(&self, host: &str) -> bool {
+        matches!(self, DbScope::Server { place, .. } if place.names_host(host))
     }
 
     fn names_scheme(&self) -> bool {
@@ -107,7 +134,7 @@ impl Scope for DbScope {
     }
 
     fn lies_in(&self, root: &Path) -> bool {
-        matches!(self, DbScope::File(scope) if scope.lies_in(root))
+        matches!(self, DbScope::File { scope, .. } if scope.lies_in(root))
     }
 }
 
@@ -154,6 +181,8 @@ mod tests {
             ("mysql://::1/x", server("mysql", "::1", 3306, "/x"), true),
             ("postgres://db.example:*/app", server("postgres", "db.example", 1, "/app"), true),
             ("postgres://db.example/app?ro", server("postgres", "db.example", 5432, "/app"), false),
+            ("postgres://127.1/app", server("postgres", "127.0.0.1", 5432, "/app"), true),
+            ("postgres://bücher.example/ä", server("postgres", "xn--bcher-kva.example", 5432, "/ä"), true),
         ] {
             assert_eq!(scope(text).matches(&request), matches, "{text}");
         }
@@ -167,6 +196,37 @@ mod tests {
         };
         assert!(scope("postgres://h/d?ro").matches(&read) && scope("postgres://h/d").matches(&read));
         assert_eq!(read.scope().unwrap(), "postgres://h:5432/d?ro");
+    }
+
+    #[test]
+    fn a_denial_takes_in_what_might_be_meant() {
+        let denied = |text: &str, request: &Request<'_>| {
+            let mut scope = scope(text);
+            scope.widen_for_denial();
+            scope.matches(request)
+        };
+        for (text, request, matches) in [
+            ("postgres://127.0.0.1:5432", server("postgres", "localhost", 5432, "/app"), true),
+            ("postgres://127.0.0.1:5432", server("postgres", "0.0.0.0", 5432, "/app"), true),
+            ("postgres://localhost:5432", server("postgres", "::1", 5432, "/app"), true),
+            ("postgres://127.0.0.1:5432", server("postgres", "localhost", 5433, "/app"), false),
+            ("postgres://db.example", server("postgres", "db.example", 6000, "/app"), true),
+            ("postgres://db.example/app?ro", server("postgres", "db.example", 5432, "/app"), true),
+            ("postgres://db.example/app", server("postgres", "db.example", 5432, "/"), true),
+            ("postgres://db.example/app", server("postgres", "db.example", 5432, "/other"), false),
+            ("mysql://db.example/app", server("mysql", "db.example", 3306, "/other"), true),
+            ("mysql://db.example", server("postgres", "db.example", 3306, "/other"), false),
+        ] {
+            assert_eq!(denied(text, &request), matches, "{text}");
+        }
+        assert!(denied("sqlite:/data?ro", &file(WRITE_FILE, "/data/x.db")));
+        let mut files = of_files("read:/data", Path::new("/")).unwrap();
+        files.widen_for_denial();
+        assert!(
+            files.matches(&file(READ_FILE, "/data/x.db")) && !files.matches(&file(READ_FILE, "/other.db"))
+        );
+        assert!(!files.matches(&file(READ_FILE, MEMORY)) && !files.matches(&server("mysql", "h", 1, "/")));
+        assert!(denied("sqlite:/data", &file(READ_FILE, "/data/x.db")));
     }
 
     #[test]

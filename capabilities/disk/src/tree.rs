@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Folders within folders; each takes a file descriptor while it is walked.
@@ -66,13 +66,6 @@ impl<F: FnMut(BorrowedFd<'_>, &OsStr, &Path, &Stat) -> Result<(), Error>> Walk<'
     }
 }
 
-/// The real path of a folder and the folder itself, opened.
-fn open(run: &Run, access: Access, path: &str) -> Result<(PathBuf, OwnedFd), Error> {
-    let real = assay_capability_fs::check(run, access, path)?;
-    let folder = assay_capability_fs::open_folder(run, access, path)?;
-    Ok((real, folder))
-}
-
 fn modified(stat: &Stat) -> SystemTime {
     let nanoseconds = Duration::from_nanos(stat.st_mtime_nsec);
     match u64::try_from(stat.st_mtime) {
@@ -86,7 +79,7 @@ fn modified(stat: &Stat) -> SystemTime {
 /// # Errors
 /// `denied`, or the operating system's; files that were removed until then stay removed.
 pub fn sweep(run: &Run, path: &str, before: SystemTime, alive: &Alive) -> Result<u64, Error> {
-    let (real, folder) = open(run, Access::Write, path)?;
+    let (folder, real) = assay_capability_fs::enter_folder(run, Access::Write, path)?;
     let mut removed = 0;
     let visit = |folder: BorrowedFd<'_>, name: &OsStr, at: &Path, stat: &Stat| {
         if modified(stat) < before {
@@ -107,12 +100,16 @@ pub fn sweep(run: &Run, path: &str, before: SystemTime, alive: &Alive) -> Result
 /// # Errors
 /// `denied`, or the operating system's.
 pub fn size(run: &Run, path: &str, alive: &Alive) -> Result<u64, Error> {
-    let target = assay_capability_fs::open_path(run, Access::Read, path)?;
-    let stat = rustix::fs::fstat(&target).map_err(|why| io_error(path, &why.into()))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        return Ok(u64::try_from(stat.st_size).unwrap_or(0));
-    }
-    let (real, folder) = open(run, Access::Read, path)?;
+    let (folder, real) = match assay_capability_fs::enter_folder(run, Access::Read, path) {
+        Ok(entered) => entered,
+        // A file, or nothing: what is looked at is what is opened then.
+        Err(failure) if failure.errno == Errno::NOTDIR.raw_os_error() => {
+            let target = assay_capability_fs::open_path(run, Access::Read, path)?;
+            let stat = rustix::fs::fstat(&target).map_err(|why| io_error(path, &why.into()))?;
+            return Ok(u64::try_from(stat.st_size).unwrap_or(0));
+        }
+        Err(failure) => return Err(failure),
+    };
     let mut sum: u64 = 0;
     // Files with more than one name, which would count as often as they have names.
     let mut seen = HashSet::new();

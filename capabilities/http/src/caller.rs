@@ -22,9 +22,7 @@ impl Caller {
     pub async fn resolve(self, run: &Run, head: &Head) -> Result<Vec<SocketAddr>, Error> {
         match self {
             Caller::Places(name) => network::resolve(run, name, &head.asked()).await,
-            Caller::Decided(name) => {
-                network::resolve_decided(run, name, &head.origin.host, head.origin.port).await
-            }
+            Caller::Decided(name) => network::resolve_decided(run, name, &head.asked()).await,
         }
     }
 
@@ -35,9 +33,7 @@ impl Caller {
     pub fn check_open(self, run: &Run, head: &Head, address: IpAddr) -> Result<(), Error> {
         match self {
             Caller::Places(name) => network::check_open(run, name, &head.asked(), address),
-            Caller::Decided(name) => {
-                network::check_decided(run, name, &head.origin.host, head.origin.port, address)
-            }
+            Caller::Decided(name) => network::check_decided(run, name, &head.asked(), Some(address)),
         }
     }
 
@@ -48,7 +44,7 @@ impl Caller {
     pub fn check_name(self, run: &Run, head: &Head) -> Result<(), Error> {
         match self {
             Caller::Places(name) => run.check(name, &head.asked()),
-            Caller::Decided(_) => Ok(()),
+            Caller::Decided(name) => network::check_decided(run, name, &head.asked(), None),
         }
     }
 }

@@ -191,16 +191,12 @@ impl Call {
                 && !next.head.origin.secure
                 && !self.run.grants_scheme("http", &next.head.asked())
             {
-                let to = &next.head.origin;
-                let place = format!("http://{}", to.authority());
-                self.run.record_denial("http", &format!("http to {place}"), Some(&place));
-                return Err(error(
-                    ErrorCode::Denied,
-                    format!(
-                        "{about}: the redirect from https to {place} is refused, because it can be read and changed on the way; \
-                         run again with --allow http={place} if it is meant"
-                    ),
-                ));
+                let mut refused = self.run.refuse("http", &next.head.asked());
+                refused.message = format!(
+                    "{about}: the redirect from https to http can be read and changed on the way: {}",
+                    refused.message
+                );
+                return Err(refused);
             }
             // What is redirected is rarely worth reading, but its connection is worth keeping.
             let bounds = Bounds { most: 0, deadline: None, decode: false };

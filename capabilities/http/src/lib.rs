@@ -93,7 +93,7 @@ impl Capability for Http {
             },
             ScopeForm {
                 form: "SCHEME://HOST[:PORT][/PATH*]",
-                grants: "one scheme, and paths that start so",
+                grants: "one scheme, and paths that start so; without a star one path",
                 example: "http=https://api.example.com/v1/*",
             },
             ScopeForm {
@@ -108,7 +108,7 @@ impl Capability for Http {
             },
             ScopeForm {
                 form: "loopback",
-                grants: "whatever resolves to this machine",
+                grants: "whatever resolves to a loopback address",
                 example: "http=loopback",
             },
             ScopeForm {
@@ -337,15 +337,15 @@ mod denials {
             ])]
         };
         for (url, scope) in [
-            ("https://api.example.com/x", Some("api.example.com:443")),
-            ("http://user@api.example.com/x", Some("api.example.com:80")),
-            ("http://0x7f.1:81/", Some("127.0.0.1:81")),
-            ("http://[::1]/", Some("[::1]:80")),
+            ("https://api.example.com/x", Some("GET:https://api.example.com/x")),
+            ("http://user@api.example.com/x", Some("GET:http://api.example.com/x")),
+            ("http://0x7f.1:81/", Some("GET:http://127.0.0.1:81/")),
+            ("http://[::1]/", Some("GET:http://[::1]/")),
             ("file:///x", None),
             ("nonsense", None),
         ] {
             assert_eq!(Http.target("send", &request(url)).scope.as_deref(), scope, "{url}");
         }
-        assert_eq!(Http.target("send", &request("http://a.example/")).what, "http to a.example:80");
+        assert_eq!(Http.target("send", &request("http://a.example/")).what, "GET http://a.example/");
     }
 }

@@ -228,7 +228,7 @@ async fn redirects_are_checked_hop_by_hop() {
     ] {
         let failure = fetch(&run, &pool, to(&target)).await.unwrap_err();
         assert_eq!(failure.code, ErrorCode::Denied, "{target}: {}", failure.message);
-        assert!(failure.message.contains("--allow http="), "{}", failure.message);
+        assert!(failure.message.contains("--allow 'http=GET:"), "{}", failure.message);
     }
     let failure = fetch(&run, &pool, get(url("http_port", "/redirect/11"))).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::Limit);

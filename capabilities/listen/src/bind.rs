@@ -68,6 +68,9 @@ pub fn bind(run: &Run, address: &str, port: u16) -> Result<(Listener, Address, O
             let listener = TcpListener::bind(address).map_err(failed)?;
             listener.set_nonblocking(true).map_err(failed)?;
             let bound = listener.local_addr().map_err(failed)?;
+            // The port that the system chose may be one that is denied.
+            let chosen = Address::Tcp(bound).to_string();
+            run.check_undenied(LISTEN, &Request::Action { verb: BIND, name: &chosen, scope: &scope })?;
             Ok((Listener::Tcp(listener), Address::Tcp(bound), None))
         }
         Address::Unix(path) => {

@@ -1,6 +1,7 @@
 //! Scopes of `listen`: where a script may accept connections.
 
-use assay_capability_api::{GrantError, Request, Scope};
+use assay_capability_api::scope::PathScope;
+use assay_capability_api::{Access, GrantError, Request, Scope};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -86,8 +87,8 @@ enum Place {
     /// One address; the unspecified one stands for all of its family.
     Ip(IpAddr),
     Unix(PathBuf),
-    /// What a bare `listen` takes back.
-    Everywhere,
+    /// Sockets where files may not be written; only for a denial of those.
+    Files(PathScope),
 }
 
 /// `PORT`, `ADDR:PORT`, `ADDR:*`, `unix:PATH`, or nothing for loopback on any port.
@@ -97,12 +98,21 @@ pub struct ListenScope {
     /// None is any.
     port: Option<u16>,
     bare: bool,
+    denies: bool,
 }
 
 impl ListenScope {
     /// What `listen` without a scope means.
     pub fn whole() -> ListenScope {
-        ListenScope { place: Place::Loopback, port: None, bare: true }
+        ListenScope { place: Place::Loopback, port: None, bare: true, denies: false }
+    }
+
+    /// Sockets below a folder, as a scope of `fs` names it.
+    ///
+    /// # Errors
+    /// When `text` is no scope of `fs`.
+    pub fn of_files(text: &str, base: &Path) -> Result<ListenScope, GrantError> {
+        Ok(ListenScope { place: Place::Files(PathScope::parse(text, base)?), ..ListenScope::whole() })
     }
 
     /// # Errors
@@ -116,7 +126,7 @@ impl ListenScope {
         };
         if let Some(path) = text.strip_prefix("unix:") {
             let path = unix(path, base).ok_or_else(bad)?;
-            return Ok(ListenScope { place: Place::Unix(path), port: None, bare: false });
+            return Ok(ListenScope { place: Place::Unix(path), port: None, bare: false, denies: false });
         }
         let (host, port) = match text.rsplit_once(':') {
             None => (None, text),
@@ -133,7 +143,7 @@ impl ListenScope {
                 _ => return Err(bad()),
             },
         };
-        Ok(ListenScope { place, port, bare: false })
+        Ok(ListenScope { place, port, bare: false, denies: false })
     }
 }
 
@@ -141,8 +151,10 @@ impl Scope for ListenScope {
     fn matches(&self, request: &Request<'_>) -> bool {
         let Request::Action { name, .. } = request else { return false };
         let Some(address) = Address::from_request(name) else { return false };
+        if self.denies {
+            return self.might_match(&address);
+        }
         match (&self.place, address) {
-            (Place::Everywhere, _) => true,
             (Place::Unix(own), Address::Unix(path)) => *own == path,
             (Place::Loopback, Address::Tcp(address)) => {
                 address.ip().to_canonical().is_loopback() && self.covers(address.port())
@@ -157,13 +169,33 @@ impl Scope for ListenScope {
     }
 
     fn widen_for_denial(&mut self) {
-        if self.bare {
-            self.place = Place::Everywhere;
+        self.denies = true;
+        if let Place::Files(scope) = &mut self.place {
+            scope.widen_for_denial();
         }
     }
 }
 
 impl ListenScope {
+    /// Whether a denial of it is about the address: who listens on all addresses listens on each.
+    fn might_match(&self, address: &Address) -> bool {
+        match (&self.place, address) {
+            (Place::Files(scope), Address::Unix(path)) => {
+                scope.matches(&Request::File { access: Access::Write, path })
+            }
+            (Place::Files(_), _) => false,
+            _ if self.bare => true,
+            (Place::Unix(own), Address::Unix(path)) => path.starts_with(own),
+            (Place::Loopback, Address::Tcp(address)) => self.covers(address.port()),
+            (Place::Ip(own), Address::Tcp(address)) => {
+                let ip = address.ip().to_canonical();
+                let all = own.is_unspecified() || ip.is_unspecified();
+                (all || *own == ip) && self.covers(address.port())
+            }
+            _ => false,
+        }
+    }
+
     fn covers(&self, port: u16) -> bool {
         self.port.is_none_or(|own| own == port)
     }
@@ -222,6 +254,39 @@ mod tests {
         assert!(!matches(&scope, "0.0.0.0", 80) && !matches(&scope, "unix:/a", 0));
         scope.widen_for_denial();
         assert!(matches(&scope, "0.0.0.0", 80) && matches(&scope, "unix:/a", 0));
+    }
+
+    #[test]
+    fn a_denial_takes_in_what_might_be_meant() {
+        for (scope, address, port, expected) in [
+            ("80", "127.0.0.1", 80, true),
+            ("80", "0.0.0.0", 80, true),
+            ("80", "::", 80, true),
+            ("80", "::ffff:0.0.0.0", 80, true),
+            ("80", "10.0.0.1", 80, true),
+            ("80", "*", 80, true),
+            ("80", "127.0.0.1", 81, false),
+            ("80", "unix:/80", 80, false),
+            ("10.0.0.1:80", "0.0.0.0", 80, true),
+            ("10.0.0.1:80", "::", 80, true),
+            ("10.0.0.1:80", "::ffff:10.0.0.1", 80, true),
+            ("10.0.0.1:80", "10.0.0.2", 80, false),
+            ("10.0.0.1:80", "0.0.0.0", 81, false),
+            ("0.0.0.0:*", "::1", 9, true),
+            ("[::]:80", "127.0.0.1", 80, true),
+            ("localhost:80", "0.0.0.0", 80, true),
+            ("unix:/nowhere-here", "unix:/nowhere-here/a.sock", 0, true),
+            ("unix:/nowhere-here/a.sock", "unix:/nowhere-here/b.sock", 0, false),
+            ("unix:/nowhere-here/a.sock", "127.0.0.1", 1, false),
+        ] {
+            let mut parsed = ListenScope::parse(scope, Path::new("/base")).unwrap();
+            parsed.widen_for_denial();
+            assert_eq!(matches(&parsed, address, port), expected, "{scope} on {address} {port}");
+        }
+        let mut files = ListenScope::of_files("/nowhere-here", Path::new("/")).unwrap();
+        files.widen_for_denial();
+        assert!(matches(&files, "unix:/nowhere-here/a.sock", 0) && !matches(&files, "unix:/else/a.sock", 0));
+        assert!(!matches(&files, "127.0.0.1", 80));
     }
 
     #[test]

@@ -62,19 +62,21 @@ impl Realm<'_> {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err(invalid_data(format!("{what} has no host")));
         };
+        let place = host_and_port(host, port);
         if url.origin() == self.root.origin() {
+            self.session.check_own(TOKEN, &place, self.reference)?;
             return Ok(url);
         }
-        let place = host_and_port(host, port);
         if !secure && self.root.scheme() == "https" {
-            self.session.run.record_denial("oci", &format!("oci: {TOKEN} http://{place}"), None);
+            self.session.run.record_denial("oci", &format!("oci: {TOKEN} http://{place}"));
             return Err(error(
                 ErrorCode::Denied,
                 format!("{what} is http://{place}: tokens and passwords are not sent without encryption"),
             ));
         }
-        if !self.reference.is_companion(host, port) {
-            self.session.check(TOKEN, &place, &format!("token:{place}"))?;
+        match self.reference.is_companion(host, port) {
+            true => self.session.check_own(TOKEN, &place, self.reference)?,
+            false => self.session.check(TOKEN, &place, &format!("token:{place}"))?,
         }
         Ok(url)
     }

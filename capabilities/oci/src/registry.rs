@@ -127,15 +127,16 @@ impl Repository {
                 url.scheme()
             )));
         }
-        if self.is_own(&url) {
-            return Ok(url);
-        }
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err(invalid_data(format!("{subject}: it leads to no host")));
         };
         let place = host_and_port(host, port);
+        if self.is_own(&url) {
+            self.session.check_own(REDIRECT, &place, &self.reference)?;
+            return Ok(url);
+        }
         if !secure && base.scheme() == "https" {
-            self.run().record_denial("oci", &format!("oci: {REDIRECT} http://{place}"), None);
+            self.run().record_denial("oci", &format!("oci: {REDIRECT} http://{place}"));
             return Err(error(
                 ErrorCode::Denied,
                 format!(
@@ -144,8 +145,9 @@ impl Repository {
                 ),
             ));
         }
-        if !self.reference.is_companion(host, port) {
-            self.session.check(REDIRECT, &place, &format!("redirect:{place}"))?;
+        match self.reference.is_companion(host, port) {
+            true => self.session.check_own(REDIRECT, &place, &self.reference)?,
+            false => self.session.check(REDIRECT, &place, &format!("redirect:{place}"))?,
         }
         Ok(url)
     }

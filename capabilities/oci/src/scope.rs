@@ -25,14 +25,16 @@ struct Repositories {
     bare: bool,
     registry: Registry,
     repository: Pattern,
+    denies: bool,
 }
 
 #[derive(Debug)]
 enum Registry {
     Any,
-    One(String),
+    /// Its one spelling, and the place.
+    One(String, NetworkScope),
     /// `.example.com`
-    Below(String),
+    Below(String, NetworkScope),
 }
 
 #[derive(Debug)]
@@ -50,7 +52,10 @@ struct Host {
 
 /// Lifts the guard on addresses, for registries that were granted otherwise.
 #[derive(Debug)]
-struct Range(NetworkScope);
+struct Range {
+    place: NetworkScope,
+    denies: bool,
+}
 
 /// Reads a scope.
 ///
@@ -63,7 +68,7 @@ pub fn parse(text: &str) -> Result<Box<dyn Scope>, GrantError> {
             if place.contains('/') {
                 return Err(bad("only a host and its port can be named"));
             }
-            let place = NetworkScope::parse(place)?;
+            let place = NetworkScope::parse_for(place, &[], false)?;
             if place.sample_address().is_some() {
                 return Err(bad("a host is needed, not a range"));
             }
@@ -77,13 +82,13 @@ pub fn parse(text: &str) -> Result<Box<dyn Scope>, GrantError> {
         _ => (true, false, true, text),
     };
     if bare
-        && let Ok(place) = NetworkScope::parse(text)
+        && let Ok(place) = NetworkScope::parse_for(text, &[], false)
         && place.sample_address().is_some()
     {
-        return Ok(Box::new(Range(place)));
+        return Ok(Box::new(Range { place, denies: false }));
     }
     let (registry, repository) = repositories(name).map_err(|why| bad(&why))?;
-    Ok(Box::new(Repositories { pull, push, bare, registry, repository }))
+    Ok(Box::new(Repositories { pull, push, bare, registry, repository, denies: false }))
 }
 
 fn repositories(name: &str) -> Result<(Registry, Pattern), String> {
@@ -98,17 +103,24 @@ fn repositories(name: &str) -> Result<(Registry, Pattern), String> {
         None => (name, None),
         Some((first, rest)) => (first, Some(rest)),
     };
+    let place =
+        |name: &str| NetworkScope::parse_for(name, &[], false).map_err(|_| format!("{name} is no registry"));
+    let one = |name: String| Ok::<_, String>(Registry::One(name.clone(), place(&name)?));
     let registry = match first.strip_prefix("*.") {
-        Some(below) => Registry::Below(format!(".{}", reference::registry(below)?)),
-        None if reference::is_registry(first) => Registry::One(reference::registry(first)?),
+        Some(below) => {
+            let below = reference::registry(below)?;
+            let place = place(&format!("*.{below}"))?;
+            Registry::Below(format!(".{below}"), place)
+        }
+        None if reference::is_registry(first) => one(reference::registry(first)?)?,
         // An image of Docker Hub, named as `docker pull` takes it.
         None => {
             let path = if rest.is_some() { name.to_string() } else { format!("library/{name}") };
-            return Ok((Registry::One(DOCKER.into()), pattern(&path)?));
+            return Ok((one(DOCKER.into())?, pattern(&path)?));
         }
     };
     let Some(rest) = rest.filter(|rest| !rest.is_empty()) else { return Ok((registry, all())) };
-    if matches!(&registry, Registry::One(name) if name == DOCKER) && !rest.contains('/') && rest != "*" {
+    if matches!(&registry, Registry::One(name, _) if name == DOCKER) && !rest.contains('/') && rest != "*" {
         if rest.contains('*') {
             return Err("images without an owner are below docker.io/library/".into());
         }
@@ -137,47 +149,125 @@ fn pattern(text: &str) -> Result<Pattern, String> {
 
 impl Scope for Repositories {
     fn matches(&self, request: &Request<'_>) -> bool {
+        if self.denies {
+            return self.might_match(request);
+        }
         let Request::Action { verb, name, .. } = request else { return false };
-        let granted = match *verb {
-            PULL => self.pull,
-            PUSH => self.push,
-            _ => false,
-        };
         let Some((registry, repository)) = name.split_once('/') else { return false };
         let here = match &self.registry {
             Registry::Any => true,
-            Registry::One(own) => own == registry,
-            Registry::Below(below) => registry.ends_with(below.as_str()),
+            Registry::One(own, _) => own == registry,
+            Registry::Below(below, _) => registry.ends_with(below.as_str()),
         };
-        granted
-            && here
-            && match &self.repository {
-                Pattern::Prefix(prefix) => repository.starts_with(prefix.as_str()),
-                Pattern::One(own) => own == repository,
-            }
+        self.covers_verb(verb) && here && self.repository.covers(repository)
     }
 
     fn widen_for_denial(&mut self) {
+        self.denies = true;
         self.push |= self.bare;
+        if let Registry::One(_, place) | Registry::Below(_, place) = &mut self.registry {
+            place.widen_for_denial();
+        }
     }
 
     fn names_address(&self, address: IpAddr) -> bool {
         match &self.registry {
-            Registry::One(own) => {
-                NetworkScope::parse(own).is_ok_and(|place| place.names_address(address.to_canonical()))
-            }
-            Registry::Any | Registry::Below(_) => false,
+            Registry::One(_, place) => place.names_address(address),
+            Registry::Any | Registry::Below(..) => false,
         }
     }
+
+    fn names_host(&self, host: &str) -> bool {
+        matches!(&self.registry, Registry::One(_, place) if place.names_host(host))
+    }
+}
+
+impl Repositories {
+    fn covers_verb(&self, verb: &str) -> bool {
+        match verb {
+            PULL => self.pull,
+            PUSH => self.push,
+            _ => false,
+        }
+    }
+
+    /// Whether a denial of it is about the request: what is done to a repository, being sent on to a host, or the
+    /// connection that carries it, by then with its address.
+    fn might_match(&self, request: &Request<'_>) -> bool {
+        match *request {
+            Request::Action { verb: REDIRECT | TOKEN, name, .. } => {
+                let Some((host, port)) = host_and_port(name) else { return false };
+                self.repository.is_all() && self.pull && self.might_be_at(host, port, None)
+            }
+            Request::Action { verb, name, .. } => {
+                let Some((registry, repository)) = name.split_once('/') else { return false };
+                let (host, port) = host_and_port(registry).unwrap_or((registry, 443));
+                self.covers_verb(verb)
+                    && self.repository.covers(repository)
+                    && (self.might_be_at(host, port, None)
+                        || matches!(&self.registry, Registry::One(own, _) if own == registry))
+            }
+            // What is done is said by the method: a registry is only read by GET and HEAD.
+            Request::Network { method, host, port, path, address, .. } => {
+                let reads = matches!(method, None | Some("GET" | "HEAD"));
+                let path = path.and_then(|path| path.strip_prefix("/v2/"));
+                // A token is asked for by POST too, elsewhere.
+                let verb = if reads { self.pull } else { self.push && path.is_some() };
+                verb && self.might_be_at(host, port, address)
+                    && (self.repository.is_all() || path.is_some_and(|path| self.repository.begins(path)))
+            }
+            _ => false,
+        }
+    }
+
+    fn might_be_at(&self, host: &str, port: u16, address: Option<IpAddr>) -> bool {
+        match &self.registry {
+            Registry::Any => true,
+            Registry::One(_, place) | Registry::Below(_, place) => place.covers_place(host, port, address),
+        }
+    }
+}
+
+impl Pattern {
+    fn covers(&self, repository: &str) -> bool {
+        match self {
+            Pattern::Prefix(prefix) => repository.starts_with(prefix.as_str()),
+            Pattern::One(own) => own == repository,
+        }
+    }
+
+    fn is_all(&self) -> bool {
+        matches!(self, Pattern::Prefix(prefix) if prefix.is_empty())
+    }
+
+    /// Whether the path of a request below `/v2/` is about a repository of it.
+    fn begins(&self, path: &str) -> bool {
+        match self {
+            Pattern::Prefix(prefix) => path.starts_with(prefix.as_str()),
+            Pattern::One(own) => path.strip_prefix(own.as_str()).is_some_and(|rest| rest.starts_with('/')),
+        }
+    }
+}
+
+/// The host and the port of `HOST:PORT`.
+fn host_and_port(place: &str) -> Option<(&str, u16)> {
+    let (host, port) = place.rsplit_once(':')?;
+    Some((host, port.parse().ok()?))
 }
 
 impl Scope for Host {
     fn matches(&self, request: &Request<'_>) -> bool {
         let Request::Action { verb, name, .. } = request else { return false };
-        let Some((host, port)) = name.rsplit_once(':') else { return false };
-        let Ok(port) = port.parse() else { return false };
-        let place = Request::Network { scheme: "https", method: None, host, port, path: None, address: None };
-        *verb == self.verb && self.place.matches(&place)
+        let Some((host, port)) = host_and_port(name) else { return false };
+        *verb == self.verb && self.place.covers_place(host, port, None)
+    }
+
+    fn widen_for_denial(&mut self) {
+        self.place.widen_for_denial();
+    }
+
+    fn names_host(&self, host: &str) -> bool {
+        self.place.names_host(host)
     }
 
     fn names_address(&self, address: IpAddr) -> bool {
@@ -186,22 +276,31 @@ impl Scope for Host {
 }
 
 impl Scope for Range {
-    fn matches(&self, _: &Request<'_>) -> bool {
-        false
+    /// As a grant it names no registry; as a denial it is about every connection to such an address.
+    fn matches(&self, request: &Request<'_>) -> bool {
+        match *request {
+            Request::Network { host, port, address, .. } => {
+                self.denies && self.place.covers_place(host, port, address)
+            }
+            Request::Action { name, .. } => {
+                let place = name.split_once('/').map_or(name, |(registry, _)| registry);
+                let (host, port) = host_and_port(place).unwrap_or((place, 443));
+                self.denies && self.place.covers_place(host, port, None)
+            }
+            _ => false,
+        }
+    }
+
+    fn widen_for_denial(&mut self) {
+        self.denies = true;
+        self.place.widen_for_denial();
     }
 
     fn names_address(&self, address: IpAddr) -> bool {
-        let place = Request::Network {
-            scheme: "https",
-            method: None,
-            host: "",
-            port: 443,
-            path: None,
-            address: Some(address),
-        };
         // `private` and `loopback` name no address themselves, so they leave the guard on metadata in place.
-        self.0.names_address(address)
-            || (self.0.matches(&place) && !assay_capability_api::network::is_special(address))
+        self.place.names_address(address)
+            || (self.place.covers_place("", 443, Some(address))
+                && !assay_capability_api::network::is_special(address))
     }
 }
 
@@ -257,6 +356,59 @@ mod tests {
         scope.widen_for_denial();
         let push = Request::Action { verb: PUSH, name: "ghcr.io/acme/app", scope: "" };
         assert!(scope.matches(&push));
+    }
+
+    #[test]
+    fn a_denial_takes_in_what_might_be_meant() {
+        let denied = |text: &str, request: &Request<'_>| {
+            let mut scope = parse(text).unwrap();
+            scope.widen_for_denial();
+            scope.matches(request)
+        };
+        for (text, verb, name, wanted) in [
+            ("127.0.0.1:5000", PULL, "localhost:5000/x", true),
+            ("localhost:5000/x", PUSH, "127.0.0.1:5000/x", true),
+            ("localhost:5000/x", PULL, "127.0.0.1:5000/y", false),
+            ("ghcr.io", PULL, "ghcr.io:444/x", true),
+            ("ghcr.io", TOKEN, "ghcr.io:443", true),
+            ("ghcr.io", REDIRECT, "ghcr.io:8443", true),
+            ("ghcr.io/x", REDIRECT, "ghcr.io:443", false),
+            ("docker.io", PULL, "docker.io/library/alpine", true),
+            ("alpine", PULL, "docker.io/library/alpine", true),
+            ("push:ghcr.io", PULL, "ghcr.io/x", false),
+            ("token:127.0.0.1", TOKEN, "localhost:5001", true),
+            ("token:auth.example", TOKEN, "auth.example:8443", true),
+            ("token:auth.example", REDIRECT, "auth.example:443", false),
+            ("redirect:*.cdn.example", REDIRECT, "a.cdn.example:9", true),
+            ("loopback", PULL, "localhost:5000/x", true),
+            ("10.0.0.0/8", PULL, "10.1.2.3:5000/x", true),
+        ] {
+            assert_eq!(
+                denied(text, &Request::Action { verb, name, scope: "" }),
+                wanted,
+                "{text} on {verb} {name}"
+            );
+        }
+        let connection = |method, address: &str, path: &'static str| Request::Network {
+            scheme: "https",
+            method: Some(method),
+            host: "any.example",
+            port: 5000,
+            path: Some(path),
+            address: Some(address.parse().unwrap()),
+        };
+        for (text, request, wanted) in [
+            ("10.0.0.0/8", connection("GET", "10.1.2.3", "/v2/x/tags/list"), true),
+            ("private", connection("GET", "64:ff9b::10.1.2.3", "/v2/x/tags/list"), true),
+            ("private", connection("GET", "192.0.2.1", "/v2/x/tags/list"), false),
+            ("127.0.0.1:5000", connection("GET", "127.0.0.1", "/v2/x/tags/list"), true),
+            ("127.0.0.1:5000/x", connection("GET", "127.0.0.1", "/v2/x/tags/list"), true),
+            ("127.0.0.1:5000/x", connection("GET", "127.0.0.1", "/v2/xy/tags/list"), false),
+            ("push:127.0.0.1:5000/x", connection("GET", "127.0.0.1", "/v2/x/tags/list"), false),
+            ("push:127.0.0.1:5000/x", connection("PUT", "127.0.0.1", "/v2/x/manifests/1"), true),
+        ] {
+            assert_eq!(denied(text, &request), wanted, "{text} on {request:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the parts of one call share: the run, its connections, its options and how far it has come.
 
 use crate::failure::Trouble;
+use crate::reference::Reference;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Request, Run, error};
 use assay_capability_http::client::{Client, Trust};
@@ -71,6 +72,15 @@ impl Session {
     /// `denied`.
     pub fn check(&self, verb: &str, name: &str, scope: &str) -> Result<(), Error> {
         self.run.check("oci", &Request::Action { verb, name, scope })
+    }
+
+    /// The same for a host that belongs to a registry, so that its grant covers it.
+    ///
+    /// # Errors
+    /// `denied`, by a deny rule.
+    pub fn check_own(&self, verb: &str, name: &str, registry: &Reference) -> Result<(), Error> {
+        let request = Request::Action { verb, name, scope: "" };
+        self.run.check_included("oci", &request, &format!("the grant of {}", registry.name()))
     }
 
     /// Makes attempts until one succeeds, fails for good, or there have been enough.

@@ -90,7 +90,7 @@ impl Capability for Process {
 
     fn denied_with(&self, other: &str, scope: Option<&str>, _: &Path) -> Denied {
         match (other, scope) {
-            ("shell", None) => Denied::Part(Box::new(Shells::new())),
+            ("shell", None) => Denied::Part(Box::new(Shells::of_this_machine())),
             _ => Denied::Nothing,
         }
     }

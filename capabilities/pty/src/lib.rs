@@ -84,7 +84,7 @@ impl Capability for Pty {
         match (other, scope) {
             ("process", None) => Denied::Whole,
             ("process", Some(text)) => self.scope(text, base).map_or(Denied::Whole, Denied::Part),
-            ("shell", None) => Denied::Part(Box::new(Shells::new())),
+            ("shell", None) => Denied::Part(Box::new(Shells::of_this_machine())),
             _ => Denied::Nothing,
         }
     }

@@ -8,20 +8,7 @@ use assay_capability_api::{GrantError, Scope};
 /// # Errors
 /// When it has none of the forms of [`NetworkScope`], or one that no WebSocket matches.
 pub fn parse(text: &str) -> Result<Box<dyn Scope>, GrantError> {
-    let scope = NetworkScope::parse(text)?;
-    let start = text.split(['/', '.', '[']).next().unwrap_or_default();
-    if let Some((methods, _)) = start.split_once(':')
-        && !methods.is_empty()
-        && methods.chars().all(|c| c.is_ascii_uppercase() || c == '+')
-    {
-        return Err(GrantError::new(format!("{text}: a WebSocket has no methods; write HOST[:PORT]")));
-    }
-    match text.split_once("://") {
-        Some((scheme, _)) if !["ws", "wss"].iter().any(|own| own.eq_ignore_ascii_case(scheme)) => {
-            Err(GrantError::new(format!("{text}: the scheme of a WebSocket is ws:// or wss://")))
-        }
-        _ => Ok(Box::new(scope)),
-    }
+    Ok(Box::new(NetworkScope::parse_for(text, &["ws", "wss"], false)?))
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl Stub {
         let error = match run.grants.denial_of_all(name) {
             Some(rule) => run.refuse_by(name, &target.what, rule),
             None => {
-                run.record_denial(name, &target.what, target.scope.as_deref());
+                run.record_denial(name, &target.what);
                 match &target.scope {
                     // What a script names may be a pattern in a scope, or nothing that a scope can say.
                     Some(scope)

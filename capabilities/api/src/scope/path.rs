@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 pub struct PathScope {
     read: bool,
     write: bool,
+    setid: bool,
     /// Written without `read:`, `write:` or `rw:`.
     bare: bool,
     /// Absolute, without `.` and `..`, as it was written.
@@ -18,29 +19,47 @@ pub struct PathScope {
 }
 
 impl PathScope {
-    /// Reads `[read:|write:|rw:]PATH`; a relative path starts at `base`.
+    /// Reads `[read:|write:|rw:|setid:]PATH`; a relative path starts at `base`.
     ///
     /// # Errors
     /// When the path is empty.
     pub fn parse(text: &str, base: &Path) -> Result<PathScope, GrantError> {
         let (read, write, bare, path) = match text.split_once(':') {
+            Some(("setid", path)) => (false, false, false, path),
             Some(("read", path)) => (true, false, false, path),
             Some(("write", path)) => (false, true, false, path),
             Some(("rw", path)) => (true, true, false, path),
             _ => (true, false, true, text),
         };
+        let bad = |why: String| {
+            GrantError::new(format!(
+                "fs={}: {why}; write read:PATH, write:PATH, rw:PATH or setid:PATH",
+                text.escape_debug()
+            ))
+        };
         if path.is_empty() {
-            return Err(GrantError::new(format!(
-                "fs={text}: a path is missing; write read:PATH, write:PATH or rw:PATH"
-            )));
+            return Err(bad("a path is missing".into()));
         }
-        Ok(PathScope { bare, ..PathScope::new(read, write, normalize(&base.join(path))) })
+        if path.contains('\0') {
+            return Err(bad("no path has a NUL byte".into()));
+        }
+        if let Some((word, rest)) = text.split_once(':').filter(|_| bare)
+            && !word.is_empty()
+            && word.chars().all(|c| c.is_ascii_alphabetic() || "+|,".contains(c))
+        {
+            return Err(bad(format!("there is no access '{word}' (a path with a colon is ./{word}:{rest})")));
+        }
+        if path == "~" || path.starts_with("~/") {
+            return Err(bad(format!("the shell does not replace '~' here; write $HOME{}", &path[1..])));
+        }
+        let setid = !read && !write;
+        Ok(PathScope { bare, setid, ..PathScope::new(read, write, normalize(&base.join(path))) })
     }
 
     /// Everything under an absolute path without `.` and `..`.
     pub fn new(read: bool, write: bool, path: PathBuf) -> PathScope {
         let real = real(&path);
-        PathScope { read, write, bare: false, path, real }
+        PathScope { read, write, setid: false, bare: false, path, real }
     }
 }
 
@@ -63,6 +82,7 @@ impl Scope for PathScope {
         let granted = match access {
             Access::Read => self.read,
             Access::Write => self.write,
+            Access::SetId => self.setid,
         };
         granted
             && (path.starts_with(&self.path) || self.real.as_ref().is_some_and(|real| path.starts_with(real)))
@@ -70,6 +90,11 @@ impl Scope for PathScope {
 
     fn widen_for_denial(&mut self) {
         self.write |= self.bare;
+        self.setid |= self.write;
+    }
+
+    fn places(&self) -> Vec<&Path> {
+        std::iter::once(self.path.as_path()).chain(self.real.as_deref()).collect()
     }
 
     fn lies_in(&self, root: &Path) -> bool {
@@ -108,6 +133,18 @@ mod tests {
         ] {
             let request = Request::File { access: Access::Write, path: Path::new(path) };
             assert_eq!(scope.matches(&request), matches, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_can_match_nothing_is_refused() {
+        for text in
+            ["", "read:", "rx:.", "r:/x", "ro:/x", "Read:/x", "read+write:/x", "~", "~/x", "rw:~/x", "a\0b"]
+        {
+            assert!(PathScope::parse(text, Path::new("/")).is_err(), "{text}");
+        }
+        for text in ["./rx:.", "/a:b", "read:rx:.", "a b:c", "~x", "x/~", "1:2"] {
+            assert!(PathScope::parse(text, Path::new("/")).is_ok(), "{text}");
         }
     }
 
