@@ -186,15 +186,19 @@ impl crypto::HostWithStore<Ctx> for HasSelf<Ctx> {
         let run = accessor.with(|mut access| access.get().run.clone());
         // The claims, their base64, and the token around it.
         let held = match run.budget.take(4 * (claims.len() + header.len()) + key.len()) {
-            Ok(held) => held,
+            Ok(held) => Arc::new(held),
             Err(refused) => return Ok(Err(refused)),
         };
+        // Held until the token has gone into the guest, and until the work ends where nobody waits for it.
+        let held_by_work = held.clone();
         // An RSA signature takes milliseconds.
         let work = move || {
-            let _held = held;
+            let _held = held_by_work;
             jwt::sign(claims, &key, &algorithm, &header)
         };
-        Ok(off_thread(work).await)
+        let signed = off_thread(work).await;
+        drop(held);
+        Ok(signed)
     }
 }
 

@@ -32,7 +32,7 @@ pub fn one(data: &[u8]) {
     if let Some(name) = head.strip_prefix("mysql ") {
         let (mut sink, _rows) = sink();
         if mysql::give_value(&mut sink, mysql::Kind::of(name), rest, false).is_ok() {
-            values(&sink.take().unwrap_or_default());
+            values(&sink.take().unwrap_or_default().bytes);
         }
         return;
     }
@@ -53,7 +53,7 @@ pub fn one(data: &[u8]) {
     }
 }
 
-fn sink() -> (Sink, tokio::sync::mpsc::Receiver<Vec<u8>>) {
+fn sink() -> (Sink, tokio::sync::mpsc::Receiver<crate::value::Batch>) {
     let run = Arc::new(Run::new(Grants::default(), PathBuf::from("/")));
     let (out, rows) = tokio::sync::mpsc::channel(1);
     let limits = Bounds { rows: None, bytes: None, row_bytes: u64::MAX, discard: false };
@@ -205,7 +205,7 @@ fn given(rest: &mut &[u8], depth: usize) -> Given {
 fn decoded(kind: &Kind, bytes: &[u8]) -> Result<Given, String> {
     let (mut sink, _rows) = sink();
     decode::value(&mut sink, kind, bytes, false)?;
-    let out = sink.take().unwrap_or_default();
+    let out = sink.take().unwrap_or_default().bytes;
     // The longest NUMERIC is a few bytes and has all its digits.
     assert!(out.len() <= 200_000 + 64 * bytes.len(), "{} bytes became {}", bytes.len(), out.len());
     let mut all = values(&out);

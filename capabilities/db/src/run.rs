@@ -3,7 +3,7 @@
 use crate::connect::Driver;
 use crate::errors::Failure;
 use crate::pool::{Lease, Pool, Source, closed, lock};
-use crate::value::{Bounds, Done, Held, Param, Sink};
+use crate::value::{Batch, Bounds, Done, Held, Param, Sink};
 use crate::{mysql, postgres, readonly, sqlite};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Run, error};
@@ -262,14 +262,14 @@ impl Drop for Transaction {
     }
 }
 
-type Producing = Pin<Box<dyn Future<Output = Result<(Done, Vec<u8>), Error>> + Send>>;
+type Producing = Pin<Box<dyn Future<Output = Result<(Done, Batch), Error>> + Send>>;
 
 /// A statement on its way, driven by whoever waits for its rows. Dropping it ends the statement.
 pub struct Running {
     future: Option<Producing>,
-    batches: mpsc::Receiver<Vec<u8>>,
+    batches: mpsc::Receiver<Batch>,
     /// The end, where a batch must be given before it.
-    finished: Option<(Done, Vec<u8>)>,
+    finished: Option<(Done, Batch)>,
     timeout: Option<Duration>,
     held: Held,
     /// What shares its connection, where that must go on after it.
@@ -278,9 +278,9 @@ pub struct Running {
 
 /// What a statement gave when it was asked.
 pub enum Step {
-    Batch(Vec<u8>),
+    Batch(Batch),
     /// The rest, and the end.
-    Done(Done, Vec<u8>),
+    Done(Done, Batch),
 }
 
 impl Running {
@@ -391,7 +391,7 @@ impl Running {
 }
 
 /// A statement on a server.
-async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Vec<u8>), Error> {
+async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Batch), Error> {
     let pool = home.pool().clone();
     if pool.is_read_only() {
         readonly::check(&work.sql)?;

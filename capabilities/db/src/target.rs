@@ -314,7 +314,11 @@ fn parameter(server: &mut Server, options: &mut Options, name: &str, value: &str
 fn option(target: &mut Target, options: &mut Options, name: &str, value: &str) -> Result<(), Error> {
     match name {
         "max_connections" => {
-            options.max_connections = usize::try_from(count(name, value)?.min(1000)).unwrap_or(1000);
+            let most = count(name, value)?;
+            options.max_connections =
+                usize::try_from(most).ok().filter(|most| *most <= 1000).ok_or_else(|| {
+                    invalid(format!("db.connect: max_connections is a number from 1 to 1000, not {most}"))
+                })?;
         }
         "connect_timeout" => options.connect_timeout = seconds(name, value)?,
         "statement_timeout" => {

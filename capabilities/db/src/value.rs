@@ -83,12 +83,19 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Rows on their way to the script, and what they take of the run's budget.
+#[derive(Default)]
+pub struct Batch {
+    pub bytes: Vec<u8>,
+    _held: Option<assay_capability_api::Held>,
+}
+
 /// Where drivers put rows: bounded, counted, and handed on in batches.
 pub struct Sink {
     buffer: Vec<u8>,
     /// The names of the columns, which begin every batch.
     header: Vec<u8>,
-    out: mpsc::Sender<Vec<u8>>,
+    out: mpsc::Sender<Batch>,
     run: Arc<Run>,
     limits: Bounds,
     rows: u64,
@@ -118,7 +125,7 @@ pub struct Bounds {
 }
 
 impl Sink {
-    pub fn new(run: Arc<Run>, out: mpsc::Sender<Vec<u8>>, limits: Bounds) -> Sink {
+    pub fn new(run: Arc<Run>, out: mpsc::Sender<Batch>, limits: Bounds) -> Sink {
         Sink {
             buffer: Vec::new(),
             header: Vec::new(),
@@ -221,10 +228,10 @@ impl Sink {
     ///
     /// # Errors
     /// As for `flush`.
-    pub fn take(&mut self) -> Result<Vec<u8>, Error> {
+    pub fn take(&mut self) -> Result<Batch, Error> {
         self.run.count_bytes(self.buffer.len())?;
-        self.memory.shrink(usize::MAX);
-        Ok(std::mem::take(&mut self.buffer))
+        let held = self.memory.split(usize::MAX);
+        Ok(Batch { bytes: std::mem::take(&mut self.buffer), _held: Some(held) })
     }
 
     pub fn null(&mut self) {

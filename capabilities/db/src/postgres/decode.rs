@@ -326,6 +326,6 @@ mod tests {
             let bytes = header(lengths);
             assert!(value(&mut sink, &Kind::Array(Box::new(Kind::Int8), 20), &bytes, false).is_err());
         }
-        assert!(sink.take().unwrap().is_empty());
+        assert!(sink.take().unwrap().bytes.is_empty());
     }
 }

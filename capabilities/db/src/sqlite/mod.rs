@@ -15,7 +15,7 @@ use crate::readonly;
 use crate::run::{Home, Work, timed_out};
 use crate::scope::{MEMORY, READ_FILE, WRITE_FILE};
 use crate::target::Options;
-use crate::value::{Done, Sink};
+use crate::value::{Batch, Done, Sink};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Request, Run, error};
 use cache::Cache;
@@ -26,7 +26,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use vfs::Vfs;
@@ -126,6 +126,12 @@ impl Place {
 /// As SQLite takes it.
 const MEMORY_PATH: &std::ffi::CStr = c":memory:";
 
+/// What all connections hold of their runs' budgets, bytes.
+static HELD: AtomicU64 = AtomicU64::new(0);
+
+/// What SQLite allocates beside what it counts for a connection, bytes.
+const HEAP_SLACK: u64 = 4 << 20;
+
 /// An open database.
 pub struct Lite {
     db: *mut sqlite3,
@@ -192,15 +198,12 @@ impl Lite {
         Ok(lite)
     }
 
-    /// Bounds what SQLite may allocate until the next call: what is left of the run's budget. The bound is the
-    /// process's, so it counts what connections of other runs hold beside it.
+    /// Bounds what SQLite may allocate until the next call: what is left of the run's budget, beside what connections
+    /// hold of it already. SQLite has one bound for the process.
     fn bound_heap(&self, run: &Run) {
-        let left = run.budget.left().saturating_add(self.memory.bytes() as u64);
-        // SAFETY: these functions may be called at any time.
-        unsafe {
-            let others = sqlite3_memory_used().saturating_sub(self.memory.bytes() as i64).max(0);
-            sqlite3_hard_heap_limit64(others.saturating_add(i64::try_from(left).unwrap_or(i64::MAX)));
-        }
+        let bound = HELD.load(Ordering::Relaxed).saturating_add(run.budget.left()).saturating_add(HEAP_SLACK);
+        // SAFETY: it may be called at any time.
+        unsafe { sqlite3_hard_heap_limit64(i64::try_from(bound).unwrap_or(i64::MAX)) };
     }
 
     /// Takes from the run's budget what the connection has allocated.
@@ -213,7 +216,11 @@ impl Lite {
                 sum += usize::try_from(now).unwrap_or(0);
             }
         }
-        self.memory.resize(sum)
+        let before = self.memory.bytes() as u64;
+        let resized = self.memory.resize(sum);
+        HELD.fetch_add(self.memory.bytes() as u64, Ordering::Relaxed);
+        HELD.fetch_sub(before, Ordering::Relaxed);
+        resized
     }
 
     fn cannot_open(&self, mut failure: Error) -> Error {
@@ -443,6 +450,7 @@ impl Drop for Lite {
         self.cursors.clear();
         // SAFETY: every statement is finalized, and nothing uses the connection after this. It rolls back what is open.
         unsafe { sqlite3_close(self.db) };
+        HELD.fetch_sub(self.memory.bytes() as u64, Ordering::Relaxed);
     }
 }
 
@@ -536,7 +544,7 @@ async fn blocking<T: Send + 'static>(
 ///
 /// # Errors
 /// SQLite's, and the limits.
-pub async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Vec<u8>), Error> {
+pub async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Batch), Error> {
     let mut state = State { work, cursor: None, done: Done::default(), home: home.clone() };
     loop {
         let lease = home.take().await?;
