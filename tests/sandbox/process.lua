@@ -257,7 +257,7 @@ assert.eq(err.code, "limit")
 local ok, result = write(1000, {max_output = 1000})
 assert.eq(#result.stdout, 1000)
 -- What programs are given counts as well, and is given back.
-local ok, err = pcall(process.run, {cmd = "cat", stdin = ("x"):rep(9 << 20)})
+local ok, err = pcall(process.run, {cmd = "cat", stdin = ("x"):rep(5 << 20)})
 assert.eq(ok, false)
 assert.eq(err.code, "limit")
 assert.eq(#process.run{cmd = "cat", stdin = ("x"):rep(3 << 20)}.stdout, 3 << 20)
