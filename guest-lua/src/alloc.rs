@@ -1,7 +1,8 @@
 //! Lua's allocator: size classes for small blocks, the system's allocator for large ones, and the
-//! limit at which Lua raises "not enough memory" before the store's limit ends the run.
+//! limit at which Lua raises "not enough memory" before the store's limit ends the run. Not the allocator of
+//! `work.rs`: Lua is told of want of memory, and collects garbage then.
 
-use std::alloc::{Layout, alloc, dealloc, realloc};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
@@ -56,7 +57,7 @@ impl Pool {
     #[inline]
     unsafe fn take(&mut self, size: usize) -> *mut u8 {
         if size > SMALL {
-            return unsafe { alloc(layout(size)) };
+            return unsafe { System.alloc(layout(size)) };
         }
         let class = class(size);
         let block = self.free[class];
@@ -70,7 +71,7 @@ impl Pool {
     #[inline]
     unsafe fn give(&mut self, block: *mut u8, size: usize) {
         if size > SMALL {
-            return unsafe { dealloc(block, layout(size)) };
+            return unsafe { System.dealloc(block, layout(size)) };
         }
         let class = class(size);
         unsafe { *(block as *mut *mut u8) = self.free[class] };
@@ -86,7 +87,7 @@ impl Pool {
             if rest > 0 {
                 unsafe { self.give(self.next, rest * STEP) };
             }
-            let chunk = unsafe { alloc(Layout::from_size_align_unchecked(CHUNK, 16)) };
+            let chunk = unsafe { System.alloc(Layout::from_size_align_unchecked(CHUNK, 16)) };
             if chunk.is_null() {
                 self.end = self.next;
                 return chunk;
@@ -123,7 +124,7 @@ pub unsafe extern "C" fn lua_alloc(
         } else if old == 0 {
             pool.take(new)
         } else if old > SMALL && new > SMALL {
-            realloc(block, layout(old), new)
+            System.realloc(block, layout(old), new)
         } else if old <= SMALL && new <= SMALL && class(old) == class(new) {
             block
         } else {

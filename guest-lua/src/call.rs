@@ -4,10 +4,15 @@
 //! What went wrong is returned as an [`Error`] and raised here, when the Rust frames are gone.
 
 use crate::ffi::*;
+use crate::function;
 use crate::host::types;
+use crate::lines;
 use crate::lua::{Lua, Type};
+use crate::options;
 use crate::userdata::Userdata;
+use crate::work;
 use std::ffi::{CStr, c_int};
+use std::ops::RangeInclusive;
 
 /// One call of a builtin: its arguments are the stack's first values.
 #[derive(Clone, Copy)]
@@ -75,11 +80,14 @@ pub fn register_support(lua: Lua) {
     lua.call(0, 1);
     unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, (&raw const ERROR_METATABLE).cast()) };
     push_embedded(lua, "shared", include_str!("shared.lua"));
-    lua.call(0, 1);
+    lua.push_function(function!(options::describe));
+    lua.push_function(function!(options::meant));
+    lua.call(2, 1);
     unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, (&raw const SHARED).cast()) };
 }
 
 fn push_embedded(lua: Lua, name: &str, source: &str) {
+    lines::is_embedded(name);
     if lua.load(source.as_bytes(), &format!("={name}")).is_err() {
         panic!("{}", lua.display(-1));
     }
@@ -148,6 +156,9 @@ pub unsafe fn raise(lua: Lua, error: Error) -> c_int {
 /// # Safety
 /// `l` is the running Lua thread.
 pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Returned) -> c_int {
+    work::reset();
+    work::spend(work::CALL);
+    lines::calling(Lua(l));
     match f(Call(Lua(l))) {
         Ok(results) => results,
         Err(error) => unsafe { raise(Lua(l), error) },
@@ -217,7 +228,7 @@ pub fn prelude(lua: Lua, name: &str, source: &str) {
 }
 
 fn utf8(bytes: &[u8], index: c_int) -> Result<&str, Error> {
-    std::str::from_utf8(bytes).map_err(|_| Error::Argument(index, "not valid UTF-8".into()))
+    crate::value::utf8(bytes).map_err(|_| Error::Argument(index, "not valid UTF-8".into()))
 }
 
 impl Call {
@@ -234,7 +245,10 @@ impl Call {
         if matches!(self.0.type_of(index), Type::Integer | Type::Float) {
             unsafe { lua_tolstring(self.0.0, index, std::ptr::null_mut()) };
         }
-        self.0.bytes(index).ok_or(Error::Type(index, c"string"))
+        let bytes = self.0.bytes(index).ok_or(Error::Type(index, c"string"))?;
+        // Whoever takes a text looks at it.
+        work::spend(bytes.len());
+        Ok(bytes)
     }
 
     /// Argument `index` as UTF-8 text.
@@ -268,6 +282,14 @@ impl Call {
         self.0.number(index).ok_or(Error::Type(index, c"number"))
     }
 
+    pub fn opt_boolean(self, index: c_int) -> Result<Option<bool>, Error> {
+        match self.0.type_of(index) {
+            Type::None | Type::Nil => Ok(None),
+            Type::Boolean => Ok(Some(self.0.boolean(index))),
+            _ => Err(Error::Type(index, c"boolean")),
+        }
+    }
+
     /// Checks that argument `index` is a function.
     pub fn function(self, index: c_int) -> Result<(), Error> {
         match self.0.type_of(index) {
@@ -276,7 +298,21 @@ impl Call {
         }
     }
 
-    /// Argument `index` as a table of named options.
+    /// Argument `index` as a table of options, which may have `names` and nothing else.
+    pub fn options(self, index: c_int, names: &[&str]) -> Result<Fields, Error> {
+        let fields = self.table(index)?;
+        match options::unknown(self.0, index, names) {
+            None => Ok(fields),
+            Some(why) => Err(Error::Argument(index, why)),
+        }
+    }
+
+    /// Argument `index` as a table of options, if it is there.
+    pub fn opt_options(self, index: c_int, names: &[&str]) -> Result<Option<Fields>, Error> {
+        if self.is_nil(index) { Ok(None) } else { self.options(index, names).map(Some) }
+    }
+
+    /// Argument `index` as a table of data, or of options whose names the Lua part of the binding has checked.
     pub fn table(self, index: c_int) -> Result<Fields, Error> {
         match self.0.type_of(index) {
             Type::Table => Ok(Fields { lua: self.0, index: self.0.abs(index), argument: index }),
@@ -284,7 +320,7 @@ impl Call {
         }
     }
 
-    /// Argument `index` as a table of named options, if it is there.
+    /// The same, if it is there.
     pub fn opt_table(self, index: c_int) -> Result<Option<Fields>, Error> {
         if self.is_nil(index) { Ok(None) } else { self.table(index).map(Some) }
     }
@@ -292,6 +328,13 @@ impl Call {
     /// Argument `index` as a handle of type `T`.
     pub fn userdata<'a, T: Userdata>(self, index: c_int) -> Result<&'a mut T, Error> {
         crate::userdata::get(self.0, index).ok_or(Error::Type(index, T::NAME))
+    }
+}
+
+fn spoken(range: &RangeInclusive<i64>) -> String {
+    match *range.end() {
+        i64::MAX => format!("from {} on", range.start()),
+        end => format!("from {} to {end}", range.start()),
     }
 }
 
@@ -363,6 +406,26 @@ impl Fields {
 
     pub fn number(self, name: &str) -> Result<Option<f64>, Error> {
         self.get(name, "number", |lua| lua.number(-1))
+    }
+
+    /// A whole number of this range.
+    pub fn whole(self, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, Error> {
+        match self.integer(name)? {
+            Some(value) if !range.contains(&value) => {
+                Err(self.invalid(name, &format!("{value} is not a number {}", spoken(&range))))
+            }
+            value => Ok(value),
+        }
+    }
+
+    /// Seconds, as nanoseconds.
+    pub fn seconds(self, name: &str) -> Result<Option<u64>, Error> {
+        match self.number(name)? {
+            None => Ok(None),
+            Some(seconds) => crate::bindings::time::nanoseconds(seconds).map(Some).ok_or_else(|| {
+                self.invalid(name, &format!("{seconds} is not a number of seconds from 0 to 1e10"))
+            }),
+        }
     }
 
     pub fn boolean(self, name: &str) -> Result<Option<bool>, Error> {

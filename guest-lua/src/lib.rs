@@ -5,13 +5,16 @@ mod alloc;
 mod bindings;
 mod call;
 mod ffi;
+mod lines;
 mod lua;
+mod options;
 mod run;
 mod scheduler;
 mod state;
 mod task;
 mod userdata;
 mod value;
+mod work;
 
 #[allow(clippy::too_many_arguments, reason = "the bindings are generated")]
 mod wit {

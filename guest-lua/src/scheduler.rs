@@ -7,6 +7,7 @@ use crate::ffi::*;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Ref};
 use crate::task::Thread;
+use crate::work::{CALL, spend};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::cell::{Cell, RefCell};
@@ -16,6 +17,9 @@ use std::pin::Pin;
 use std::ptr::{null, null_mut};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
+
+/// How many tasks there may be at a time: each may wait for the host, which has a place for so many waits and some more.
+const MAX_TASKS: usize = 50_000;
 
 /// How a task ended.
 pub enum Ended {
@@ -41,7 +45,77 @@ pub struct Shared {
     cancelled: Cell<bool>,
     interrupt: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: RefCell<Vec<Watcher>>,
+}
+
+/// Who is told when a task ends.
+enum Watcher {
+    Task(Waker),
+    /// A group, and the task's position in it.
+    Group(Rc<Group>, usize),
+}
+
+/// Tasks of which one waits for the first or for all. It is told of each end once, so that a wait for many tasks does
+/// not look at all of them again and again.
+pub struct Group {
+    left: Cell<usize>,
+    first_ended: Cell<Option<usize>>,
+    first_failed: Cell<Option<usize>>,
+    /// Whether the first that ends is waited for, or all.
+    any: bool,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Group {
+    pub fn new(tasks: &[Rc<Shared>], any: bool) -> Rc<Group> {
+        let group = Rc::new(Group {
+            left: Cell::new(tasks.len()),
+            first_ended: Cell::new(None),
+            first_failed: Cell::new(None),
+            any,
+            waker: RefCell::new(None),
+        });
+        for (position, task) in tasks.iter().enumerate() {
+            spend(CALL);
+            if task.is_done() {
+                group.ended(position, task.has_failed());
+            } else {
+                task.waiting.borrow_mut().push(Watcher::Group(group.clone(), position));
+            }
+        }
+        group
+    }
+
+    fn ended(&self, position: usize, failed: bool) {
+        self.left.set(self.left.get().saturating_sub(1));
+        if self.first_ended.get().is_none() {
+            self.first_ended.set(Some(position));
+        }
+        if failed && self.first_failed.get().is_none() {
+            self.first_failed.set(Some(position));
+        }
+        if self.is_over()
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self.any {
+            true => self.first_ended.get().is_some(),
+            false => self.left.get() == 0 || self.first_failed.get().is_some(),
+        }
+    }
+
+    /// Ready when the wait is over, with the position of the first that ended, or of the first that failed.
+    pub fn poll(&self, context: &Context<'_>) -> Poll<Option<usize>> {
+        if self.is_over() {
+            return Poll::Ready(if self.any { self.first_ended.get() } else { self.first_failed.get() });
+        }
+        *self.waker.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
+    }
 }
 
 impl Shared {
@@ -65,12 +139,16 @@ impl Shared {
         self.ended.borrow_mut().take()
     }
 
-    /// Wakes `context` when the task ends.
-    pub fn notify(&self, context: &Context<'_>) {
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-            waiting.push(context.waker().clone());
+    /// Ready when the task has ended. `told` is what the caller keeps from one poll to the next.
+    pub fn poll_done(&self, context: &Context<'_>, told: &mut Option<Waker>) -> Poll<()> {
+        if self.is_done() {
+            return Poll::Ready(());
         }
+        if !told.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *told = Some(context.waker().clone());
+            self.waiting.borrow_mut().push(Watcher::Task(context.waker().clone()));
+        }
+        Poll::Pending
     }
 
     fn wake(&self) {
@@ -82,8 +160,11 @@ impl Shared {
     fn end(&self, ended: Ended) {
         *self.ended.borrow_mut() = Some(ended);
         self.done.set(true);
-        for waker in self.waiting.take() {
-            waker.wake();
+        for watcher in self.waiting.take() {
+            match watcher {
+                Watcher::Task(waker) => waker.wake(),
+                Watcher::Group(group, position) => group.ended(position, self.has_failed()),
+            }
         }
     }
 }
@@ -135,7 +216,21 @@ thread_local! {
 }
 
 /// Starts a task that runs the function below `arguments` values on top of `lua`'s stack; pops them.
-pub fn spawn(lua: Lua, arguments: c_int) -> Rc<Shared> {
+///
+/// # Errors
+/// `limit`, where there are too many.
+pub fn spawn(lua: Lua, arguments: c_int) -> Result<Rc<Shared>, Error> {
+    if ALIVE.get() >= MAX_TASKS {
+        let why = format!(
+            "there are {MAX_TASKS} tasks already, the most that may run at a time; wait for some before more are started"
+        );
+        return Err(Error::failed(ErrorCode::Limit, why));
+    }
+    Ok(start(lua, arguments))
+}
+
+/// As [`spawn`], whatever runs already.
+pub fn start(lua: Lua, arguments: c_int) -> Rc<Shared> {
     let shared = Rc::new(Shared::default());
     let task = Task { thread: Some(Thread::new(lua, arguments)), shared: shared.clone(), counted: false };
     ALIVE.set(ALIVE.get() + 1);

@@ -10,7 +10,9 @@
 
 use crate::call::{Call, Error, Returned, raise};
 use crate::ffi::*;
+use crate::lines;
 use crate::lua::{Lua, Ref};
+use crate::work;
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::future::Future;
@@ -62,6 +64,11 @@ fn current<'a>() -> Option<&'a mut Current> {
     unsafe { CURRENT.get().as_mut() }
 }
 
+/// A number for the task that runs, which no other one has while it lives.
+pub fn current_id() -> usize {
+    CURRENT.get().addr()
+}
+
 fn finish(call: Call, result: Result<Push, Error>) -> c_int {
     match result.and_then(|push| push(call)) {
         Ok(results) => results,
@@ -70,6 +77,7 @@ fn finish(call: Call, result: Result<Push, Error>) -> c_int {
 }
 
 unsafe extern "C" fn resumed(l: *mut lua_State, _: c_int, _: lua_KContext) -> c_int {
+    lines::waiting(false);
     let result = current().and_then(|current| current.ready.take());
     finish(Call(Lua(l)), result.unwrap_or_else(|| Err(Error::Plain("the wait was cancelled".into()))))
 }
@@ -80,6 +88,9 @@ unsafe extern "C" fn resumed(l: *mut lua_State, _: c_int, _: lua_KContext) -> c_
 /// `l` is the running Lua thread.
 pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Result<Pending, Error>) -> c_int {
     let call = Call(Lua(l));
+    work::reset();
+    work::spend(work::CALL);
+    lines::calling(call.0);
     let mut future = match f(call) {
         Ok(future) => future,
         Err(error) => return unsafe { raise(call.0, error) },
@@ -97,6 +108,7 @@ pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Result<Pending, Error
         }
         Poll::Pending if unsafe { lua_isyieldable(l) } != 0 => {
             current.waiting = Some(future);
+            lines::waiting(true);
             return unsafe { lua_suspendk(l, 0, resumed) };
         }
         Poll::Pending => block(future),
@@ -181,6 +193,7 @@ impl Thread {
         let outer = CURRENT.replace(&raw mut self.current);
         let mut results = 0;
         let status = unsafe { lua_resume(self.lua.0, null_mut(), self.arguments, &mut results) };
+        work::reset();
         CURRENT.set(outer);
         self.arguments = 0;
         self.current.context = null_mut();

@@ -11,6 +11,7 @@ use crate::function;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
 use crate::userdata::{self, Userdata};
+use crate::work::{PIECE, spend};
 use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
 use std::fmt::Write as _;
@@ -183,6 +184,7 @@ impl Walk {
             if list.len() % 16 == 15 && !lua.reserve(32) {
                 return Err(Fault::new(format!("a table of more than {} keys", list.len())));
             }
+            spend(32);
             let slot = lua.top();
             let (text, number): (Cow<'a, str>, bool) = match lua.type_of(slot) {
                 Type::String => (text(lua.bytes(slot).unwrap_or_default())?.into(), false),
@@ -194,8 +196,15 @@ impl Walk {
             // One copy stays, the other is for the next step.
             lua.push_copy(slot);
         }
-        list.sort_unstable_by(|a, b| a.text.as_bytes().cmp(b.text.as_bytes()));
-        if let Some(pair) = list.windows(2).find(|pair| pair[0].text == pair[1].text) {
+        list.sort_unstable_by(|a, b| {
+            spend(16 + a.text.len().min(b.text.len()));
+            a.text.as_bytes().cmp(b.text.as_bytes())
+        });
+        let twice = |pair: &&[Key<'_>]| {
+            spend(16 + pair[0].text.len().min(pair[1].text.len()));
+            pair[0].text == pair[1].text
+        };
+        if let Some(pair) = list.windows(2).find(twice) {
             return Err(Fault::new(format!("the key {:?} both as a number and as a string", pair[0].text)));
         }
         Ok(Value::Object(Keys { list, top }))
@@ -211,6 +220,7 @@ impl Walk {
         let lua = self.lua;
         self.tables.push(at);
         for n in 1..=len {
+            spend(16);
             lua.raw_get_index(at, n);
             let child = lua.top();
             f(self, n, child).map_err(|fault| fault.at(Step::Index(n)))?;
@@ -230,6 +240,7 @@ impl Walk {
         let lua = self.lua;
         self.tables.push(at);
         for key in &keys.list {
+            spend(16);
             lua.push_copy(key.slot);
             unsafe { lua_rawget(lua.0, at) };
             let child = lua.top();
@@ -252,6 +263,7 @@ fn integers(lua: Lua, at: c_int) -> Option<(i64, i64)> {
     lua.push_nil();
     while unsafe { lua_next(lua.0, at) } != 0 {
         lua.pop(1);
+        spend(8);
         match lua.type_of(-1) {
             Type::Integer => match lua.integer(-1) {
                 Some(n) if n > 0 => max = n.max(max),
@@ -271,10 +283,10 @@ fn integers(lua: Lua, at: c_int) -> Option<(i64, i64)> {
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Fault> {
-    std::str::from_utf8(bytes).map_err(|error| {
+    utf8(bytes).map_err(|at| {
         Fault::new(format!(
             "a string that is not valid UTF-8 (at its byte {}; base64.encode makes text of it)",
-            error.valid_up_to() + 1
+            at + 1
         ))
     })
 }
@@ -298,36 +310,56 @@ pub fn float(value: f64) -> String {
     zmij::Buffer::new().format(value).to_owned()
 }
 
-/// Counts work in bytes and asks the host at every MiB whether a limit of the run is reached: Lua's
-/// own budget does not see work that is done in Rust.
+/// Counts the bytes that an encoder or parser has come past.
 #[derive(Default)]
 pub struct Meter {
-    asked: usize,
+    reached: usize,
 }
 
 impl Meter {
-    /// The work has come to byte `position`.
+    /// The work has come to byte `position`. Each byte is a few units: data is made of it too.
     pub fn reach(&mut self, position: usize) {
-        if position - self.asked.min(position) >= 1 << 20 {
-            self.asked = position;
-            crate::host::control::tick();
-        }
+        let bytes = position.saturating_sub(self.reached);
+        self.reached = position;
+        spend(16 + 4 * bytes);
     }
 }
 
-/// Accounts for `bytes` of work done at once.
-pub fn spend(bytes: usize) {
-    if bytes >= 1 << 20 {
-        crate::host::control::tick();
+/// The text that `bytes` are.
+///
+/// # Errors
+/// The position of the first byte that is not UTF-8.
+pub fn utf8(bytes: &[u8]) -> Result<&str, usize> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = bytes.len().min(at + PIECE);
+        spend(end - at);
+        match std::str::from_utf8(&bytes[at..end]) {
+            Ok(_) => at = end,
+            // A character that the end of the piece cuts goes into the next one.
+            Err(error) if error.error_len().is_none() && end < bytes.len() => at += error.valid_up_to(),
+            Err(error) => return Err(at + error.valid_up_to()),
+        }
     }
+    // Every piece was looked at, and none ends within a character.
+    Ok(unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
 /// The line and column (in characters) of a byte position, both from 1.
 pub fn position(source: &[u8], at: usize) -> (usize, usize) {
-    let before = &source[..at.min(source.len())];
-    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    let column = 1 + before[start..].iter().filter(|byte| **byte & 0xC0 != 0x80).count();
+    let (mut line, mut column) = (1, 1);
+    for piece in source[..at.min(source.len())].chunks(PIECE) {
+        spend(2 * piece.len());
+        let start = match piece.iter().rposition(|byte| *byte == b'\n') {
+            Some(newline) => {
+                line += piece.iter().filter(|byte| **byte == b'\n').count();
+                column = 1;
+                newline + 1
+            }
+            None => 0,
+        };
+        column += piece[start..].iter().filter(|byte| **byte & 0xC0 != 0x80).count();
+    }
     (line, column)
 }
 
@@ -448,7 +480,10 @@ impl Userdata for Number {
 fn operand(call: Call, index: c_int) -> Result<f64, Error> {
     match userdata::get::<Number>(call.lua(), index) {
         // The grammar was checked when the value was made.
-        Some(number) => Ok(number.0.parse().unwrap_or(f64::NAN)),
+        Some(number) => {
+            spend(2 * number.0.len());
+            Ok(number.0.parse().unwrap_or(f64::NAN))
+        }
         None => call.number(index),
     }
 }

@@ -8,7 +8,8 @@
 --- latest when the main script ends.
 ---
 --- ## async.spawn(fn, ...) -> handle
---- Starts a task that calls `fn(...)`. It first runs when the one that runs now waits.
+--- Starts a task that calls `fn(...)`. It first runs when the one that runs now waits. There may be 50,000 tasks at a
+--- time; one more is an error with the code `limit`.
 ---
 --- ## async.spawn_interval(fn, ms) -> handle
 --- Starts a task that calls `fn` every so many milliseconds, until it is cancelled or fails. The arguments may stand in

@@ -1,12 +1,17 @@
 --- # regex
---- Regular expressions in the syntax of Rust's crate `regex`: no back-references and no look-around,
---- and so time linear in the text whatever the pattern. Always available.
+--- Regular expressions in the syntax of Rust's crate `regex`, without back-references and look-around. Always
+--- available.
+---
+--- One search takes time linear in the text, whatever the pattern; the larger the pattern, the more for each
+--- byte. `find_all`, `replace` and `split` search again after each match: a pattern that must read to the end of
+--- the text to know a short match, as `.*;|[a-z]` does where there is no `;`, makes them quadratic. What takes more
+--- than 4,294,967,296 steps is an error with the code `limit`, and the limits of the run are looked at meanwhile.
 ---
 --- Strings may hold any bytes; `.` and classes match whole characters of valid UTF-8, and `(?-u)`
 --- switches to bytes. `(?i)` ignores case, `(?m)` makes `^` and `$` match at lines, `(?s)` makes `.`
 --- match newlines, `(?x)` ignores blanks. `\d`, `\w`, `\s`, `\b` and `\p{L}` know Unicode; the classes
---- of scripts and of word segmentation are left out. A pattern may take 2 MiB when compiled; the 16
---- used last are kept. A wrong pattern raises an argument error that shows the place.
+--- of scripts and of word segmentation are left out. A pattern may have 64 KiB, and take 2 MiB when compiled; the 16
+--- used last are kept. An empty match is found between characters, not within one. A wrong pattern raises an argument error that shows the place.
 ---
 --- ## regex.match(pattern, s) -> boolean
 --- Whether `s` matches somewhere (`^...$` for all of it).

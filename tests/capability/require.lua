@@ -13,7 +13,9 @@
 ---
 --- ## require(name) -> value, where
 --- Loads a module once and gives what it returned. The second value, on the first call, says where it was
---- found. Its top-level code may wait like any other.
+--- found. Its top-level code may wait like any other; other tasks that require the module meanwhile wait for it.
+--- Modules that require each other in a circle are an error that names the circle, unless one has set its value in
+--- `package.loaded` before.
 
 --# example: a module that is there already
 package.preload.answers = function(name)

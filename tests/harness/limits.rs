@@ -1,7 +1,7 @@
 //! Limits: each ends a run that goes over it, with the documented exit code, and leaves one alone that stays
 //! below.
 
-use assay_tests::executable::run;
+use assay_tests::executable::{self, run};
 
 /// Every test of this file.
 pub const TESTS: &[(&str, fn())] = &[
@@ -13,6 +13,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("below_the_limits_nothing_happens", below_the_limits_nothing_happens),
     ("output_is_limited", output_is_limited),
     ("floods_end_within_their_limits", floods_end_within_their_limits),
+    ("work_of_builtins_ends_at_the_cpu_limit", work_of_builtins_ends_at_the_cpu_limit),
+    ("nothing_breaks_the_sandbox", nothing_breaks_the_sandbox),
 ];
 
 /// Scripts that never end by themselves: in the VM, in pcall, in coroutines, in C functions.
@@ -154,4 +156,68 @@ fn floods_end_within_their_limits() {
     let done = run(&["exec", "--max-log", "10KiB", "-e", lines]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(0), "alive\n"), "{}", done.stderr);
     assert!(done.stderr.len() < 20 << 10, "{} bytes of log", done.stderr.len());
+}
+
+/// Scripts that keep a builtin at work which runs in the guest without steps of the VM. Small pieces of work count too.
+const LABOUR: &[&str] = &[
+    "local s = ('ab'):rep(10000000) while true do regex.match('[^z]*z', s) end",
+    "local s = ('éab'):rep(1000000) while true do regex.find([[\\b\\w{50}\\bz]], s) end",
+    "local s = ('a'):rep(1000000) while true do regex.replace('(a)(b)?', s, '$2$1') end",
+    "while true do pcall(regex.match, ('[\\\\w--\\\\d]'):rep(400), 'x') end",
+    "local s = '\"' .. ('\\\\u0041'):rep(5000000) .. '\"' while true do json.parse(s) end",
+    "local s = '[' .. ('1.5e300,'):rep(2000000) .. '1]' while true do json.parse(s) end",
+    "local s = (' '):rep(50000000) while true do pcall(json.parse, s) end",
+    "local s = ('\\n'):rep(10000000) while true do json.encode(s) end",
+    "local p, t = ('k'):rep(5000), {} for i = 1, 5000 do t[p .. i] = i end while true do json.encode(t) end",
+    "local n = json.number(('1'):rep(60000)) while true do local m = n + n end",
+    "local s = ('a'):rep(50000000) while true do base64.encode(s) end",
+    "local s = ('a'):rep(1000000) while true do base64.encode(s) end",
+    "local s = (' '):rep(50000000) while true do base64.decode(s) end",
+    "local s = (' '):rep(50000000) while true do s:split() end",
+    "local s, p = ('ab'):rep(25000000), ('a'):rep(1000) .. 'b' while true do s:split(p) end",
+    "local t = {} for i = 1, 100000 do t[i] = 'k' .. i .. ': v' end local s = table.concat(t, '\\n') while true do yaml.parse(s) end",
+    "local s = 'a: |\\n  ' .. ('x'):rep(30000000) while true do yaml.parse(s) end",
+    "local s = '#' .. ('x'):rep(30000000) while true do yaml.parse(s) end",
+    "local s = ('\\1'):rep(10000000) while true do yaml.encode(s) end",
+    "local t = {} for i = 1, 50000 do t[i] = 'k' .. i .. '=1' end local s = table.concat(t, '\\n') while true do toml.parse(s) end",
+    "local s = 'a=' .. ('['):rep(1000000) while true do pcall(toml.parse, s) end",
+    "local s = ('['):rep(1000000) while true do markdown.to_html(s) end",
+    "local s = ('![a](b'):rep(150000) while true do markdown.to_html(s) end",
+    "local s = ('*a_ '):rep(250000) while true do markdown.to_html(s) end",
+    "local s = ('{{a}}'):rep(300000) while true do template.render_string(s, { a = 1 }) end",
+    "local s = '{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}' \
+     while true do pcall(template.render_string, s) end",
+    "local t = {} for i = 1, 200000 do t[i] = i end while true do template.render_string('x', { t = t }) end",
+];
+
+fn work_of_builtins_ends_at_the_cpu_limit() {
+    for source in LABOUR {
+        let done = run(&["exec", "--cpu", "300ms", "-e", source]);
+        assert_eq!(done.code, Some(137), "{source}\n{}", done.stderr);
+        assert!(done.stderr.contains("cpu limit of 0.3 s"), "{source}\n{}", done.stderr);
+    }
+}
+
+/// Every builtin with values of all kinds and sizes: what a script does never shows as a bug of Assay.
+fn nothing_breaks_the_sandbox() {
+    let script = executable::root().join("tests/harness/fuzz.lua");
+    let script = script.to_string_lossy();
+    for seed in 1..=12 {
+        let seed = seed.to_string();
+        let done = run(&[
+            "run",
+            "--memory",
+            "64MiB",
+            "--timeout",
+            "60s",
+            "--max-handles",
+            "64",
+            &script,
+            &seed,
+            "150",
+        ]);
+        let last = done.stderr.lines().rev().take(3).collect::<Vec<_>>();
+        assert!(!done.stderr.contains("broke down"), "seed {seed}: {last:?}");
+        assert!(matches!(done.code, Some(0 | 1 | 124 | 137)), "seed {seed}: {:?} {last:?}", done.code);
+    }
 }

@@ -4,14 +4,14 @@ use crate::call::{Call, Error, Returned, prelude, push_library, set_library};
 use crate::ffi::*;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
-use crate::scheduler::{self, Ended, Shared};
+use crate::scheduler::{self, Ended, Group, Shared};
 use crate::task::{Pending, wait_on_tasks};
 use crate::userdata::{self, Userdata};
+use crate::work::{CALL, spend};
 use crate::{function, waiting};
 use std::ffi::CStr;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
 /// A handle to a task.
 struct Handle(Rc<Shared>);
@@ -44,7 +44,7 @@ pub fn register(lua: Lua) {
 fn spawn(call: Call) -> Returned {
     call.function(1)?;
     let lua = call.lua();
-    let handle = scheduler::spawn(lua, lua.top() - 1);
+    let handle = scheduler::spawn(lua, lua.top() - 1)?;
     userdata::push(lua, Handle(handle));
     Ok(1)
 }
@@ -118,14 +118,8 @@ fn push_ended(call: Call, ended: Option<Ended>) -> Returned {
 fn task_await(call: Call) -> Result<Pending, Error> {
     let shared = handle(call)?;
     wait_on_tasks(async move {
-        poll_fn(|context| {
-            if shared.is_done() {
-                return Poll::Ready(());
-            }
-            shared.notify(context);
-            Poll::Pending
-        })
-        .await;
+        let mut told = None;
+        poll_fn(|context| shared.poll_done(context, &mut told)).await;
         let ended = shared.take();
         Ok(move |call: Call| push_ended(call, ended))
     })
@@ -139,6 +133,7 @@ fn handles(call: Call) -> Result<Vec<Rc<Shared>>, Error> {
     }
     let mut list = Vec::new();
     for n in 1..=lua.raw_len(1) {
+        spend(CALL);
         lua.raw_get_index(1, n as i64);
         let handle = userdata::get::<Handle>(lua, -1).map(|handle| handle.0.clone());
         lua.pop(1);
@@ -152,16 +147,9 @@ fn handles(call: Call) -> Result<Vec<Rc<Shared>>, Error> {
 
 /// Waits until a task of the list has ended; gives its position.
 fn wait_any(call: Call) -> Result<Pending, Error> {
-    let list = handles(call)?;
+    let group = Group::new(&handles(call)?, true);
     wait_on_tasks(async move {
-        let position = poll_fn(|context| match list.iter().position(|task| task.is_done()) {
-            Some(position) => Poll::Ready(position),
-            None => {
-                list.iter().for_each(|task| task.notify(context));
-                Poll::Pending
-            }
-        })
-        .await;
+        let position = poll_fn(|context| group.poll(context)).await.unwrap_or_default();
         Ok(move |call: Call| {
             call.lua().push_integer(position as i64 + 1);
             Ok(1)
@@ -171,20 +159,9 @@ fn wait_any(call: Call) -> Result<Pending, Error> {
 
 /// Waits until every task of the list has ended, or one has failed; gives the failed one's position.
 fn wait_all(call: Call) -> Result<Pending, Error> {
-    let list = handles(call)?;
+    let group = Group::new(&handles(call)?, false);
     wait_on_tasks(async move {
-        let failed = poll_fn(|context| {
-            if let Some(position) = list.iter().position(|task| task.has_failed()) {
-                return Poll::Ready(Some(position));
-            }
-            let mut running = list.iter().filter(|task| !task.is_done()).peekable();
-            if running.peek().is_none() {
-                return Poll::Ready(None);
-            }
-            running.for_each(|task| task.notify(context));
-            Poll::Pending
-        })
-        .await;
+        let failed = poll_fn(|context| group.poll(context)).await;
         Ok(move |call: Call| {
             match failed {
                 Some(position) => call.lua().push_integer(position as i64 + 1),

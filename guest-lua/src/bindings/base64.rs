@@ -4,6 +4,7 @@ use crate::call::{Call, Error, Returned, library};
 use crate::function;
 use crate::host::types::ErrorCode;
 use crate::lua::Lua;
+use crate::work::{PIECE, region, spend};
 
 pub fn register(lua: Lua) {
     library(lua, "base64", &[("encode", function!(encode)), ("decode", function!(decode))]);
@@ -35,19 +36,18 @@ const INVALID: u8 = 66;
 fn encode(call: Call) -> Returned {
     let bytes = call.bytes(1)?;
     let (mut url, mut pad) = (false, true);
-    if let Some(options) = call.opt_table(2)? {
+    if let Some(options) = call.opt_options(2, &["url", "pad"])? {
         url = options.boolean("url")?.unwrap_or(url);
         pad = options.boolean("pad")?.unwrap_or(pad);
     }
-    crate::value::spend(bytes.len());
-    call.lua().push_bytes(&to_base64(bytes, url, pad));
+    let text = region(call.lua(), || to_base64(bytes, url, pad));
+    call.lua().push_bytes(&text);
     Ok(1)
 }
 
 fn decode(call: Call) -> Returned {
     let text = call.bytes(1)?;
-    crate::value::spend(text.len());
-    let bytes = from_base64(text)
+    let bytes = region(call.lua(), || from_base64(text))
         .map_err(|why| Error::failed(ErrorCode::InvalidData, format!("base64.decode: {why}")))?;
     call.lua().push_bytes(&bytes);
     Ok(1)
@@ -59,9 +59,12 @@ pub fn to_base64(bytes: &[u8], url: bool, pad: bool) -> Vec<u8> {
     let digit = |bits: u32, shift: u32| alphabet[(bits >> shift & 63) as usize];
     let mut out = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
     let (groups, rest) = bytes.as_chunks::<3>();
-    for [a, b, c] in groups {
-        let bits = u32::from(*a) << 16 | u32::from(*b) << 8 | u32::from(*c);
-        out.extend_from_slice(&[digit(bits, 18), digit(bits, 12), digit(bits, 6), digit(bits, 0)]);
+    for piece in groups.chunks(PIECE) {
+        spend(8 * piece.len());
+        for [a, b, c] in piece {
+            let bits = u32::from(*a) << 16 | u32::from(*b) << 8 | u32::from(*c);
+            out.extend_from_slice(&[digit(bits, 18), digit(bits, 12), digit(bits, 6), digit(bits, 0)]);
+        }
     }
     let (bits, digits) = match rest {
         [a] => (u32::from(*a) << 16, 2),
@@ -84,6 +87,9 @@ pub fn from_base64(text: &[u8]) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
     let (mut bits, mut digits, mut padding) = (0u32, 0usize, 0usize);
     for (at, byte) in text.iter().enumerate() {
+        if at % PIECE == 0 {
+            spend(2 * PIECE.min(text.len() - at));
+        }
         match VALUES[usize::from(*byte)] {
             SPACE => {}
             PADDING => padding += 1,

@@ -395,7 +395,7 @@ fn decode(lua: Lua, batch: &[u8], mut count: i64) -> Result<i64, Error> {
     if batch.is_empty() {
         return Ok(count);
     }
-    value::spend(batch.len());
+    crate::work::spend(batch.len());
     let list = lua.top();
     let mut reader = Reader { lua, rest: batch };
     let columns = u32::from_le_bytes(reader.array()?) as c_int;

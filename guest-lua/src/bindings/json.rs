@@ -6,6 +6,7 @@ use crate::function;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
 use crate::value::{self, Fault, MAX_DEPTH, Meter, Pin, Value, Walk};
+use crate::work::{PIECE, region, spend};
 use std::borrow::Cow;
 use std::ffi::c_int;
 
@@ -52,6 +53,9 @@ fn pin(call: Call, pin: Pin, name: &str) -> Returned {
 
 fn number(call: Call) -> Returned {
     let text = call.str(1)?;
+    if text.len() > MAX_NUMBER {
+        return Err(Error::Argument(1, format!("a number of more than {MAX_NUMBER} characters")));
+    }
     match scan_number(text.as_bytes()) {
         Some((len, _)) if len == text.len() => {
             value::push_number(call.lua(), text);
@@ -62,7 +66,7 @@ fn number(call: Call) -> Returned {
 }
 
 fn parse(call: Call) -> Returned {
-    let (text, options) = (call.bytes(1)?, call.opt_table(2)?);
+    let (text, options) = (call.bytes(1)?, call.opt_options(2, &["null"])?);
     let lua = call.lua();
     let null = match options {
         Some(options) => match options.push("null") {
@@ -105,6 +109,9 @@ struct Bad {
 /// gets a table of its exact size, which saves Lua from growing it step by step.
 const BATCH: c_int = 64;
 
+/// The longest text of a number.
+const MAX_NUMBER: usize = 64 << 10;
+
 struct Parser<'a> {
     lua: Lua,
     text: &'a [u8],
@@ -117,8 +124,8 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     fn document(&mut self) -> Result<(), Bad> {
-        if let Err(error) = std::str::from_utf8(self.text) {
-            return Err(Bad { at: error.valid_up_to(), why: "a byte that is not valid UTF-8".into() });
+        if let Err(at) = value::utf8(self.text) {
+            return Err(Bad { at, why: "a byte that is not valid UTF-8".into() });
         }
         if self.text.starts_with(b"\xEF\xBB\xBF") {
             self.at = 3;
@@ -138,7 +145,12 @@ impl Parser<'_> {
     fn peek(&mut self) -> Option<u8> {
         while let Some(byte) = self.text.get(self.at) {
             match byte {
-                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                b' ' | b'\n' | b'\r' | b'\t' => {
+                    self.at += 1;
+                    if self.at % PIECE == 0 {
+                        self.meter.reach(self.at);
+                    }
+                }
                 byte => return Some(*byte),
             }
         }
@@ -147,6 +159,7 @@ impl Parser<'_> {
 
     /// Pushes the next value; true where it is nil.
     fn value(&mut self) -> Result<bool, Bad> {
+        self.meter.reach(self.at);
         match self.peek() {
             Some(b'{') => self.object()?,
             Some(b'[') => self.array()?,
@@ -189,7 +202,6 @@ impl Parser<'_> {
         if !self.lua.reserve(2 * BATCH + 8) {
             return self.bad("Lua's stack is full");
         }
-        self.meter.reach(self.at);
         self.depth += 1;
         self.at += 1;
         Ok(())
@@ -266,9 +278,12 @@ impl Parser<'_> {
 
     fn number(&mut self) -> Result<(), Bad> {
         let rest = &self.text[self.at..];
-        let Some((len, integer)) = scan_number(rest) else {
+        let Some((len, integer)) = scan_number(&rest[..rest.len().min(MAX_NUMBER + 1)]) else {
             return self.bad("a number was expected");
         };
+        if len > MAX_NUMBER {
+            return self.bad(format!("a number of more than {MAX_NUMBER} characters"));
+        }
         // The scan accepts ASCII only.
         let digits = std::str::from_utf8(&rest[..len]).unwrap_or_default();
         if rest.get(len).is_some_and(|byte| byte.is_ascii_digit()) {
@@ -292,29 +307,47 @@ impl Parser<'_> {
     fn string(&mut self) -> Result<(), Bad> {
         self.at += 1;
         let start = self.at;
-        let len = plain(&self.text[start..]);
-        self.at += len;
+        self.plain();
         if self.text.get(self.at) == Some(&b'"') {
             self.lua.push_bytes(&self.text[start..self.at]);
             self.at += 1;
             return Ok(());
         }
         self.unescaped.clear();
-        self.unescaped.extend_from_slice(&self.text[start..self.at]);
+        self.keep(start);
         loop {
+            self.meter.reach(self.at);
             match self.text.get(self.at) {
                 Some(b'"') => break,
                 Some(b'\\') => self.escape()?,
                 Some(_) => return self.bad("a control character in a string (it must be escaped)"),
                 None => return self.bad("the text ends within a string"),
             }
-            let len = plain(&self.text[self.at..]);
-            self.unescaped.extend_from_slice(&self.text[self.at..self.at + len]);
-            self.at += len;
+            let start = self.at;
+            self.plain();
+            self.keep(start);
         }
         self.at += 1;
         self.lua.push_bytes(&self.unescaped);
         Ok(())
+    }
+
+    /// Passes over what needs no attention within a string.
+    fn plain(&mut self) {
+        loop {
+            let piece = &self.text[self.at..self.text.len().min(self.at + PIECE)];
+            let len = plain(piece);
+            self.at += len;
+            if len < PIECE {
+                return;
+            }
+            self.meter.reach(self.at);
+        }
+    }
+
+    fn keep(&mut self, start: usize) {
+        let (unescaped, text) = (&mut self.unescaped, &self.text[start..self.at]);
+        region(self.lua, || unescaped.extend_from_slice(text));
     }
 
     fn escape(&mut self) -> Result<(), Bad> {
@@ -441,7 +474,7 @@ fn encode(call: Call) -> Returned {
     if lua.type_of(1) == Type::None {
         return Err(Error::Argument(1, "value expected".into()));
     }
-    let indent = match call.opt_table(2)? {
+    let indent = match call.opt_options(2, &["indent"])? {
         Some(options) => match options.integer("indent")? {
             Some(indent @ 0..=16) => indent as usize,
             Some(_) => return Err(options.invalid("indent", "0 to 16 spaces expected")),
@@ -463,7 +496,7 @@ pub fn encode_with(lua: Lua, at: c_int, indent: usize, name: &str) -> Result<Str
     let (at, top) = (lua.abs(at), lua.top());
     let mut out = String::new();
     let mut encoder = Encoder { out: &mut out, indent };
-    let result = encoder.value(&mut Walk::new(lua), at, 0);
+    let result = region(lua, || encoder.value(&mut Walk::new(lua), at, 0));
     lua.set_top(top);
     result.map_err(|fault| fault.into_error(name))?;
     Ok(out)
@@ -560,9 +593,15 @@ pub fn quote(out: &mut String, text: &str) {
     out.push('"');
     let mut rest = text;
     loop {
-        let len = plain(rest.as_bytes());
+        let len = plain(&rest.as_bytes()[..rest.len().min(PIECE)]);
+        let len = rest.floor_char_boundary(len);
+        spend(4 + 2 * len);
         out.push_str(&rest[..len]);
         let Some(byte) = rest.as_bytes().get(len) else { break };
+        if !matches!(byte, b'"' | b'\\' | 0..=0x1F) {
+            rest = &rest[len..];
+            continue;
+        }
         match byte {
             b'"' => out.push_str("\\\""),
             b'\\' => out.push_str("\\\\"),

@@ -1,9 +1,14 @@
 //! `markdown.to_html`: CommonMark with tables, strikethrough, task lists and footnotes.
 
-use crate::call::{Call, Returned, library};
+use crate::call::{Call, Error, Returned, library};
 use crate::function;
+use crate::host::types::ErrorCode;
 use crate::lua::Lua;
+use crate::work::{CALL, region, spend};
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, html};
+
+/// Bytes of one text: the parser finds its blocks in one go.
+const MAX_SOURCE: usize = 1 << 20;
 
 pub fn register(lua: Lua) {
     library(lua, "markdown", &[("to_html", function!(to_html))]);
@@ -11,22 +16,31 @@ pub fn register(lua: Lua) {
 
 fn to_html(call: Call) -> Returned {
     let source = call.str(1)?;
-    let safe = match call.opt_table(2)? {
+    let safe = match call.opt_options(2, &["safe"])? {
         Some(options) => options.boolean("safe")?.unwrap_or(false),
         None => false,
     };
-    crate::value::spend(source.len());
+    if source.len() > MAX_SOURCE {
+        let why = format!(
+            "the text has {} bytes, {MAX_SOURCE} are allowed; convert its chapters one by one",
+            source.len()
+        );
+        return Err(Error::failed(ErrorCode::Limit, format!("markdown.to_html: {why}")));
+    }
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_STRIKETHROUGH
         | Options::ENABLE_TASKLISTS
         | Options::ENABLE_FOOTNOTES;
-    let events = Parser::new_ext(source, options);
-    let mut out = String::with_capacity(source.len() * 3 / 2);
-    if safe {
-        html::push_html(&mut out, events.filter_map(without_active_content));
-    } else {
-        html::push_html(&mut out, events);
-    }
+    let out = region(call.lua(), || {
+        let events = Parser::new_ext(source, options).inspect(|_| spend(CALL));
+        let mut out = String::with_capacity(source.len() * 3 / 2);
+        if safe {
+            html::push_html(&mut out, events.filter_map(without_active_content));
+        } else {
+            html::push_html(&mut out, events);
+        }
+        out
+    });
     call.lua().push_str(&out);
     Ok(1)
 }

@@ -1,23 +1,32 @@
-//! `regex`: the patterns of the Rust crate of that name, on strings of any bytes. Matching takes time
-//! linear in the text whatever the pattern.
+//! `regex`: patterns in the syntax of the Rust crate of that name, on strings of any bytes.
+
+mod engine;
+mod replacement;
+mod threads;
 
 use crate::call::{Call, Error, Returned, library};
 use crate::function;
+use crate::host::types::ErrorCode;
 use crate::lua::Lua;
 use crate::value::{self, Pin};
-use regex::bytes::{Captures, Regex, RegexBuilder};
-use std::cell::RefCell;
+use crate::work;
+pub use engine::Regex;
+use engine::{Bad, Search, Stopped};
+use regex_automata::Span;
+use replacement::Replacement;
+use std::cell::Cell;
 use std::ffi::c_int;
+use std::rc::Rc;
 
-/// Bytes that one compiled pattern and its search cache may take.
-const SIZE_LIMIT: usize = 2 << 20;
-const CACHE_LIMIT: usize = 1 << 20;
-/// How many compiled patterns are kept for the next call.
+/// How many compiled patterns are kept for the next call, and how much memory they may take.
 const KEPT: usize = 16;
+const KEPT_BYTES: usize = 8 << 20;
+
+type Kept = Vec<(String, Rc<Regex>)>;
 
 thread_local! {
-    /// The patterns used last, newest first.
-    static COMPILED: RefCell<Vec<(String, Regex)>> = const { RefCell::new(Vec::new()) };
+    /// The patterns used last, newest first. Taken out while it is changed: compiling may end in an error of Lua.
+    static COMPILED: Cell<Kept> = const { Cell::new(Vec::new()) };
 }
 
 pub fn register(lua: Lua) {
@@ -40,76 +49,180 @@ pub fn register(lua: Lua) {
 ///
 /// # Errors
 /// An argument error that shows the pattern and the place in it.
-pub fn compile(call: Call, index: c_int) -> Result<Regex, Error> {
+pub fn compile(call: Call, index: c_int) -> Result<Rc<Regex>, Error> {
     let pattern = call.str(index)?;
-    COMPILED.with_borrow_mut(|kept| {
-        if let Some(at) = kept.iter().position(|(text, _)| text == pattern) {
-            kept[..=at].rotate_right(1);
-            return Ok(kept[0].1.clone());
-        }
-        let compiled = RegexBuilder::new(pattern)
-            .size_limit(SIZE_LIMIT)
-            .dfa_size_limit(CACHE_LIMIT)
-            .nest_limit(100)
-            .build()
-            .map_err(|error| Error::Argument(index, describe(pattern, &error)))?;
-        kept.truncate(KEPT - 1);
-        kept.insert(0, (pattern.to_owned(), compiled.clone()));
-        Ok(compiled)
-    })
+    let mut kept = COMPILED.take();
+    let found = kept.iter().position(|(text, _)| text == pattern);
+    if let Some(at) = found {
+        kept[..=at].rotate_right(1);
+        let regex = kept[0].1.clone();
+        COMPILED.set(kept);
+        return Ok(regex);
+    }
+    COMPILED.set(kept);
+    let regex =
+        Regex::new(call.lua(), pattern).map_err(|bad| Error::Argument(index, describe(pattern, bad)))?;
+    let regex = Rc::new(regex);
+    let mut kept = COMPILED.take();
+    kept.insert(0, (pattern.to_owned(), regex.clone()));
+    let mut bytes = 0;
+    let within = |(text, regex): &(String, Rc<Regex>)| {
+        bytes += text.len() + regex.size();
+        bytes <= KEPT_BYTES
+    };
+    let fit = kept.iter().map(within).take(KEPT).take_while(|within| *within).count();
+    kept.truncate(fit.max(1));
+    COMPILED.set(kept);
+    Ok(regex)
 }
 
-fn describe(pattern: &str, error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(_) => {
-            format!(
-                "the pattern {pattern:?} is too large: compiled it takes more than {} MiB",
-                SIZE_LIMIT >> 20
-            )
+fn describe(pattern: &str, bad: Bad) -> String {
+    const SHOWN: usize = 200;
+    let start = || match pattern.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}...", &pattern[..end]),
+        None => format!("{pattern:?}"),
+    };
+    match bad {
+        Bad::TooLong => format!(
+            "the pattern {} is too large: its text has {} bytes, 64 KiB are allowed; search for its parts in several calls",
+            start(),
+            pattern.len()
+        ),
+        Bad::TooLarge => {
+            format!("the pattern {} is too large: compiled it takes more than 2 MiB", start())
         }
+        Bad::Groups => format!(
+            "the pattern {} is too large: it has too many groups for its size; write (?:...) for those that are not needed",
+            start()
+        ),
         // The crate's text repeats the pattern with a mark under the place and the reason below.
-        error => error.to_string(),
+        Bad::Syntax(message) => message,
+    }
+}
+
+/// The error of a search that used up its budget.
+fn stopped(name: &'static str) -> impl Fn(Stopped) -> Error {
+    move |_| {
+        let why = "the search takes too many steps: the pattern goes through the text again and again, or is too wide \
+                   for one of this size; make the pattern simpler, or search the text in parts";
+        Error::failed(ErrorCode::Limit, format!("regex.{name}: {why}"))
     }
 }
 
 /// The pattern and the text of a call.
-fn arguments<'a>(call: Call) -> Result<(Regex, &'a [u8]), Error> {
+fn arguments<'a>(call: Call) -> Result<(Rc<Regex>, &'a [u8]), Error> {
     let text = call.bytes(2)?;
-    let pattern = compile(call, 1)?;
-    value::spend(text.len());
-    Ok((pattern, text))
+    Ok((compile(call, 1)?, text))
+}
+
+/// Whether the pattern matches somewhere in `text`.
+///
+/// # Errors
+/// `limit`, where the search takes too many steps.
+pub fn matches(lua: Lua, regex: &Regex, text: &[u8]) -> Result<bool, Error> {
+    Search::new(lua, regex, text).is_match().map_err(stopped("match"))
 }
 
 fn is_match(call: Call) -> Returned {
-    let (pattern, text) = arguments(call)?;
-    call.lua().push_bool(pattern.is_match(text));
+    let (regex, text) = arguments(call)?;
+    let matches = matches(call.lua(), &regex, text)?;
+    drop(regex);
+    call.lua().push_bool(matches);
     Ok(1)
 }
 
 fn find(call: Call) -> Returned {
-    let (pattern, text) = arguments(call)?;
-    match pattern.find(text) {
-        Some(found) => call.lua().push_bytes(found.as_bytes()),
+    let (regex, text) = arguments(call)?;
+    let found = Matches::new(call.lua(), &regex, text).next().map_err(stopped("find"))?;
+    drop(regex);
+    match found {
+        Some(found) => call.lua().push_bytes(&text[found.range()]),
         None => call.lua().push_nil(),
     }
     Ok(1)
 }
 
+/// The matches in a text that do not overlap.
+struct Matches<'a> {
+    search: Search<'a>,
+    text: &'a [u8],
+    from: usize,
+    /// Where the last match ended: an empty one there is not another.
+    last: Option<usize>,
+}
+
+impl<'a> Matches<'a> {
+    fn new(lua: Lua, regex: &'a Regex, text: &'a [u8]) -> Matches<'a> {
+        Matches { search: Search::new(lua, regex, text), text, from: 0, last: None }
+    }
+
+    fn next(&mut self) -> Result<Option<Span>, Stopped> {
+        while self.from <= self.text.len() {
+            let Some(found) = self.search.find(self.from)? else {
+                self.from = self.text.len() + 1;
+                return Ok(None);
+            };
+            if found.is_empty() && (self.last == Some(found.end) || splits(self.text, found.end)) {
+                self.from = found.end + 1;
+                continue;
+            }
+            self.from = found.end;
+            self.last = Some(found.end);
+            return Ok(Some(found));
+        }
+        Ok(None)
+    }
+}
+
+/// Whether the position is within a character.
+fn splits(text: &[u8], at: usize) -> bool {
+    if text.get(at).is_none_or(|byte| byte & 0xC0 != 0x80) {
+        return false;
+    }
+    let Some(lead) = (at.saturating_sub(3)..at).rev().find(|lead| text[*lead] & 0xC0 != 0x80) else {
+        return false;
+    };
+    let len = match text[lead] {
+        0xC0..=0xDF => 2,
+        0xE0..=0xEF => 3,
+        0xF0..=0xF7 => 4,
+        _ => return false,
+    };
+    at < lead + len && text.get(lead..lead + len).is_some_and(|bytes| std::str::from_utf8(bytes).is_ok())
+}
+
+/// All matches, or the first `limit` (0: all).
+fn all(lua: Lua, regex: &Regex, text: &[u8], limit: usize) -> Result<Vec<Span>, Stopped> {
+    let mut matches = Matches::new(lua, regex, text);
+    let mut found = Vec::new();
+    while (limit == 0 || found.len() < limit)
+        && let Some(next) = matches.next()?
+    {
+        if found.len() == found.capacity() {
+            work::region(lua, || found.reserve(found.len().max(16)));
+        }
+        found.push(next);
+    }
+    Ok(found)
+}
+
 fn find_all(call: Call) -> Returned {
-    let (pattern, text) = arguments(call)?;
-    // Collected first: the iterator borrows the pattern's search cache, and pushing may raise.
-    let found: Vec<&[u8]> = pattern.find_iter(text).map(|found| found.as_bytes()).collect();
-    push_list(call.lua(), &found);
+    let (regex, text) = arguments(call)?;
+    let found = all(call.lua(), &regex, text, 0).map_err(stopped("find_all"))?;
+    drop(regex);
+    push_list(call.lua(), found.iter().map(|found| &text[found.range()]));
     Ok(1)
 }
 
-fn push_list(lua: Lua, parts: &[&[u8]]) {
-    lua.new_table(parts.len(), 0);
-    for (n, part) in parts.iter().enumerate() {
+fn push_list<'a>(lua: Lua, parts: impl ExactSizeIterator<Item = &'a [u8]>) {
+    let count = parts.len();
+    lua.new_table(count, 0);
+    for (n, part) in parts.enumerate() {
+        work::spend(work::CALL);
         lua.push_bytes(part);
         lua.raw_set_index(-2, n as i64 + 1);
     }
-    if parts.is_empty() {
+    if count == 0 {
         value::pin(lua, -1, Pin::Array);
     }
 }
@@ -125,52 +238,93 @@ fn limit(call: Call, index: c_int) -> Result<usize, Error> {
 
 fn replace(call: Call) -> Returned {
     let (replacement, limit) = (call.bytes(3)?, limit(call, 4)?);
-    let (pattern, text) = arguments(call)?;
-    let replaced = pattern.replacen(text, limit, replacement);
-    call.lua().push_bytes(&replaced);
+    let (regex, text) = arguments(call)?;
+    let lua = call.lua();
+    let replacement = Replacement::new(&regex, replacement);
+    let replaced = replaced(lua, &regex, text, &replacement, limit).map_err(stopped("replace"))?;
+    drop((regex, replacement));
+    lua.push_bytes(&replaced);
     Ok(1)
+}
+
+fn replaced(
+    lua: Lua,
+    regex: &Regex,
+    text: &[u8],
+    replacement: &Replacement<'_>,
+    limit: usize,
+) -> Result<Vec<u8>, Stopped> {
+    let mut matches = Matches::new(lua, regex, text);
+    let (mut out, mut copied, mut count) = (Vec::new(), 0, 0);
+    while (limit == 0 || count < limit)
+        && let Some(found) = matches.next()?
+    {
+        let groups =
+            if replacement.needs_groups() { matches.search.groups(found)? } else { vec![Some(found)] };
+        work::region(lua, || {
+            out.extend_from_slice(&text[copied..found.start]);
+            replacement.write(text, &groups, &mut out);
+        });
+        copied = found.end;
+        count += 1;
+    }
+    work::region(lua, || out.extend_from_slice(&text[copied..]));
+    Ok(out)
 }
 
 fn captures(call: Call) -> Returned {
-    let (pattern, text) = arguments(call)?;
+    let (regex, text) = arguments(call)?;
     let lua = call.lua();
-    let Some(found) = pattern.captures(text) else {
+    let mut matches = Matches::new(lua, &regex, text);
+    let groups = matches
+        .next()
+        .and_then(|found| found.map(|found| matches.search.groups(found)).transpose())
+        .map_err(stopped("captures"))?;
+    drop(matches);
+    let Some(groups) = groups else {
         lua.push_nil();
         return Ok(1);
     };
-    push_captures(lua, &pattern, &found);
+    push_captures(lua, &regex, text, &groups);
     Ok(1)
 }
 
-fn push_captures(lua: Lua, pattern: &Regex, found: &Captures<'_>) {
-    lua.new_table(found.len(), 1);
-    for (n, group) in found.iter().enumerate() {
-        if let Some(group) = group {
-            lua.push_bytes(group.as_bytes());
-            lua.raw_set_index(-2, n as i64);
-        }
-    }
-    for name in pattern.capture_names().flatten() {
-        if let Some(group) = found.name(name) {
-            lua.push_bytes(group.as_bytes());
-            lua.raw_set(-2, name);
+fn push_captures(lua: Lua, regex: &Regex, text: &[u8], groups: &[Option<Span>]) {
+    lua.new_table(groups.len(), 1);
+    for (n, (group, name)) in groups.iter().zip(regex.names()).enumerate() {
+        work::spend(work::CALL);
+        let Some(group) = group else { continue };
+        lua.push_bytes(&text[group.range()]);
+        lua.push_copy(-1);
+        lua.raw_set_index(-3, n as i64);
+        match name {
+            Some(name) => lua.raw_set(-2, name),
+            None => lua.pop(1),
         }
     }
 }
 
 fn split(call: Call) -> Returned {
     let limit = limit(call, 3)?;
-    let (pattern, text) = arguments(call)?;
-    let parts: Vec<&[u8]> = match limit {
-        0 => pattern.split(text).collect(),
-        limit => pattern.splitn(text, limit).collect(),
+    let (regex, text) = arguments(call)?;
+    let cuts = match limit {
+        1 => Ok(Vec::new()),
+        0 => all(call.lua(), &regex, text, 0),
+        limit => all(call.lua(), &regex, text, limit - 1),
     };
-    push_list(call.lua(), &parts);
+    let cuts = cuts.map_err(stopped("split"))?;
+    drop(regex);
+    let part = |n: usize| {
+        let start = if n == 0 { 0 } else { cuts[n - 1].end };
+        let end = cuts.get(n).map_or(text.len(), |cut| cut.start);
+        &text[start..end]
+    };
+    push_list(call.lua(), (0..cuts.len() + 1).map(part));
     Ok(1)
 }
 
 fn escape(call: Call) -> Returned {
-    let escaped = regex::escape(call.str(1)?);
+    let escaped = regex_syntax::escape(call.str(1)?);
     call.lua().push_str(&escaped);
     Ok(1)
 }

@@ -1,7 +1,9 @@
 -- `require` in Lua, so that a module's chunk may wait like any other code (reference manual, 6.3).
 local natives = ...
 local load_module, loaded = natives.load_module, natives.loaded
-local type, error, pcall, setmetatable = type, error, pcall, setmetatable
+local current_task = natives.current_task
+local new_latch, open_latch, wait_latch = natives.new_latch, natives.open_latch, natives.wait_latch
+local type, error, pcall, setmetatable, concat = type, error, pcall, setmetatable, table.concat
 local open, loadfile = io.open, loadfile
 
 package = {
@@ -90,6 +92,60 @@ package.searchers = {
   end,
 }
 
+-- The modules that are being loaded, by name, and the lists of their names by task, in the order in which they were
+-- required. `wants` has the module that a task waits for.
+local loading, stacks, wants = {}, {}, {}
+
+-- What a load leaves when it ends, by an error or a cancelled task too.
+local Load = {
+  __name = "module",
+  __close = function(load)
+    local stack = stacks[load.task]
+    for i = #stack, load.place, -1 do
+      stack[i] = nil
+    end
+    if load.place == 1 then
+      stacks[load.task] = nil
+    end
+    loading[load.name] = nil
+    open_latch(load.latch)
+  end,
+}
+
+-- The modules from the one that `task` wants back to itself, where waiting for it would never end.
+local function circle(task, name)
+  local names, want = {}, name
+  repeat
+    local load = loading[want]
+    if load == nil then
+      return nil
+    end
+    local stack = stacks[load.task]
+    for i = load.place, #stack do
+      names[#names + 1] = stack[i]
+    end
+    if load.task == task then
+      names[#names + 1] = name
+      return concat(names, " -> ")
+    end
+    want = wants[load.task]
+  until want == nil
+  return nil
+end
+
+-- Waits while another task loads the module.
+local function wait_for(name)
+  local task = current_task()
+  local names = circle(task, name)
+  if names then
+    error("circular require: " .. names .. " (each waits for the next to be loaded; move what they share to a module "
+      .. "of its own, or require one of them within the function that uses it)", 3)
+  end
+  wants[task] = name
+  local guard <close> = setmetatable({}, { __close = function() wants[task] = nil end })
+  wait_latch(loading[name].latch)
+end
+
 function require(name)
   if type(name) == "number" then
     name = tostring(name)
@@ -97,9 +153,20 @@ function require(name)
     error("bad argument #1 to 'require' (string expected, got " .. type(name) .. ")", 2)
   end
   local module = loaded[name]
+  while not module and loading[name] do
+    wait_for(name)
+    module = loaded[name]
+  end
   if module then
     return module
   end
+  local task = current_task()
+  local stack = stacks[task] or {}
+  stacks[task] = stack
+  local place = #stack + 1
+  stack[place] = name
+  local load <close> = setmetatable({ name = name, task = task, place = place, latch = new_latch() }, Load)
+  loading[name] = load
   local searchers = package.searchers
   if type(searchers) ~= "table" then
     error("'package.searchers' must be a table", 2)

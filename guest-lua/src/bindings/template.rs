@@ -2,21 +2,26 @@
 //!
 //! Templates are read through the host's fs capability, so each file is checked against the grants.
 
+mod nesting;
+
 use crate::bindings::fs;
 use crate::call::{Call, Error, Returned, library};
 use crate::function;
 use crate::host::types::{self, ErrorCode};
 use crate::lua::Lua;
 use crate::value::{Fault, Meter, Value, Walk};
+use crate::work::{self, CALL, spend};
 use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use std::error::Error as _;
 use std::ffi::c_int;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 /// What one rendering may use up: an instruction costs 1, and so do 64 bytes of data that it makes.
-const FUEL: u64 = 10_000_000;
+const FUEL: u64 = 2_000_000;
+/// Bytes of one template: its text is read in one go.
+const MAX_SOURCE: usize = 4 << 20;
 /// Levels of nested includes, macros and loops, weighed by the engine; it bounds the wasm stack.
 const RECURSION: usize = 300;
 /// Where the includes of a template that is given as a string are looked for.
@@ -63,7 +68,7 @@ fn render_with_loader(call: Call) -> Returned {
 
 /// The variables that argument `index` holds, and whether the options after it say `strict`.
 fn variables(call: Call, index: c_int, function: &str) -> Result<(minijinja::Value, bool), Error> {
-    let strict = match call.opt_table(index + 1)? {
+    let strict = match call.opt_options(index + 1, &["strict"])? {
         Some(options) => options.boolean("strict")?.unwrap_or(false),
         None => false,
     };
@@ -72,7 +77,7 @@ fn variables(call: Call, index: c_int, function: &str) -> Result<(minijinja::Val
         return Ok((minijinja::Value::from_pairs(Vec::<(String, minijinja::Value)>::new()), strict));
     }
     let top = lua.top();
-    let vars = convert(&mut Walk::new(lua), index);
+    let vars = work::region(lua, || convert(&mut Walk::new(lua), index));
     lua.set_top(top);
     Ok((vars.map_err(|fault| fault.into_error(function))?, strict))
 }
@@ -88,8 +93,12 @@ fn convert(walk: &mut Walk, at: c_int) -> Result<minijinja::Value, Fault> {
             Ok(value) => Out::from(value),
             Err(_) => Out::from(digits),
         },
-        Value::Text(text) => Out::from(text),
+        Value::Text(text) => {
+            spend(text.len());
+            Out::from(text)
+        }
         Value::Array(len) => {
+            spend(CALL);
             let mut list = Vec::new();
             walk.array(at, len, |walk, _, child| {
                 list.push(convert(walk, child)?);
@@ -116,6 +125,22 @@ fn check_name(name: &str) -> Result<(), String> {
         return Err(format!("the template name {name:?} is not a path within its folder"));
     }
     Ok(())
+}
+
+/// Refuses what the engine has no bound for.
+fn check_source(name: &str, source: &str) -> Result<(), types::Error> {
+    let limit = |message| Err(types::Error { code: ErrorCode::Limit, message, errno: 0 });
+    if source.len() > MAX_SOURCE {
+        let (len, most) = (source.len(), MAX_SOURCE);
+        return limit(format!("{name} has {len} bytes, {most} are allowed; give what is long as a variable"));
+    }
+    match nesting::too_deep(source) {
+        None => Ok(()),
+        Some(line) => limit(format!(
+            "{name} line {line}: more than {} operators or elif in one expression; divide it, with set or a loop",
+            nesting::MAX
+        )),
+    }
 }
 
 fn join(folder: &str, name: &str) -> String {
@@ -162,6 +187,10 @@ fn finish(
     vars: minijinja::Value,
     strict: bool,
 ) -> Returned {
+    check_source(name, source).map_err(|error| {
+        let message = format!("{function}: {}", error.message);
+        Error::Failed(types::Error { message, ..error })
+    })?;
     // What the host said about a file that could not be read: its code says more than the engine's.
     let refused = Arc::new(Mutex::new(None));
     let mut environment = Environment::new();
@@ -174,10 +203,15 @@ fn finish(
     let (folder, keep) = (folder.to_owned(), refused.clone());
     environment.set_loader(move |name| load(&folder, name, &keep));
 
+    prepare();
     let mut output = Output { text: Vec::new(), meter: Meter::default() };
-    let result = environment
-        .template_from_named_str(name, source)
-        .and_then(|template| template.render_captured_to(vars, &mut output).map(drop));
+    let result = work::region(call.lua(), || {
+        let result = environment
+            .template_from_named_str(name, source)
+            .and_then(|template| template.render_captured_to(vars, &mut output).map(drop));
+        drop(environment);
+        result
+    });
     match result {
         Ok(()) => {
             call.lua().push_bytes(&output.text);
@@ -188,6 +222,16 @@ fn finish(
             Err(Error::Failed(failure(function, &error, refused)))
         }
     }
+}
+
+/// Makes what the engine makes once for all (a table of the texts of small numbers), outside of any region: what is
+/// allocated in one may be freed again. Not for the snapshot: the engine asks for a seed.
+fn prepare() {
+    static PREPARED: Once = Once::new();
+    PREPARED.call_once(|| {
+        // It cannot fail; if it does, the rendering tells.
+        let _ = Environment::new().render_str("{{ 1 }}", ());
+    });
 }
 
 /// Booleans are written as Lua, YAML, TOML and JSON do, not as Python does.
@@ -208,18 +252,23 @@ fn load(
     name: &str,
     refused: &Mutex<Option<types::Error>>,
 ) -> Result<Option<String>, minijinja::Error> {
-    crate::host::control::tick();
     check_name(name).map_err(|why| minijinja::Error::new(ErrorKind::InvalidOperation, why))?;
     let path = join(folder, name);
-    match fs::read_blocking(&path).and_then(|bytes| text(&path, bytes)) {
-        Ok(source) => Ok(Some(source)),
+    match work::outside(|| fs::read_blocking(&path)).and_then(|bytes| text(&path, bytes)) {
+        Ok(source) => match check_source(name, &source) {
+            Ok(()) => Ok(Some(source)),
+            Err(error) => Err(refuse(refused, error)),
+        },
         Err(error) if error.code == ErrorCode::NotFound => Ok(None),
-        Err(error) => {
-            let message = error.message.clone();
-            *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-        }
+        Err(error) => Err(refuse(refused, error)),
     }
+}
+
+/// Keeps why a template cannot be had.
+fn refuse(refused: &Mutex<Option<types::Error>>, error: types::Error) -> minijinja::Error {
+    let message = error.message.clone();
+    *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    minijinja::Error::new(ErrorKind::InvalidOperation, message)
 }
 
 /// The error of a rendering, with the template and line, and those of the templates it includes.

@@ -5,10 +5,14 @@ use crate::function;
 use crate::host::types::ErrorCode;
 use crate::lua::Lua;
 use crate::value::{self, Fault, MAX_DEPTH, Meter, Pin, Value, Walk};
+use crate::work::{PIECE, region, spend};
 use std::ffi::c_int;
 use std::fmt::Write as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+/// Bytes of one text: the parser reads it in one go.
+const MAX_SOURCE: usize = 1 << 20;
 
 pub fn register(lua: Lua) {
     library(lua, "toml", &[("parse", function!(parse)), ("encode", function!(encode))]);
@@ -20,14 +24,19 @@ fn parse(call: Call) -> Returned {
         let (line, column) = value::position(text, at);
         Error::failed(ErrorCode::InvalidData, format!("toml.parse: {why} at line {line} column {column}"))
     };
-    let source = std::str::from_utf8(text)
-        .map_err(|error| bad("a byte that is not valid UTF-8", error.valid_up_to()))?;
-    value::spend(text.len());
-    let table = DeTable::parse(source)
+    let source = value::utf8(text).map_err(|at| bad("a byte that is not valid UTF-8", at))?;
+    if text.len() > MAX_SOURCE {
+        let why =
+            format!("the text has {} bytes, {MAX_SOURCE} are allowed; keep large data as JSON", text.len());
+        return Err(Error::failed(ErrorCode::Limit, format!("toml.parse: {why}")));
+    }
+    let lua = call.lua();
+    let table = region(lua, || DeTable::parse(source))
         .map_err(|error| bad(error.message().trim_end(), error.span().map_or(0, |span| span.start)))?;
-    let mut pusher = Pusher { lua: call.lua(), depth: 0, meter: Meter::default() };
-    pusher.table(table.get_ref(), 0).map_err(|(why, at)| bad(&why, at))?;
-    Ok(1)
+    let mut pusher = Pusher { lua, depth: 0, meter: Meter::default() };
+    let pushed = pusher.table(table.get_ref(), 0).map_err(|(why, at)| bad(&why, at));
+    region(lua, || drop(table));
+    pushed.map(|()| 1)
 }
 
 struct Pusher {
@@ -62,6 +71,7 @@ impl Pusher {
 
     fn value(&mut self, value: &Spanned<DeValue<'_>>) -> Result<(), (String, usize)> {
         let (lua, at) = (self.lua, value.span().start);
+        spend(32);
         match value.get_ref() {
             DeValue::String(text) => lua.push_str(text),
             DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
@@ -102,7 +112,7 @@ fn encode(call: Call) -> Returned {
     let top = lua.top();
     let mut out = String::new();
     let mut walk = Walk::new(lua);
-    let result = match walk.read(1) {
+    let result = region(lua, || match walk.read(1) {
         Ok(Value::Object(keys)) => {
             let result = section(&mut walk, 1, &keys, "", &mut out);
             keys.release(lua);
@@ -110,7 +120,7 @@ fn encode(call: Call) -> Returned {
         }
         Ok(_) => Err(Fault::new("an array, but a TOML document is a table")),
         Err(fault) => Err(fault),
-    };
+    });
     lua.set_top(top);
     result.map_err(|fault| fault.into_error("toml.encode"))?;
     lua.push_str(&out);
@@ -251,7 +261,10 @@ fn write_key(out: &mut String, key: &str) {
 /// A basic string (TOML 1.0, section "String").
 fn write_string(out: &mut String, text: &str) {
     out.push('"');
-    for c in text.chars() {
+    for (at, c) in text.char_indices() {
+        if at % PIECE < 4 {
+            spend(PIECE.min(text.len() - at));
+        }
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),

@@ -3,6 +3,7 @@
 //! The crate `granit-parser` turns the text into events; which Lua values they mean is decided here.
 
 mod encode;
+mod input;
 mod scalar;
 
 use crate::bindings::base64::from_base64;
@@ -11,8 +12,10 @@ use crate::ffi::*;
 use crate::function;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
-use crate::value::{self, MAX_DEPTH, Meter, Pin};
-use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, StrInput, Tag};
+use crate::value::{self, MAX_DEPTH, Pin};
+use crate::work::{CALL, region, spend};
+use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
+use input::Counted;
 use scalar::Scalar;
 use std::ffi::c_int;
 
@@ -77,12 +80,13 @@ fn parse_all(call: Call) -> Returned {
 /// The text, and the stack index of what null becomes (0: nil).
 fn arguments<'a>(call: Call) -> Result<(Lua, &'a str, c_int), Error> {
     let lua = call.lua();
-    let text = std::str::from_utf8(call.bytes(1)?).map_err(|error| {
-        let (line, column) = value::position(call.bytes(1).unwrap_or_default(), error.valid_up_to());
+    let bytes = call.bytes(1)?;
+    let text = value::utf8(bytes).map_err(|at| {
+        let (line, column) = value::position(bytes, at);
         let message = format!("yaml: a byte that is not valid UTF-8 at line {line} column {column}");
         Error::failed(ErrorCode::InvalidData, message)
     })?;
-    let null = match call.opt_table(2)? {
+    let null = match call.opt_options(2, &["null"])? {
         Some(options) if options.push("null") != Type::Nil => lua.top(),
         _ => 0,
     };
@@ -115,13 +119,12 @@ impl From<ScanError> for Bad {
 
 struct Composer<'a> {
     lua: Lua,
-    parser: Parser<'a, StrInput<'a>>,
+    parser: Parser<'a, Counted<'a>>,
     /// Stack index of the table from anchor numbers to their values.
     anchors: c_int,
     null: c_int,
     depth: usize,
     aliased: usize,
-    meter: Meter,
 }
 
 impl<'a> Composer<'a> {
@@ -130,16 +133,15 @@ impl<'a> Composer<'a> {
             flow_nesting_limit: MAX_DEPTH,
             block_nesting_limit: MAX_DEPTH,
         };
-        let parser = Parser::new_from_str_with_options(text, options);
-        Composer { lua, parser, anchors, null, depth: 0, aliased: 0, meter: Meter::default() }
+        let parser = Parser::with_options(Counted::new(text), options);
+        Composer { lua, parser, anchors, null, depth: 0, aliased: 0 }
     }
 
     fn next(&mut self) -> Result<(Event<'a>, Marker), Bad> {
-        match self.parser.next_event() {
-            Some(Ok((event, span))) => {
-                self.meter.reach(span.start.index());
-                Ok((event, span.start))
-            }
+        spend(CALL);
+        let parser = &mut self.parser;
+        match region(self.lua, || parser.next_event()) {
+            Some(Ok((event, span))) => Ok((event, span.start)),
             Some(Err(error)) => Err(error.into()),
             None => Ok((Event::StreamEnd, Marker::new(0, 1, 0))),
         }
@@ -219,8 +221,8 @@ impl<'a> Composer<'a> {
         let tag = tag.map(Tag::parts);
         let resolved = match tag {
             Some(("tag:yaml.org,2002:", "binary")) => {
-                let bytes =
-                    from_base64(text.as_bytes()).map_err(|why| Bad::new(format!("!!binary: {why}"), at))?;
+                let bytes = region(lua, || from_base64(text.as_bytes()))
+                    .map_err(|why| Bad::new(format!("!!binary: {why}"), at))?;
                 lua.push_bytes(&bytes);
                 return Ok(());
             }
@@ -348,6 +350,7 @@ impl<'a> Composer<'a> {
 
     fn count_alias(&mut self, at: &Marker) -> Result<(), Bad> {
         self.aliased += 1;
+        spend(CALL);
         if self.aliased > MAX_ALIASED {
             return Err(Bad::new(format!("the aliases stand for more than {MAX_ALIASED} values"), at));
         }
@@ -385,6 +388,7 @@ impl<'a> Composer<'a> {
 fn add_missing(lua: Lua, table: c_int, source: c_int) {
     lua.push_nil();
     while unsafe { lua_next(lua.0, source) } != 0 {
+        spend(CALL);
         lua.push_copy(-2);
         unsafe { lua_rawget(lua.0, table) };
         if lua.is_nil(-1) {

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
-use wasmtime::Store;
+use wasmtime::{Store, Trap};
 
 /// How a program ends whose reader has gone.
 const SIGPIPE: i32 = 13;
@@ -115,6 +115,7 @@ impl Runtime {
             memory_limit: run.limits.memory,
             package_path: job.package_path,
             blocked_globals: job.blocked_globals,
+            tells_lines: run.grants.asks(),
         };
         let mut store = Store::new(&self.inner.engine, ctx);
         store.limiter(|ctx| ctx.memory_limit());
@@ -129,6 +130,11 @@ impl Runtime {
             result = work => result,
         };
         let unwritten = finish(output, &run).await.err();
+        // The script may have been quicker than the news that nobody can read what it did.
+        let result = match run.ending.why() {
+            Some(stop @ (Stop::Unaudited(_) | Stop::Limit(Limit::Audit))) => Err(wasmtime::Error::new(stop.clone())),
+            _ => result,
+        };
         drop(watched);
         let refused = store.data_mut().memory_limit().refused;
         // Whatever the script still had open ends with the store.
@@ -166,6 +172,17 @@ fn is_host_memory(error: &wasmtime::Error) -> bool {
     error.root_cause().to_string().contains("fuel allocated for hostcalls")
 }
 
+/// A script built something so deep that walking through it takes more stack than there is. The guest refuses texts
+/// that are nested so; values that a template nests step by step come to it.
+fn too_deep() -> Failure {
+    Failure {
+        message: "stack overflow: a value is nested so deep that the sandbox has no stack to walk through it".into(),
+        traceback: String::new(),
+        code: Some("limit".into()),
+        memory: false,
+    }
+}
+
 fn outcome(
     result: wasmtime::Result<Result<script::Outcome, script::Failure>>,
     refused: bool,
@@ -189,6 +206,7 @@ fn outcome(
                 tracing::debug!(%error, "the instance broke after its memory was refused");
                 (Ended::Stopped(Stop::Limit(Limit::Memory)), 0)
             }
+            None if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) => (Ended::Failed(too_deep()), 0),
             None => (Ended::Broken(error), 0),
         },
     };

@@ -4,12 +4,16 @@ use super::scalar::is_ambiguous;
 use crate::call::{Call, Error, Returned};
 use crate::lua::{Lua, Type};
 use crate::value::{self, Fault, Value, Walk};
+use crate::work;
 use std::ffi::c_int;
 use std::fmt::Write as _;
 
 /// What a reader must accept as a key on one line (YAML 1.2.2, section 7.4.2); longer ones are written
 /// with `?`.
 const MAX_KEY: usize = 1000;
+
+/// The longest text that is looked at for whether it can stand without quotes.
+const MAX_PLAIN: usize = 1 << 20;
 
 pub fn encode(call: Call) -> Returned {
     let lua = call.lua();
@@ -27,8 +31,11 @@ pub fn encode_all(call: Call) -> Returned {
     let mut text = String::new();
     for n in 1..=lua.raw_len(1) as i64 {
         lua.raw_get_index(1, n);
-        text.push_str("---\n");
-        text.push_str(&document(lua, lua.top(), "yaml.encode_all")?);
+        let document = document(lua, lua.top(), "yaml.encode_all")?;
+        work::region(lua, || {
+            text.push_str("---\n");
+            text.push_str(&document);
+        });
         lua.pop(1);
     }
     lua.push_str(&text);
@@ -38,7 +45,8 @@ pub fn encode_all(call: Call) -> Returned {
 fn document(lua: Lua, at: c_int, name: &str) -> Result<String, Error> {
     let top = lua.top();
     let mut out = String::new();
-    let result = value(&mut Walk::new(lua), at, &mut out, Place { indent: 0, after: After::Start });
+    let place = Place { indent: 0, after: After::Start };
+    let result = work::region(lua, || value(&mut Walk::new(lua), at, &mut out, place));
     lua.set_top(top);
     result.map_err(|fault| fault.into_error(name))?;
     Ok(out)
@@ -102,6 +110,7 @@ fn value(walk: &mut Walk, at: c_int, out: &mut String, place: Place) -> Result<(
                 scalar(out, place, header);
                 let indent = place.indent.max(2);
                 for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+                    work::spend(work::CALL + line.len());
                     if !line.is_empty() {
                         out.extend(std::iter::repeat_n(' ', indent));
                         out.push_str(line);
@@ -167,11 +176,21 @@ fn is_printable(c: char) -> bool {
     }
 }
 
+/// Whether all characters are such ones.
+fn all(text: &str, is: impl Fn(char) -> bool) -> bool {
+    text.chars().enumerate().all(|(n, c)| {
+        if n % 4096 == 0 {
+            work::spend(4 * 4096);
+        }
+        is(c)
+    })
+}
+
 /// The header of a literal block for `text`, where one says exactly this text.
 fn block(text: &str) -> Option<&'static str> {
     let fits = text.contains('\n')
         && !text.starts_with([' ', '\t', '\n'])
-        && text.chars().all(|c| is_printable(c) || c == '\n' || c == '\t');
+        && all(text, |c| is_printable(c) || c == '\n' || c == '\t');
     if !fits {
         None
     } else if text.ends_with("\n\n") {
@@ -190,7 +209,10 @@ fn one_line(text: &str) -> String {
     }
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
-    for c in text.chars() {
+    for (n, c) in text.chars().enumerate() {
+        if n % 4096 == 0 {
+            work::spend(8 * 4096);
+        }
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
@@ -220,10 +242,11 @@ fn is_plain(text: &str) -> bool {
         [first, ..] => !b"-?:,[]{}#&*!|>'\"%@` ".contains(first),
     };
     starts_well
+        && text.len() <= MAX_PLAIN
         && !text.starts_with("...")
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
         && !text.contains(" #")
-        && text.chars().all(is_printable)
+        && all(text, is_printable)
         && !is_ambiguous(text)
 }

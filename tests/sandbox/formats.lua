@@ -1,0 +1,114 @@
+--# case: templates are not too deep
+local chains = {
+  "1" .. ("+1"):rep(1001), "a" .. (".b"):rep(5000), "a" .. ("|e"):rep(50000), ("-"):rep(100000) .. "1", "a" .. ("()"):rep(4000),
+  ("not "):rep(10000) .. "1", "1" .. (" and 1"):rep(10000), "1" .. (" if 1 else 1"):rep(10000), "a" .. ("[1]"):rep(10000),
+  "2" .. ("**2"):rep(10000), "2" .. (" is odd"):rep(10000), "a" .. ("~a"):rep(10000), "f(1,2)" .. ("(1,2)"):rep(10000),
+  "a" .. ("|default(1,2)"):rep(10000),
+}
+for _, chain in ipairs(chains) do
+  for _, tag in ipairs({ "{{ " .. chain .. " }}", "{% if " .. chain .. " %}{% endif %}", "{% set x = " .. chain .. " %}" }) do
+    local ok, err = pcall(template.render_string, tag, { a = 1 })
+    assert.eq(ok, false)
+    assert.eq(err.code, "limit", tag:sub(1, 30))
+    assert.contains(err.message, "line 1")
+  end
+end
+local elifs = "{% if 0 %}" .. ("{% elif 0 %}"):rep(20000) .. "{% endif %}"
+local ok, err = pcall(template.render_string, elifs)
+assert.eq(err.code, "limit")
+for _, open in ipairs({ "(", "[", "{1:", "a(", "a[" }) do
+  local close = ({ ["("] = ")", ["["] = "]", [":"] = "}" })[open:sub(-1)]
+  assert.eq(pcall(template.render_string, "{{ " .. open:rep(3000) .. "1" .. close:rep(3000) .. " }}"), false)
+end
+for _, block in ipairs({ "if 1", "for x in y", "with", "filter upper" }) do
+  local last = block:match("%a+")
+  local source = ("{% " .. block .. " %}"):rep(3000) .. ("{% end" .. last .. " %}"):rep(3000)
+  assert.eq(pcall(template.render_string, source), false)
+end
+-- What people write is not refused: long lists, many expressions, some operators.
+assert.eq(template.render_string("{{ 1" .. ("+1"):rep(500) .. " }}"), "501")
+assert.eq(template.render_string("{{ [" .. ("1+1, "):rep(5000) .. "1]|length }}"), "5001")
+assert.eq(#template.render_string(("{{ a.b }}"):rep(5000), { a = { b = "x" } }), 5000)
+assert.eq(template.render_string("{% if 0 %}" .. ("{% elif 0 %}"):rep(500) .. "{% else %}x{% endif %}"), "x")
+assert.eq(template.render_string("{% raw %}{{ a" .. (".b"):rep(100) .. "{% endraw %}"):sub(1, 6), "{{ a.b")
+
+--# case: an included template is not too deep either
+--# allow: fs=rw:${TMP}
+fs.write("templates/deep.txt", "{{ 1" .. ("+1"):rep(20000) .. " }}")
+local ok, err = pcall(template.render_string, "{% include 'deep.txt' %}")
+assert.eq(ok, false)
+assert.eq(err.code, "limit")
+
+--# case: values of a template that are too deep end the run with a limit
+--# exit: 1
+--# stderr: stack overflow
+template.render_string("{% set ns = namespace(x=[]) %}{% for i in range(50000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}")
+
+--# case: texts have a size where a parser takes them whole
+for _, case in ipairs({
+  { markdown.to_html, "a\n", 1 << 20 }, { toml.parse, "#\n", 1 << 20 }, { template.render_string, "a\n", 4 << 20 },
+}) do
+  local f, line, most = case[1], case[2], case[3]
+  assert(pcall(f, line:rep(most // #line)))
+  local ok, err = pcall(f, line:rep(most // #line + 1))
+  assert.eq(ok, false)
+  assert.eq(err.code, "limit")
+  assert.contains(err.message, tostring(most))
+end
+
+--# case: a number of JSON has a length
+local ok, err = pcall(json.parse, ("1"):rep(70000))
+assert.eq(ok, false)
+assert.eq(err.code, "invalid_data")
+assert.eq(pcall(json.number, ("1"):rep(70000)), false)
+assert.eq(#tostring(json.parse(("1"):rep(60000))), 60000)
+
+--# case: want of memory in a parser is an error that can be caught again and again
+--# flags: --memory 32MiB
+local big = ("a"):rep(6000000)
+local failed = 0
+for _ = 1, 40 do
+  for _, f in ipairs({
+    function() return #json.encode({ big, big, big, big, big }) end,
+    function() return #yaml.encode({ big, big, big, big, big }) end,
+    function() return #template.render_string("{% set ns = namespace(x=a) %}{% for i in range(9) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}", { a = big:sub(1, 900000) }) end,
+    function() return #regex.replace("a", big, "aaaaaaaaaa") end,
+    function() return #base64.encode(base64.encode(base64.encode(big))) end,
+  }) do
+    local ok, err = pcall(f)
+    if not ok then
+      assert.contains(tostring(err), "not enough memory")
+      failed = failed + 1
+    end
+    collectgarbage()
+  end
+end
+assert(failed > 0)
+assert.eq(json.encode({ 1 }), "[1]")
+
+--# case: split through pieces
+local text = ("x"):rep((1 << 18) - 2) .. "--" .. ("y"):rep(1 << 18) .. "---z"
+assert.eq(#text:split("--"), 3)
+assert.eq(text:split("--")[2], ("y"):rep(1 << 18))
+assert.eq(text:split("--")[3], "-z")
+for at = (1 << 18) - 4, (1 << 18) + 2 do
+  local text = ("x"):rep(at) .. ",,," .. ("x"):rep(10)
+  assert.eq(text:split(",,,"), { ("x"):rep(at), ("x"):rep(10) })
+  assert.eq((("x"):rep(at) .. "  y "):split(), { ("x"):rep(at), "y" })
+  assert.eq(("x"):rep(at):split("ab"), { ("x"):rep(at) })
+end
+assert.eq(("aaaa"):split("aa"), { "", "", "" })
+assert.eq((""):split(","), { "" })
+
+--# case: characters that a piece cuts are characters
+for at = (1 << 18) - 5, (1 << 18) + 1 do
+  local text = ("x"):rep(at) .. "€é𝄞" .. ("x"):rep(10)
+  assert.eq(json.parse(json.encode(text)), text)
+  assert.eq(yaml.parse(yaml.encode(text)), text)
+  assert.eq(toml.parse(toml.encode({ a = text })).a, text)
+  assert.eq(pcall(json.parse, '"' .. ("x"):rep(at) .. "\xe2\x82" .. '"'), false)
+  assert.eq(pcall(json.encode, ("x"):rep(at) .. "\xe2\x82"), false)
+  assert.eq(json.parse('"' .. ("x"):rep(at) .. [[\n]] .. '"'), ("x"):rep(at) .. "\n")
+end
+local ok, err = pcall(json.parse, ("\n"):rep(600000) .. "é x")
+assert.contains(err.message, "line 600001 column 1")
