@@ -72,13 +72,18 @@ fn refused(text: &str, set: Option<&str>, why: &str) {
     assert!(line.is_some_and(|line| (1..=lines).contains(&line)), "{why}\nin {text:?}");
 }
 
-/// A manifest with these grants gives them back, in their order, and is written the same again.
+/// A manifest to which these grants are added gives them back, sorted and each once; what is added again changes nothing.
 fn written(allow: Vec<&str>) {
-    let allow: Vec<String> = allow.into_iter().map(str::to_string).collect();
-    let text = assay_manifest::write(&allow);
+    let add = |text: String, rule: &&str| match assay_manifest::add(&text, rule) {
+        Ok(text) => text,
+        Err(why) => panic!("{rule} cannot be added to {text}: {why}"),
+    };
+    let text = allow.iter().fold(String::new(), add);
     let (again, _) = read(&text, None).unwrap_or_else(|why| panic!("{text} cannot be read: {why}"));
-    let (mut sorted, (again, deny)) = (allow.clone(), again.describe());
-    sorted.sort();
-    assert_eq!((again, deny.len()), (sorted.iter().map(String::as_str).collect(), 0), "{text}");
-    assert_eq!(assay_manifest::write(&sorted), text);
+    let mut sorted = allow.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let (again, deny) = again.describe();
+    assert_eq!((again, deny.len()), (sorted.clone(), 0), "{text}");
+    assert_eq!(sorted.iter().rev().fold(text.clone(), add), text);
 }

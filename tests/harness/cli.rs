@@ -32,6 +32,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("reports_are_json", reports_are_json),
     ("a_tool_answers_in_json", a_tool_answers_in_json),
     ("learning_writes_a_manifest_that_is_enough", learning_writes_a_manifest_that_is_enough),
+    ("learning_writes_the_smallest_manifest", learning_writes_the_smallest_manifest),
     ("manifests_have_sets_and_limits", manifests_have_sets_and_limits),
     ("decisions_are_audited", decisions_are_audited),
     ("explain_names_what_is_needed", explain_names_what_is_needed),
@@ -415,6 +416,54 @@ fn learning_writes_a_manifest_that_is_enough() {
     assert_eq!(learned.code, Some(0), "{}", learned.stderr);
     let again = run_in(&folder, &["run", "--manifest", "m.toml", "a.lua"]);
     assert_eq!(again.code, Some(0), "{}", again.stderr);
+}
+
+/// Runs a script twice, once with everything and once with what that taught, and gives the rules.
+fn learnt(folder: &Folder, script: &str, flags: &[&str]) -> Vec<String> {
+    folder.write("a.lua", script);
+    let learned = run_in(folder, &[&["run", "--learn", "m.toml"], flags, &["a.lua"]].concat());
+    assert_eq!(learned.code, Some(0), "{}", learned.stderr);
+    let text = std::fs::read_to_string(folder.path().join("m.toml")).expect("it was written");
+    let again = run_in(folder, &["run", "--manifest", "m.toml", "--learn", "m.toml", "a.lua"]);
+    assert_eq!((again.code, again.stdout), (Some(0), learned.stdout), "{text}{}", again.stderr);
+    assert_eq!(std::fs::read_to_string(folder.path().join("m.toml")).expect("it is there"), text);
+    let rules = text.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
+    rules.map(String::from).collect()
+}
+
+fn learning_writes_the_smallest_manifest() {
+    let folder = Folder::new();
+    for n in 0..50 {
+        folder.write(&format!("data/{n}.txt"), "x");
+    }
+    let rules = |script: &str, flags: &[&str]| {
+        let _ = std::fs::remove_file(folder.path().join("m.toml"));
+        learnt(&folder, script, flags)
+    };
+    assert_eq!(rules("for n = 0, 49 do fs.read('data/' .. n .. '.txt') end", &["-A"]), ["fs=read:data"]);
+    assert_eq!(
+        rules("fs.read('data/1.txt') fs.write('data/2.txt', fs.read('data/2.txt'))", &["-A"]),
+        ["fs=read:data/1.txt", "fs=rw:data/2.txt"]
+    );
+    assert_eq!(rules("io.write(process.run{'echo', 'x'}.stdout)", &["-A"]), ["process=echo"]);
+    assert_eq!(
+        rules("pcall(fs.read, 'data/1.txt') env.get('X') pcall(env.get, 'Y')", &["-A", "--deny", "fs,env=Y"]),
+        ["env=X"]
+    );
+    assert_eq!(rules("local ok = pcall(fs.exists, '/')", &["-A"]), [""; 0]);
+    let server = start("http", folder.path()).expect("the server starts");
+    let port = &server.values["HTTP_PORT"];
+    let script = format!("print(http.get('http://localhost:{port}/hello').status)");
+    assert_eq!(rules(&script, &["-A"]), [format!("http=GET:http://localhost:{port}/hello")]);
+    // Added to what is there.
+    folder.write("m.toml", "# Mine.\nallow = [\"fs=data\", \"env=Z\"]\n[limits]\ntimeout = \"1m\"\n");
+    let script = "fs.read('data/1.txt') env.get('B') env.get('A')";
+    assert_eq!(learnt(&folder, script, &["-A"]), ["env=A", "env=B", "env=Z", "fs=data"]);
+    let text = std::fs::read_to_string(folder.path().join("m.toml")).expect("it is there");
+    assert!(text.starts_with("# Mine.\n") && text.contains("timeout = \"1m\""), "{text}");
+    folder.write("m.toml", "alow = []");
+    let done = run_in(&folder, &["exec", "--learn", "m.toml", "-e", "print(1)"]);
+    assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{}", done.stderr);
 }
 
 fn manifests_have_sets_and_limits() {

@@ -8,6 +8,12 @@ pub const TESTS: &[(&str, fn())] = &[
     ("the_prompt_grants_once", the_prompt_grants_once),
     ("the_prompt_grants_for_the_run", the_prompt_grants_for_the_run),
     ("the_prompt_denies", the_prompt_denies),
+    ("a_denial_is_final", a_denial_is_final),
+    ("an_answer_holds_for_the_whole_request", an_answer_holds_for_the_whole_request),
+    ("the_prompt_writes_the_manifest", the_prompt_writes_the_manifest),
+    ("the_prompt_shows_the_line", the_prompt_shows_the_line),
+    ("what_is_typed_ahead_answers_nothing", what_is_typed_ahead_answers_nothing),
+    ("a_question_is_what_it_looks_like", a_question_is_what_it_looks_like),
     ("nothing_is_asked_without_a_terminal", nothing_is_asked_without_a_terminal),
     ("the_repl_edits_lines", the_repl_edits_lines),
 ];
@@ -78,6 +84,99 @@ fn the_prompt_denies() {
     let done = on_terminal(&folder, "deny > =d", &["exec", "--prompt", "-e", "fs.read('a')"]);
     assert_eq!(done.code, Some(1), "{}", done.stdout);
     assert!(done.stdout.contains("--allow fs=read:"), "{}", done.stdout);
+}
+
+/// Asks for `a`, again in another way, for `b` and for a variable; `answers` as many times as it has letters.
+fn a_denial_is_final() {
+    let folder = Folder::new();
+    folder.write("a", "text");
+    folder.write("b", "text");
+    let source = "for _ = 1, 3 do pcall(fs.read, 'a') end pcall(fs.read, 'b') print(env.get('X'), 'end')";
+    for (answers, questions) in [("ddd", 3), ("ooooo", 5), ("aaa", 3), ("x", 1), ("dx", 2)] {
+        let steps: Vec<_> = answers.chars().map(|answer| format!("deny > ={answer}")).collect();
+        let done = on_terminal(&folder, &steps.join("|"), &["exec", "--prompt", "-e", source]);
+        assert_eq!(done.code, Some(0), "{answers}: {}", done.stdout);
+        assert_eq!(done.stdout.matches("The script asks").count(), questions, "{answers}: {}", done.stdout);
+        assert!(done.stdout.ends_with("nil\tend\r\n"), "{answers}: {}", done.stdout);
+    }
+}
+
+/// A name with several addresses, and a URL that leads to itself.
+fn an_answer_holds_for_the_whole_request() {
+    let folder = Folder::new();
+    let server = assay_tests::servers::start("http", folder.path()).expect("the server starts");
+    let port = &server.values["HTTP_PORT"];
+    for (answer, shown) in [("o", "200"), ("d", "denied")] {
+        let source = format!(
+            "local ok, r = pcall(http.get, 'http://localhost:{port}/hello') print('got', ok and r.status or r.code)"
+        );
+        let steps = format!("deny > ={answer}");
+        for flags in [&["exec", "--prompt"][..], &["exec", "--prompt", "--allow", "http=10.0.0.0/8"]] {
+            let done = on_terminal(&folder, &steps, &[flags, &["-e", &source]].concat());
+            assert_eq!(done.stdout.matches("The script asks").count(), 1, "{answer}: {}", done.stdout);
+            assert!(done.stdout.contains(&format!("got\t{shown}")), "{answer}: {}", done.stdout);
+        }
+    }
+}
+
+fn the_prompt_writes_the_manifest() {
+    let folder = Folder::new();
+    folder.write("a", "text");
+    folder.write(
+        "m.toml",
+        "# Mine.\nallow = [\n  # A host.\n  \"http=a.example\",\n]\n[limits]\ntimeout = \"1m\"\n",
+    );
+    let args = ["exec", "--manifest", "m.toml", "--prompt", "-e", TWO_READS];
+    let done = on_terminal(&folder, "deny > =m", &args);
+    assert_eq!(done.code, Some(0), "{}", done.stdout);
+    assert_eq!(done.stdout.matches("The script asks").count(), 1, "{}", done.stdout);
+    let text = std::fs::read_to_string(folder.path().join("m.toml")).expect("it is there");
+    let rule = format!("\"fs=read:{}\"", folder.path().join("a").display());
+    for part in ["# Mine.", "# A host.", "http=a.example", "timeout = \"1m\"", &rule] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let again = on_terminal(&folder, "", &args);
+    assert!(!again.stdout.contains("The script asks"), "{}", again.stdout);
+    // Without a manifest there is nothing to write to, and the letter allows nothing.
+    let done = on_terminal(&folder, "deny > =m|deny > =d", &["exec", "--prompt", "-e", "fs.read('a')"]);
+    assert_eq!(done.code, Some(1), "{}", done.stdout);
+    assert!(done.stdout.contains("no manifest"), "{}", done.stdout);
+}
+
+fn the_prompt_shows_the_line() {
+    let folder = Folder::new();
+    folder.write("a", "text");
+    folder.write("modules/m.lua", "\nreturn function()\n  local text = fs.read('a')\n  return text end");
+    folder.write("x.lua", "local m = require('m')\npcall(fs.read, 'a')\npcall(m)");
+    let done = on_terminal(&folder, "deny > =o|deny > =o", &["run", "--prompt", "x.lua"]);
+    assert_eq!(done.code, Some(0), "{}", done.stdout);
+    let places: Vec<_> = done.stdout.lines().filter_map(|line| line.trim().strip_prefix("at ")).collect();
+    assert_eq!(places, ["x.lua:2", "./modules/m.lua:3"], "{}", done.stdout);
+}
+
+/// The script asks for a line, which is typed together with what would answer a question.
+fn what_is_typed_ahead_answers_nothing() {
+    let folder = Folder::new();
+    folder.write("a", "text");
+    let source = "io.write('name: ') io.stdout:flush() io.read() print(pcall(fs.read, 'a'))";
+    let done = on_terminal(&folder, "name: =x\ra\ra\ra|deny > =d", &["exec", "--prompt", "-e", source]);
+    assert!(done.stdout.contains("false\t"), "{}", done.stdout);
+}
+
+fn a_question_is_what_it_looks_like() {
+    let folder = Folder::new();
+    // What the script writes, to all that reaches the terminal, and asks for.
+    let source = "local fake = '\\27[7m assay \\27[0m\\27[2A\\u{9b}7m'
+        print(fake) io.stderr:write(fake, '\\n') log.warn(fake)
+        pcall(fs.read, 'x\\27[1A\\r\\n\\u{202e}y')
+        async.spawn(function() error(fake) end) sleep(0) error(fake)";
+    let done = on_terminal(&folder, "deny > =d", &["exec", "--prompt", "-e", source]);
+    assert_eq!(done.code, Some(1), "{}", done.stdout);
+    assert_eq!(done.stdout.matches("\u{1b}[7m assay \u{1b}[0m").count(), 1, "{:?}", done.stdout);
+    // Those of the question's own head, and no other.
+    assert_eq!(done.stdout.matches('\u{1b}').count(), 3, "{:?}", done.stdout);
+    assert!(!done.stdout.contains(['\u{9b}', '\u{202e}', '\u{8}']), "{:?}", done.stdout);
+    assert!(done.stdout.contains("x\\u{1b}[1A\\r\\n\\u{202e}y"), "{:?}", done.stdout);
 }
 
 fn nothing_is_asked_without_a_terminal() {

@@ -172,7 +172,8 @@ impl Run {
         self.record(Decision::Deny, capability, target, rule).err().unwrap_or_else(refusal)
     }
 
-    fn learn(&self, capability: &str, request: &Request<'_>) {
+    /// Notes for `--learn` what was allowed and is used.
+    pub fn learn(&self, capability: &str, request: &Request<'_>) {
         if let Some(learned) = self.learned.as_ref().filter(|_| !self.grants.is_own(capability, request)) {
             learned.add(capability, request);
         }

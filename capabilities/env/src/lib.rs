@@ -131,7 +131,7 @@ impl Environment {
 
     /// Every variable that the script sees, by name. It is also what the programs that it starts get.
     pub fn list(&self, run: &Run) -> BTreeMap<String, Vec<u8>> {
-        let whole = run.would_allow(ENV, &Request::Whole) && run.check(ENV, &Request::Whole).is_ok();
+        let whole = run.would_allow(ENV, &Request::Whole) && run.check_whole(ENV, &Request::Whole).is_ok();
         let mut list: BTreeMap<String, Vec<u8>> = self
             .host
             .iter()
@@ -139,7 +139,7 @@ impl Environment {
             .filter(|(name, _)| {
                 // Names that are not granted are no attempt to read them, so they are not audited.
                 let request = Request::Name(name);
-                run.would_allow(ENV, &request) && (whole || run.check(ENV, &request).is_ok())
+                run.would_allow(ENV, &request) && (whole || run.check_whole(ENV, &request).is_ok())
             })
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
@@ -212,6 +212,15 @@ impl env::Host for Ctx {
     fn list(&mut self) -> wasmtime::Result<Vec<Variable>> {
         let run = self.run.clone();
         let list = self.state::<Environment>().list(&run);
+        // Programs get the list too, and do without what is not granted; a script that asks for it wants it.
+        if run.would_allow(ENV, &Request::Whole) {
+            run.learn(ENV, &Request::Whole);
+        } else {
+            list.keys()
+                .map(|name| Request::Name(name))
+                .filter(|request| run.would_allow(ENV, request))
+                .for_each(|request| run.learn(ENV, &request));
+        }
         Ok(list.into_iter().map(|(key, value)| Variable { key, value }).collect())
     }
 

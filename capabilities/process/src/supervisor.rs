@@ -12,7 +12,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlag
 use rustix::process::{Pid, Signal, set_child_subreaper, set_parent_process_death_signal, setsid};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read, Seek};
+use std::io::{self, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -52,7 +52,8 @@ pub fn run_if_asked() {
             0
         }
         Err(_) => {
-            eprintln!("{NAME} is a part of assay that it starts itself");
+            // Where it cannot be said, the exit code is left.
+            let _ = writeln!(io::stderr(), "{NAME} is a part of assay that it starts itself");
             64
         }
     };

@@ -89,6 +89,19 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether somebody is to be asked for grants.
+    pub(crate) fn asks(&self) -> bool {
+        match self {
+            Command::Run(Run { options, .. })
+            | Command::Exec(Exec { options, .. })
+            | Command::Repl(Repl { options })
+            | Command::Test(Test { options, .. }) => options.grants.prompt,
+            _ => false,
+        }
+    }
+}
+
 /// What a script may reach.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct GrantArgs {
@@ -148,9 +161,18 @@ pub(crate) struct LimitArgs {
     /// Bytes read and written through capabilities [default: none]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     pub(crate) max_host_bytes: Option<u64>,
+    /// Bytes of the audit file [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    pub(crate) max_audit: Option<u64>,
     /// Memory of the host that holds what goes through capabilities [default: as --memory]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
     pub(crate) host_memory: Option<u64>,
+    /// Bytes in the temporary directory of the run [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
+    pub(crate) temp_bytes: Option<u64>,
+    /// Files, directories and links in it [default: 10000]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub(crate) temp_entries: Option<u64>,
 }
 
 #[derive(Args, Debug, Clone)]

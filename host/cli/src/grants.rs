@@ -1,12 +1,11 @@
 //! Grants and limits from flags, environment and manifest.
 
 use crate::args::{GrantArgs, LimitArgs};
-use crate::prompt::Terminal;
+use crate::prompt::{self, Terminal};
 use crate::usage;
 use anyhow::{Context, Result};
 use assay_capability_api::{Grants, Limits, grants};
 use assay_runtime::Runtime;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Puts the grants and limits of a run together. Later sources add to earlier ones; a deny of any source
@@ -41,8 +40,10 @@ pub(crate) fn assemble(args: &GrantArgs, limits: &LimitArgs) -> Result<(Grants, 
         grants.allow_all();
     }
     // A question needs somebody to answer it.
-    if args.prompt && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        grants.ask(Box::new(Terminal));
+    if args.prompt && prompt::is_possible() {
+        let terminal = Terminal::open(named.as_deref())
+            .ok_or_else(|| usage("--prompt: /dev/tty cannot be opened to ask on it"))?;
+        grants.ask(Box::new(terminal));
     }
     apply(limits, effective);
     Ok(result)
@@ -83,5 +84,8 @@ fn apply(args: &LimitArgs, limits: &mut Limits) {
     limits.handles = args.max_handles.unwrap_or(limits.handles);
     limits.children = args.max_children.unwrap_or(limits.children);
     limits.host_bytes = args.max_host_bytes.or(limits.host_bytes);
+    limits.audit = args.max_audit.unwrap_or(limits.audit);
     limits.host_memory = args.host_memory.or(limits.host_memory);
+    limits.temp_bytes = args.temp_bytes.unwrap_or(limits.temp_bytes);
+    limits.temp_entries = args.temp_entries.unwrap_or(limits.temp_entries);
 }

@@ -14,9 +14,9 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Whether stderr takes colours: on a terminal, unless `NO_COLOR` is set (no-color.org).
+/// Whether stderr takes colours: on a terminal where nobody is asked for grants, unless `NO_COLOR` is set (no-color.org).
 pub(crate) fn colours() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    std::io::stderr().is_terminal() && !crate::port::is_guarded() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// What others send must not fill the log: notices of database servers, and what protocol libraries say of frames.

@@ -1,5 +1,7 @@
 //! The `assay` executable.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "a write that fails must not panic")]
+
 mod args;
 mod capabilities;
 mod explain;
@@ -7,6 +9,7 @@ mod grants;
 mod logging;
 mod modules;
 mod output;
+mod outputs;
 mod port;
 mod prompt;
 mod repl;
@@ -29,6 +32,8 @@ pub(crate) const EXIT_USAGE: u8 = 64;
 fn main() -> ExitCode {
     // The same executable supervises the programs that scripts start.
     assay_capability_process::supervisor::run_if_asked();
+    // SAFETY: no other thread runs yet.
+    unsafe { assay_capability_env::hide() };
     let arguments = match read_command_line() {
         Ok(arguments) => arguments,
         Err(code) => {
@@ -36,6 +41,9 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    if arguments.command.asks() && prompt::is_possible() {
+        port::guard();
+    }
     logging::start(&arguments.common);
     match dispatch(arguments) {
         Ok(code) => {
@@ -67,7 +75,10 @@ fn read_command_line() -> Result<Arguments, u8> {
             say(&text);
             return EXIT_USAGE;
         }
-        print(text.as_bytes()).unwrap_or(1)
+        print(text.as_bytes()).unwrap_or_else(|error| {
+            say(&format!("assay: standard output cannot be written: {error:#}\n"));
+            1
+        })
     })?;
     match &mut arguments.command {
         Command::Run(args::Run { script, .. }) | Command::Exec(args::Exec { script, .. }) => {

@@ -17,13 +17,13 @@ pub(crate) fn list(args: &Modules) -> Result<u8> {
         names.insert(format!("assay.{}", module_name(path)), ());
     }
     for folder in [&folders.project, &folders.global].into_iter().flatten() {
-        collect(folder, "", &mut names);
+        collect(folder.path(), "", &mut names);
     }
     // What require would load is what is listed: the same search decides which source wins.
     let found: Vec<_> = names
         .into_keys()
         .filter_map(|name| folders.find(&name).ok().map(|found| (name, found)))
-        .map(|(name, found)| (name, found.origin, description(&found.text), found.path))
+        .map(|(name, found)| (name, found.origin, description(&found.text), folders.real_path(&found)))
         .collect();
     if args.json {
         let list: Vec<_> = found

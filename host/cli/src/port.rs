@@ -8,8 +8,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
@@ -21,6 +23,8 @@ const PIPE_PIECE: usize = 4096;
 const TERMINAL_PIECE: usize = 128;
 /// How much is kept of log lines that nobody reads; what comes then is left out.
 const LINES_MAX: usize = 1 << 20;
+/// How long log lines may take before a question is asked.
+const BEFORE_QUESTION: Duration = Duration::from_millis(500);
 /// Looked at again where the system cannot tell when a stream is writable.
 const AGAIN: Duration = Duration::from_millis(10);
 
@@ -28,6 +32,70 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(crate) enum Stream {
     Stdout,
     Stderr,
+}
+
+/// Whether somebody is asked for grants on the terminal: the script must not be able to write what looks like a question.
+static GUARDED: AtomicBool = AtomicBool::new(false);
+/// Whether a question is open, which nothing may be written over.
+static HELD: AtomicBool = AtomicBool::new(false);
+
+/// From now on nothing that is written to a terminal has control characters but line breaks and tabs.
+pub(crate) fn guard() {
+    GUARDED.store(true, Ordering::Relaxed);
+}
+
+pub(crate) fn is_guarded() -> bool {
+    GUARDED.load(Ordering::Relaxed)
+}
+
+/// Writes what stderr has, and then nothing on either stream until it is dropped.
+pub(crate) fn hold() -> Hold {
+    let _ = stderr().finish(BEFORE_QUESTION);
+    HELD.store(true, Ordering::SeqCst);
+    Hold
+}
+
+/// See [`hold`].
+pub(crate) struct Hold;
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        HELD.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Takes control characters out of a stream of UTF-8 that comes in pieces.
+#[derive(Default)]
+struct Cleaner {
+    /// The first bytes of a character.
+    begun: Vec<u8>,
+}
+
+impl Cleaner {
+    fn clean(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut all = std::mem::take(&mut self.begun);
+        all.extend_from_slice(bytes);
+        let mut clean = String::with_capacity(all.len());
+        let mut rest = all.as_slice();
+        for chunk in all.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                match c {
+                    '\n' | '\t' | '\r' => clean.push(c),
+                    c if c.is_control() => clean.extend(c.escape_unicode()),
+                    c => clean.push(c),
+                }
+            }
+            let invalid = chunk.invalid();
+            rest = &rest[chunk.valid().len() + invalid.len()..];
+            let goes_on = std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
+            match rest.is_empty() && goes_on {
+                true => self.begun = invalid.to_vec(),
+                false if invalid.is_empty() => {}
+                false => clean.push(char::REPLACEMENT_CHARACTER),
+            }
+        }
+        clean.into_bytes()
+    }
 }
 
 /// How a stream is written.
@@ -48,6 +116,7 @@ pub(crate) struct Port {
     written: usize,
     /// Log lines that were left out.
     dropped: u64,
+    cleaner: Cleaner,
 }
 
 /// The process's stderr: what the script writes there, log lines and messages share one queue.
@@ -58,7 +127,14 @@ pub(crate) fn stderr() -> MutexGuard<'static, Port> {
 
 impl Port {
     pub(crate) fn new(stream: Stream) -> Port {
-        Port { stream, kind: kind(stream), queue: Vec::new(), written: 0, dropped: 0 }
+        Port {
+            stream,
+            kind: kind(stream),
+            queue: Vec::new(),
+            written: 0,
+            dropped: 0,
+            cleaner: Cleaner::default(),
+        }
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
@@ -84,13 +160,22 @@ impl Port {
 
     /// Keeps `bytes` for the next time that something is written.
     pub(crate) fn keep(&mut self, bytes: &[u8]) {
-        self.queue.extend_from_slice(bytes);
+        let bytes = self.clean(bytes);
+        self.queue.extend_from_slice(&bytes);
+    }
+
+    fn clean<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        match is_guarded() && self.is_terminal() {
+            true => self.cleaner.clean(bytes).into(),
+            false => bytes.into(),
+        }
     }
 
     /// Writes `bytes` after what is kept, and keeps what the reader does not take.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.pump()?;
-        let mut rest = bytes;
+        let bytes = self.clean(bytes);
+        let mut rest = &*bytes;
         if self.is_empty() {
             while !rest.is_empty() {
                 match self.write_some(rest)? {
@@ -99,7 +184,7 @@ impl Port {
                 }
             }
         }
-        self.keep(rest);
+        self.queue.extend_from_slice(rest);
         Ok(())
     }
 
@@ -135,6 +220,9 @@ impl Port {
 
     /// Writes the first of `bytes`; none where it would have to wait.
     fn write_some(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        if HELD.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
         let fd = self.descriptor();
         let written = match &self.kind {
             Kind::Socket => rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
@@ -162,6 +250,9 @@ impl Port {
             // SAFETY: an owned descriptor stays open and the same until it is dropped, after its registration.
             let register = |copy| unsafe { AsyncFd::register_with_interest(copy, Interest::WRITABLE) };
             let registered = copy.and_then(|copy| register(copy).map_err(io::Error::from));
+            if HELD.load(Ordering::SeqCst) {
+                tokio::time::sleep(AGAIN).await;
+            }
             let waited = match &registered {
                 Ok(registered) => registered.writable().await.map(drop),
                 Err(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
@@ -233,5 +324,31 @@ impl io::Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cleaner;
+
+    #[test]
+    fn nothing_that_moves_is_left() {
+        for (pieces, clean) in [
+            (&[&b"a\tb\r\n"[..]][..], "a\tb\r\n"),
+            (&[b"\x1b[7m assay"], "\\u{1b}[7m assay"),
+            (&[b"\x1b", b"[7m"], "\\u{1b}[7m"),
+            (&[b"\x08\x7f\x00"], "\\u{8}\\u{7f}\\u{0}"),
+            // The eight-bit forms of control characters, whole, in two pieces, and alone.
+            (&[b"\xc2\x9b7m"], "\\u{9b}7m"),
+            (&[b"\xc2", b"\x9b7m"], "\\u{9b}7m"),
+            (&[b"\x9b7m"], "\u{fffd}7m"),
+            (&["\u{e9}\u{4e2d}".as_bytes()], "\u{e9}\u{4e2d}"),
+            (&[b"\xe4", b"\xb8", b"\xad"], "\u{4e2d}"),
+            (&[b"\xe4", b"x"], "\u{fffd}x"),
+        ] {
+            let mut cleaner = Cleaner::default();
+            let written: Vec<u8> = pieces.iter().flat_map(|piece| cleaner.clean(piece)).collect();
+            assert_eq!(String::from_utf8(written).as_deref(), Ok(clean), "{pieces:?}");
+        }
     }
 }

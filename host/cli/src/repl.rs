@@ -1,6 +1,7 @@
 //! `assay repl`.
 
 use crate::args::{Common, Repl};
+use crate::outputs::Outputs;
 use crate::run::{self, Host};
 use anyhow::{Context, Result};
 use assay_runtime::{Console, ConsoleReply};
@@ -10,18 +11,22 @@ use std::future::Future;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub(crate) fn repl(args: &Repl, _: &Common) -> Result<u8> {
-    let here = std::env::current_dir().context("the working folder cannot be found")?;
+    let here = PathBuf::from(".");
     let prepared =
         run::prepare(Vec::new(), "=stdin".into(), "repl".into(), Vec::new(), &here, &args.options)?;
     let run = prepared.run.clone();
+    let outputs = Outputs::open(&run, &args.options)?;
     let lines = Arc::new(Lines::open()?);
+    let unwritten = lines.unwritten.clone();
     let host = Host::new()?;
     let outcome = host.run(prepared, Some(lines))?;
     host.leave();
-    Ok(run::conclude(&run, &outcome, &args.options))
+    let code = run::conclude(&run, &outcome, &args.options, &outputs);
+    Ok(if unwritten.load(Ordering::Relaxed) { code.max(1) } else { code })
 }
 
 /// Lines from the terminal with history, or from a pipe.
@@ -29,6 +34,8 @@ struct Lines {
     editor: Arc<Mutex<DefaultEditor>>,
     history: Option<PathBuf>,
     terminal: bool,
+    /// A value could not be shown, which ends the session.
+    unwritten: Arc<AtomicBool>,
 }
 
 impl Lines {
@@ -41,9 +48,9 @@ impl Lines {
         }
         let terminal = std::io::stdin().is_terminal();
         if terminal {
-            eprintln!("assay {} (Lua 5.5); Ctrl-D leaves", env!("CARGO_PKG_VERSION"));
+            crate::say(&format!("assay {} (Lua 5.5); Ctrl-D leaves\n", env!("CARGO_PKG_VERSION")));
         }
-        Ok(Lines { editor: Arc::new(Mutex::new(editor)), history, terminal })
+        Ok(Lines { editor: Arc::new(Mutex::new(editor)), history, terminal, unwritten: Arc::default() })
     }
 }
 
@@ -66,8 +73,14 @@ impl Console for Lines {
             (_, true) => "> ",
         };
         match last {
-            ConsoleReply::Done(values) if !values.is_empty() => println!("{}", values.join("\t")),
-            ConsoleReply::Failed(message) => eprintln!("{message}"),
+            ConsoleReply::Done(values) if !values.is_empty() => {
+                if let Err(error) = crate::print(format!("{}\n", values.join("\t")).as_bytes()) {
+                    crate::say(&format!("assay: standard output cannot be written: {error:#}\n"));
+                    self.unwritten.store(true, Ordering::Relaxed);
+                    return Box::pin(std::future::ready(None));
+                }
+            }
+            ConsoleReply::Failed(message) => crate::say(&format!("{message}\n")),
             _ => {}
         }
         let (editor, history) = (self.editor.clone(), self.history.clone());

@@ -33,6 +33,9 @@ struct Limits {
     children: u64,
     host_bytes: Option<u64>,
     host_memory_bytes: u64,
+    audit_bytes: u64,
+    temp_bytes: u64,
+    temp_entries: u64,
 }
 
 /// The report of a finished run.
@@ -66,6 +69,9 @@ pub(crate) fn report(run: &Run, format: ReportFormat, exit_code: u8, ended: &str
         children: run.limits.children,
         host_bytes: run.limits.host_bytes,
         host_memory_bytes: run.budget.limit(),
+        audit_bytes: run.limits.audit,
+        temp_bytes: run.limits.temp_bytes,
+        temp_entries: run.limits.temp_entries,
     };
     let full = Full {
         script: &run.identity.script,

@@ -3,11 +3,12 @@
 use crate::args::{Common, Exec, Mode, Run as RunArgs, RunOptions, Script};
 use crate::output::Sink;
 use crate::replicas::Replicas;
+use crate::outputs::{self, Outputs};
 use crate::{grants, logging, report, tool, usage, words};
 use anyhow::{Context, Result, bail};
 use assay_capability_api::{Audit, Budget, Ctx, Identity, Limit, Limits, ReplicasPort, Run, Shutdown, Stop};
 use assay_capability_env::Environment;
-use assay_capability_modules::Folders;
+use assay_capability_modules::{Folder, Folders};
 use assay_capability_stdio::Input;
 use assay_runtime::{Console, Ended, Job, Outcome, Runtime, Waker};
 use sha2::{Digest, Sha256};
@@ -22,6 +23,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Lua's own default as far as it makes sense without an installation; files are read through the grants of `fs`.
 const PACKAGE_PATH: &str = "./?.lua;./?/init.lua";
 
+/// The audit file could not be written (sysexits.h, EX_IOERR).
+const EXIT_IO: u8 = 74;
 const EXIT_TIMEOUT: u8 = 124;
 const EXIT_LIMIT: u8 = 137;
 const EXIT_SIGNAL_BASE: i32 = 128;
@@ -69,7 +72,8 @@ pub(crate) fn exec(args: &Exec, _: &Common) -> Result<u8> {
 
 /// Reads what the command line names. `beside` is whether the modules of a file lie beside it.
 fn read(script: &Script, options: &RunOptions, beside: bool) -> Result<Prepared> {
-    let here = std::env::current_dir().context("the working folder cannot be found")?;
+    // Not its absolute path, which scripts would see in messages of require.
+    let here = PathBuf::from(".");
     let (source, name, arg0, project) = match (&script.code, &script.file) {
         (Some(code), _) => (code.clone().into_bytes(), "=(command line)".into(), "-e".into(), here),
         (None, Some(path)) if path.as_os_str() == "-" => {
@@ -135,10 +139,15 @@ pub(crate) fn module_folders(project: &Path, local: bool) -> Folders {
         return Folders::default();
     }
     let global = match std::env::var_os("ASSAY_MODULES_PATH") {
-        Some(path) if !path.is_empty() => Some(PathBuf::from(path)),
-        _ => std::env::var_os("HOME").map(|home| Path::new(&home).join(".assay/modules")),
+        Some(path) if !path.is_empty() => Some((PathBuf::from(path), "$ASSAY_MODULES_PATH")),
+        _ => std::env::var_os("HOME").map(|home| (Path::new(&home).join(".assay/modules"), "~/.assay/modules")),
     };
-    Folders { project: Some(project.join("modules")), global }
+    let project = project.join("modules");
+    let shown = project.display().to_string();
+    Folders {
+        project: Some(Folder::open(project, shown)),
+        global: global.map(|(path, shown)| Folder::open(path, shown.into())),
+    }
 }
 
 /// Puts everything together for one script.
@@ -151,27 +160,23 @@ pub(crate) fn prepare(
     options: &RunOptions,
 ) -> Result<Prepared> {
     let (granted, limits) = grants::assemble(&options.grants, &options.limits)?;
-    let audit = match &options.grants.audit {
-        None => Audit::default(),
-        Some(path) => {
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            Audit::to_file(file.map_err(|error| usage(format!("cannot write {}: {error}", path.display())))?)
-        }
-    };
     let env = options.grants.env.iter().map(|pair| match pair.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
         _ => Err(usage(format!("--env {pair}: write NAME=VALUE"))),
     });
     let env = env.collect::<Result<Vec<_>>>()?;
     let hash = Sha256::digest(&source).iter().map(|byte| format!("{byte:02x}")).collect();
-    let run = Run {
+    let mut run = Run {
         budget: Budget::new(limits.host_memory()),
         limits,
-        audit,
+        compat: std::env::var_os("ASSAY_COMPAT").is_some_and(|value| value == "1"),
         identity: Identity { tenant: None, script: arg0.clone(), script_hash: hash },
         learned: options.grants.learn.as_ref().map(|_| Default::default()),
         ..Run::new(granted, std::env::current_dir().context("the working folder cannot be found")?)
     };
+    if let Some(path) = &options.grants.audit {
+        run.audit = Audit::to_file(outputs::open(&run, path, true)?.into_file());
+    }
     let package_path = if options.no_local_modules { String::new() } else { PACKAGE_PATH.into() };
     let blocked = std::env::var("ASSAY_BLOCK_GLOBALS").unwrap_or_default();
     let blocked_globals =
@@ -191,10 +196,11 @@ pub(crate) fn prepare(
 
 fn execute(prepared: Prepared, options: &RunOptions) -> Result<u8> {
     let run = prepared.run.clone();
+    let outputs = Outputs::open(&run, options)?;
     let host = Host::new()?;
     let outcome = host.run(prepared, None)?;
     host.leave();
-    Ok(conclude(&run, &outcome, options))
+    Ok(conclude(&run, &outcome, options, &outputs))
 }
 
 /// What runs scripts in this process, one at a time.
@@ -296,27 +302,21 @@ fn watched_shutdown(run: &Arc<Run>, waker: &Waker) -> Shutdown {
 }
 
 /// Tells how a run ended: messages on stderr, reports, the exit code.
-pub(crate) fn conclude(run: &Run, outcome: &Outcome, options: &RunOptions) -> u8 {
-    let (code, ended) = verdict(outcome);
+pub(crate) fn conclude(run: &Run, outcome: &Outcome, options: &RunOptions, outputs: &Outputs) -> u8 {
+    let (mut code, ended) = verdict(outcome);
     if let Some(message) = explain(outcome, &run.limits) {
         crate::say(&message);
     }
     if let Some(format) = options.report {
         let text = report::report(run, format, code, &ended, outcome.assertions);
-        match &options.report_file {
+        match &outputs.report {
             None => crate::say(&text),
-            Some(path) => {
-                if let Err(error) = std::fs::write(path, text) {
-                    eprintln!("assay: cannot write {}: {error}", path.display());
-                }
-            }
+            Some(file) if outputs::write(file, text.as_bytes()) => {}
+            Some(_) => code = code.max(1),
         }
     }
-    if let (Some(path), Some(learned)) = (&options.grants.learn, &run.learned) {
-        let learned = learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Err(error) = std::fs::write(path, assay_manifest::write(&learned)) {
-            eprintln!("assay: cannot write {}: {error}", path.display());
-        }
+    if !outputs::write_learnt(outputs, run) {
+        code = code.max(1);
     }
     code
 }
@@ -336,6 +336,7 @@ pub(crate) fn verdict(outcome: &Outcome) -> (u8, String) {
         Ended::Stopped(Stop::Signal(signal)) => {
             (u8::try_from(EXIT_SIGNAL_BASE + signal).unwrap_or(EXIT_LIMIT), format!("signal {signal}"))
         }
+        Ended::Stopped(Stop::Unaudited(_)) => (EXIT_IO, "unaudited".into()),
         Ended::Broken(_) => (1, "broken".into()),
     }
 }
@@ -366,10 +367,14 @@ pub(crate) fn problem(outcome: &Outcome, limits: &Limits) -> Option<String> {
                 Limit::Timeout => (limits.timeout.map(|time| format!("{} s", time.as_secs_f64())), "timeout"),
                 Limit::Cpu => (limits.cpu.map(|time| format!("{} s of CPU", time.as_secs_f64())), "cpu"),
                 Limit::Memory => (Some(format!("{:.0} MiB", limits.memory as f64 / 1048576.0)), "memory"),
+                Limit::Audit => (Some(format!("{} bytes of the audit file", limits.audit)), "max-audit"),
                 other => (None, other.name()),
             };
             let allowed = allowed.map(|allowed| format!(" of {allowed}")).unwrap_or_default();
             format!("stopped: the {flag} limit{allowed} was reached; raise it with --{flag}")
+        }
+        Ended::Stopped(Stop::Unaudited(why)) => {
+            format!("stopped: a decision could not be written to the audit file: {why}")
         }
         Ended::Broken(error) => {
             format!("the sandbox broke down, which is a bug of Assay; please report it: {error:?}")

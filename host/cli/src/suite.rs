@@ -2,8 +2,9 @@
 
 use crate::args::{Common, Test};
 use crate::run::{self, Host};
-use crate::{logging, usage};
+use crate::{grants, logging, outputs, usage};
 use anyhow::{Context, Result};
+use assay_capability_fs::OutputFile;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(crate) fn run(args: &Test, _: &Common) -> Result<u8> {
     if files.is_empty() {
         return Err(usage("there are no *_test.lua files to run"));
     }
+    let junit_file = args.junit.as_deref().map(|path| open_junit(path, args)).transpose()?;
     let host = Host::new()?;
     let mut results = Vec::new();
     for path in files {
@@ -34,14 +36,23 @@ pub(crate) fn run(args: &Test, _: &Common) -> Result<u8> {
         }
     }
     host.leave();
-    if let Some(path) = &args.junit {
-        let file = std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        junit(&results).serialize(file).with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(file) = junit_file {
+        let report = junit(&results).to_string().context("the results cannot be written as XML")?;
+        file.replace(report.as_bytes()).with_context(|| format!("cannot write {}", file.path().display()))?;
     }
     let failed = results.iter().filter(|result| result.code != 0).count();
     let assertions: u64 = results.iter().map(|result| result.assertions).sum();
-    println!("{} passed, {failed} failed ({assertions} assertions)", results.len() - failed);
+    let passed = results.len() - failed;
+    crate::print(format!("{passed} passed, {failed} failed ({assertions} assertions)\n").as_bytes())
+        .context("standard output cannot be written")?;
     Ok(u8::from(failed > 0))
+}
+
+/// Opens the file for the results before any script runs, with what the scripts are granted.
+fn open_junit(path: &Path, args: &Test) -> Result<OutputFile> {
+    let here = std::env::current_dir().context("the working folder cannot be found")?;
+    let (grants, _) = grants::assemble(&args.options.grants, &args.options.limits)?;
+    outputs::open(&assay_capability_api::Run::new(grants, here), path, false)
 }
 
 struct Tested {
@@ -96,10 +107,10 @@ fn show(tested: &Tested) {
         if logging::colours() { ("\x1b[32m", "\x1b[31m", "\x1b[0m") } else { ("", "", "") };
     let path = tested.path.display();
     let took = tested.took.as_secs_f64();
-    match &tested.message {
-        None => eprintln!("{good}pass{plain} {path} ({} assertions, {took:.2} s)", tested.assertions),
-        Some(message) => eprint!("{bad}FAIL{plain} {path} ({took:.2} s)\n{message}"),
-    }
+    crate::say(&match &tested.message {
+        None => format!("{good}pass{plain} {path} ({} assertions, {took:.2} s)\n", tested.assertions),
+        Some(message) => format!("{bad}FAIL{plain} {path} ({took:.2} s)\n{message}"),
+    });
 }
 
 fn junit(results: &[Tested]) -> Report {

@@ -2,6 +2,7 @@
 
 use crate::args::RunOptions;
 use crate::output::{Kept, Sink};
+use crate::outputs::Outputs;
 use crate::run::{self, Host, Prepared};
 use anyhow::Result;
 use assay_capability_api::{Limit, Limits, Stop};
@@ -38,10 +39,11 @@ pub(crate) fn run(mut prepared: Prepared, options: &RunOptions) -> Result<u8> {
     let kept = Kept::default();
     prepared.sink = Sink::Kept(kept.clone());
     let run = prepared.run.clone();
+    let outputs = Outputs::open(&run, options)?;
     let host = Host::new()?;
     let outcome = host.run(prepared, None)?;
     host.leave();
-    run::conclude(&run, &outcome, options);
+    run::conclude(&run, &outcome, options, &outputs);
     let envelope = envelope(&outcome, &run.limits, &kept);
     let mut line = serde_json::to_vec(&envelope)?;
     line.push(b'\n');

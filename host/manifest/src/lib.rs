@@ -1,7 +1,9 @@
 //! Manifests: the grants and limits of a run as TOML, and the sizes and times that limits are written in.
 
+mod learn;
 mod quantity;
 
+pub use learn::{Learnt, Place, add, learn};
 pub use quantity::{duration, size};
 
 use assay_capability_api::{Capability, Grants, Limits, grants};
@@ -112,23 +114,14 @@ fn limit(limits: &mut Limits, name: &str, value: &Value) -> Result<(), String> {
         "max-children" => limits.children = size(&text)?,
         "max-host-bytes" => limits.host_bytes = Some(size(&text)?),
         "host-memory" => limits.host_memory = Some(size(&text)?),
+        "max-audit" => limits.audit = size(&text)?,
+        "temp-bytes" => limits.temp_bytes = size(&text)?,
+        "temp-entries" => limits.temp_entries = size(&text)?,
         _ => {
             return Err("there is no such limit; there are memory, cpu, timeout, max-output, max-log, \
-                        max-handles, max-children, max-host-bytes, host-memory"
+                        max-handles, max-children, max-host-bytes, max-audit, host-memory, temp-bytes, temp-entries"
                 .into());
         }
     }
     Ok(())
-}
-
-/// A manifest with these grants, as `--learn` writes it.
-pub fn write(allow: &[String]) -> String {
-    let mut items: Vec<&String> = allow.iter().collect();
-    items.sort();
-    let mut text = String::from("# Written by assay --learn. Read it before you use it.\nallow = [\n");
-    for item in items {
-        text.push_str(&format!("  {},\n", Value::String(item.clone())));
-    }
-    text.push_str("]\n");
-    text
 }

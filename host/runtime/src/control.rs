@@ -26,6 +26,16 @@ impl control::Host for Ctx {
         Err(wasmtime::Error::new(Stop::Exit(code)))
     }
 
+    fn calling(&mut self, task: u64, line: String) -> Result<()> {
+        self.run.grants.calling(task, line);
+        Ok(())
+    }
+
+    fn waiting(&mut self, task: u64, waits: bool) -> Result<()> {
+        self.run.grants.waiting(task, waits);
+        Ok(())
+    }
+
     fn cpu_time(&mut self) -> Result<f64> {
         Ok(self.run.cpu.nanoseconds() as f64 / 1e9)
     }

@@ -1,0 +1,58 @@
+//! Which line of the script calls a builtin, for a person who is asked whether it may.
+
+use crate::ffi::luaL_where;
+use crate::host::control;
+use crate::lua::Lua;
+use crate::task;
+use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
+
+/// How far up the caller of a builtin is looked for: the Lua parts of bindings call few levels deep.
+const LEVELS: c_int = 40;
+
+thread_local! {
+    static TELLS: Cell<bool> = const { Cell::new(false) };
+    /// The chunk names of the Lua parts of bindings, which are no lines of the script.
+    static EMBEDDED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether anybody wants to know.
+pub fn tell(tells: bool) {
+    TELLS.set(tells);
+}
+
+/// A chunk of this name is part of a binding.
+pub fn is_embedded(name: &str) {
+    EMBEDDED.with_borrow_mut(|names| names.push(format!("{name}:")));
+}
+
+/// A builtin begins.
+pub fn calling(lua: Lua) {
+    if TELLS.get() {
+        control::calling(task::current_id() as u64, &line(lua));
+    }
+}
+
+/// The builtin waits, or goes on.
+pub fn waiting(waits: bool) {
+    if TELLS.get() {
+        control::waiting(task::current_id() as u64, waits);
+    }
+}
+
+/// `script.lua:12`, of the innermost function that is the script's.
+fn line(lua: Lua) -> String {
+    for level in 1..=LEVELS {
+        unsafe { luaL_where(lua.0, level) };
+        let place = String::from_utf8_lossy(lua.bytes(-1).unwrap_or_default()).into_owned();
+        lua.pop(1);
+        let place = place.trim_end_matches([':', ' ']);
+        // C functions have no place.
+        let is_script =
+            EMBEDDED.with_borrow(|names| !names.iter().any(|name| place.starts_with(name.as_str())));
+        if !place.is_empty() && is_script {
+            return place.to_string();
+        }
+    }
+    String::new()
+}
