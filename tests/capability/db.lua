@@ -246,7 +246,7 @@ assert.eq(fails("CHECK", db.execute, conn, "INSERT INTO t VALUES (1, 2, 0)").cod
 assert.eq(fails("already exists", db.execute, conn, "CREATE TABLE t (a)").code, "exists")
 fails("db.transaction", db.execute, conn, "BEGIN")
 fails("db.transaction", db.execute, conn, "SAVEPOINT x")
-fails("no option 'max_row'", db.connect, "sqlite::memory:", { max_row = 1 })
+fails("unknown option 'max_row'; did you mean 'max_rows'?", db.connect, "sqlite::memory:", { max_row = 1 })
 fails("no option 'tls'", db.connect, "sqlite::memory:", { tls = "require" })
 fails("positive integer", db.connect, "sqlite::memory:", { max_rows = 0 })
 fails("number of seconds", db.connect, "sqlite::memory:", { statement_timeout = -1 })

@@ -2,7 +2,8 @@
 --- Files and folders.
 ---
 --- Grants: `--allow fs=PATH` and `fs=read:PATH` grant reading, `fs=write:PATH` writing, `fs=rw:PATH`
---- both; a folder covers what is under it, a file only itself. A path is matched as it is written and
+--- both; a folder covers what is under it, a file only itself. Setting the bits setuid, setgid and sticky takes
+--- `fs=setid:PATH` too, which nothing wider includes. A path is matched as it is written and
 --- again with its symbolic links resolved. The run's own temporary folder (`fs.tempdir`) needs no
 --- grant. `/proc`, devices and pipes need a grant of their own. Relative paths start in the folder
 --- that Assay was started in.
@@ -31,19 +32,22 @@
 --- ## fs.append(path, text)
 --- Writes at the end of a file, which is made if it is not there.
 ---
---- ## fs.remove(path)
---- Removes a file, a link (not what it leads to), or a folder with all that is in it. Refused for a
---- folder in which a deny rule covers something.
+--- ## fs.remove(path, options?)
+--- Removes a file, a link (not what it leads to), or an empty folder; with `recursive = true`, and in the run's own
+--- temporary folder, a folder with all that is in it. Refused for the folder that was granted, for the one that the
+--- script runs in, for paths that end in `.` or `..`, and for a folder in which a deny rule covers something.
 ---
 --- ## fs.copy(source, destination) -> bytes
---- Copies a file and its permission bits; gives its size.
+--- Copies a file and its permission bits, without setuid, setgid and sticky; gives its size.
 ---
 --- ## fs.rename(source, destination)
 --- Renames or moves within a file system. Needs write on both sides, and read on the source where the
---- destination is readable.
+--- destination is readable. Refused where a part of what is moved would get rights that it did not have, and where
+--- a link in it would lead to what may not be written.
 ---
 --- ## fs.chmod(path, mode)
---- Sets permission bits: `"755"` in octal, or the bits as a number (`0x1ed`, `tonumber("755", 8)`).
+--- Sets permission bits: `"755"` in octal, or the bits as a number (`0x1ed`, `tonumber("755", 8)`). Lua has no octal
+--- numbers: 755 is decimal and other bits, so numbers above 511 (`"777"`), and 400, 440, 444 and 500, are refused.
 ---
 --- ## fs.mkdir(path)
 --- Makes a folder and its missing parents. A folder that is there is no error.
@@ -62,7 +66,9 @@
 --- too. The folder up to the first wildcard must be granted; others are passed over if they are not.
 ---
 --- ## fs.tempdir() -> path
---- Makes a new folder in the run's own temporary folder, which is removed when the run ends.
+--- Makes a new folder in the run's own temporary folder, which is removed when the run ends. That one holds
+--- 256 MiB and 10,000 entries, unless `--temp-bytes` and `--temp-entries` say otherwise; more is a `limit` error.
+--- What programs write there is not counted until a builtin writes there again.
 ---
 --- ## fs.temp_dir() -> path
 --- The same.
@@ -85,8 +91,9 @@
 --- Whether there is a regular file.
 ---
 --- ## fs.symlink(target, link)
---- Makes a symbolic link. A relative `target` is seen from the link's folder, and must be granted for
---- reading.
+--- Makes a symbolic link. A relative `target` is seen from the link's folder. What it leads to must be granted for
+--- writing, because other programs follow it, and for reading where the link itself may be read. A target may go upwards
+--- (`..`) only at its beginning.
 ---
 --- ## fs.readlink(path) -> string
 --- Where a link leads, as it was written.
@@ -111,7 +118,7 @@ for line in fs.lines("notes/today.txt") do
   print(line)
 end
 assert.eq(fs.sub_in_file("notes/today.txt", "second", "2nd"), 1)
-fs.remove("notes")
+fs.remove("notes", { recursive = true })
 assert.eq(fs.exists("notes"), false)
 
 --# example: a temporary folder needs no grant
@@ -283,7 +290,7 @@ assert.eq(#fs.readdir("a", { depth = 2 }), 5)
 assert.eq(select(2, pcall(fs.mkdir, "a/x.txt")).code, "exists")
 assert.eq(pcall(fs.list, "a/x.txt"), false)
 assert.eq(#fs.list("a/b/c"), 0)
-fs.remove("a")
+fs.remove("a", { recursive = true })
 assert.eq(fs.exists("a"), false)
 
 --# case: removing does not follow links
@@ -292,7 +299,7 @@ fs.write("keep/file", "x")
 fs.mkdir("tree")
 fs.symlink("../keep", "tree/link")
 fs.symlink("keep", "direct")
-fs.remove("tree")
+fs.remove("tree", { recursive = true })
 assert.eq(fs.read("keep/file"), "x")
 fs.remove("direct/")
 assert.eq(fs.read("keep/file"), "x")

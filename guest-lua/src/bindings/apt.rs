@@ -38,7 +38,7 @@ fn root(options: Option<Fields>) -> Result<Option<String>, Error> {
 }
 
 fn query(call: Call) -> Result<Pending, Error> {
-    let (name, root) = (call.str(1)?.to_string(), root(call.opt_table(2)?)?);
+    let (name, root) = (call.str(1)?.to_string(), root(call.opt_options(2, &["root"])?)?);
     wait(async move {
         let package = apt::query(name, root).await?;
         Ok(move |call: Call| {
@@ -55,7 +55,7 @@ fn query(call: Call) -> Result<Pending, Error> {
 }
 
 fn list_installed(call: Call) -> Result<Pending, Error> {
-    let root = root(call.opt_table(1)?)?;
+    let root = root(call.opt_options(1, &["root"])?)?;
     wait(async move {
         let packages = apt::installed(root).await?;
         Ok(move |call: Call| {
@@ -73,7 +73,7 @@ fn list_installed(call: Call) -> Result<Pending, Error> {
 }
 
 fn list_upgradable(call: Call) -> Result<Pending, Error> {
-    let root = root(call.opt_table(1)?)?;
+    let root = root(call.opt_options(1, &["root"])?)?;
     wait(async move {
         let upgrades = apt::upgradable(root).await?;
         Ok(move |call: Call| {
@@ -105,7 +105,7 @@ fn required(options: Fields, name: &str) -> Result<String, Error> {
 }
 
 fn add_source(call: Call) -> Result<Pending, Error> {
-    let options = call.table(1)?;
+    let options = call.options(1, &["id", "source_list", "key_path", "root"])?;
     let source = Source {
         id: required(options, "id")?,
         text: required(options, "source_list")?,
@@ -127,6 +127,9 @@ fn add_source(call: Call) -> Result<Pending, Error> {
         })
     })
 }
+
+/// The options of everything that changes the system.
+const CHANGE_OPTIONS: [&str; 3] = ["root", "timeout", "lock_timeout"];
 
 fn change(action: Action, options: Option<Fields>) -> Result<Pending, Error> {
     let mut choices = Choices::empty();
@@ -150,6 +153,9 @@ fn change(action: Action, options: Option<Fields>) -> Result<Pending, Error> {
             names = options.strings("names")?.ok_or_else(|| options.invalid("names", wanted))?;
         }
         root = options.string("root")?;
+        for name in ["timeout", "lock_timeout"] {
+            options.seconds(name).map_err(super::compress::as_failure("apt"))?;
+        }
         timeout = options.number("timeout")?;
         lock_timeout = options.number("lock_timeout")?;
     }
@@ -172,13 +178,15 @@ fn change(action: Action, options: Option<Fields>) -> Result<Pending, Error> {
 }
 
 fn update(call: Call) -> Result<Pending, Error> {
-    change(Action::Update, call.opt_table(1)?)
+    change(Action::Update, call.opt_options(1, &CHANGE_OPTIONS)?)
 }
 
 fn install(call: Call) -> Result<Pending, Error> {
-    change(Action::Install, Some(call.table(1)?))
+    let own = ["only_upgrade", "recommends", "allow_downgrades"];
+    change(Action::Install, Some(call.options(1, &[&["names"], &own[..], &CHANGE_OPTIONS].concat())?))
 }
 
 fn remove(call: Call) -> Result<Pending, Error> {
-    change(Action::Remove, Some(call.table(1)?))
+    let own = ["names", "purge", "autoremove"];
+    change(Action::Remove, Some(call.options(1, &[&own[..], &CHANGE_OPTIONS].concat())?))
 }

@@ -3,7 +3,8 @@ local natives = ...
 local async = natives.async
 local wait_any, wait_all, is_task = natives.wait_any, natives.wait_all, natives.is_task
 local spawn, sleep = async.spawn, natives.sleep
-local type, error, pcall, setmetatable = type, error, pcall, setmetatable
+local type, error, next, pcall, setmetatable, tostring, math_type =
+  type, error, next, pcall, setmetatable, tostring, math.type
 
 -- Tasks of a list of functions and tasks.
 local function tasks(list, name)
@@ -14,6 +15,12 @@ local function tasks(list, name)
     local kind = type(list[i])
     if kind ~= "function" and not is_task(list[i]) then
       error("bad argument #1 to '" .. name .. "' (item " .. i .. ": function or task expected, got " .. kind .. ")", 3)
+    end
+  end
+  for key in next, list do
+    if math_type(key) ~= "integer" or key < 1 or key > #list then
+      error("bad argument #1 to '" .. name .. "' (a list expected, but there is something at the key "
+        .. tostring(key) .. ")", 3)
     end
   end
   local started = {}
@@ -37,8 +44,8 @@ function async.spawn_interval(a, b)
   end
   if type(fn) ~= "function" then
     error("bad argument to 'spawn_interval' (function expected, got " .. type(fn) .. ")", 2)
-  elseif type(ms) ~= "number" or not (ms > 0) then
-    error("bad argument to 'spawn_interval' (a positive number of milliseconds expected)", 2)
+  elseif type(ms) ~= "number" or not (ms > 0 and ms < 1e13) then
+    error("bad argument to 'spawn_interval' (a number of milliseconds above 0 and below 1e13 expected)", 2)
   end
   return spawn(function()
     while true do
@@ -75,8 +82,8 @@ end
 
 -- The results of fn, or an error with code "timeout" after so many seconds.
 function async.timeout(seconds, fn)
-  if type(seconds) ~= "number" or not (seconds >= 0) then
-    error("bad argument #1 to 'timeout' (a number of seconds expected)", 2)
+  if type(seconds) ~= "number" or not (seconds >= 0 and seconds < 1e10) then
+    error("bad argument #1 to 'timeout' (a number of seconds from 0 to 1e10 expected)", 2)
   elseif type(fn) ~= "function" and not is_task(fn) then
     error("bad argument #2 to 'timeout' (function or task expected, got " .. type(fn) .. ")", 2)
   end

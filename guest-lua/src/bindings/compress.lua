@@ -1,6 +1,6 @@
 -- The part of `compress` that is easier said in Lua.
 local natives, shared = ...
-local expected = shared.expected
+local expected, options = shared.expected, shared.options
 local compress = natives.compress
 local whole, start, step, close, file = natives.whole, natives.start, natives.step, natives.close, natives.file
 local untar = natives.member
@@ -9,22 +9,20 @@ local concat = table.concat
 
 local STEP <const> = 1 << 20
 
-local function check_options(position, name, opts)
-  if opts ~= nil and type(opts) ~= "table" then
-    expected(position, name, "table", opts, 3)
-  end
-end
+-- The options of packing and of unpacking.
+local pack_options <const> = shared.names("level")
+local unpack_options <const> = shared.names("max_size", "max_ratio")
 
 for format, names in next, { gz = { "gzip", "gunzip" }, xz = { "xz", "unxz" }, zst = { "zstd", "unzstd" },
   bz2 = { "bzip2", "bunzip2" } } do
   for i, name in next, names do
     local tag <const>, packing <const> = "compress." .. name, i == 1
+    local names <const> = packing and pack_options or unpack_options
     compress[name] = function(bytes, opts)
       if type(bytes) ~= "string" then
         expected(1, name, "string", bytes)
       end
-      check_options(2, name, opts)
-      return whole(tag, bytes, format, packing, opts)
+      return whole(tag, bytes, format, packing, options(2, name, opts, names))
     end
   end
 end
@@ -47,14 +45,14 @@ function compress.detect(bytes)
 end
 
 for name, packing in next, { pack_file = true, unpack_file = false } do
+  local names <const> = shared.names("format", packing and pack_options or unpack_options)
   compress[name] = function(source, destination, opts)
     if type(source) ~= "string" then
       expected(1, name, "string", source)
     elseif type(destination) ~= "string" then
       expected(2, name, "string", destination)
     end
-    check_options(3, name, opts)
-    return file("compress." .. name, source, destination, packing, opts)
+    return file("compress." .. name, source, destination, packing, options(3, name, opts, names))
   end
 end
 
@@ -134,15 +132,18 @@ end
 Stream.__close = Stream.close
 
 for name, packing in next, { packer = true, unpacker = false } do
+  local names <const> = packing and pack_options or unpack_options
   compress[name] = function(format, opts)
     if type(format) ~= "string" then
       expected(1, name, "string", format)
     end
-    check_options(2, name, opts)
+    opts = options(2, name, opts, names)
     local tag <const> = "compress." .. name
     return setmetatable({ tag = tag, handle = start(tag, format, packing, opts) }, Stream)
   end
 end
+
+local untar_options <const> = shared.names("member", "compression", "max_entries", "max_size", "max_ratio")
 
 function compress.untar(archive, destination, opts)
   if type(archive) ~= "string" then
@@ -152,5 +153,5 @@ function compress.untar(archive, destination, opts)
   elseif type(opts) ~= "table" then
     expected(3, "untar", "table with the field 'member'", opts)
   end
-  return untar(archive, destination, opts)
+  return untar(archive, destination, options(3, "untar", opts, untar_options))
 end

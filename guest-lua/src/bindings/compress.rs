@@ -75,12 +75,14 @@ pub fn bound(options: Option<Fields>, name: &str, usual: u64) -> Result<u64, Err
 
 /// The ratio option.
 pub fn ratio(options: Option<Fields>) -> Result<u32, Error> {
-    bound(options, "max_ratio", MAX_RATIO.into()).map(|ratio| u32::try_from(ratio).unwrap_or(u32::MAX))
+    let Some(options) = options else { return Ok(MAX_RATIO) };
+    let ratio = options.whole("max_ratio", 0..=u32::MAX.into())?;
+    Ok(ratio.and_then(|ratio| u32::try_from(ratio).ok()).unwrap_or(MAX_RATIO))
 }
 
 pub fn level(options: Option<Fields>) -> Result<Option<i32>, Error> {
-    let level = options.map(|options| options.integer("level")).transpose()?.flatten();
-    Ok(level.map(|level| i32::try_from(level).unwrap_or(i32::MAX)))
+    let level = options.map(|options| options.whole("level", 0..=i32::MAX.into())).transpose()?.flatten();
+    Ok(level.and_then(|level| i32::try_from(level).ok()))
 }
 
 fn bounds(options: Option<Fields>, usual: u64) -> Result<Bounds, Error> {

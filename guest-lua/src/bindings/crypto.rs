@@ -35,6 +35,18 @@ pub fn register(lua: Lua) {
 const DEFAULT_HASH: &str = "sha256";
 const DEFAULT_CIPHER: &str = "aes-256-gcm";
 
+/// The options of `jwt_verify`.
+const VERIFY_OPTIONS: [&str; 8] = [
+    "algorithms",
+    "algorithm",
+    "audience",
+    "issuer",
+    "leeway",
+    "validate_exp",
+    "validate_nbf",
+    "required_claims",
+];
+
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
@@ -67,7 +79,7 @@ fn hmac(call: Call) -> Returned {
     let (key, data) = (call.bytes(1)?, call.bytes(2)?);
     let algorithm = call.opt_str(3)?.unwrap_or(DEFAULT_HASH);
     let code = crypto::hmac(algorithm, key, data)?;
-    if call.lua().boolean(4) {
+    if call.opt_boolean(4)?.unwrap_or(false) {
         call.lua().push_bytes(&code);
     } else {
         call.lua().push_str(&hex(&code));
@@ -84,7 +96,7 @@ fn count(call: Call, index: i32) -> Result<u32, Error> {
 fn hkdf(call: Call) -> Returned {
     let (secret, length) = (call.bytes(1)?, count(call, 2)?);
     let (mut salt, mut info, mut algorithm) = (Vec::new(), Vec::new(), None);
-    if let Some(options) = call.opt_table(3)? {
+    if let Some(options) = call.opt_options(3, &["salt", "info", "algorithm"])? {
         salt = options.bytes("salt")?.unwrap_or_default();
         info = options.bytes("info")?.unwrap_or_default();
         algorithm = options.string("algorithm")?;
@@ -154,7 +166,7 @@ fn equal(call: Call) -> Returned {
 
 fn cipher_options(call: Call) -> Result<(String, Vec<u8>), Error> {
     let (mut algorithm, mut aad) = (None, None);
-    if let Some(options) = call.opt_table(3)? {
+    if let Some(options) = call.opt_options(3, &["algorithm", "aad"])? {
         algorithm = options.string("algorithm")?;
         aad = options.bytes("aad")?;
     }
@@ -180,7 +192,7 @@ fn decrypt(call: Call) -> Returned {
 /// The options `kid` and `header` as one JSON object.
 fn header_json(call: Call, index: i32) -> Result<String, Error> {
     let lua = call.lua();
-    let Some(options) = call.opt_table(index)? else { return Ok("{}".into()) };
+    let Some(options) = call.opt_options(index, &["kid", "header"])? else { return Ok("{}".into()) };
     let kid = options.string("kid")?;
     let source = match options.push("header") {
         Type::Table => lua.top(),
@@ -255,17 +267,18 @@ fn jwt_verify(call: Call) -> Returned {
         validate_nbf: false,
         required_claims: None,
     };
-    if let Some(options) = call.opt_table(3)? {
+    if let Some(options) = call.opt_options(3, &VERIFY_OPTIONS)? {
         // An empty list would read as "no check".
         let list = |name: &str| match options.strings(name)? {
             Some(list) if list.is_empty() => Err(options.invalid(name, "the list is empty")),
             list => Ok(list),
         };
-        let algorithms = match list("algorithms")? {
-            None => list("algorithm")?,
-            some => some,
+        verification.algorithms = match (list("algorithms")?, list("algorithm")?) {
+            (Some(_), Some(_)) => {
+                return Err(options.invalid("algorithm", "give only one of algorithm and algorithms"));
+            }
+            (several, one) => several.or(one).unwrap_or_default(),
         };
-        verification.algorithms = algorithms.unwrap_or_default();
         verification.audience = list("audience")?.unwrap_or_default();
         verification.issuer = list("issuer")?.unwrap_or_default();
         verification.leeway = options.number("leeway")?.unwrap_or(0.0);

@@ -1,6 +1,6 @@
 -- Connections, transactions, and loops over rows.
 local natives, shared = ...
-local expected = shared.expected
+local expected, options = shared.expected, shared.options
 local db = natives.db
 local connect, run, fetch, run_batch, run_script = natives.connect, natives.run, natives.fetch, natives.batch, natives.script
 local begin, finish, close, abandon, failure = natives.begin, natives.finish, natives.close, natives.abandon, natives.failure
@@ -49,13 +49,15 @@ local function check_sql(sql, name)
   end
 end
 
-function db.connect(url, options)
+local connect_options <const> = shared.names("max_connections", "connect_timeout", "statement_timeout", "max_rows",
+  "max_bytes", "numeric", "read_only", "tls", "ca_cert", "ca_cert_file", "client_cert", "client_cert_file", "client_key",
+  "client_key_file", "application_name")
+
+function db.connect(url, opts)
   if type(url) ~= "string" then
     expected(1, "connect", "string", url)
-  elseif options ~= nil and type(options) ~= "table" then
-    expected(2, "connect", "table", options)
   end
-  return wrap(connect(url, options), false)
+  return wrap(connect(url, options(2, "connect", opts, connect_options)), false)
 end
 
 function Connection.query(connection, sql, params)

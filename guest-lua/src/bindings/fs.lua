@@ -16,6 +16,7 @@ local function all(listing, form)
 end
 
 local one_level <const> = { depth = 1 }
+local readdir_options <const> = shared.names("depth")
 
 -- Errors name the function that the script called, not the native below it.
 local function check(name, path)
@@ -31,10 +32,8 @@ end
 
 function fs.readdir(path, options)
   check("fs.readdir", path)
-  if options ~= nil then
-    if type(options) ~= "table" then
-      expected(2, "fs.readdir", "table", options)
-    end
+  options = shared.options(2, "fs.readdir", options, readdir_options)
+  if options then
     local depth = options.depth
     if depth ~= nil and (integer(depth) or 0) < 1 then
       error("bad argument #2 to 'fs.readdir' (field 'depth': a whole number from 1 on expected)", 2)

@@ -1,6 +1,7 @@
 -- Verbs, clients, and everything of `http` that calls back into Lua.
 local natives, shared = ...
 local expected, headers_meta = shared.expected, shared.headers_meta
+local options, whole = shared.options, shared.whole
 local http = natives.http
 local perform, read, next_event, close = natives.perform, natives.read, natives.event, natives.close
 local start_download, advance, abandon = natives.download, natives.advance, natives.abandon
@@ -8,6 +9,12 @@ local failure, last_event_id = natives.failure, natives.last_event_id
 local type, error, next, pairs, setmetatable, tostring = type, error, next, pairs, setmetatable, tostring
 local lower, find, sub, upper = string.lower, string.find, string.sub, string.upper
 local concat = table.concat
+
+-- The options of a request, of a download and of a client, which has them for all its calls.
+local request_options <const> = shared.names(shared.connection, "query", "body", "json", "form", "multipart", "body_file",
+  "follow_redirects", "max_redirects", "max_body", "decompress", "on_event", "stream")
+local download_options <const> = shared.names(request_options, "method", "max_size", "sha256", "progress")
+local client_options <const> = shared.names(download_options, "base_url")
 
 -- A body that is read as it arrives. `piece` is what a line or a read left over, from `from` on.
 local Body = {}
@@ -34,7 +41,7 @@ function Body:read(n)
     return concat(pieces)
   elseif n == nil then
     return take(self)
-  elseif type(n) ~= "number" or n < 1 then
+  elseif not whole(n, 1) then
     error("bad argument #1 to 'read' (a positive number of bytes or \"a\" expected)", 2)
   end
   local piece, from = self.piece, self.from
@@ -130,27 +137,25 @@ local function send(method, url, body, opts)
   return response
 end
 
+-- The options of a call to a verb.
 local function check(name, url, opts, position)
   if type(url) ~= "string" then
     expected(1, name, "string", url, 3)
-  elseif opts ~= nil and type(opts) ~= "table" then
-    expected(position, name, "table", opts, 3)
   end
+  return (options(position, name, opts, request_options, 3))
 end
 
 for _, name in pairs({ "get", "head", "options", "delete" }) do
   local method <const> = upper(name)
   http[name] = function(url, opts)
-    check(name, url, opts, 2)
-    return send(method, url, nil, opts)
+    return send(method, url, nil, check(name, url, opts, 2))
   end
 end
 
 for _, name in pairs({ "post", "put", "patch" }) do
   local method <const> = upper(name)
   http[name] = function(url, body, opts)
-    check(name, url, opts, 3)
-    return send(method, url, body, opts)
+    return send(method, url, body, check(name, url, opts, 3))
   end
 end
 
@@ -159,10 +164,8 @@ function http.request(method, url, opts)
     expected(1, "request", "string", method)
   elseif type(url) ~= "string" then
     expected(2, "request", "string", url)
-  elseif opts ~= nil and type(opts) ~= "table" then
-    expected(3, "request", "table", opts)
   end
-  return send(method, url, nil, opts)
+  return send(method, url, nil, options(3, "request", opts, request_options))
 end
 
 local function download(url, path, opts)
@@ -188,11 +191,12 @@ local function download(url, path, opts)
 end
 
 function http.download(url, path, opts)
-  check("download", url, opts, 3)
-  if type(path) ~= "string" then
+  if type(url) ~= "string" then
+    expected(1, "download", "string", url)
+  elseif type(path) ~= "string" then
     expected(2, "download", "string", path)
   end
-  return download(url, path, opts)
+  return download(url, path, options(3, "download", opts, download_options))
 end
 
 -- Options of a call over those of its client. Header names are the same in any case.
@@ -270,7 +274,7 @@ for _, name in pairs({ "get", "head", "options", "delete" }) do
   local method <const> = upper(name)
   Client[name] = function(client, url, opts)
     method_of(client, name)
-    check(name, url, opts, 2)
+    opts = check(name, url, opts, 2)
     return send(method, address(client, url), nil, merge(client.opts, opts))
   end
 end
@@ -279,7 +283,7 @@ for _, name in pairs({ "post", "put", "patch" }) do
   local method <const> = upper(name)
   Client[name] = function(client, url, body, opts)
     method_of(client, name)
-    check(name, url, opts, 3)
+    opts = check(name, url, opts, 3)
     return send(method, address(client, url), body, merge(client.opts, opts))
   end
 end
@@ -291,22 +295,23 @@ function Client.request(client, method, url, opts)
   elseif type(url) ~= "string" then
     expected(2, "request", "string", url)
   end
+  opts = options(3, "request", opts, request_options)
   return send(method, address(client, url), nil, merge(client.opts, opts))
 end
 
 function Client.download(client, url, path, opts)
   method_of(client, "download")
-  check("download", url, opts, 3)
-  if type(path) ~= "string" then
+  if type(url) ~= "string" then
+    expected(1, "download", "string", url)
+  elseif type(path) ~= "string" then
     expected(2, "download", "string", path)
   end
+  opts = options(3, "download", opts, download_options)
   return download(address(client, url), path, merge(client.opts, opts))
 end
 
 function http.client(opts)
-  if opts ~= nil and type(opts) ~= "table" then
-    expected(1, "client", "table", opts)
-  end
+  opts = options(1, "client", opts, client_options)
   local own, base_url = {}, nil
   for name, value in next, opts or own do
     own[name] = value

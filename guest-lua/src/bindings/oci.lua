@@ -1,16 +1,27 @@
 -- The functions of `oci`: their arguments, and the loop that reports progress.
-local natives = ...
+local natives, shared = ...
 local oci = natives.oci
 local start, advance, abandon, failure = natives.start, natives.advance, natives.abandon, natives.failure
 local parse, variable = json.parse, env.get
-local type, error, next, setmetatable, tostring, tonumber = type, error, next, setmetatable, tostring, tonumber
+local type, error, next, rawget, setmetatable = type, error, next, rawget, setmetatable
 
 -- What goes to the host as it is.
-local plain <const> = {
-  platform = true, name = true, timeout = true, retries = true, max_blob = true,
-  ca_cert = true, ca_cert_file = true, client_cert = true, client_cert_file = true,
-  client_key = true, client_key_file = true,
+local plain <const> = shared.names("timeout", "retries", "max_blob", "ca_cert", "ca_cert_file", "client_cert",
+  "client_cert_file", "client_key", "client_key_file", "platform", "name")
+-- The options of every function, and of each.
+local common_options <const> = shared.names("timeout", "retries", "max_blob", "ca_cert", "ca_cert_file", "client_cert",
+  "client_cert_file", "client_key", "client_key_file", "docker_config", "plain_http")
+local tags_options <const> = shared.names(common_options, "auth")
+local look_options <const> = shared.names(tags_options, "platform")
+local one_options <const> = {
+  tag = shared.names(look_options, "progress"),
+  pull = shared.names(look_options, "progress"),
+  push = shared.names(look_options, "progress", "name"),
 }
+local two_options <const> = shared.names(common_options, "platform", "progress", "src_auth", "dst_auth")
+-- The fields of a file, and of a login.
+local file_fields <const> = shared.names("content", "file", "mode")
+local login_fields <const> = shared.names("username", "password", "token")
 
 local function invalid(message, ...)
   error(failure("invalid_argument", "oci: " .. message:format(...)), 0)
@@ -20,10 +31,12 @@ local function login(flat, side, name, auth)
   if type(auth) ~= "table" then
     invalid("field '%s': {username = ..., password = ...} or {token = ...} expected, got %s", name, type(auth))
   end
+  local why = shared.unknown(auth, login_fields)
+  if why then
+    invalid("field '%s': %s", name, why)
+  end
   for key, value in next, auth do
-    if key ~= "username" and key ~= "password" and key ~= "token" then
-      invalid("field '%s': username, password or token expected, got '%s'", name, tostring(key))
-    elseif type(value) ~= "string" then
+    if type(value) ~= "string" then
       invalid("field '%s.%s': string expected, got %s", name, key, type(value))
     end
     flat[side .. "_" .. key] = value
@@ -43,16 +56,20 @@ local function docker_config(value)
   invalid("docker_config = true needs the variable HOME or DOCKER_CONFIG, which is not set or not granted; name the file")
 end
 
--- Options as the host takes them. Which sides a login is for depends on the function.
-local function flatten(opts, both)
+-- Options as the host takes them.
+local function flatten(opts, names)
   local flat = {}
+  local why = opts and shared.unknown(opts, names)
+  if why then
+    invalid("%s", why)
+  end
   for name, value in next, opts or flat do
     if plain[name] then
       flat[name] = value
-    elseif name == "auth" and not both then
+    elseif name == "auth" then
       login(flat, "src", name, value)
       login(flat, "dst", name, value)
-    elseif (name == "src_auth" or name == "dst_auth") and both then
+    elseif name == "src_auth" or name == "dst_auth" then
       login(flat, name:sub(1, 3), name, value)
     elseif name == "docker_config" then
       flat.docker_config = docker_config(value)
@@ -61,8 +78,6 @@ local function flatten(opts, both)
         value = value and { "*" } or {}
       end
       flat.plain_http = value
-    elseif name ~= "progress" then
-      invalid("there is no option '%s' here", tostring(name))
     end
   end
   return flat
@@ -102,14 +117,14 @@ for _, name in next, { "config", "tags", "digest" } do
   oci[name] = function(image, opts)
     text(name, 1, image)
     options(name, 2, opts)
-    return run(name, image, "", flatten(opts), nil)
+    return run(name, image, "", flatten(opts, name == "tags" and tags_options or look_options), nil)
   end
 end
 
 function oci.manifest(image, opts)
   text("manifest", 1, image)
   options("manifest", 2, opts)
-  local result = run("manifest", image, "", flatten(opts), nil)
+  local result = run("manifest", image, "", flatten(opts, look_options), nil)
   return result.manifest, result.about
 end
 
@@ -117,7 +132,7 @@ function oci.copy(source, destination, opts)
   text("copy", 1, source)
   text("copy", 2, destination)
   options("copy", 3, opts)
-  return run("copy", source, destination, flatten(opts, true), opts and opts.progress)
+  return run("copy", source, destination, flatten(opts, two_options), opts and rawget(opts, "progress"))
 end
 
 for _, name in next, { "tag", "pull", "push" } do
@@ -125,7 +140,7 @@ for _, name in next, { "tag", "pull", "push" } do
     text(name, 1, source)
     text(name, 2, destination)
     options(name, 3, opts)
-    return run(name, source, destination, flatten(opts), opts and opts.progress)
+    return run(name, source, destination, flatten(opts, one_options[name]), opts and rawget(opts, "progress"))
   end
 end
 
@@ -144,11 +159,11 @@ local function listed(files)
     elseif (value.content == nil) == (value.file == nil) then
       invalid("files['%s']: one of content and file expected", path)
     else
-      entry.content, entry.file, entry.mode = value.content, value.file, value.mode
-      if type(entry.mode) == "string" then
-        entry.mode = entry.mode:find("^[0-7]+$") and tonumber(entry.mode, 8)
-          or invalid("files['%s']: the mode '%s' is not octal, such as \"755\"", path, value.mode)
+      local why = shared.unknown(value, file_fields)
+      if why then
+        invalid("files['%s']: %s", path, why)
       end
+      entry.content, entry.file, entry.mode = value.content, value.file, value.mode
     end
     list[#list + 1] = entry
   end
@@ -160,7 +175,7 @@ function oci.mutate(source, destination, files, opts)
   text("mutate", 2, destination)
   options("mutate", 3, files or false)
   options("mutate", 4, opts)
-  local flat = flatten(opts, true)
+  local flat = flatten(opts, two_options)
   flat.files = listed(files)
-  return run("mutate", source, destination, flat, opts and opts.progress)
+  return run("mutate", source, destination, flat, opts and rawget(opts, "progress"))
 end

@@ -138,12 +138,23 @@ fn files(options: Fields) -> Result<Vec<File>, Error> {
                 Some(path) => Content::File(path),
                 None => Content::Data(entry.bytes("content")?.unwrap_or_default()),
             };
-            let mode = entry.integer("mode")?.unwrap_or(0o644);
-            files.push(File {
-                path: entry.string("path")?.unwrap_or_default(),
-                content,
-                mode: u32::try_from(mode).map_err(|_| entry.invalid("mode", "permission bits expected"))?,
-            });
+            let path = entry.string("path")?.unwrap_or_default();
+            let mode = match entry.push("mode") {
+                Type::Nil => 0o644,
+                Type::String | Type::Integer | Type::Float => {
+                    super::fs::mode(Call(lua), -1).map_err(|error| match error {
+                        Error::Argument(_, why) => options.invalid("files", &format!("'{path}': {why}")),
+                        other => other,
+                    })?
+                }
+                _ => {
+                    return Err(
+                        options.invalid("files", &format!("'{path}': the mode is no string or number"))
+                    );
+                }
+            };
+            lua.pop(1);
+            files.push(File { path, content, mode });
             lua.pop(1);
         }
     }

@@ -1,5 +1,5 @@
 -- Options, handles, and what is built from the natives.
-local natives = ...
+local natives, shared = ...
 local process = natives.process
 local spawn, run, wait, kill, running = natives.spawn, natives.run, natives.wait, natives.kill, natives.running
 local write, close_stdin, read, failure = natives.write, natives.close_stdin, natives.read, natives.failure
@@ -9,6 +9,16 @@ local find, sub, upper, gsub, format = string.find, string.sub, string.upper, st
 local concat, unpack, mathtype = table.concat, table.unpack, math.type
 
 local MAX_OUTPUT <const> = 16 << 20
+
+-- The options of every way to start a program, and of each.
+local common_options <const> = shared.names("env", "clear_env", "cwd")
+local capture_options <const> = shared.names(common_options, "stdin", "timeout", "max_output")
+local program_options <const> = shared.names(common_options, "cmd", "args")
+local spawn_options <const> = shared.names(program_options, "stdin", "stdout", "stderr")
+local run_options <const> = shared.names(program_options, capture_options)
+local stream_options <const> = shared.names("file", "append")
+local wait_options <const> = shared.names("timeout")
+local kill_options <const> = shared.names("group")
 
 local function invalid(message, ...)
   error(failure("invalid_argument", format(message, ...)), 0)
@@ -27,7 +37,21 @@ local function words(list, what, name)
     end
     out[n] = tostring(word)
   end
+  for key in next, list do
+    if mathtype(key) ~= "integer" or key < 1 or key > #list then
+      invalid("%s: %s is a list, but there is something at the key %s", what, name, tostring(key))
+    end
+  end
   return out
+end
+
+-- A table without keys that mean nothing.
+local function checked(options, names, what, positions)
+  local why = shared.unknown(options, names, positions)
+  if why then
+    invalid("%s: %s", what, why)
+  end
+  return shared.raw(options)
 end
 
 -- An environment, as a list of names and values in turn.
@@ -75,22 +99,34 @@ local function common(options, what)
 end
 
 -- Reads `what{cmd =, args =, ...}`, `what{"cmd", "arg", ...}`, `what("cmd", {"arg", ...})` or `what("cmd", options)`.
-local function request(what, first, second)
+local function request(what, names, first, second)
   local options, cmd, args
   if type(first) == "string" then
     if second ~= nil and type(second) ~= "table" then
       invalid("%s: the second argument is a table of options, got %s", what, type(second))
     end
-    options, cmd = second or {}, first
+    options, cmd = shared.raw(second or {}), first
     args = options.args
-    if args == nil and options[1] ~= nil then
+    local positions = args == nil and #options or 0
+    if positions > 0 then
       args = { unpack(options) }
     end
+    if options.cmd ~= nil then
+      invalid("%s: the program is the first argument; give no cmd beside it", what)
+    end
+    checked(options, names, what, positions)
   elseif type(first) == "table" then
-    options, cmd, args = first, first.cmd, first.args
+    options = shared.raw(first)
+    cmd, args = options.cmd, options.args
+    local positions = 0
     if cmd == nil and options[1] ~= nil then
+      positions = args == nil and #options or 1
       cmd = options[1]
       args = args or { unpack(options, 2) }
+    end
+    checked(options, names, what, positions)
+    if second ~= nil then
+      invalid("%s: all options go into the table; there is a second argument, a %s", what, type(second))
     end
   else
     invalid("%s: a table with cmd, or the name of a program, is needed; got %s", what, type(first))
@@ -128,7 +164,8 @@ local function stream(wanted, options, name, what)
   elseif type(value) == "string" and name ~= "stdin" then
     wanted[name], wanted[name .. "_path"] = "file", value
   elseif type(value) == "table" and type(value.file) == "string" then
-    wanted[name] = value.append and "append" or "file"
+    value = checked(value, stream_options, what .. ": " .. name)
+    wanted[name] = optional(value, "append", "boolean", what .. ": " .. name) and "append" or "file"
     wanted[name .. "_path"] = value.file
   elseif name == "stdin" then
     invalid('%s: stdin is "null", "pipe" or {file = path}; to give it a string, use process.run or write to the pipe', what)
@@ -156,9 +193,19 @@ end
 -- A number of seconds, or options with `timeout`.
 local function timeout_of(options, what)
   if type(options) == "table" then
-    options = options.timeout
+    options = checked(options, wait_options, what).timeout
   end
   return seconds(options, "timeout", what)
+end
+
+-- Whether a signal is for the whole group.
+local function group_of(options, what)
+  if options == nil then
+    return nil
+  elseif type(options) ~= "table" then
+    invalid("%s: the options are a table, got %s", what, type(options))
+  end
+  return optional(checked(options, kill_options, what), "group", "boolean", what)
 end
 
 local function number_of(pid, what)
@@ -259,7 +306,7 @@ function Child:wait(options)
 end
 
 function Child:kill(signal, options)
-  return kill(number_of(self, "kill"), signal_number(signal, "kill"), type(options) == "table" and options.group)
+  return kill(number_of(self, "kill"), signal_number(signal, "kill"), group_of(options, "kill"))
 end
 
 function Child:is_alive()
@@ -267,7 +314,7 @@ function Child:is_alive()
 end
 
 function process.spawn(first, second)
-  local wanted, options = request("process.spawn", first, second)
+  local wanted, options = request("process.spawn", spawn_options, first, second)
   stream(wanted, options, "stdin", "process.spawn")
   stream(wanted, options, "stdout", "process.spawn")
   stream(wanted, options, "stderr", "process.spawn")
@@ -278,7 +325,7 @@ function process.spawn(first, second)
 end
 
 function process.run(first, second)
-  local wanted, options = request("process.run", first, second)
+  local wanted, options = request("process.run", run_options, first, second)
   return run(capture(wanted, options, "process.run"))
 end
 
@@ -290,7 +337,7 @@ end
 
 function process.kill(pid, signal, options)
   pid = number_of(pid, "process.kill")
-  return kill(pid, signal_number(signal, "process.kill"), type(options) == "table" and options.group)
+  return kill(pid, signal_number(signal, "process.kill"), group_of(options, "process.kill"))
 end
 
 local function names_of(names, what)
@@ -312,6 +359,9 @@ function process.wait_idle(names, timeout, interval)
   local wanted = names_of(names, "process.wait_idle")
   timeout = seconds(timeout, "timeout", "process.wait_idle") or 60
   interval = seconds(interval, "interval", "process.wait_idle") or 0.5
+  if interval == 0 then
+    invalid("process.wait_idle: interval is a number of seconds above 0")
+  end
   local until_time = clock() + timeout
   while running(wanted) > 0 do
     local left = until_time - clock()
@@ -325,4 +375,5 @@ end
 
 -- For `shell` and `pty`.
 natives.request, natives.common, natives.capture, natives.words = request, common, capture, words
+natives.checked, natives.program_options, natives.capture_options = checked, program_options, capture_options
 natives.invalid, natives.timeout_of, natives.signal_number = invalid, timeout_of, signal_number

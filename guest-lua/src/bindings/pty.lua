@@ -1,10 +1,13 @@
 -- `process.spawn_pty` and the methods of its handle.
-local natives = ...
+local natives, common = ...
 local shared = natives.process
 local process, request, invalid = shared.process, shared.request, shared.invalid
 local spawn, write, read, resize = natives.spawn, natives.write, natives.read, natives.resize
 local close, wait, kill, is_alive = natives.close, natives.wait, natives.kill, natives.is_alive
 local type, setmetatable, tostring, mathtype = type, setmetatable, tostring, math.type
+
+local spawn_options <const> = common.names(shared.program_options, "cols", "rows")
+local read_options <const> = common.names("timeout_ms")
 
 -- The terminals of handles, out of reach of whoever changes their fields.
 local terminals <const> = setmetatable({}, { __mode = "k" })
@@ -39,7 +42,7 @@ end
 function Terminal:read(options)
   local time = options
   if type(options) == "table" then
-    time = options.timeout_ms
+    time = shared.checked(options, read_options, "read").timeout_ms
   end
   if time ~= nil and (type(time) ~= "number" or not (time >= 0 and time < 1e13)) then
     invalid("read: timeout_ms is a number of milliseconds from 0 to 1e13, got %s", tostring(time))
@@ -76,7 +79,7 @@ function Terminal:is_alive()
 end
 
 function process.spawn_pty(first, second)
-  local wanted, options = request("process.spawn_pty", first, second)
+  local wanted, options = request("process.spawn_pty", spawn_options, first, second)
   wanted.cols = cells(options.cols, "cols", "process.spawn_pty")
   wanted.rows = cells(options.rows, "rows", "process.spawn_pty")
   local pid, handle = spawn(wanted)

@@ -10,7 +10,7 @@ local function execute(line, options, what)
   elseif options ~= nil and type(options) ~= "table" then
     invalid("%s: the options are a table, got %s", what, type(options))
   end
-  options = options or {}
+  options = natives.process.checked(options or {}, natives.process.capture_options, what)
   local wanted = capture(common(options, what), options, what)
   wanted.line = line
   return run(wanted)

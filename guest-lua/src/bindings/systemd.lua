@@ -1,5 +1,5 @@
 -- The functions of `systemd`, over its natives.
-local natives = ...
+local natives, shared = ...
 local systemd = natives.systemd
 local query, unit, machine, exec = natives.query, natives.unit, natives.machine, natives.exec
 local open, next_entries, close, failure = natives.open, natives.next, natives.close, natives.failure
@@ -7,6 +7,14 @@ local list_units = natives.units
 local spawn = async.spawn
 local type, error, next, pcall, setmetatable, tostring = type, error, next, pcall, setmetatable, tostring
 local char, format, math_type = string.char, string.format, math.type
+
+-- The options of each kind of function.
+local filter_options <const> = shared.names("name", "state", "type")
+local action_options <const> = shared.names("wait", "timeout")
+local exec_options <const> = shared.names("env", "stdin", "timeout")
+local follow_options <const> = shared.names("unit", "machine", "since", "lines", "priority", "identifier", "boot", "after",
+  "directory")
+local journal_options <const> = shared.names(follow_options, "until")
 
 local function check(position, name, what, value)
   if type(value) ~= what then
@@ -26,7 +34,7 @@ function systemd.list_units(filter)
   elseif filter == nil then
     filter = {}
   else
-    check(1, "list_units", "table", filter)
+    filter = shared.options(1, "list_units", filter, filter_options)
     filter = { patterns = filter.name, states = filter.state, kinds = filter.type }
   end
   return list_units(filter)
@@ -55,14 +63,14 @@ systemd.is_active, systemd.daemon_reload = natives.is_active, natives.reload
 for _, verb in next, { "start", "stop", "restart", "reload", "enable", "disable", "reset_failed" } do
   systemd[verb] = function(name, opts)
     check(1, verb, "string", name)
-    return unit(name, opts, verb)
+    return unit(name, shared.options(2, verb, opts, action_options), verb)
   end
 end
 
 for _, verb in next, { "start", "poweroff", "reboot", "terminate" } do
   systemd["machine_" .. verb] = function(name, opts)
     check(1, "machine_" .. verb, "string", name)
-    return machine(name, opts, verb)
+    return machine(name, shared.options(2, "machine_" .. verb, opts, action_options), verb)
   end
 end
 
@@ -73,8 +81,7 @@ function systemd.machine_exec(name, cmd, opts)
   else
     check(2, "machine_exec", "table", cmd)
   end
-  opts = opts or {}
-  check(3, "machine_exec", "table", opts)
+  opts = shared.options(3, "machine_exec", opts, exec_options) or {}
   local variables = {}
   local env <const> = opts.env
   if env ~= nil then
@@ -95,7 +102,8 @@ function systemd.machine_exec(name, cmd, opts)
 end
 
 -- Options with moments as text: a number is seconds since 1970.
-local function options(name, opts)
+local function options(name, opts, names)
+  opts = shared.options(1, name, opts, names, 3)
   if opts == nil then
     return {}
   end
@@ -114,6 +122,10 @@ local function options(name, opts)
     end
   end
   if type(copy.priority) == "number" then
+    if not shared.whole(copy.priority, 0, 7) then
+      error(failure("invalid_argument", "systemd." .. name .. ": field 'priority': " .. copy.priority
+        .. " is not a whole number from 0 to 7"))
+    end
     copy.priority = format("%d", copy.priority)
   end
   return copy
@@ -158,10 +170,7 @@ local function tidy(entry)
 end
 
 function systemd.journal(opts)
-  if opts ~= nil then
-    check(1, "journal", "table", opts)
-  end
-  local handle <const> = open(options("journal", opts), false)
+  local handle <const> = open(options("journal", opts, journal_options), false)
   local guard <close> = setmetatable({}, { __close = function() close(handle) end })
   local entries, batch = {}, {}
   while true do
@@ -204,11 +213,9 @@ function Follow:wait()
 end
 
 function systemd.journal_follow(opts, fn)
-  if opts ~= nil then
-    check(1, "journal_follow", "table", opts)
-  end
+  opts = options("journal_follow", opts, follow_options)
   check(2, "journal_follow", "function", fn)
-  local handle <const> = open(options("journal_follow", opts), true)
+  local handle <const> = open(opts, true)
   local task = spawn(function()
     local guard <close> = setmetatable({}, { __close = function() close(handle) end })
     local batch = {}

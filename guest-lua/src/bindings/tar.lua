@@ -1,6 +1,6 @@
 -- The part of `tar` that goes over tables.
 local natives, shared = ...
-local expected = shared.expected
+local expected, options, unknown = shared.expected, shared.options, shared.unknown
 local tar = natives.tar
 local entries, extract = natives.entries, natives.extract
 local create, add, finish, abandon = natives.create, natives.add, natives.finish, natives.abandon
@@ -12,15 +12,19 @@ local readdir, stat, readlink = fs.readdir, fs.stat, fs.readlink
 
 local by_extension <const> = { gz = "gz", tgz = "gz", xz = "xz", txz = "xz", zst = "zst", tzst = "zst", bz2 = "bz2", tbz2 = "bz2" }
 
+-- The options of reading, of unpacking and of making, and the fields of an item.
+local read_options <const> = shared.names("compression", "max_entries", "max_size", "max_ratio")
+local extract_options <const> = shared.names(read_options, "members", "strip", "unsafe")
+local create_options <const> = shared.names("gzip", "compression", "level", "mtime")
+local item_fields <const> = shared.names("content", "file", "link", "mode", "mtime")
+
 for name, iterates in next, { list = false, entries = true } do
   local tag <const> = "tar." .. name
   tar[name] = function(archive, opts)
     if type(archive) ~= "string" then
       expected(1, name, "string", archive)
-    elseif opts ~= nil and type(opts) ~= "table" then
-      expected(2, name, "table", opts)
     end
-    return entries(tag, archive, opts, iterates)
+    return entries(tag, archive, options(2, name, opts, read_options), iterates)
   end
 end
 
@@ -29,10 +33,8 @@ function tar.extract(archive, destination, opts)
     expected(1, "extract", "string", archive)
   elseif type(destination) ~= "string" then
     expected(2, "extract", "string", destination)
-  elseif opts ~= nil and type(opts) ~= "table" then
-    expected(3, "extract", "table", opts)
   end
-  return extract("tar.extract", archive, destination, opts)
+  return extract("tar.extract", archive, destination, options(3, "extract", opts, extract_options))
 end
 
 local function wrong(message)
@@ -69,6 +71,7 @@ local function put(handle, name, item, modified)
   elseif type(item) ~= "table" then
     wrong("'" .. name .. "': a string or a table expected, got " .. type(item))
   end
+  item = shared.raw(item)
   local kind, value
   for field, of in next, { content = "data", file = "file", link = "link" } do
     if item[field] ~= nil then
@@ -94,11 +97,12 @@ function tar.create(output, files, opts)
     expected(1, "create", "string", output)
   elseif type(files) ~= "table" and type(files) ~= "string" then
     expected(2, "create", "table or path of a folder", files)
-  elseif opts ~= nil and type(opts) ~= "table" then
-    expected(3, "create", "table", opts)
   end
-  opts = opts or {}
+  opts = options(3, "create", opts, create_options) or {}
   local compression = opts.compression
+  if opts.gzip ~= nil and type(opts.gzip) ~= "boolean" then
+    wrong("field 'gzip': boolean expected, got " .. type(opts.gzip))
+  end
   if opts.gzip then
     if compression ~= nil and compression ~= "gz" then
       wrong("give only one of gzip and compression")
@@ -112,9 +116,13 @@ function tar.create(output, files, opts)
   end
   -- Folders come before what is in them, and the same files give the same archive.
   local names = {}
-  for name in next, files do
+  for name, item in next, files do
     if type(name) ~= "string" then
       wrong("the names of files must be strings, got " .. type(name))
+    end
+    local why = type(item) == "table" and unknown(item, item_fields)
+    if why then
+      wrong("'" .. name .. "': " .. why)
     end
     names[#names + 1] = name
   end

@@ -1,6 +1,6 @@
 -- Connections as objects, over natives that know handles.
 local natives, shared = ...
-local expected = shared.expected
+local expected, options = shared.expected, shared.options
 local ws = natives.ws
 local connect, send, receive, ping, close = natives.connect, natives.send, natives.receive, natives.ping, natives.close
 local drop, failure = natives.drop, natives.failure
@@ -21,11 +21,15 @@ local function check(conn, name)
   end
 end
 
-local function option(opts, position, name, field, usual)
+local connect_options <const> = shared.names(shared.connection, "protocols", "max_message", "max_frame", "keepalive")
+local send_options <const> = shared.names("binary", "timeout")
+local ping_options <const> = shared.names("payload", "timeout")
+local wait_options <const> = shared.names("timeout")
+
+-- An option of a call whose options were checked.
+local function option(opts, name, field, usual)
   if opts == nil then
     return usual
-  elseif type(opts) ~= "table" then
-    error("bad argument #" .. position .. " to '" .. name .. "' (table expected, got " .. type(opts) .. ")", 3)
   end
   local value = opts[field]
   if value == nil then
@@ -40,9 +44,8 @@ end
 function ws.connect(url, opts)
   if type(url) ~= "string" then
     expected(1, "connect", "string", url)
-  elseif opts ~= nil and type(opts) ~= "table" then
-    expected(2, "connect", "table", opts)
   end
+  opts = options(2, "connect", opts, connect_options)
   local handle, protocol, headers = connect(url, opts)
   return setmetatable({ handle = handle, url = url, protocol = protocol, headers = headers, pings = 0 }, Connection)
 end
@@ -52,12 +55,14 @@ function ws.send(conn, message, opts)
   if type(message) ~= "string" then
     expected(2, "send", "string", message)
   end
-  send(conn.handle, message, option(opts, 3, "send", "binary", false), option(opts, 3, "send", "timeout", SEND))
+  opts = options(3, "send", opts, send_options)
+  send(conn.handle, message, option(opts, "send", "binary", false), option(opts, "send", "timeout", SEND))
 end
 
 function ws.recv(conn, opts)
   check(conn, "recv")
-  local message, kind, reason = receive(conn.handle, option(opts, 2, "recv", "timeout", 0))
+  opts = options(2, "recv", opts, wait_options)
+  local message, kind, reason = receive(conn.handle, option(opts, "recv", "timeout", 0))
   if message == nil then
     conn.close_code, conn.close_reason = kind, reason
     return nil, kind, reason
@@ -67,19 +72,20 @@ end
 
 function ws.ping(conn, opts)
   check(conn, "ping")
-  local timeout <const> = option(opts, 2, "ping", "timeout", PING)
+  opts = options(2, "ping", opts, ping_options)
+  local timeout <const> = option(opts, "ping", "timeout", PING)
   conn.pings = conn.pings + 1
-  return ping(conn.handle, option(opts, 2, "ping", "payload", pack(">I8", conn.pings)), timeout)
+  return ping(conn.handle, option(opts, "ping", "payload", pack(">I8", conn.pings)), timeout)
 end
 
 function ws.close(conn, code, reason, opts)
   check(conn, "close")
-  if code ~= nil and type(code) ~= "number" then
-    expected(2, "close", "number", code)
+  if code ~= nil and not shared.whole(code, 0, 65535) then
+    expected(2, "close", "a close code", code)
   elseif reason ~= nil and type(reason) ~= "string" then
     expected(3, "close", "string", reason)
   end
-  local timeout <const> = option(opts, 4, "close", "timeout", CLOSE)
+  local timeout <const> = option(options(4, "close", opts, wait_options), "close", "timeout", CLOSE)
   local _, got, why = close(conn.handle, code or 1000, reason or "", timeout)
   if conn.close_code == nil then
     conn.close_code, conn.close_reason = got, why
@@ -89,7 +95,8 @@ end
 -- An iterator over messages and their kinds, until the connection is closed.
 function ws.messages(conn, opts)
   check(conn, "messages")
-  option(opts, 2, "messages", "timeout", 0)
+  opts = options(2, "messages", opts, wait_options)
+  option(opts, "messages", "timeout", 0)
   return function()
     return ws.recv(conn, opts)
   end

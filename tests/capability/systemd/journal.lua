@@ -79,7 +79,7 @@ for _, opts in ipairs({
   assert.eq(ok, false)
   assert.eq(err.code, "invalid_argument", json.encode(opts) .. " " .. tostring(err))
 end
-assert.eq(select(2, pcall(systemd.journal_follow, { ["until"] = "now" }, print)).code, "invalid_argument")
+assert.contains(select(2, pcall(systemd.journal_follow, { ["until"] = "now" }, print)), "unknown option 'until'")
 
 --# case: what journalctl itself does not take
 --# needs: systemd

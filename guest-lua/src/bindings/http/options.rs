@@ -7,7 +7,8 @@ use crate::host::http::{
 };
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
-use std::collections::BTreeMap;
+use crate::options::{unknown, unknown_beside};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_int;
 
 const TIMEOUT: f64 = 30.0;
@@ -174,8 +175,9 @@ impl Reading {
             request.connect_timeout = timeout;
         }
         if let Some(most) = options.integer("max_redirects")? {
-            request.max_redirects = u32::try_from(most)
-                .map_err(|_| options.invalid("max_redirects", "a number from 0 expected"))?;
+            request.max_redirects = u32::try_from(most).map_err(|_| {
+                options.invalid("max_redirects", &format!("{most} is not a number from 0 to 4294967295"))
+            })?;
         }
         if options.boolean("follow_redirects")? == Some(false) {
             request.max_redirects = 0;
@@ -216,6 +218,9 @@ impl Reading {
     fn credentials(&self, options: Fields, request: &mut Request) -> Result<(), Error> {
         let lua = options.lua;
         if options.push("basic_auth") == Type::Table {
+            if let Some(why) = unknown_beside(lua, -1, &["user", "username", "pass", "password"], 2) {
+                return Err(options.invalid("basic_auth", &why));
+            }
             let field = |names: [&str; 2], position: i64| {
                 for name in names {
                     if lua.raw_get(-1, name) != Type::Nil {
@@ -229,15 +234,16 @@ impl Reading {
             let user = scalar(lua, -1);
             lua.pop(1);
             field(["pass", "password"], 2);
-            let password = scalar(lua, -1);
+            // A name alone has an empty password.
+            let password = if lua.is_nil(-1) { Some(Vec::new()) } else { scalar(lua, -1) };
             lua.pop(1);
             let text = |value: Option<Vec<u8>>| value.and_then(|value| String::from_utf8(value).ok());
-            let Some(user) = text(user) else {
+            let (Some(user), Some(password)) = (text(user), text(password)) else {
                 return Err(
                     options.invalid("basic_auth", "{user = ..., pass = ...} expected, as UTF-8 strings")
                 );
             };
-            request.basic_auth = Some((user, text(password).unwrap_or_default()));
+            request.basic_auth = Some((user, password));
         } else if !lua.is_nil(-1) {
             return Err(options.invalid("basic_auth", "{user = ..., pass = ...} expected"));
         }
@@ -324,6 +330,13 @@ fn multimap(options: Fields, name: &str) -> Result<Option<Multimap>, Error> {
 
 fn headers(options: Fields) -> Result<Vec<Header>, Error> {
     let map = multimap(options, "headers")?.unwrap_or_default();
+    // Names have no case: of "Accept" and "accept" one would win by chance.
+    let mut seen = BTreeSet::new();
+    for name in map.keys() {
+        if !seen.insert(name.to_ascii_lowercase()) {
+            return Err(options.invalid("headers", &format!("'{name}' is there twice, in another case")));
+        }
+    }
     let fields = map
         .into_iter()
         .flat_map(|(name, values)| values.into_iter().map(move |value| Header { name: name.clone(), value }));
@@ -423,11 +436,19 @@ fn parts(options: Fields) -> Result<Vec<Part>, Error> {
         return Ok(parts.collect());
     }
     options.push("multipart");
+    if unknown_beside(lua, -1, &[], i64::try_from(length).unwrap_or(i64::MAX)).is_some() {
+        return Err(
+            options.invalid("multipart", "a list of parts or a table of names and values expected, not both")
+        );
+    }
     let mut parts = Vec::new();
     for n in 1..=length {
         let wrong = |why: &str| options.invalid("multipart", &format!("part {n}: {why}"));
         if lua.raw_get_index(-1, n as i64) != Type::Table {
             return Err(wrong("a table expected"));
+        }
+        if let Some(why) = unknown(lua, -1, &["name", "value", "path", "filename", "content_type"]) {
+            return Err(wrong(&why));
         }
         let field = |name: &str| {
             let present = lua.raw_get(-1, name) != Type::Nil;
