@@ -15,7 +15,7 @@ for _, name in ipairs({
   assert.eq(ok, false, name)
   assert.eq(err.code, "invalid_data", name .. ": " .. err.message)
   assert.contains(err.message, "unsafe = \"skip\"")
-  fs.remove("out")
+  fs.remove("out", { recursive = true })
   local result = tar.extract(archive, "out", { unsafe = "skip" })
   assert.gt(#result.skipped, 0, name)
   assert.not_nil(result.skipped[1].reason)
@@ -25,7 +25,7 @@ for _, name in ipairs({
       assert(fs.canonicalize(entry.path):find("/out", 1, true), name)
     end
   end
-  fs.remove("out")
+  fs.remove("out", { recursive = true })
   assert.eq(fs.read("canary"), "untouched", name)
   assert.eq(fs.exists("evil"), false, name)
 end

@@ -41,10 +41,10 @@ impl Sink {
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.file().write(bytes)?;
-        self.written += written as u64;
-        self.run.count_bytes(written).map_err(carry)?;
-        Ok(written)
+        self.run.count_bytes(bytes.len()).map_err(carry)?;
+        self.file.write_all(bytes).map_err(carry)?;
+        self.written += bytes.len() as u64;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

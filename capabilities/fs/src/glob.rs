@@ -4,7 +4,7 @@ use crate::Cancel;
 use crate::ops::MAX_DEPTH;
 use crate::pattern::{self, Part, Pattern};
 use crate::resolve::{FS, Last, failed, open_folder, resolve};
-use crate::walk::{Item, MAX_ENTRIES, entries, join, too_many};
+use crate::walk::{Item, MAX_ENTRIES, check_still, entries, join, too_many};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Request, Run, error};
 use rustix::fs::FileType;
@@ -76,7 +76,9 @@ impl Search<'_> {
         }
         let listed = resolve(self.run, path, &[Access::Read], Last::Follow, false).and_then(|place| {
             let folder = open_folder(self.run, &[Access::Read], &place)?;
-            entries(&folder, path)
+            let items = entries(&folder, path)?;
+            check_still(self.run, &folder, &place.real, path)?;
+            Ok(items)
         });
         let items = match listed {
             Ok(items) => items,

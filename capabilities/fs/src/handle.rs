@@ -1,6 +1,7 @@
 //! The open files and listings of a script.
 
-use crate::open::AtomicFile;
+use crate::open::{AtomicFile, How, growth, open_for};
+use crate::temp::Temp;
 use crate::walk::Walker;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{HandleGuard, Run, error};
@@ -19,8 +20,16 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 enum Opened {
-    Plain(std::fs::File),
+    Plain(Plain),
     Atomic(Mutex<AtomicFile>),
+}
+
+/// A file that is written to in its place.
+struct Plain {
+    file: Arc<std::fs::File>,
+    append: bool,
+    /// The temporary folder, where it lies in it.
+    room: Option<Arc<Temp>>,
 }
 
 /// An open file of a script: the resource `file`.
@@ -37,8 +46,18 @@ pub struct Inner {
 }
 
 impl File {
-    pub fn plain(run: Arc<Run>, handle: HandleGuard, shown: String, file: std::fs::File) -> File {
-        File { inner: Arc::new(Inner { opened: Opened::Plain(file), shown, run, _handle: handle }) }
+    /// Opens a file where it is.
+    ///
+    /// # Errors
+    /// Those of [`open_for`].
+    pub fn open(run: Arc<Run>, handle: HandleGuard, shown: String, how: How) -> Result<File, Error> {
+        let (file, room) = open_for(&run, &shown, how)?;
+        let file = Arc::new(file);
+        if let Some(room) = &room {
+            room.watch(&file);
+        }
+        let opened = Opened::Plain(Plain { file, append: how.append, room });
+        Ok(File { inner: Arc::new(Inner { opened, shown, run, _handle: handle }) })
     }
 
     pub fn atomic(run: Arc<Run>, handle: HandleGuard, shown: String, file: AtomicFile) -> File {
@@ -51,7 +70,7 @@ impl File {
 impl Inner {
     fn with<T>(&self, f: impl FnOnce(&std::fs::File) -> io::Result<T>) -> Result<T, Error> {
         match &self.opened {
-            Opened::Plain(file) => f(file),
+            Opened::Plain(plain) => f(&plain.file),
             Opened::Atomic(file) => f(lock(file).file()),
         }
         .map_err(|source| crate::resolve::failed(&self.shown, source))
@@ -81,8 +100,21 @@ impl Inner {
         self.run.count_bytes(bytes)
     }
 
+    fn take_room(&self, bytes: usize) -> Result<(), Error> {
+        match &self.opened {
+            Opened::Atomic(file) => lock(file).take_room(bytes),
+            Opened::Plain(Plain { room: None, .. }) => Ok(()),
+            Opened::Plain(Plain { file, append, room: Some(room) }) => {
+                let more = growth(file, *append, bytes);
+                let more = more.map_err(|source| crate::resolve::failed(&self.shown, source))?;
+                room.take(&self.run, more, 0)
+            }
+        }
+    }
+
     /// Writes as much as it takes; gives how much, less than all where a pipe is full.
     pub fn write(&self, bytes: &[u8]) -> Result<usize, Error> {
+        self.take_room(bytes.len())?;
         self.with(|mut file| {
             let mut written = 0;
             while written < bytes.len() {
@@ -113,7 +145,7 @@ impl Inner {
     pub fn commit(&self) -> Result<(), Error> {
         match &self.opened {
             Opened::Atomic(file) => lock(file).commit(),
-            Opened::Plain(_) => Err(error(
+            Opened::Plain { .. } => Err(error(
                 ErrorCode::InvalidArgument,
                 format!("{}: only a file that replaces another can be committed", self.shown),
             )),

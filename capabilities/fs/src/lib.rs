@@ -4,25 +4,29 @@
 //! It is linked into every run, because the run's own temporary folder needs no grant; whatever is
 //! not granted is denied in [`resolve`].
 
+mod environ;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod glob;
 mod handle;
+pub mod links;
 mod open;
 mod ops;
+mod output;
 mod pattern;
 mod resolve;
 mod temp;
 mod walk;
 
 pub use open::{AtomicFile, How, open};
-pub use resolve::{Judge, Place};
-pub use temp::temp_folder;
+pub use output::{OutputFile, open_output};
+pub use resolve::{Judge, Place, path_of};
+pub use temp::{Temp, TempFile, room, temp_file, temp_folder};
 
 use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Access, Capability, Ctx, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, error,
+    Access, Capability, Ctx, Denied, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, error,
 };
 use handle::{Entries, File, Listing};
 use resolve::Last;
@@ -130,7 +134,8 @@ pub fn open_read(run: &Run, path: &str) -> Outcome<std::fs::File> {
 ///
 /// # Errors
 /// `denied`, or the operating system's.
-pub fn create(run: &Run, path: &str) -> Outcome<std::fs::File> {
+#[cfg(test)]
+fn create(run: &Run, path: &str) -> Outcome<std::fs::File> {
     open(run, path, How { write: true, create: true, truncate: true, parents: true, ..How::default() })
 }
 
@@ -138,8 +143,16 @@ pub fn create(run: &Run, path: &str) -> Outcome<std::fs::File> {
 ///
 /// # Errors
 /// `denied`, or the operating system's.
-pub fn create_atomic(run: &Run, path: &str) -> Outcome<AtomicFile> {
+pub fn create_atomic(run: &Arc<Run>, path: &str) -> Outcome<AtomicFile> {
     AtomicFile::create(run, path)
+}
+
+/// Checks a path as the script wrote it, before anything is fetched for it; where it leads is checked when it is opened.
+///
+/// # Errors
+/// `denied`.
+pub fn check_written(run: &Run, access: Access, path: &str) -> Outcome<()> {
+    resolve::allow_written(run, access, &run.path(path), path)
 }
 
 /// Opens a folder for listing it, or for working relative to it.
@@ -219,11 +232,23 @@ impl Capability for Fs {
                 example: "fs=write:/var/log/app",
             },
             ScopeForm { form: "rw:PATH", grants: "both", example: "fs=rw:./data" },
+            ScopeForm {
+                form: "setid:PATH",
+                grants: "setting the bits setuid, setgid and sticky, beside write; nothing wider includes it",
+                example: "fs=setid:./image",
+            },
         ]
     }
 
     fn scope(&self, text: &str, base: &Path) -> std::result::Result<Box<dyn Scope>, GrantError> {
         Ok(Box::new(PathScope::parse(text, base)?))
+    }
+
+    fn denied_with(&self, other: &str, _: Option<&str>, _: &Path) -> Denied {
+        match other {
+            "env" => Denied::Part(Box::new(environ::Environ)),
+            _ => Denied::Nothing,
+        }
     }
 
     fn needs(&self) -> &'static [Need] {
@@ -401,11 +426,7 @@ impl fs::HostWithStore<Ctx> for Host {
             create: how.contains(fs::OpenFlags::CREATE),
             parents: how.contains(fs::OpenFlags::PARENTS),
         };
-        opened(accessor, path, move |run, handle, path| {
-            let file = open(&run, &path, how)?;
-            Ok(File::plain(run, handle, path, file))
-        })
-        .await
+        opened(accessor, path, move |run, handle, path| File::open(run, handle, path, how)).await
     }
 
     async fn replace(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<Resource<File>>> {
@@ -434,14 +455,15 @@ impl fs::HostWithStore<Ctx> for Host {
         .await
     }
 
-    async fn remove(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<()>> {
+    async fn remove(accessor: &Accessor<Ctx, Self>, path: String, recursive: bool) -> Result<Outcome<()>> {
         let run = run(accessor);
-        blocking(move |cancel| ops::remove(&run, &path, true, cancel)).await
+        let how = if recursive { ops::Remove::Tree } else { ops::Remove::Entry };
+        blocking(move |cancel| ops::remove(&run, &path, how, cancel)).await
     }
 
     async fn remove_one(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<()>> {
         let run = run(accessor);
-        blocking(move |cancel| ops::remove(&run, &path, false, cancel)).await
+        blocking(move |cancel| ops::remove(&run, &path, ops::Remove::One, cancel)).await
     }
 
     async fn copy(
@@ -459,7 +481,7 @@ impl fs::HostWithStore<Ctx> for Host {
         destination: String,
     ) -> Result<Outcome<()>> {
         let run = run(accessor);
-        blocking(move |_| ops::rename(&run, &source, &destination)).await
+        blocking(move |cancel| ops::rename(&run, &source, &destination, cancel)).await
     }
 
     async fn chmod(accessor: &Accessor<Ctx, Self>, path: String, mode: u32) -> Result<Outcome<()>> {

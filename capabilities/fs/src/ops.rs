@@ -1,52 +1,103 @@
 //! What is done to entries of folders: each acts on a name in a folder that was checked.
 
 use crate::Cancel;
-use crate::open::{How, open};
-use crate::resolve::{self, FS, Last, Place, failed, open_folder, open_path, resolve};
+use crate::links::{self, moving, survey};
+use crate::open::{How, check_special, open, open_for, permitted};
+use crate::resolve::{
+    FS, Last, Place, allow_written, failed, open_folder, open_path, path_of, resolve, would_allow,
+};
+use crate::temp::room;
+use assay_capability_api::scope::shell_word;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Request, Run, error};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, renameat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use std::fs::{File, Metadata};
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Folders in folders that an operation goes into: each holds a file handle of the host.
 pub const MAX_DEPTH: usize = 256;
 
-/// An operation on a whole folder must not do to a part of it what a deny rule forbids.
+/// An operation on a whole folder must not do to a part of it what a deny rule forbids. So it is for a link, whose
+/// place may be a folder afterwards.
 fn check_below(run: &Run, place: &Place, doing: &str) -> Result<(), Error> {
-    if place.kind() != Ok(FileType::Directory) {
+    if !matches!(place.kind(), Ok(FileType::Directory | FileType::Symlink)) {
         return Ok(());
     }
     match run.grants.denies_in(FS, &place.real) {
         None => Ok(()),
         Some(rule) => {
-            let what = format!("{doing} {}", place.real.display());
-            let message = format!("{what} is refused: something in it is denied by --deny {rule}");
-            run.record_denial(FS, &what, None);
+            run.record_denial(FS, &format!("{doing} {}", place.real.display()));
+            let (shown, rule) = (&place.shown, shell_word(rule));
+            let message = format!("{doing} {shown} is refused: something in it is denied by --deny {rule}");
             Err(error(ErrorCode::Denied, message))
         }
     }
 }
 
-/// Removes a file, a link, or a folder; `recursive` with all that is in it. Links are not followed.
+/// What is removed where a folder is named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remove {
+    /// As `remove` of C does: an empty folder.
+    One,
+    /// An empty folder, or all that is in it in the run's temporary folder.
+    Entry,
+    /// The folder with all that is in it.
+    Tree,
+}
+
+/// What no script means to remove: the folder that it was granted, or the one that it works in.
+fn check_removable(run: &Run, place: &Place) -> Result<(), Error> {
+    let shown = place.shown.trim_end_matches('/');
+    let last = shown.rsplit('/').next().unwrap_or_default();
+    let request = Request::File { access: Access::Write, path: &place.real };
+    let why = if matches!(last, "" | "." | "..") {
+        "a folder is removed by its name"
+    } else if run.working_folder.starts_with(&place.real) {
+        "the script runs in it"
+    } else if run.grants.begins_at(FS, &request, &place.real) {
+        "it is the folder that was granted"
+    } else {
+        return Ok(());
+    };
+    run.record_denial(FS, &format!("removing {}", place.real.display()));
+    let message = format!("removing {} is refused: {why}; remove what is in it instead", place.shown);
+    Err(error(ErrorCode::Denied, message))
+}
+
+/// Removes a file, a link, or a folder. Links are not followed.
 ///
 /// # Errors
-/// `denied`, or the operating system's. What was removed before stays removed.
-pub fn remove(run: &Run, path: &str, recursive: bool, cancel: &Cancel) -> Result<(), Error> {
+/// `denied`, also for the folder that was granted; or the operating system's. What was removed before stays removed.
+pub fn remove(run: &Run, path: &str, how: Remove, cancel: &Cancel) -> Result<(), Error> {
     let place = resolve(run, path, &[Access::Write], Last::Keep, false)?;
     match place.kind() {
         Ok(FileType::Directory) => {
+            check_removable(run, &place)?;
             check_below(run, &place, "removing")?;
-            if recursive {
+            let whole = match how {
+                Remove::One => false,
+                Remove::Entry => run.compat || room(run, &place.real).is_some(),
+                Remove::Tree => true,
+            };
+            if whole {
                 empty_folder(&place.parent, Path::new(&place.name), path, 0, cancel)?;
             }
-            unlinkat(&place.parent, &place.name, AtFlags::REMOVEDIR).map_err(|source| place.failed(source))
+            let removed = unlinkat(&place.parent, &place.name, AtFlags::REMOVEDIR);
+            removed.map_err(|source| match place.failed(source) {
+                mut failure if how == Remove::Entry && matches!(source, Errno::NOTEMPTY | Errno::EXIST) => {
+                    failure.message.push_str("; {recursive = true} removes it with all that is in it");
+                    failure
+                }
+                failure => failure,
+            })
         }
         Ok(_) => {
+            check_below(run, &place, "removing")?;
             unlinkat(&place.parent, &place.name, AtFlags::empty()).map_err(|source| place.failed(source))
         }
         Err(source) => Err(place.failed(source)),
@@ -99,27 +150,72 @@ fn empty_folder(
     Ok(())
 }
 
+/// A folder must not be moved to where rules give other rights to a part of it: what could not be read there, or not
+/// written, could be then.
+fn check_rights(run: &Run, from: &Place, to: &Place) -> Result<(), Error> {
+    let refuse = |why: &str| {
+        let what = format!("renaming {} to {}", from.real.display(), to.real.display());
+        run.record_denial(FS, &what);
+        let message = format!("renaming {} to {} is refused: {why}", from.shown, to.shown);
+        Err(error(ErrorCode::Denied, message))
+    };
+    // The run's own folder is known by its name.
+    if run.grants.own_path().is_some_and(|own| own.starts_with(&from.real) || own == to.real) {
+        return refuse("the run's temporary folder is in it");
+    }
+    if from.kind() == Ok(FileType::Directory) {
+        let borders = [run.grants.borders(FS, &from.real), run.grants.borders(FS, &to.real)].concat();
+        for border in borders {
+            // Joining with nothing would add a slash, which is the same path.
+            let (old, new) = (from.real.join(&border), to.real.join(&border));
+            for access in [Access::Read, Access::Write, Access::SetId] {
+                if would_allow(run, access, &new) && !would_allow(run, access, &old) {
+                    return refuse("what is in it would get rights that it does not have where it is");
+                }
+            }
+            if !would_allow(run, Access::Write, &new) {
+                return refuse("something in it may not be written there");
+            }
+        }
+    }
+    // Else a folder that may only be written could be read by moving its files.
+    if would_allow(run, Access::Read, &to.real) && !would_allow(run, Access::Read, &from.real) {
+        // As it was asked for where that is what was written, which gives the flag to grant.
+        let named = from.real == run.path(&from.shown);
+        let asked = if named { allow_written(run, Access::Read, &from.real, &from.shown) } else { Ok(()) };
+        asked.and_then(|()| match would_allow(run, Access::Read, &from.real) {
+            true => Ok(()),
+            false => refuse("it could be read there, and may not be read where it is"),
+        })?;
+    }
+    Ok(())
+}
+
 /// Renames or moves within a file system; what is at `destination` is replaced, as `rename` does.
 ///
 /// # Errors
-/// `denied`, also where the file would become readable by being moved; or the operating system's.
-pub fn rename(run: &Run, source: &str, destination: &str) -> Result<(), Error> {
+/// `denied`, also where something would get rights by being moved, or a link would lead out; `limit`; or the operating
+/// system's.
+pub fn rename(run: &Run, source: &str, destination: &str, cancel: &Cancel) -> Result<(), Error> {
+    let _moving = moving();
     let from = resolve(run, source, &[Access::Write], Last::Keep, false)?;
     let to = resolve(run, destination, &[Access::Write], Last::Keep, false)?;
     check_below(run, &from, "renaming")?;
     if let Some(rule) = run.grants.denies_in(FS, &to.real)
-        && from.kind() == Ok(FileType::Directory)
+        && matches!(from.kind(), Ok(FileType::Directory | FileType::Symlink))
     {
-        let what = format!("renaming to {}", to.real.display());
-        run.record_denial(FS, &what, None);
+        run.record_denial(FS, &format!("renaming to {}", to.real.display()));
+        let rule = shell_word(rule);
         return Err(error(
             ErrorCode::Denied,
-            format!("{what} is refused: something in it is denied by --deny {rule}"),
+            format!("renaming to {destination} is refused: something in it is denied by --deny {rule}"),
         ));
     }
-    // Else a folder that may only be written could be read by moving its files.
-    if run.would_allow(FS, &Request::File { access: Access::Read, path: &to.real }) {
-        resolve::allow(run, Access::Read, &from.real)?;
+    check_rights(run, &from, &to)?;
+    let room = room(run, &to.real).filter(|room| !room.holds(&from.real));
+    let content = survey(run, (&from.parent, &from.name), &to.real, source, room.is_some(), cancel)?;
+    if let Some(room) = room {
+        room.take(run, content.bytes, content.entries)?;
     }
     renameat(&from.parent, &from.name, &to.parent, &to.name).map_err(|error| match error {
         // The destination's folder was found, so it is the source that is not there.
@@ -135,7 +231,11 @@ pub fn rename(run: &Run, source: &str, destination: &str) -> Result<(), Error> {
 pub fn copy(run: &Run, source: &str, destination: &str, cancel: &Cancel) -> Result<u64, Error> {
     let from = open(run, source, How { read: true, ..How::default() })?;
     let about = from.metadata().map_err(|error| failed(source, error))?;
-    let to = open(run, destination, How { write: true, create: true, ..How::default() })?;
+    let (to, room) = open_for(run, destination, How { write: true, create: true, ..How::default() })?;
+    let to = Arc::new(to);
+    if let Some(room) = &room {
+        room.watch(&to);
+    }
     let there = to.metadata().map_err(|error| failed(destination, error))?;
     if (about.dev(), about.ino()) == (there.dev(), there.ino()) {
         return Err(error(
@@ -157,11 +257,15 @@ pub fn copy(run: &Run, source: &str, destination: &str, cancel: &Cancel) -> Resu
             Err(error) => return Err(failed(source, error)),
         };
         run.count_bytes(read)?;
-        (&to).write_all(&buffer[..read]).map_err(|error| failed(destination, error))?;
+        if let Some(room) = &room {
+            room.take(run, read as u64, 0)?;
+        }
+        (&*to).write_all(&buffer[..read]).map_err(|error| failed(destination, error))?;
         copied += read as u64;
     }
     if there.is_file() && about.is_file() {
-        rustix::fs::fchmod(&to, Mode::from_raw_mode(about.mode()))
+        let place = path_of(&*to).unwrap_or_default();
+        rustix::fs::fchmod(&*to, permitted(run, &place, about.mode()))
             .map_err(|error| failed(destination, error))?;
     }
     Ok(copied)
@@ -184,6 +288,7 @@ pub fn chmod(run: &Run, path: &str, mode: u32) -> Result<(), Error> {
     if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
         return Err(place.failed(Errno::LOOP));
     }
+    check_special(run, &place, mode, "setuid, setgid and sticky bits need a grant of their own")?;
     let mode = Mode::from_raw_mode(mode);
     // A handle that was opened for looking only cannot be changed itself, but by its name in /proc.
     let by_handle = format!("/proc/self/fd/{}", opened.as_raw_fd());
@@ -200,6 +305,10 @@ pub fn chmod(run: &Run, path: &str, mode: u32) -> Result<(), Error> {
 /// `denied`, `exists` where there is something else, or the operating system's.
 pub fn mkdir(run: &Run, path: &str) -> Result<(), Error> {
     let place = resolve(run, path, &[Access::Write], Last::Follow, true)?;
+    let room = room(run, &place.real).filter(|_| place.kind() == Err(Errno::NOENT));
+    if let Some(room) = room {
+        room.take(run, 0, 1)?;
+    }
     match mkdirat(&place.parent, &place.name, Mode::from_raw_mode(0o777)) {
         Ok(()) => Ok(()),
         Err(Errno::EXIST) if place.kind() == Ok(FileType::Directory) => Ok(()),
@@ -229,31 +338,23 @@ pub fn stat(run: &Run, path: &str, follow: bool) -> Result<(Metadata, bool), Err
     Ok((own, is_link))
 }
 
-/// Makes a link. What it leads to must be granted for reading, seen from the link's folder.
+/// Makes a link. What it leads to, seen from the link's folder, must be what the run may write.
 ///
 /// # Errors
-/// `denied`, or the operating system's.
+/// `denied`, `invalid-argument`, or the operating system's.
 pub fn symlink(run: &Run, target: &str, path: &str) -> Result<(), Error> {
-    let place = resolve(run, path, &[Access::Write], Last::Keep, false)?;
-    let folder = place.real.parent().unwrap_or(Path::new("/"));
-    let seen = folder.join(target);
-    let Some(seen) = seen.to_str() else {
+    if target.is_empty() || target.contains('\0') {
         return Err(error(
             ErrorCode::InvalidArgument,
-            format!("{path}: its folder's real path is not UTF-8"),
+            format!("{path}: a link to nothing: the target is empty or has a NUL byte"),
         ));
-    };
-    if target.is_empty() {
-        return Err(failed("the link's target is empty", Errno::NOENT));
     }
-    // A link to what is not there yet is fine, as long as it would be granted.
-    match resolve(run, seen, &[Access::Read], Last::Follow, false) {
-        Err(error) if matches!(error.code, ErrorCode::Denied | ErrorCode::InvalidArgument) => {
-            return Err(error);
-        }
-        _ => {}
+    let place = resolve(run, path, &[Access::Write], Last::Keep, false)?;
+    if let Some(room) = room(run, &place.real) {
+        room.take(run, 0, 1)?;
     }
-    symlinkat(target, &place.parent, &place.name).map_err(|source| place.failed(source))
+    links::make(run, place.parent.as_fd(), &place.name, Path::new(target), path)
+        .map_err(|source| place.failed(source))?
 }
 
 /// The text of a link.

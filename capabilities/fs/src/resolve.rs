@@ -6,16 +6,20 @@
 //! is swapped on the disk meanwhile, operations act in the folder that was checked.
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, error, io_error, scope};
+use assay_capability_api::{
+    Access, Request, Run, denied, denied_by, denied_without_scope, error, io_error, scope,
+};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, readlinkat, statat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 /// The name of this capability, in grants and messages.
 pub const FS: &str = "fs";
+/// What is wrong with an empty path.
+const EMPTY: &str = "'': the path is empty";
 /// Links on the way of one path, as Linux allows.
 const MAX_LINKS: u32 = 40;
 /// Folders that one path may lead through: each is open until it is resolved.
@@ -24,9 +28,11 @@ const MAX_FOLDERS: usize = 512;
 const MAX_PATH: usize = 4096;
 
 #[cfg(target_os = "linux")]
-const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub const FOLDER: OFlags =
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub const FOLDER: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What to do where the last component is a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,25 +80,72 @@ pub fn failed(shown: &str, source: impl Into<std::io::Error>) -> Error {
 pub fn allow(run: &Run, access: Access, path: &Path) -> Result<(), Error> {
     let request = Request::File { access, path };
     run.check(FS, &request)?;
-    // /proc holds this very process: its environment, its memory, its open files. A grant of `/`
-    // was not meant to give these away.
-    let proc = Path::new("/proc");
-    if path.starts_with(proc) && !run.grants.anchored(FS, &request, proc) {
-        return Err(refuse(run, &request, "a grant of a folder above /proc does not cover it"));
+    if is_guarded(run, &request, path) {
+        return Err(refuse(run, &request, None, "a grant of a folder above /proc does not cover it"));
     }
     Ok(())
 }
 
-/// A denial for another reason than that no rule matches; audited.
-pub fn refuse(run: &Run, request: &Request<'_>, why: &str) -> Error {
-    let what = request.describe(FS);
-    let scope = request.scope();
-    run.record_denial(FS, &what, scope.as_deref());
-    let flag = scope::escape(scope.as_deref().unwrap_or_default());
-    error(
-        ErrorCode::Denied,
-        format!("{what} is refused: {why}; run again with --allow {FS}={flag} if it is meant"),
-    )
+/// [`allow`] without asking, auditing or learning.
+pub fn would_allow(run: &Run, access: Access, path: &Path) -> bool {
+    let request = Request::File { access, path };
+    run.would_allow(FS, &request) && !is_guarded(run, &request, path)
+}
+
+/// /proc holds this very process: its environment, its memory, its open files. A grant of `/` was not meant to give
+/// these away.
+fn is_guarded(run: &Run, request: &Request<'_>, path: &Path) -> bool {
+    let proc = Path::new("/proc");
+    path.starts_with(proc) && !run.grants.anchored(FS, request, proc)
+}
+
+/// A path as the script wrote it, in a request of that access: what may be said to the script, which must not learn
+/// from a message which folder it runs in. The scope is read in the same folder.
+fn written(access: Access, shown: &str) -> (String, String) {
+    let shown = if shown.starts_with('~') { format!("./{shown}") } else { shown.to_owned() };
+    let request = Request::File { access, path: Path::new(&shown) };
+    (request.describe(FS), request.scope().unwrap_or_default())
+}
+
+/// [`allow`] of the path that the script wrote; the denial has it as it was written.
+pub fn allow_written(run: &Run, access: Access, path: &Path, shown: &str) -> Result<(), Error> {
+    let request = Request::File { access, path };
+    run.check(FS, &request).map_err(|failure| {
+        if failure.code != ErrorCode::Denied || shown.starts_with('/') {
+            return failure;
+        }
+        let (what, scope) = written(access, shown);
+        match run.grants.denial(FS, &request) {
+            Some(rule) => denied_by(&what, rule),
+            None if !request.has_own_scope() => denied_without_scope(&what),
+            None => denied(&what, FS, Some(&scope)),
+        }
+    })?;
+    if is_guarded(run, &request, path) {
+        return Err(refuse(run, &request, Some(shown), "a grant of a folder above /proc does not cover it"));
+    }
+    Ok(())
+}
+
+/// A denial for another reason than that no rule matches; audited. `shown` is the path as the script wrote it.
+pub fn refuse(run: &Run, request: &Request<'_>, shown: Option<&str>, why: &str) -> Error {
+    let (mut what, mut scope) = (request.describe(FS), request.scope());
+    run.record_denial(FS, &what);
+    if let (Request::File { access, .. }, Some(shown)) = (request, shown) {
+        let (own, own_scope) = written(*access, shown);
+        (what, scope) = (own, Some(own_scope));
+    }
+    let flag = scope::allow_flag(FS, scope.as_deref());
+    error(ErrorCode::Denied, format!("{what} is refused: {why}; run again with {flag} if it is meant"))
+}
+
+/// A denial of a place that the script did not name: a link leads there, or something was moved there meanwhile. It
+/// does not say where that is; the audit does.
+pub fn elsewhere(access: &[Access], shown: &str) -> Error {
+    let access = access.first().copied().unwrap_or(Access::Read);
+    let (what, _) = written(access, shown);
+    let why = "its way leads, by a link or '..', to a place that is not granted; --audit FILE tells which";
+    error(ErrorCode::Denied, format!("{what} is refused: {why}"))
 }
 
 /// Decides one access to one absolute path: [`allow`], or what another capability has in its place.
@@ -110,7 +163,8 @@ fn allow_all(judge: Judge<'_>, access: &[Access], path: &Path) -> Result<(), Err
 /// `denied`, or the operating system's where a folder on the way cannot be entered. A failure at a
 /// place that is not granted is a denial too, so that nothing shows whether something is there.
 pub fn resolve(run: &Run, path: &str, access: &[Access], last: Last, parents: bool) -> Result<Place, Error> {
-    resolve_as(run, &|access, path| allow(run, access, path), path, access, last, parents)
+    let first = |access, lexical: &Path| allow_written(run, access, lexical, path);
+    resolve_with(run, (&first, &|access, path| allow(run, access, path)), path, access, last, parents)
 }
 
 /// [`resolve`] with another judge than the grants of `fs`.
@@ -125,8 +179,20 @@ pub fn resolve_as(
     last: Last,
     parents: bool,
 ) -> Result<Place, Error> {
+    resolve_with(run, (judge, judge), path, access, last, parents)
+}
+
+/// `first` judges the path as it was written, `judge` what it really is.
+fn resolve_with(
+    run: &Run,
+    (first, judge): (Judge<'_>, Judge<'_>),
+    path: &str,
+    access: &[Access],
+    last: Last,
+    parents: bool,
+) -> Result<Place, Error> {
     if path.is_empty() {
-        return Err(failed("the path is empty", Errno::NOENT));
+        return Err(Error { errno: Errno::NOENT.raw_os_error(), ..error(ErrorCode::NotFound, EMPTY) });
     }
     if path.contains('\0') {
         let shown = path.replace('\0', "\\0");
@@ -140,16 +206,32 @@ pub fn resolve_as(
         return Err(failed(&format!("{start}... ({} bytes)", path.len()), Errno::NAMETOOLONG));
     }
     let lexical = run.path(path);
-    allow_all(judge, access, &lexical)?;
-    let absolute = run.working_folder.join(path);
-    let place = match direct(&absolute, &lexical, last, path) {
+    allow_all(first, access, &lexical)?;
+    follow(run, judge, &run.working_folder.join(path), &lexical, path, (access, last, parents))
+}
+
+/// Follows an absolute path, of which `lexical` is the form without `.` and `..`, and judges what it really is.
+pub fn follow(
+    run: &Run,
+    judge: Judge<'_>,
+    absolute: &Path,
+    lexical: &Path,
+    shown: &str,
+    (access, last, parents): (&[Access], Last, bool),
+) -> Result<Place, Error> {
+    let place = match direct(absolute, lexical, last, shown) {
         Some(place) => place,
-        None => Walk::new(judge, access, parents, &lexical, path)?.run(&absolute, last)?,
+        None => Walk::new(run, judge, access, parents, lexical, shown)?.run(absolute, last)?,
     };
     if place.real != lexical {
-        allow_all(judge, access, &place.real)?;
+        allow_all(judge, access, &place.real).map_err(|failure| unnamed(failure, access, shown))?;
     }
     Ok(place)
+}
+
+/// A denial of a place that the script did not name.
+fn unnamed(failure: Error, access: &[Access], shown: &str) -> Error {
+    if failure.code == ErrorCode::Denied { elsewhere(access, shown) } else { failure }
 }
 
 /// The common case in one call of the system: a folder without links on the way to it.
@@ -183,6 +265,7 @@ fn ends_as_folder(path: &Path) -> bool {
 }
 
 struct Walk<'a> {
+    run: &'a Run,
     judge: Judge<'a>,
     access: &'a [Access],
     parents: bool,
@@ -200,6 +283,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(
+        run: &'a Run,
         judge: Judge<'a>,
         access: &'a [Access],
         parents: bool,
@@ -208,6 +292,7 @@ impl<'a> Walk<'a> {
     ) -> Result<Self, Error> {
         let root = openat(CWD, "/", FOLDER, Mode::empty()).map_err(|source| failed("/", source))?;
         Ok(Walk {
+            run,
             judge,
             access,
             parents,
@@ -246,9 +331,26 @@ impl<'a> Walk<'a> {
         if at != self.lexical
             && let Err(denied) = allow_all(self.judge, self.access, &at)
         {
-            return denied;
+            return unnamed(denied, self.access, self.shown);
         }
-        failed(self.shown, source)
+        let leads_up = self.pending.iter().any(|part| part == "..");
+        match leads_up.then(|| self.check_known(&self.real.join(name))) {
+            Some(Err(denied)) => denied,
+            _ => failed(self.shown, source),
+        }
+    }
+
+    /// Whether the script may know that there is a folder: it is on the way to what it asked for or to where it runs,
+    /// or it is granted. Else `x/../../other/../x` would tell whether there is `other`.
+    fn check_known(&self, folder: &Path) -> Result<(), Error> {
+        if self.lexical.starts_with(folder)
+            || self.run.working_folder.starts_with(folder)
+            || [Access::Read, Access::Write].iter().any(|access| would_allow(self.run, *access, folder))
+        {
+            return Ok(());
+        }
+        allow_all(self.judge, self.access, folder)
+            .map_err(|failure| unnamed(failure, self.access, self.shown))
     }
 
     /// Goes on with the text of the link `name`.
@@ -287,7 +389,7 @@ impl<'a> Walk<'a> {
                 Err(source) => Err(self.failed(&name, source)),
             },
             Err(Errno::NOENT) if self.parents => {
-                (self.judge)(Access::Write, &self.real.join(&name))?;
+                self.may_make(&name)?;
                 match rustix::fs::mkdirat(self.top(), &name, Mode::from_raw_mode(0o777)) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(source) => return Err(self.failed(&name, source)),
@@ -304,10 +406,28 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Checks that a missing folder on the way may be made.
+    fn may_make(&self, name: &OsStr) -> Result<(), Error> {
+        let folder = self.real.join(name);
+        (self.judge)(Access::Write, &folder).map_err(|failure| {
+            let own = match folder.strip_prefix(&self.run.working_folder) {
+                Ok(own) if !self.shown.starts_with('/') => own,
+                _ => folder.as_path(),
+            };
+            let named = self.lexical.starts_with(&folder) && (self.shown.starts_with('/') || own != folder);
+            if failure.code != ErrorCode::Denied || !named {
+                return unnamed(failure, self.access, self.shown);
+            }
+            let what = format!("making {}, which is missing on the way to {},", own.display(), self.shown);
+            denied(&what, FS, Some(&format!("write:{}", own.display())))
+        })
+    }
+
     fn run(mut self, absolute: &Path, last: Last) -> Result<Place, Error> {
         self.queue(absolute);
         while let Some(name) = self.pending.pop() {
             if name == ".." {
+                self.check_known(&self.real)?;
                 if self.folders.len() > 1 {
                     self.folders.pop();
                     self.real.pop();
@@ -345,7 +465,8 @@ impl<'a> Walk<'a> {
 
 /// Where an open file really is, by the kernel's own account. None where that cannot be told, or
 /// where it has been removed since.
-fn path_of(file: &OwnedFd) -> Option<PathBuf> {
+pub fn path_of(file: impl AsFd) -> Option<PathBuf> {
+    let file = file.as_fd();
     let stat = rustix::fs::fstat(file).ok()?;
     if stat.st_nlink == 0 {
         return None;
@@ -361,6 +482,7 @@ pub fn verify(run: &Run, access: &[Access], opened: &OwnedFd, place: &Place) -> 
     match path_of(opened) {
         Some(path) if path != place.real => {
             allow_all(&|access, path| allow(run, access, path), access, &path)
+                .map_err(|failure| unnamed(failure, access, &place.shown))
         }
         _ => Ok(()),
     }

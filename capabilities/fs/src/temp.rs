@@ -1,88 +1,266 @@
-//! The run's own temporary folder: made when it is first asked for, removed with the run.
+//! The run's own temporary folder: made when it is first asked for, bounded, removed with the run.
 
 use crate::open::unique;
-use crate::resolve::{FS, allow, failed};
+use crate::resolve::{FS, allow, failed, path_of};
 use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Rule, Run, Scope, error};
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use assay_capability_api::{Access, Limit, Rule, Run, error, limit_error};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, Weak};
 
-/// The folder as something that the run owns: a scope that removes it when it is dropped.
-#[derive(Debug)]
-struct TempScope {
-    scope: PathScope,
+/// Folders in folders that are gone through with a handle each; what is deeper is moved up when the folder is cleared.
+const MAX_OPEN: usize = 128;
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The folder, held open: nothing that is done to its name changes which one it is.
+pub struct Temp {
+    parent: OwnedFd,
+    name: String,
+    folder: OwnedFd,
     path: PathBuf,
+    count: Mutex<Count>,
 }
 
-impl Scope for TempScope {
-    fn matches(&self, request: &Request<'_>) -> bool {
-        self.scope.matches(request)
+/// What was put into it since it was last measured, and what was measured: never less than there is.
+#[derive(Default)]
+struct Count {
+    bytes: u64,
+    entries: u64,
+    /// Files that are open for writing. One that has been removed has its bytes all the same.
+    open: Vec<Weak<File>>,
+}
+
+impl Temp {
+    fn create() -> Result<Temp, Error> {
+        let base = std::env::temp_dir();
+        let shown = "the temporary folder of the system";
+        // The operator's choice, links and all; from here on it is this folder.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = openat(CWD, &base, flags, Mode::empty()).map_err(|source| failed(shown, source))?;
+        let real = path_of(&parent).map_or_else(|| std::fs::canonicalize(&base), Ok);
+        let real = real.map_err(|source| failed(shown, source))?;
+        let name = format!("assay-{}", unique());
+        mkdirat(&parent, &name, Mode::RWXU).map_err(|source| failed(shown, source))?;
+        let folder = openat(&parent, &name, FOLDER, Mode::empty()).map_err(|source| failed(shown, source))?;
+        let path = real.join(&name);
+        Ok(Temp { parent, name, folder, path, count: Mutex::default() })
     }
 
-    fn lies_in(&self, root: &Path) -> bool {
-        self.path.starts_with(root)
+    fn count(&self) -> std::sync::MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Whether a real path is the folder or lies in it.
+    pub fn holds(&self, path: &Path) -> bool {
+        path.starts_with(&self.path)
+    }
+
+    /// Takes room for what is about to be put into it.
+    ///
+    /// # Errors
+    /// `limit` where there is not so much left.
+    pub fn take(&self, run: &Run, bytes: u64, entries: u64) -> Result<(), Error> {
+        let limits = &run.limits;
+        let mut count = self.count();
+        let sums = |count: &Count| (count.bytes.saturating_add(bytes), count.entries.saturating_add(entries));
+        let fits =
+            |(bytes, entries): (u64, u64)| bytes <= limits.temp_bytes && entries <= limits.temp_entries;
+        if !fits(sums(&count))
+            && let Some((bytes, entries)) = self.measure(&count, limits.temp_entries)
+        {
+            // What was removed meanwhile, or moved away, no longer counts.
+            (count.bytes, count.entries) = (bytes, entries);
+        }
+        let sum = sums(&count);
+        if sum.0 > limits.temp_bytes {
+            return Err(limit_error(Limit::TempBytes, limits.temp_bytes));
+        }
+        if sum.1 > limits.temp_entries {
+            return Err(limit_error(Limit::TempEntries, limits.temp_entries));
+        }
+        (count.bytes, count.entries) = sum;
+        run.usage.temp_bytes_peak.fetch_max(sum.0, Ordering::Relaxed);
+        run.usage.temp_entries_peak.fetch_max(sum.1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Keeps an eye on a file that is open for writing.
+    pub fn watch(&self, file: &Arc<File>) {
+        let mut count = self.count();
+        count.open.retain(|file| file.strong_count() > 0);
+        count.open.push(Arc::downgrade(file));
+    }
+
+    /// Bytes and entries that there are. None where a part of it cannot be looked at, which counts as it did.
+    fn measure(&self, count: &Count, most: u64) -> Option<(u64, u64)> {
+        let (mut bytes, mut entries) = (0, 0);
+        measure(&self.folder, 0, &mut (&mut bytes, &mut entries), most)?;
+        for file in count.open.iter().filter_map(Weak::upgrade) {
+            let stat = fstat(&*file).ok()?;
+            if stat.st_nlink == 0 {
+                bytes += u64::try_from(stat.st_size).unwrap_or(0);
+            }
+        }
+        Some((bytes, entries))
     }
 }
 
-impl Drop for TempScope {
+fn measure(folder: &OwnedFd, depth: usize, sum: &mut (&mut u64, &mut u64), most: u64) -> Option<()> {
+    if depth > MAX_OPEN {
+        return None;
+    }
+    for entry in Dir::read_from(folder).ok()? {
+        let entry = entry.ok()?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => continue,
+            Err(_) => return None,
+        };
+        *sum.1 += 1;
+        // Programs may have put in more than the run might; there is no need to see all of it.
+        if *sum.1 > most.saturating_add(1) {
+            return Some(());
+        }
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => match openat(folder, name, FOLDER, Mode::empty()) {
+                Ok(below) => measure(&below, depth + 1, sum, most)?,
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(_) => return None,
+            },
+            _ => *sum.0 += u64::try_from(stat.st_size).unwrap_or(0),
+        }
+    }
+    Some(())
+}
+
+impl Drop for Temp {
     fn drop(&mut self) {
-        if std::fs::remove_dir_all(&self.path).is_err() {
-            // The script may have taken its own permissions away.
-            make_writable(&self.path, 0);
-            // What is left then is the system's to clean up.
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
+        // Each round moves what is nested too deep up to the top; what fails then is the system's to clean up.
+        while clear(&self.folder, &self.folder, 0) {}
+        let _ = unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR);
     }
 }
 
-fn make_writable(folder: &Path, depth: usize) {
-    let open = std::fs::Permissions::from_mode(0o700);
-    if depth > crate::ops::MAX_DEPTH || std::fs::set_permissions(folder, open).is_err() {
-        return;
-    }
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            make_writable(&entry.path(), depth + 1);
+/// Removes what is in a folder; whether there is more to do, because something was moved to `top`.
+fn clear(top: &OwnedFd, folder: &OwnedFd, depth: usize) -> bool {
+    // The script may have taken its own permissions away.
+    let _ = rustix::fs::fchmod(folder, Mode::RWXU);
+    let Ok(entries) = Dir::read_from(folder) else { return false };
+    let mut more = false;
+    for entry in entries.flatten() {
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." || unlinkat(folder, name, AtFlags::empty()).is_ok() {
+            continue;
+        }
+        let mut below = openat(folder, name, FOLDER, Mode::empty());
+        if matches!(below, Err(Errno::ACCESS)) {
+            let _ = rustix::fs::chmodat(folder, name, Mode::RWXU, AtFlags::empty());
+            below = openat(folder, name, FOLDER, Mode::empty());
+        }
+        let Ok(below) = below else { continue };
+        if depth >= MAX_OPEN {
+            let _ = rustix::fs::fchmod(&below, Mode::RWXU);
+            more |= renameat(folder, name, top, format!("deep-{}", unique())).is_ok();
+        } else {
+            more |= clear(top, &below, depth + 1);
+            let _ = unlinkat(folder, name, AtFlags::REMOVEDIR);
         }
     }
+    more
 }
 
-fn make_folder(parent: &Path, prefix: &str) -> Result<PathBuf, Error> {
-    let path = parent.join(format!("{prefix}{}", unique()));
-    DirBuilder::new().mode(0o700).create(&path).map_err(|source| failed(&path.to_string_lossy(), source))?;
-    Ok(path)
+/// The run's temporary folder, where it has one.
+fn own(run: &Run) -> Option<Arc<Temp>> {
+    let own = run.temporary.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    own.clone().and_then(|own| own.downcast().ok())
+}
+
+/// The run's temporary folder, where the real path `path` lies in it: what is written there takes its room.
+pub fn room(run: &Run, path: &Path) -> Option<Arc<Temp>> {
+    own(run).filter(|own| own.holds(path))
+}
+
+fn own_or_new(run: &Run) -> Result<Arc<Temp>, Error> {
+    let mut own = run.temporary.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(own) = own.clone().and_then(|own| own.downcast().ok()) {
+        return Ok(own);
+    }
+    let made = Arc::new(Temp::create()?);
+    let scope = PathScope::new(true, true, made.path.clone());
+    let rule = Rule::new(FS, Some(Box::new(scope)), "the run's temporary folder");
+    run.grants.set_own(made.path.clone(), rule);
+    *own = Some(made.clone());
+    Ok(made)
 }
 
 /// Makes a new folder in the run's temporary folder and gives its path.
 ///
 /// # Errors
-/// `denied` by a deny rule, or the operating system's.
+/// `denied` by a deny rule, `limit`, or the operating system's.
 pub fn temp_folder(run: &Run) -> Result<String, Error> {
-    let base = std::env::temp_dir();
-    let base = std::fs::canonicalize(&base).map_err(|source| failed(&base.to_string_lossy(), source))?;
-    let own = match run.grants.own_path() {
-        Some(own) => own,
-        None => {
-            let path = make_folder(&base, "assay-")?;
-            let scope = TempScope { scope: PathScope::new(true, true, path.clone()), path: path.clone() };
-            let rule = Rule {
-                capability: FS,
-                scope: Some(Box::new(scope)),
-                text: "the run's temporary folder".into(),
-                implied: false,
-            };
-            // Where another call was first, this rule is dropped, and its folder with it.
-            match run.grants.set_own(path.clone(), rule) {
-                true => path,
-                false => run.grants.own_path().unwrap_or(path),
-            }
-        }
-    };
-    allow(run, Access::Write, &own)?;
-    let made = make_folder(&own, "")?;
-    made.into_os_string().into_string().map_err(|_| {
+    let own = own_or_new(run)?;
+    allow(run, Access::Write, &own.path)?;
+    own.take(run, 0, 1)?;
+    let name = unique();
+    mkdirat(&own.folder, &name, Mode::RWXU).map_err(|source| failed("the run's temporary folder", source))?;
+    own.path.join(&name).into_os_string().into_string().map_err(|_| {
         error(ErrorCode::InvalidData, "the system's temporary folder has a path that is not UTF-8")
     })
+}
+
+/// A file without a name in the run's temporary folder.
+///
+/// # Errors
+/// `denied` by a deny rule, `limit`, or the operating system's.
+pub fn temp_file(run: &Arc<Run>) -> Result<TempFile, Error> {
+    let own = own_or_new(run)?;
+    allow(run, Access::Write, &own.path)?;
+    let name = unique();
+    let wrong = |source: Errno| failed("a temporary file", source);
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(&own.folder, &name, flags, Mode::RUSR | Mode::WUSR).map_err(wrong)?;
+    unlinkat(&own.folder, &name, AtFlags::empty()).map_err(wrong)?;
+    let file = Arc::new(File::from(file));
+    own.watch(&file);
+    Ok(TempFile { file, own, run: run.clone() })
+}
+
+/// A file without a name; it lives as long as it is open.
+#[derive(Clone)]
+pub struct TempFile {
+    file: Arc<File>,
+    own: Arc<Temp>,
+    run: Arc<Run>,
+}
+
+impl TempFile {
+    /// For reading. What is written goes through the `Write` of the whole.
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+}
+
+impl std::io::Write for TempFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let full = |failure: Error| std::io::Error::new(std::io::ErrorKind::StorageFull, failure.message);
+        self.own.take(&self.run, bytes.len() as u64, 0).map_err(full)?;
+        (&*self.file).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

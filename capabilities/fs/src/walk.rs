@@ -2,7 +2,7 @@
 
 use crate::Cancel;
 use crate::ops::MAX_DEPTH;
-use crate::resolve::{FS, Last, failed, open_folder, resolve};
+use crate::resolve::{FS, Last, allow, elsewhere, failed, open_folder, path_of, resolve};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Request, Run, error};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Entries that one listing gives before it fails: a folder of more is not what a script means to hold.
@@ -80,6 +80,19 @@ pub fn join(folder: &str, name: &OsStr) -> String {
     }
 }
 
+/// Checks that a folder that was listed is where it was found: a move must not carry a walk to what may not be read.
+///
+/// # Errors
+/// `denied`.
+pub fn check_still(run: &Run, folder: &OwnedFd, real: &Path, shown: &str) -> Result<(), Error> {
+    match path_of(folder) {
+        Some(now) if now != real => {
+            allow(run, Access::Read, &now).map_err(|_| elsewhere(&[Access::Read], shown))
+        }
+        _ => Ok(()),
+    }
+}
+
 struct Level {
     folder: OwnedFd,
     /// The last comes first.
@@ -112,6 +125,7 @@ impl Walker {
 
     fn push(&mut self, folder: OwnedFd, shown: String, real: PathBuf) -> Result<(), Error> {
         let mut items = entries(&folder, &shown)?;
+        check_still(&self.run, &folder, &real, &shown)?;
         items.reverse();
         self.levels.push(Level { folder, items, shown, real });
         Ok(())

@@ -7,12 +7,11 @@ use crate::exchange::perform;
 use crate::files;
 use crate::pool::Pool;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error, io_error, off_thread};
+use assay_capability_api::{Run, error, off_thread};
 use assay_capability_fs::AtomicFile;
 use bytes::Bytes;
 use http::StatusCode;
 use sha2::{Digest, Sha256};
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,16 +150,21 @@ impl Download {
 impl Target {
     fn append(mut self, pieces: &[Bytes], path: &str) -> Result<Target, Error> {
         for piece in pieces {
-            self.file
-                .file()
-                .write_all(piece)
-                .map_err(|failure| io_error(&format!("writing {path}"), &failure))?;
+            self.file.write_all(piece).map_err(|failure| about(path, failure))?;
             if let Some(hash) = &mut self.hash {
                 hash.update(piece);
             }
         }
         Ok(self)
     }
+}
+
+/// What was done to the file, before why it failed. A limit says it already.
+fn about(path: &str, mut failure: Error) -> Error {
+    if failure.code != ErrorCode::Limit {
+        failure.message = format!("writing {}", failure.message.replacen(path, path, 1));
+    }
+    failure
 }
 
 fn refused(status: u16, subject: &str) -> Error {

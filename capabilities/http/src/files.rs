@@ -1,7 +1,7 @@
 //! The files of requests and downloads: every one goes through the check of `fs`.
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, error, io_error, off_thread};
+use assay_capability_api::{Access, Run, error, io_error, off_thread};
 use assay_capability_fs::{AtomicFile, How};
 use std::fs::File;
 use std::io::Read;
@@ -44,7 +44,7 @@ pub async fn read(run: &Arc<Run>, path: String, most: u64) -> Result<Vec<u8>, Er
 /// # Errors
 /// `denied`.
 pub fn check_write(run: &Run, path: &str) -> Result<(), Error> {
-    run.check("fs", &Request::File { access: Access::Write, path: &run.path(path) })
+    assay_capability_fs::check_written(run, Access::Write, path)
 }
 
 /// Starts a file that replaces the one at `path` when it is complete.

@@ -1,8 +1,11 @@
 //! Source of modules for `require`: the project's folder, the user's folder, the standard library.
 //! Always granted, and reaches nothing else.
 
+mod folder;
+
+pub use folder::Folder;
+
 use assay_capability_api::{Capability, Ctx};
-use std::path::{Path, PathBuf};
 use wasmtime::Result;
 use wasmtime::component::{HasSelf, Linker};
 
@@ -16,9 +19,6 @@ mod bindings {
 }
 
 use bindings::assay::host::modules;
-
-/// The largest module file that is read.
-const MODULE_BYTES_MAX: u64 = 16 << 20;
 
 /// The capability `modules`.
 pub struct Modules;
@@ -45,9 +45,9 @@ impl Capability for Modules {
 #[derive(Clone, Debug, Default)]
 pub struct Folders {
     /// `modules/` beside the script; none with `--no-local-modules`.
-    pub project: Option<PathBuf>,
+    pub project: Option<Folder>,
     /// `$ASSAY_MODULES_PATH` or `~/.assay/modules`.
-    pub global: Option<PathBuf>,
+    pub global: Option<Folder>,
 }
 
 /// Which place a module came from.
@@ -95,7 +95,7 @@ impl Folders {
         for (origin, folder) in [(Origin::Project, &self.project), (Origin::Global, &self.global)] {
             let Some(folder) = folder else { continue };
             for candidate in &candidates {
-                match read(folder, candidate) {
+                match folder.read(candidate) {
                     Ok((path, text)) => return Ok(Found { origin, path, text }),
                     Err(why) => tried.push(why),
                 }
@@ -119,35 +119,22 @@ impl Folders {
     }
 }
 
+impl Folders {
+    /// The path of a module that was found, for the operator: not as scripts see it.
+    pub fn real_path(&self, found: &Found) -> String {
+        let folder = match found.origin {
+            Origin::Project => &self.project,
+            Origin::Global => &self.global,
+            Origin::Builtin => &None,
+        };
+        let own = folder.as_ref().and_then(|folder| folder.real_path(&found.path));
+        own.map_or_else(|| found.path.clone(), |path| path.display().to_string())
+    }
+}
+
 /// Names that cannot leave their folder.
 fn is_part(part: &str) -> bool {
     !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-}
-
-/// Reads `folder/candidate`, which must really lie in the folder.
-fn read(folder: &Path, candidate: &str) -> std::result::Result<(String, Vec<u8>), String> {
-    let path = folder.join(candidate);
-    let missing = |why: &dyn std::fmt::Display| format!("no file '{}' ({why})", path.display());
-    let real = match path.canonicalize() {
-        Ok(real) => real,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(format!("no file '{}'", path.display()));
-        }
-        Err(error) => return Err(missing(&error)),
-    };
-    let root = folder.canonicalize().map_err(|error| missing(&error))?;
-    if !real.starts_with(&root) {
-        return Err(missing(&"it is a link out of the module folder"));
-    }
-    let size = std::fs::metadata(&real).map_err(|error| missing(&error))?;
-    if !size.is_file() {
-        return Err(missing(&"not a file"));
-    }
-    if size.len() > MODULE_BYTES_MAX {
-        return Err(missing(&"larger than 16 MiB"));
-    }
-    let text = std::fs::read(&real).map_err(|error| missing(&error))?;
-    Ok((path.display().to_string(), text))
 }
 
 impl modules::Host for Ctx {

@@ -1,19 +1,20 @@
 use super::*;
 use std::fs;
+use std::path::PathBuf;
 
 /// A folder of this test, removed when it ends.
-struct Folder(PathBuf);
+struct Scratch(PathBuf);
 
-impl Folder {
-    fn new(name: &str) -> Folder {
+impl Scratch {
+    fn new(name: &str) -> Scratch {
         let path = std::env::temp_dir().join(format!("assay-modules-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
-        Folder(path)
+        Scratch(path)
     }
 }
 
-impl Drop for Folder {
+impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -21,14 +22,15 @@ impl Drop for Folder {
 
 #[test]
 fn the_project_comes_before_the_users_folder() {
-    let folder = Folder::new("order");
+    let folder = Scratch::new("order");
     let (project, global) = (folder.0.join("project"), folder.0.join("global"));
     fs::create_dir_all(project.join("a")).unwrap();
     fs::create_dir_all(global.join("a")).unwrap();
     fs::write(project.join("a/init.lua"), "return 'project'").unwrap();
     fs::write(global.join("a.lua"), "return 'global'").unwrap();
     fs::write(global.join("b.lua"), "return 'b'").unwrap();
-    let folders = Folders { project: Some(project), global: Some(global) };
+    let open = |path: PathBuf| Folder::open(path.clone(), path.display().to_string());
+    let folders = Folders { project: Some(open(project)), global: Some(open(global)) };
     assert_eq!(folders.find("a").unwrap().origin, Origin::Project);
     assert_eq!(folders.find("b").unwrap().origin, Origin::Global);
     let tried = folders.find("c").unwrap_err();
@@ -37,13 +39,75 @@ fn the_project_comes_before_the_users_folder() {
 
 #[test]
 fn names_and_links_do_not_leave_the_folder() {
-    let folder = Folder::new("escape");
+    let folder = Scratch::new("escape");
     let project = folder.0.join("modules");
     fs::create_dir_all(&project).unwrap();
     fs::write(folder.0.join("secret.lua"), "return 'secret'").unwrap();
     std::os::unix::fs::symlink(folder.0.join("secret.lua"), project.join("link.lua")).unwrap();
-    let folders = Folders { project: Some(project), global: None };
+    let folders = Folders { project: Some(Folder::open(project, "modules".into())), global: None };
     for name in ["link", "../secret", "..secret", "a/../../secret", "", "a b", "/etc/passwd"] {
         assert!(folders.find(name).is_err(), "{name}");
     }
+}
+
+/// A module file is swapped for a link out of the folder, and the folder for one, while it is read.
+#[test]
+fn a_race_is_never_won() {
+    let folder = Scratch::new("race");
+    let project = folder.0.join("modules");
+    fs::create_dir_all(&project).unwrap();
+    fs::create_dir_all(folder.0.join("other")).unwrap();
+    for (name, text) in [("modules/x.lua", "return 'x'"), ("secret", "secret"), ("other/x.lua", "secret")] {
+        fs::write(folder.0.join(name), text).unwrap();
+    }
+    std::os::unix::fs::symlink("../secret", project.join("link.lua")).unwrap();
+    std::os::unix::fs::symlink("other", folder.0.join("swap")).unwrap();
+    let folders = Folders { project: Some(Folder::open(project.clone(), "modules".into())), global: None };
+    let exchange = |a: &str, b: &str| {
+        let (a, b) = (folder.0.join(a), folder.0.join(b));
+        let _ = rustix::fs::renameat_with(
+            rustix::fs::CWD,
+            a,
+            rustix::fs::CWD,
+            b,
+            rustix::fs::RenameFlags::EXCHANGE,
+        );
+    };
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                exchange("modules/x.lua", "modules/link.lua");
+                exchange("modules", "swap");
+                exchange("modules", "swap");
+            }
+        });
+        let read = (0..5000).filter(|_| match folders.find("x") {
+            Ok(found) => {
+                assert_eq!(found.text, b"return 'x'");
+                true
+            }
+            Err(_) => false,
+        });
+        let read = read.count();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(read > 0);
+    });
+}
+
+#[test]
+fn a_folder_that_is_made_later_is_no_link() {
+    let folder = Scratch::new("later");
+    let project = folder.0.join("modules");
+    let folders = Folders { project: Some(Folder::open(project.clone(), "modules".into())), global: None };
+    assert!(folders.find("x").is_err());
+    fs::create_dir_all(folder.0.join("other")).unwrap();
+    fs::write(folder.0.join("other/x.lua"), "secret").unwrap();
+    std::os::unix::fs::symlink("other", &project).unwrap();
+    let tried = folders.find("x").unwrap_err();
+    assert!(tried.contains("no file 'modules/x.lua'") && !tried.contains("other"), "{tried}");
+    fs::remove_file(&project).unwrap();
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("x.lua"), "return 1").unwrap();
+    assert_eq!(folders.find("x").unwrap().path, "modules/x.lua");
 }

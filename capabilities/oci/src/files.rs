@@ -8,7 +8,7 @@ use assay_capability_api::{Access, Request, Run, error, io_error, off_thread};
 use assay_capability_fs::AtomicFile;
 use bytes::Bytes;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::sync::Arc;
 
 /// Bytes that are gathered before they are written.
@@ -57,7 +57,7 @@ pub fn may_read(run: &Run, path: &str) -> bool {
 /// # Errors
 /// `denied`.
 pub fn check_write(run: &Run, path: &str) -> Result<(), Error> {
-    run.check("fs", &Request::File { access: Access::Write, path: &run.path(path) })
+    assay_capability_fs::check_written(run, Access::Write, path)
 }
 
 /// Writes a small file as a whole; missing folders are made.
@@ -69,7 +69,7 @@ pub async fn write(run: &Arc<Run>, path: String, data: Bytes) -> Result<(), Erro
     off_thread(move || {
         run.count_bytes(data.len())?;
         let mut file = AtomicFile::create(&run, &path)?;
-        file.file().write_all(&data).map_err(|failure| io_error(&path, &failure))?;
+        file.write_all(&data)?;
         file.commit()
     })
     .await
@@ -89,13 +89,11 @@ pub async fn write_blob(run: &Arc<Run>, path: String, mut blob: Verified) -> Res
             pending.push(piece);
         }
         if end || size >= BLOCK {
-            let (pieces, place) = (std::mem::take(&mut pending), path.clone());
+            let pieces = std::mem::take(&mut pending);
             size = 0;
             file = off_thread(move || {
                 for piece in &pieces {
-                    file.file()
-                        .write_all(piece)
-                        .map_err(|failure| io_error(&format!("writing {place}"), &failure))?;
+                    file.write_all(piece)?;
                 }
                 if end {
                     file.commit()?;

@@ -137,17 +137,26 @@ fn meter<W: Write>(inner: W) -> Meter<W> {
     Meter { inner, hasher: Hasher::new(Algorithm::Sha256), size: 0 }
 }
 
+/// A failure of the archive or its file, which may be that the run's temporary folder is full.
+fn unwritten(what: &str, failure: &io::Error) -> Error {
+    match failure.kind() {
+        io::ErrorKind::StorageFull if failure.raw_os_error().is_none() => {
+            error(ErrorCode::Limit, format!("{what}: {failure}"))
+        }
+        _ => io_error(what, failure),
+    }
+}
+
 /// Writes the layer. Blocks; ends early where `cancelled` says so.
 ///
 /// # Errors
 /// `denied` or the operating system's for files, `limit` where the run may not read as much.
 pub fn build(run: &Arc<Run>, files: &Files, cancelled: &dyn Fn() -> bool) -> Result<Layer, Error> {
-    let file = temporary(run)?;
-    let handle = file.try_clone().map_err(|failure| io_error("the layer", &failure))?;
-    let gzip = GzEncoder::new(meter(BufWriter::new(handle)), Compression::default());
+    let file = assay_capability_fs::temp_file(run)?;
+    let gzip = GzEncoder::new(meter(BufWriter::new(file.clone())), Compression::default());
     let mut builder = tar::Builder::new(meter(gzip));
     for (path, entry) in files {
-        let failed = |failure: io::Error| io_error(&format!("oci.mutate: adding '{path}'"), &failure);
+        let failed = |failure: io::Error| unwritten(&format!("oci.mutate: adding '{path}'"), &failure);
         let mut header = tar::Header::new_ustar();
         header.set_mode(entry.mode);
         header.set_uid(0);
@@ -176,24 +185,12 @@ pub fn build(run: &Arc<Run>, files: &Files, cancelled: &dyn Fn() -> bool) -> Res
             }
         }
     }
-    let failed = |failure: io::Error| io_error("writing the layer", &failure);
+    let failed = |failure: io::Error| unwritten("writing the layer", &failure);
     let tar = builder.into_inner().map_err(failed)?;
     let diff_id = tar.hasher.finish();
     let mut packed = tar.inner.finish().map_err(failed)?;
     packed.flush().map_err(failed)?;
-    Ok(Layer { file: Arc::new(file), digest: packed.hasher.finish(), size: packed.size, diff_id })
-}
-
-/// A file without a name, in the run's own temporary folder.
-fn temporary(run: &Run) -> Result<File, Error> {
-    let folder = assay_capability_fs::temp_folder(run)?;
-    let path = format!("{folder}/layer");
-    let file = File::options().read(true).write(true).create_new(true).open(&path);
-    let file = file.map_err(|failure| io_error("the layer's temporary file", &failure))?;
-    // It lives as long as it is open; what cannot be removed now goes with the run's folder.
-    let _ = std::fs::remove_file(&path);
-    let _ = std::fs::remove_dir(&folder);
-    Ok(file)
+    Ok(Layer { file: file.file().clone(), digest: packed.hasher.finish(), size: packed.size, diff_id })
 }
 
 #[cfg(test)]

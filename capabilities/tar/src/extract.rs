@@ -9,9 +9,9 @@ use crate::names::{check_target, components, normal};
 use crate::reader::{Entry, Kind, Piece, Reader};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Request, Run, error, io_error};
+use assay_capability_fs::{Temp, links, path_of};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, linkat, mkdirat, openat, statat, symlinkat,
-    unlinkat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, linkat, mkdirat, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const FS: &str = "fs";
 /// Names that were left out, of which the script is told.
@@ -82,7 +83,8 @@ pub fn extract<R: BufRead>(
 ) -> Result<Extracted, Error> {
     let denied_within = run.grants.denies_in(FS, &real).is_some();
     let (open, made) = (Vec::new(), BTreeMap::new());
-    let mut unpacking = Unpacking { run, denied_within, folder, real, open, made };
+    let room = assay_capability_fs::room(run, &real);
+    let mut unpacking = Unpacking { run, denied_within, room, folder, real, open, made };
     let mut meter = Meter::new(selection.bounds);
     let mut extracted = Extracted::default();
     let members: Vec<Vec<u8>> = selection.members.iter().map(|name| normal(name)).collect();
@@ -136,6 +138,8 @@ struct Unpacking<'a> {
     run: &'a Run,
     /// Whether a deny rule is about something in the folder.
     denied_within: bool,
+    /// The run's temporary folder, where this is in it.
+    room: Option<Arc<Temp>>,
     folder: OwnedFd,
     real: PathBuf,
     /// The folders on the way to the last entry, which the next one often shares.
@@ -174,6 +178,11 @@ impl Unpacking<'_> {
         self.run.check(FS, &request)
     }
 
+    /// Takes room for an entry.
+    fn take_room(&self, bytes: u64) -> Result<(), Error> {
+        self.room.as_ref().map_or(Ok(()), |room| room.take(self.run, bytes, 1))
+    }
+
     /// Unpacks one entry; false where nothing of its name is left.
     fn unpack<R: Read>(
         &mut self,
@@ -187,6 +196,7 @@ impl Unpacking<'_> {
             return Err(Failure::Refused(format!("it is {}", describe(entry))));
         }
         self.allow_writing(&self.path(parts))?;
+        self.take_room(if entry.kind == Kind::File { entry.size } else { 0 })?;
         match entry.kind {
             Kind::File => self.file(archive, entry, parts)?,
             Kind::Directory => self.directory(parts, entry.mode)?,
@@ -208,6 +218,7 @@ impl Unpacking<'_> {
             if make && matches!(opened, Err(Errno::NOENT)) {
                 let path = self.path(way);
                 self.allow_writing(&path)?;
+                self.take_room(0)?;
                 match mkdirat(inside, *part, Mode::from_raw_mode(0o777)) {
                     Ok(()) => {
                         self.made.insert(path, 0o777);
@@ -312,8 +323,10 @@ impl Unpacking<'_> {
 
     fn symlink(&mut self, parts: &[&OsStr], target: &[u8]) -> Result<(), Failure> {
         check_target(target, parts.len().saturating_sub(1))?;
-        let target = OsStr::from_bytes(target);
-        self.replacing(parts, |inside, name| symlinkat(target, inside, name))
+        let (target, name) = (Path::new(OsStr::from_bytes(target)), shown(parts));
+        let run = self.run;
+        self.replacing(parts, |inside, own| links::make(run, inside, own, target, &name))?
+            .map_err(|refused| Failure::Refused(refused.message))
     }
 
     /// Gives a file that was unpacked, or was there, another name.
@@ -346,7 +359,15 @@ impl Unpacking<'_> {
             return Err(refused("which is no regular file"));
         }
         let from = inside.try_clone_to_owned().map_err(|failure| io_error(&shown(there), &failure))?;
-        self.replacing(parts, |inside, new| linkat(&from, *name, inside, new, AtFlags::empty()))
+        let _moving = links::moving();
+        if path_of(&from) != path.parent().map(Path::to_path_buf) {
+            return Err(refused("whose folder was moved meanwhile"));
+        }
+        let folder = new.parent().map(Path::to_path_buf);
+        self.replacing(parts, |inside, new| match path_of(inside) {
+            now if now == folder => linkat(&from, *name, inside, new, AtFlags::empty()),
+            _ => Err(Errno::NOENT),
+        })
     }
 
     /// Gives the folders their modes, the innermost first. What fails keeps the mode that it has.

@@ -236,8 +236,12 @@ fn nothing(_: Call) -> Returned {
 
 fn remove(call: Call) -> Result<Pending, Error> {
     let path = path(call, 1)?;
+    let recursive = match call.opt_options(2, &["recursive"])? {
+        Some(options) => options.boolean("recursive")?.unwrap_or(false),
+        None => false,
+    };
     wait(async move {
-        fs::remove(path).await.map_err(doing("remove"))?;
+        fs::remove(path, recursive).await.map_err(doing("remove"))?;
         Ok(nothing)
     })
 }
@@ -261,13 +265,17 @@ fn rename(call: Call) -> Result<Pending, Error> {
     })
 }
 
-/// "755" in octal, as the command takes it, or the bits as a number.
+/// Decimal numbers that stand for modes of their own, but are more likely octal digits without their quotes.
+const LIKELY_OCTAL: [i64; 4] = [400, 440, 444, 500];
+
+/// "755" in octal, as the command takes it, or the bits as a number. Lua has no octal numbers: 755 is decimal, and as bits
+/// something else than it looks like. So a number is at most 0o777; the three bits above are given in octal.
 ///
 /// # Errors
 /// When it is neither.
 pub fn mode(call: Call, index: i32) -> Result<u32, Error> {
     let wrong =
-        || Error::Argument(index, "not a mode: octal digits up to \"7777\", or that as a number".into());
+        || Error::Argument(index, "not a mode: octal digits up to \"7777\", or up to 511 as a number".into());
     let mode = match call.lua().type_of(index) {
         Type::String => {
             let text = call.str(index)?;
@@ -277,9 +285,23 @@ pub fn mode(call: Call, index: i32) -> Result<u32, Error> {
             }
             i64::from_str_radix(digits, 8).map_err(|_| wrong())?
         }
-        _ => call.integer(index)?,
+        _ => match call.integer(index)? {
+            number @ 512..=7777 => return Err(Error::Argument(index, decimal_mode(number))),
+            number if LIKELY_OCTAL.contains(&number) => {
+                return Err(Error::Argument(index, decimal_mode(number)));
+            }
+            number @ 0..=0o777 => number,
+            _ => return Err(wrong()),
+        },
     };
     u32::try_from(mode).ok().filter(|mode| *mode <= 0o7777).ok_or_else(wrong)
+}
+
+fn decimal_mode(number: i64) -> String {
+    format!(
+        "the number {number} is decimal, the mode {number:o} in octal; write \"{number}\" or tonumber(\"{number}\", 8) if \
+         octal is meant, else \"{number:o}\""
+    )
 }
 
 fn chmod(call: Call) -> Result<Pending, Error> {
@@ -342,7 +364,7 @@ fn push_metadata(lua: Lua, about: &fs::Metadata) {
 
 fn stat(call: Call) -> Result<Pending, Error> {
     let path = path(call, 1)?;
-    let follow = match call.opt_table(2)? {
+    let follow = match call.opt_options(2, &["follow"])? {
         Some(options) => options.boolean("follow")?.unwrap_or(true),
         None => true,
     };

@@ -1,0 +1,177 @@
+//! Files that the host writes and reads by itself, with scripts that would choose which.
+
+use assay_tests::executable::{Finished, Folder, assay, run_in};
+use std::os::unix::fs::symlink;
+
+/// Every test of this file.
+pub const TESTS: &[(&str, fn())] = &[
+    ("reports_do_not_follow_the_links_of_a_script", reports_do_not_follow_the_links_of_a_script),
+    ("output_files_that_cannot_be_written_are_errors", output_files_that_cannot_be_written_are_errors),
+    ("messages_do_not_tell_where_a_script_runs", messages_do_not_tell_where_a_script_runs),
+    ("the_temporary_directory_is_reported", the_temporary_directory_is_reported),
+    ("racing_scripts_read_no_module_from_outside", racing_scripts_read_no_module_from_outside),
+    ("the_specification_is_asked_for_in_the_environment", the_specification_is_asked_for_in_the_environment),
+];
+
+fn text(folder: &Folder, name: &str) -> String {
+    std::fs::read_to_string(folder.path().join(name)).unwrap_or_default()
+}
+
+fn reports_do_not_follow_the_links_of_a_script() {
+    for flag in ["--report-file", "--learn", "--audit"] {
+        let folder = Folder::new();
+        folder.write("out/.keep", "");
+        folder.write("target", "# safe");
+        symlink("../target", folder.path().join("out/link")).expect("it can be made");
+        symlink("..", folder.path().join("out/up")).expect("it can be made");
+        let own = |path: &str| {
+            let mut args = vec!["exec", "--report", "json", "--allow", "fs=rw:out", flag, path];
+            args.extend(["-e", "pcall(fs.read, '/etc/x') fs.remove('out/f')\nfs.write('out/g', 'g')\nfs.symlink('g', 'out/f')"]);
+            run_in(&folder, &args)
+        };
+        // A link that was there before is refused, and the script does not run.
+        for path in ["out/link", "out/up/target", "out/up/new"] {
+            let done = own(path);
+            assert_eq!(done.code, Some(64), "{flag} {path}: {}", done.stderr);
+            assert!(done.stderr.contains("a link is on its way"), "{flag} {path}: {}", done.stderr);
+        }
+        // One that comes later changes nothing.
+        let done = own("out/f");
+        assert_eq!(done.code, Some(0), "{flag}: {}", done.stderr);
+        assert_eq!(std::fs::read_link(folder.path().join("out/f")).expect("a link").to_str(), Some("g"));
+        assert_eq!(text(&folder, "out/g"), "g", "{flag}");
+        assert_eq!(text(&folder, "target"), "# safe", "{flag}");
+        assert!(!folder.path().join("new").exists(), "{flag}");
+        // Where the script cannot write, links are the operator's.
+        symlink("target", folder.path().join("own")).expect("it can be made");
+        let done = own("own");
+        assert_eq!(done.code, Some(0), "{flag}: {}", done.stderr);
+        assert!(text(&folder, "target").len() > 6, "{flag}");
+    }
+}
+
+fn output_files_that_cannot_be_written_are_errors() {
+    let folder = Folder::new();
+    for args in [["--report-file", "/dev/full"], ["--learn", "/dev/full"]] {
+        let done = run_in(&folder, &["exec", "--report", "json", args[0], args[1], "-e", "print(1)"]);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(1), "1\n"), "{args:?}: {}", done.stderr);
+        assert!(done.stderr.contains("cannot write /dev/full"), "{args:?}: {}", done.stderr);
+    }
+    for flag in ["--report-file", "--learn", "--audit"] {
+        let done = run_in(&folder, &["exec", "--report", "json", flag, "none/x", "-e", "print(1)"]);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{flag}: {}", done.stderr);
+        assert!(done.stderr.contains("cannot write none/x: No such file"), "{flag}: {}", done.stderr);
+    }
+    folder.write("a_test.lua", "print('ran')");
+    let done = run_in(&folder, &["test", "--junit", "none/x"]);
+    assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{}", done.stderr);
+}
+
+fn messages_do_not_tell_where_a_script_runs() {
+    let folder = Folder::new();
+    let name = folder.path().file_name().expect("it has a name").to_string_lossy().into_owned();
+    folder.write("home/.assay/modules/g.lua", "error('from g')");
+    folder.write("home/.assay/modules/s.lua", "local x = = 1");
+    folder.write("modules/m.lua", "error('from m')");
+    folder.write(
+        "a.lua",
+        r#"
+        for _, name in ipairs({ "none", "g", "s", "m" }) do print(select(2, pcall(require, name))) end
+        print(select(2, pcall(fs.read, "x")).message, select(2, pcall(fs.write, "../x", "")).message)
+        print(select(2, pcall(http.download, "http://127.0.0.1:9/", "x")).message)
+        print(select(2, pcall(tar.extract, "x", "y")).message, select(2, pcall(io.open, "x")).message)
+        print(debug.traceback())
+        require("g")
+        "#,
+    );
+    let run = |variables: &[(&str, String)], args: &[&str]| -> Finished {
+        let mut command = assay(folder.path(), args);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        command.output().expect("it can be started").into()
+    };
+    let home = folder.path().join("home");
+    for variables in [
+        [("HOME", home.display().to_string()), ("ASSAY_MODULES_PATH", String::new())],
+        [
+            ("HOME", "/nonexistent".into()),
+            ("ASSAY_MODULES_PATH", home.join(".assay/modules").display().to_string()),
+        ],
+    ] {
+        for args in [["run", "a.lua"], ["exec", "a.lua"]] {
+            let done = run(&variables, &args);
+            assert_eq!(done.code, Some(1), "{}", done.stderr);
+            assert!(done.stdout.contains("from m") && done.stderr.contains("from g"), "{}", done.stderr);
+            for said in [&done.stdout, &done.stderr] {
+                assert!(!said.contains(&name), "{args:?}: {said}");
+            }
+        }
+    }
+    // The operator is told.
+    let done = run(&[("HOME", home.display().to_string())], &["modules", "--json"]);
+    assert!(done.stdout.contains(&name), "{}", done.stdout);
+}
+
+fn the_temporary_directory_is_reported() {
+    let folder = Folder::new();
+    folder.write("m.toml", "[limits]\ntemp-bytes = \"1MiB\"\ntemp-entries = 7\n");
+    let code = "local d = fs.tempdir() fs.write(d .. '/a', 'x') print(pcall(fs.write, d .. '/b', ('x'):rep(1 << 20)))";
+    let done = run_in(
+        &folder,
+        &["exec", "--manifest", "m.toml", "--report", "json", "--report-file", "r", "-e", code],
+    );
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stdout.starts_with("false") && done.stdout.contains("--temp-bytes"), "{}", done.stdout);
+    let report = text(&folder, "r");
+    for field in
+        ["\"temp_bytes\":1048576", "\"temp_entries\":7", "\"temp_bytes_peak\":1,", "\"temp_entries_peak\":3,"]
+    {
+        assert!(report.contains(field), "{field}: {report}");
+    }
+}
+
+fn racing_scripts_read_no_module_from_outside() {
+    let folder = Folder::new();
+    folder.write("secret.lua", "return 'secret'");
+    folder.write("work/modules/x.lua", "return 'x'");
+    symlink("../../secret.lua", folder.path().join("work/modules/l.lua")).expect("it can be made");
+    folder.write(
+        "work/a.lua",
+        r#"
+        local stop = false
+        local swapper = async.spawn(function()
+          for _ = 1, 500 do
+            pcall(fs.rename, "modules/x.lua", "modules/y.lua")
+            pcall(fs.rename, "modules/l.lua", "modules/x.lua")
+            pcall(fs.rename, "modules/x.lua", "modules/l.lua")
+            pcall(fs.rename, "modules/y.lua", "modules/x.lua")
+          end
+          stop = true
+        end)
+        while not stop do
+          package.loaded.x = nil
+          local ok, what = pcall(require, "x")
+          assert.eq(ok and what == "secret", false)
+          sleep(0)
+        end
+        swapper:await()
+        "#,
+    );
+    let done = run_in(&folder, &["run", "--allow", "fs=rw:work", "work/a.lua"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
+fn the_specification_is_asked_for_in_the_environment() {
+    for (value, code) in [("1", 0), ("0", 1), ("", 1)] {
+        let folder = Folder::new();
+        folder.write("d/x", "");
+        let mut command = assay(folder.path(), &["exec", "--allow", "fs=rw:.", "-e", "fs.remove('d')"]);
+        let done: Finished = command.env("ASSAY_COMPAT", value).output().expect("it can be started").into();
+        assert_eq!(done.code, Some(code), "{value}: {}", done.stderr);
+    }
+    // A script does not get it by itself.
+    let folder = Folder::new();
+    folder.write("d/x", "");
+    let code = "env.set('ASSAY_COMPAT', '1') fs.remove('d')";
+    let done = run_in(&folder, &["exec", "--allow", "fs=rw:.", "--env", "ASSAY_COMPAT=1", "-e", code]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+}

@@ -1,0 +1,59 @@
+--- # modules: escapes
+--- What require reads lies in the module folders, and what package.path reaches is granted.
+
+--# case: links lead nowhere else
+--# file: secret.lua=return 'secret'
+--# file: modules/real.lua=return 'real'
+--# link: modules/out.lua=../secret.lua
+--# link: modules/absolute.lua=/etc/hostname
+--# link: modules/up=..
+--# link: modules/inner.lua=real.lua
+for _, name in ipairs({ "out", "absolute", "up.secret", "up" }) do
+  local ok, err = pcall(require, name)
+  assert.eq(ok, false, name)
+  assert.contains(err, "modules/")
+  assert.eq(err:find("secret.lua", 1, true) ~= nil and name == "out", false, err)
+  assert.eq(err:find("hostname", 1, true), nil, err)
+end
+assert.eq(require("inner"), "real")
+
+--# case: a module folder that becomes a link
+--# allow: fs=rw:${TMP}
+--# file: modules/a.lua=return 'a'
+--# file: other/b.lua=return 'b'
+assert.eq(require("a"), "a")
+fs.rename("modules", "old")
+fs.symlink("other", "modules")
+assert.eq(pcall(require, "b"), false)
+package.loaded.a = nil
+assert.eq(pcall(require, "a"), false)
+fs.remove("modules")
+fs.mkdir("modules")
+fs.write("modules/b.lua", "return 'new'")
+assert.eq(require("b"), "new")
+
+--# case: pipes and folders are no modules
+--# file: modules/folder.lua/x=1
+local ok, err = pcall(require, "folder")
+assert.eq(ok, false)
+assert.contains(err, "not a file")
+
+--# case: searchpath tells nothing about what is not granted
+--# allow: fs=read:${TMP}
+--# link: hidden=/etc
+--# file: x.lua=return 1
+local function said(name, path)
+  local found, message = package.searchpath(name, path)
+  assert.eq(found, nil)
+  return (message:gsub(name, "NAME", 1))
+end
+for _, names in ipairs({
+  { "passwd", "nothing_there", "/etc/?" },
+  { "ssl", "nothing_there", "/etc/?" },
+  { "passwd", "nothing_there", "hidden/?" },
+  { "hostname", "nothing_there", "${TMP}/../../etc/?" },
+  { "hostname", "nothing_there", "hidden/../etc/?" },
+}) do
+  assert.eq(said(names[1], names[3]), said(names[2], names[3]))
+end
+assert.eq(package.searchpath("x", "?.lua"), "x.lua")
