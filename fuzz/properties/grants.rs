@@ -76,6 +76,7 @@ fn covers(scope: &str, url: &Url) -> bool {
     let mut rest = scope;
     if let Some((head, tail)) = scope.split_once(':')
         && !tail.is_empty()
+        && !tail.starts_with("//")
         && head.split('+').all(|name| !name.is_empty() && name.bytes().all(|c| c.is_ascii_uppercase()))
     {
         if !head.split('+').any(|method| method == "GET") {
