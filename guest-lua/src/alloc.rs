@@ -1,6 +1,6 @@
 //! Lua's allocator: size classes for small blocks, the system's allocator for large ones, and the
-//! limit at which Lua raises "not enough memory" before the store's limit ends the run. Not the allocator of
-//! `work.rs`: Lua is told of want of memory, and collects garbage then.
+//! limit at which Lua raises "not enough memory" before the store's limit ends the run. Not the counting
+//! allocator of `work.rs`: the VM charges for its own allocations.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_void;

@@ -130,9 +130,6 @@ unsafe extern "C" {
     pub fn luaopen_table(l: *mut lua_State) -> c_int;
     pub fn luaopen_utf8(l: *mut lua_State) -> c_int;
 
-    // Not of the public API: raises an error that has no value to push, which want of memory is.
-    pub fn luaD_throw(l: *mut lua_State, status: c_int) -> !;
-
     // From lua.patch.
     pub static mut lua_ontick: Option<unsafe extern "C" fn(*mut lua_State) -> c_int>;
     pub static mut lua_onblock: Option<unsafe extern "C" fn(*mut lua_State)>;

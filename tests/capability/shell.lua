@@ -70,10 +70,12 @@ assert.not_nil(process.list()[1])
 local term = process.spawn_pty{cmd = "true"}
 assert.eq(term:wait().status, 0)
 
---# case: a denial of process stays one
+--# case: a denied program is denied to command lines, which could start it
 --# allow: shell
 --# flags: --deny process=cat
-assert.eq(shell.exec("true").status, 0)
+local ok, err = pcall(shell.exec, "true")
+assert.eq(err.code, "denied")
+assert.contains(err.message, "--deny process=cat")
 assert.eq(process.run{"true"}.status, 0)
 local ok, err = pcall(process.run, {"cat"})
 assert.eq(err.code, "denied")

@@ -256,6 +256,7 @@ const HOARDERS: &[(&str, &str)] = &[
 ];
 
 /// The most memory that a finished program ever had, bytes.
+#[allow(clippy::zombie_processes, reason = "wait4 waits for it, and tells what it used")]
 fn peak(mut command: Command) -> (Option<i32>, String, u64) {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut stderr = Vec::new();

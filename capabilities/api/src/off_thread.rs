@@ -1,7 +1,7 @@
 //! Work that blocks, away from the threads that run futures.
 
-use crate::{Cpu, error};
 use crate::types::{Error, ErrorCode};
+use crate::{Cpu, error};
 
 /// Runs `work`, of any length, on a thread that may block; its CPU time is the run's. When the future is dropped, the work goes on, and what it gives is
 /// dropped there.

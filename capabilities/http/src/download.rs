@@ -110,8 +110,7 @@ impl Download {
 
     async fn write(self: Box<Self>) -> Result<Box<Self>, Error> {
         let Download { body, file, pending, done, expected, subject, path, .. } = *self;
-        let shown = path.clone();
-        let file = off_thread(move || file.append(&pending, &shown)).await?;
+        let file = off_thread(move || file.append(&pending)).await?;
         Ok(Box::new(Download {
             body,
             file,
@@ -127,7 +126,7 @@ impl Download {
     async fn finish(self: Box<Self>) -> Result<(), Error> {
         let Download { file, pending, expected, subject, path, .. } = *self;
         off_thread(move || {
-            let mut target = file.append(&pending, &path)?;
+            let mut target = file.append(&pending)?;
             if let (Some(hash), Some(expected)) = (target.hash.take(), expected) {
                 let found = hash.finalize();
                 if found[..] != expected[..] {
@@ -148,9 +147,9 @@ impl Download {
 }
 
 impl Target {
-    fn append(mut self, pieces: &[Bytes], path: &str) -> Result<Target, Error> {
+    fn append(mut self, pieces: &[Bytes]) -> Result<Target, Error> {
         for piece in pieces {
-            self.file.write_all(piece).map_err(|failure| about(path, failure))?;
+            self.file.write_all(piece).map_err(about)?;
             if let Some(hash) = &mut self.hash {
                 hash.update(piece);
             }
@@ -160,9 +159,9 @@ impl Target {
 }
 
 /// What was done to the file, before why it failed. A limit says it already.
-fn about(path: &str, mut failure: Error) -> Error {
+fn about(mut failure: Error) -> Error {
     if failure.code != ErrorCode::Limit {
-        failure.message = format!("writing {}", failure.message.replacen(path, path, 1));
+        failure.message = format!("writing {}", failure.message);
     }
     failure
 }

@@ -153,11 +153,11 @@ fn change(action: Action, options: Option<Fields>) -> Result<Pending, Error> {
             names = options.strings("names")?.ok_or_else(|| options.invalid("names", wanted))?;
         }
         root = options.string("root")?;
+        timeout = options.number("timeout")?;
+        lock_timeout = options.number("lock_timeout")?;
         for name in ["timeout", "lock_timeout"] {
             options.seconds(name).map_err(super::compress::as_failure("apt"))?;
         }
-        timeout = options.number("timeout")?;
-        lock_timeout = options.number("lock_timeout")?;
     }
     wait(async move {
         let output = apt::change(action, names, choices, root, timeout, lock_timeout).await?;

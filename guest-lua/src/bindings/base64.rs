@@ -40,14 +40,14 @@ fn encode(call: Call) -> Returned {
         url = options.boolean("url")?.unwrap_or(url);
         pad = options.boolean("pad")?.unwrap_or(pad);
     }
-    let text = region(call.lua(), || to_base64(bytes, url, pad));
+    let text = region(|| to_base64(bytes, url, pad));
     call.lua().push_bytes(&text);
     Ok(1)
 }
 
 fn decode(call: Call) -> Returned {
     let text = call.bytes(1)?;
-    let bytes = region(call.lua(), || from_base64(text))
+    let bytes = region(|| from_base64(text))
         .map_err(|why| Error::failed(ErrorCode::InvalidData, format!("base64.decode: {why}")))?;
     call.lua().push_bytes(&bytes);
     Ok(1)

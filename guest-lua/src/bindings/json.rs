@@ -147,7 +147,7 @@ impl Parser<'_> {
             match byte {
                 b' ' | b'\n' | b'\r' | b'\t' => {
                     self.at += 1;
-                    if self.at % PIECE == 0 {
+                    if self.at.is_multiple_of(PIECE) {
                         self.meter.reach(self.at);
                     }
                 }
@@ -347,7 +347,7 @@ impl Parser<'_> {
 
     fn keep(&mut self, start: usize) {
         let (unescaped, text) = (&mut self.unescaped, &self.text[start..self.at]);
-        region(self.lua, || unescaped.extend_from_slice(text));
+        region(|| unescaped.extend_from_slice(text));
     }
 
     fn escape(&mut self) -> Result<(), Bad> {
@@ -496,7 +496,7 @@ pub fn encode_with(lua: Lua, at: c_int, indent: usize, name: &str) -> Result<Str
     let (at, top) = (lua.abs(at), lua.top());
     let mut out = String::new();
     let mut encoder = Encoder { out: &mut out, indent };
-    let result = region(lua, || encoder.value(&mut Walk::new(lua), at, 0));
+    let result = region(|| encoder.value(&mut Walk::new(lua), at, 0));
     lua.set_top(top);
     result.map_err(|fault| fault.into_error(name))?;
     Ok(out)

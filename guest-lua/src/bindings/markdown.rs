@@ -31,7 +31,7 @@ fn to_html(call: Call) -> Returned {
         | Options::ENABLE_STRIKETHROUGH
         | Options::ENABLE_TASKLISTS
         | Options::ENABLE_FOOTNOTES;
-    let out = region(call.lua(), || {
+    let out = region(|| {
         let events = Parser::new_ext(source, options).inspect(|_| spend(CALL));
         let mut out = String::with_capacity(source.len() * 3 / 2);
         if safe {

@@ -60,8 +60,7 @@ pub fn compile(call: Call, index: c_int) -> Result<Rc<Regex>, Error> {
         return Ok(regex);
     }
     COMPILED.set(kept);
-    let regex =
-        Regex::new(call.lua(), pattern).map_err(|bad| Error::Argument(index, describe(pattern, bad)))?;
+    let regex = Regex::new(pattern).map_err(|bad| Error::Argument(index, describe(pattern, bad)))?;
     let regex = Rc::new(regex);
     let mut kept = COMPILED.take();
     kept.insert(0, (pattern.to_owned(), regex.clone()));
@@ -119,13 +118,13 @@ fn arguments<'a>(call: Call) -> Result<(Rc<Regex>, &'a [u8]), Error> {
 ///
 /// # Errors
 /// `limit`, where the search takes too many steps.
-pub fn matches(lua: Lua, regex: &Regex, text: &[u8]) -> Result<bool, Error> {
-    Search::new(lua, regex, text).is_match().map_err(stopped("match"))
+pub fn matches(regex: &Regex, text: &[u8]) -> Result<bool, Error> {
+    Search::new(regex, text).is_match().map_err(stopped("match"))
 }
 
 fn is_match(call: Call) -> Returned {
     let (regex, text) = arguments(call)?;
-    let matches = matches(call.lua(), &regex, text)?;
+    let matches = matches(&regex, text)?;
     drop(regex);
     call.lua().push_bool(matches);
     Ok(1)
@@ -133,7 +132,7 @@ fn is_match(call: Call) -> Returned {
 
 fn find(call: Call) -> Returned {
     let (regex, text) = arguments(call)?;
-    let found = Matches::new(call.lua(), &regex, text).next().map_err(stopped("find"))?;
+    let found = Matches::new(&regex, text).next().map_err(stopped("find"))?;
     drop(regex);
     match found {
         Some(found) => call.lua().push_bytes(&text[found.range()]),
@@ -152,8 +151,8 @@ struct Matches<'a> {
 }
 
 impl<'a> Matches<'a> {
-    fn new(lua: Lua, regex: &'a Regex, text: &'a [u8]) -> Matches<'a> {
-        Matches { search: Search::new(lua, regex, text), text, from: 0, last: None }
+    fn new(regex: &'a Regex, text: &'a [u8]) -> Matches<'a> {
+        Matches { search: Search::new(regex, text), text, from: 0, last: None }
     }
 
     fn next(&mut self) -> Result<Option<Span>, Stopped> {
@@ -192,14 +191,14 @@ fn splits(text: &[u8], at: usize) -> bool {
 }
 
 /// All matches, or the first `limit` (0: all).
-fn all(lua: Lua, regex: &Regex, text: &[u8], limit: usize) -> Result<Vec<Span>, Stopped> {
-    let mut matches = Matches::new(lua, regex, text);
+fn all(regex: &Regex, text: &[u8], limit: usize) -> Result<Vec<Span>, Stopped> {
+    let mut matches = Matches::new(regex, text);
     let mut found = Vec::new();
     while (limit == 0 || found.len() < limit)
         && let Some(next) = matches.next()?
     {
         if found.len() == found.capacity() {
-            work::region(lua, || found.reserve(found.len().max(16)));
+            work::region(|| found.reserve(found.len().max(16)));
         }
         found.push(next);
     }
@@ -208,7 +207,7 @@ fn all(lua: Lua, regex: &Regex, text: &[u8], limit: usize) -> Result<Vec<Span>, 
 
 fn find_all(call: Call) -> Returned {
     let (regex, text) = arguments(call)?;
-    let found = all(call.lua(), &regex, text, 0).map_err(stopped("find_all"))?;
+    let found = all(&regex, text, 0).map_err(stopped("find_all"))?;
     drop(regex);
     push_list(call.lua(), found.iter().map(|found| &text[found.range()]));
     Ok(1)
@@ -241,41 +240,40 @@ fn replace(call: Call) -> Returned {
     let (regex, text) = arguments(call)?;
     let lua = call.lua();
     let replacement = Replacement::new(&regex, replacement);
-    let replaced = replaced(lua, &regex, text, &replacement, limit).map_err(stopped("replace"))?;
+    let replaced = replaced(&regex, text, &replacement, limit).map_err(stopped("replace"))?;
     drop((regex, replacement));
     lua.push_bytes(&replaced);
     Ok(1)
 }
 
 fn replaced(
-    lua: Lua,
     regex: &Regex,
     text: &[u8],
     replacement: &Replacement<'_>,
     limit: usize,
 ) -> Result<Vec<u8>, Stopped> {
-    let mut matches = Matches::new(lua, regex, text);
+    let mut matches = Matches::new(regex, text);
     let (mut out, mut copied, mut count) = (Vec::new(), 0, 0);
     while (limit == 0 || count < limit)
         && let Some(found) = matches.next()?
     {
         let groups =
             if replacement.needs_groups() { matches.search.groups(found)? } else { vec![Some(found)] };
-        work::region(lua, || {
+        work::region(|| {
             out.extend_from_slice(&text[copied..found.start]);
             replacement.write(text, &groups, &mut out);
         });
         copied = found.end;
         count += 1;
     }
-    work::region(lua, || out.extend_from_slice(&text[copied..]));
+    work::region(|| out.extend_from_slice(&text[copied..]));
     Ok(out)
 }
 
 fn captures(call: Call) -> Returned {
     let (regex, text) = arguments(call)?;
     let lua = call.lua();
-    let mut matches = Matches::new(lua, &regex, text);
+    let mut matches = Matches::new(&regex, text);
     let groups = matches
         .next()
         .and_then(|found| found.map(|found| matches.search.groups(found)).transpose())
@@ -309,8 +307,8 @@ fn split(call: Call) -> Returned {
     let (regex, text) = arguments(call)?;
     let cuts = match limit {
         1 => Ok(Vec::new()),
-        0 => all(call.lua(), &regex, text, 0),
-        limit => all(call.lua(), &regex, text, limit - 1),
+        0 => all(&regex, text, 0),
+        limit => all(&regex, text, limit - 1),
     };
     let cuts = cuts.map_err(stopped("split"))?;
     drop(regex);

@@ -77,7 +77,7 @@ fn variables(call: Call, index: c_int, function: &str) -> Result<(minijinja::Val
         return Ok((minijinja::Value::from_pairs(Vec::<(String, minijinja::Value)>::new()), strict));
     }
     let top = lua.top();
-    let vars = work::region(lua, || convert(&mut Walk::new(lua), index));
+    let vars = work::region(|| convert(&mut Walk::new(lua), index));
     lua.set_top(top);
     Ok((vars.map_err(|fault| fault.into_error(function))?, strict))
 }
@@ -205,7 +205,7 @@ fn finish(
 
     prepare();
     let mut output = Output { text: Vec::new(), meter: Meter::default() };
-    let result = work::region(call.lua(), || {
+    let result = work::region(|| {
         let result = environment
             .template_from_named_str(name, source)
             .and_then(|template| template.render_captured_to(vars, &mut output).map(drop));

@@ -31,11 +31,11 @@ fn parse(call: Call) -> Returned {
         return Err(Error::failed(ErrorCode::Limit, format!("toml.parse: {why}")));
     }
     let lua = call.lua();
-    let table = region(lua, || DeTable::parse(source))
+    let table = region(|| DeTable::parse(source))
         .map_err(|error| bad(error.message().trim_end(), error.span().map_or(0, |span| span.start)))?;
     let mut pusher = Pusher { lua, depth: 0, meter: Meter::default() };
     let pushed = pusher.table(table.get_ref(), 0).map_err(|(why, at)| bad(&why, at));
-    region(lua, || drop(table));
+    region(|| drop(table));
     pushed.map(|()| 1)
 }
 
@@ -112,7 +112,7 @@ fn encode(call: Call) -> Returned {
     let top = lua.top();
     let mut out = String::new();
     let mut walk = Walk::new(lua);
-    let result = region(lua, || match walk.read(1) {
+    let result = region(|| match walk.read(1) {
         Ok(Value::Object(keys)) => {
             let result = section(&mut walk, 1, &keys, "", &mut out);
             keys.release(lua);

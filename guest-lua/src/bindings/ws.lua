@@ -80,8 +80,10 @@ end
 
 function ws.close(conn, code, reason, opts)
   check(conn, "close")
-  if code ~= nil and not shared.whole(code, 0, 65535) then
-    expected(2, "close", "a close code", code)
+  if code ~= nil and type(code) ~= "number" then
+    expected(2, "close", "number", code)
+  elseif code ~= nil and not shared.whole(code, 0, 65535) then
+    error(failure("invalid_argument", "ws.close: " .. tostring(code) .. " is not a close code (RFC 6455, 7.4)"), 0)
   elseif reason ~= nil and type(reason) ~= "string" then
     expected(3, "close", "string", reason)
   end

@@ -140,7 +140,7 @@ impl<'a> Composer<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Marker), Bad> {
         spend(CALL);
         let parser = &mut self.parser;
-        match region(self.lua, || parser.next_event()) {
+        match region(|| parser.next_event()) {
             Some(Ok((event, span))) => Ok((event, span.start)),
             Some(Err(error)) => Err(error.into()),
             None => Ok((Event::StreamEnd, Marker::new(0, 1, 0))),
@@ -221,7 +221,7 @@ impl<'a> Composer<'a> {
         let tag = tag.map(Tag::parts);
         let resolved = match tag {
             Some(("tag:yaml.org,2002:", "binary")) => {
-                let bytes = region(lua, || from_base64(text.as_bytes()))
+                let bytes = region(|| from_base64(text.as_bytes()))
                     .map_err(|why| Bad::new(format!("!!binary: {why}"), at))?;
                 lua.push_bytes(&bytes);
                 return Ok(());

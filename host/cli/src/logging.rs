@@ -16,7 +16,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Whether stderr takes colours: on a terminal where nobody is asked for grants, unless `NO_COLOR` is set (no-color.org).
 pub(crate) fn colours() -> bool {
-    std::io::stderr().is_terminal() && !crate::port::is_guarded() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    std::io::stderr().is_terminal()
+        && !crate::port::is_guarded()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// What others send must not fill the log: notices of database servers, and what protocol libraries say of frames.
@@ -29,7 +31,9 @@ pub(crate) fn start(common: &Common) {
         (false, 0) => EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| EnvFilter::new(format!("warn,script=info,{QUIET}"))),
         (false, 1) => EnvFilter::new(format!("warn,assay=debug,script=debug,{QUIET}")),
-        (false, _) => EnvFilter::new("info,assay=trace,script=trace,h2=error,hyper=error,rustls=error,tungstenite=error"),
+        (false, _) => EnvFilter::new(
+            "info,assay=trace,script=trace,h2=error,hyper=error,rustls=error,tungstenite=error",
+        ),
     };
     let target = common.verbose > 0;
     let builder = tracing_subscriber::fmt()

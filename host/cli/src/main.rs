@@ -66,9 +66,9 @@ fn read_command_line() -> Result<Arguments, u8> {
         say(&format!("assay: {wrong}\n"));
         EXIT_USAGE
     })?;
-    let parsed = command
-        .try_get_matches_from_mut(words.own)
-        .and_then(|matches| Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    let parsed = command.try_get_matches_from_mut(words.own).and_then(|matches| {
+        Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    });
     let mut arguments = parsed.map_err(|error| {
         let text = error.render().to_string();
         if error.use_stderr() {

@@ -28,11 +28,7 @@ impl Outputs {
         let open = |path: &Option<_>| path.as_deref().map(|path| open(run, path, false)).transpose();
         let learn = open(&options.grants.learn)?;
         let manifest = learn.as_ref().map(|file| manifest(run, file)).transpose()?;
-        Ok(Outputs {
-            report: open(&options.report_file)?,
-            learn,
-            manifest: manifest.unwrap_or_default(),
-        })
+        Ok(Outputs { report: open(&options.report_file)?, learn, manifest: manifest.unwrap_or_default() })
     }
 }
 
@@ -40,8 +36,8 @@ impl Outputs {
 fn manifest(run: &Run, file: &OutputFile) -> Result<String> {
     let path = file.path();
     let text = file.read().map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
-    let text = String::from_utf8(text)
-        .map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
+    let text =
+        String::from_utf8(text).map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
     learnt(run, path, &text, &BTreeSet::new()).map_err(|error| {
         usage(format!("--learn adds to the manifest {}, which cannot be used: {error}", path.display()))
     })?;

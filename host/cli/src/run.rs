@@ -2,8 +2,8 @@
 
 use crate::args::{Common, Exec, Mode, Run as RunArgs, RunOptions, Script};
 use crate::output::Sink;
-use crate::replicas::Replicas;
 use crate::outputs::{self, Outputs};
+use crate::replicas::Replicas;
 use crate::{grants, logging, report, tool, usage, words};
 use anyhow::{Context, Result, bail};
 use assay_capability_api::{Audit, Budget, Ctx, Identity, Limit, Limits, ReplicasPort, Run, Shutdown, Stop};
@@ -140,7 +140,9 @@ pub(crate) fn module_folders(project: &Path, local: bool) -> Folders {
     }
     let global = match std::env::var_os("ASSAY_MODULES_PATH") {
         Some(path) if !path.is_empty() => Some((PathBuf::from(path), "$ASSAY_MODULES_PATH")),
-        _ => std::env::var_os("HOME").map(|home| (Path::new(&home).join(".assay/modules"), "~/.assay/modules")),
+        _ => {
+            std::env::var_os("HOME").map(|home| (Path::new(&home).join(".assay/modules"), "~/.assay/modules"))
+        }
     };
     let project = project.join("modules");
     let shown = project.display().to_string();

@@ -232,7 +232,9 @@ fn with_relative_path(scope: &str, place: Place<'_>) -> String {
 }
 
 fn urls(uses: &[&Use], rules: &mut BTreeSet<String>) {
-    let mut paths: BTreeMap<(&str, &str, Option<&str>), BTreeSet<Option<&str>>> = BTreeMap::new();
+    /// Capability, place and method.
+    type Target<'a> = (&'a str, &'a str, Option<&'a str>);
+    let mut paths: BTreeMap<Target<'_>, BTreeSet<Option<&str>>> = BTreeMap::new();
     for one in uses {
         if let Use::Url { capability, method, place, path } = one {
             paths.entry((capability, place, method.as_deref())).or_default().insert(path.as_deref());

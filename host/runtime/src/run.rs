@@ -132,7 +132,9 @@ impl Runtime {
         let unwritten = finish(output, &run).await.err();
         // The script may have been quicker than the news that nobody can read what it did.
         let result = match run.ending.why() {
-            Some(stop @ (Stop::Unaudited(_) | Stop::Limit(Limit::Audit))) => Err(wasmtime::Error::new(stop.clone())),
+            Some(stop @ (Stop::Unaudited(_) | Stop::Limit(Limit::Audit))) => {
+                Err(wasmtime::Error::new(stop.clone()))
+            }
             _ => result,
         };
         drop(watched);
@@ -176,7 +178,8 @@ fn is_host_memory(error: &wasmtime::Error) -> bool {
 /// that are nested so; values that a template nests step by step come to it.
 fn too_deep() -> Failure {
     Failure {
-        message: "stack overflow: a value is nested so deep that the sandbox has no stack to walk through it".into(),
+        message: "stack overflow: a value is nested so deep that the sandbox has no stack to walk through it"
+            .into(),
         traceback: String::new(),
         code: Some("limit".into()),
         memory: false,
@@ -206,7 +209,9 @@ fn outcome(
                 tracing::debug!(%error, "the instance broke after its memory was refused");
                 (Ended::Stopped(Stop::Limit(Limit::Memory)), 0)
             }
-            None if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) => (Ended::Failed(too_deep()), 0),
+            None if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) => {
+                (Ended::Failed(too_deep()), 0)
+            }
             None => (Ended::Broken(error), 0),
         },
     };

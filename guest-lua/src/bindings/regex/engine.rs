@@ -4,7 +4,6 @@
 //! so that the limits of the run are asked as the search goes on, and all searches of one call share one budget.
 
 use super::threads::Threads;
-use crate::lua::Lua;
 use crate::work::{self, spend};
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
@@ -27,7 +26,7 @@ const CLASSES_LIMIT: usize = 1000;
 const SLOTS_LIMIT: usize = 1 << 20;
 /// What the searches of one call may cost. One unit is a byte that an automaton reads; a state of the pattern that
 /// is looked at costs more.
-pub const BUDGET: u64 = 1 << 32;
+pub const BUDGET: u64 = 1 << 30;
 /// The cost of a state that is looked at, where the automaton has not seen the same before.
 pub const STATE: usize = 8;
 /// The most that is read between two accounts.
@@ -72,7 +71,7 @@ pub enum Bad {
 
 impl Regex {
     /// Compiles a pattern; `lua` gets the error where memory is short.
-    pub fn new(lua: Lua, pattern: &str) -> Result<Regex, Bad> {
+    pub fn new(pattern: &str) -> Result<Regex, Bad> {
         if pattern.len() > PATTERN_LIMIT {
             return Err(Bad::TooLong);
         }
@@ -80,7 +79,7 @@ impl Regex {
         if pattern.as_bytes().windows(2).filter(class).count() > CLASSES_LIMIT {
             return Err(Bad::TooLarge);
         }
-        work::region(lua, || Regex::build(pattern))
+        work::region(|| Regex::build(pattern))
     }
 
     fn build(pattern: &str) -> Result<Regex, Bad> {
@@ -186,10 +185,10 @@ impl Budget {
 }
 
 impl<'a> Search<'a> {
-    pub fn new(lua: Lua, regex: &'a Regex, text: &'a [u8]) -> Search<'a> {
+    pub fn new(regex: &'a Regex, text: &'a [u8]) -> Search<'a> {
         let caches = match regex.caches.take() {
             Some(caches) => caches,
-            None => work::region(lua, || Box::new(Caches::new(regex))),
+            None => work::region(|| Box::new(Caches::new(regex))),
         };
         let threads_only = regex.lazy.is_none();
         Search { regex, text, caches: Some(caches), threads_only, budget: Budget(BUDGET) }
