@@ -10,6 +10,7 @@ use crate::{alloc, state};
 
 pub async fn run(job: Job) -> Result<Outcome, Failure> {
     alloc::set_limit(lua_memory(job.memory_limit));
+    crate::scheduler::set_memory(job.memory_limit);
     crate::lines::tell(job.tells_lines);
     let lua = state::main();
     reseed(lua);

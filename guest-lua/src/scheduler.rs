@@ -21,6 +21,14 @@ use std::task::{Context, Poll, Waker};
 /// How many tasks there may be at a time: each may wait for the host, which has a place for so many waits and some more.
 const MAX_TASKS: usize = 50_000;
 
+/// What a task takes of the instance's memory, with what it waits for: so many there may be in it, bytes.
+const TASK_BYTES: u64 = 4096;
+
+/// Bounds the number of tasks by the memory of the run.
+pub fn set_memory(bytes: u64) {
+    MOST_TASKS.set(MAX_TASKS.min(usize::try_from(bytes / TASK_BYTES).unwrap_or(MAX_TASKS)));
+}
+
 /// How a task ended.
 pub enum Ended {
     /// Its results are on top of the thread's stack.
@@ -206,6 +214,7 @@ struct Task {
 }
 
 thread_local! {
+    static MOST_TASKS: Cell<usize> = const { Cell::new(MAX_TASKS) };
     /// Spawned, not yet polled.
     static SPAWNED: RefCell<Vec<Task>> = const { RefCell::new(Vec::new()) };
     static ALIVE: Cell<usize> = const { Cell::new(0) };
@@ -220,9 +229,10 @@ thread_local! {
 /// # Errors
 /// `limit`, where there are too many.
 pub fn spawn(lua: Lua, arguments: c_int) -> Result<Rc<Shared>, Error> {
-    if ALIVE.get() >= MAX_TASKS {
+    let most = MOST_TASKS.get();
+    if ALIVE.get() >= most {
         let why = format!(
-            "there are {MAX_TASKS} tasks already, the most that may run at a time; wait for some before more are started"
+            "there are {most} tasks already, the most that may run at a time; wait for some before more are started"
         );
         return Err(Error::failed(ErrorCode::Limit, why));
     }

@@ -519,8 +519,8 @@ for _, path in ipairs{"/", "..", "out", "/etc", "sub/../.."} do
   local ok, err = pcall(process.run, {cmd = "pwd", cwd = path})
   assert.eq(ok, false, path)
   assert.eq(err.code, "denied", path)
-  -- A way that leads out by a link or by ".." has no flag: it must not tell where it leads.
-  assert.contains(err.message, (path == "out" or path == "sub/../..") and "is refused" or "--allow fs=read:")
+  -- A way that leads out by a link has no flag: it must not tell where it leads.
+  assert.contains(err.message, path == "out" and "is refused" or "--allow fs=read:")
 end
 local ok, err = pcall(process.run, {cmd = "pwd", cwd = "none"})
 assert.eq(err.code, "not_found")

@@ -26,7 +26,7 @@ const CLASSES_LIMIT: usize = 1000;
 const SLOTS_LIMIT: usize = 1 << 20;
 /// What the searches of one call may cost. One unit is a byte that an automaton reads; a state of the pattern that
 /// is looked at costs more.
-pub const BUDGET: u64 = 1 << 30;
+pub const BUDGET: u64 = 1 << 32;
 /// The cost of a state that is looked at, where the automaton has not seen the same before.
 pub const STATE: usize = 8;
 /// The most that is read between two accounts.
