@@ -422,7 +422,7 @@ impl Fields {
     pub fn seconds(self, name: &str) -> Result<Option<u64>, Error> {
         match self.number(name)? {
             None => Ok(None),
-            Some(seconds) => crate::bindings::time::nanoseconds(seconds).map(Some).ok_or_else(|| {
+            Some(seconds) => crate::value::nanoseconds(seconds).map(Some).ok_or_else(|| {
                 self.invalid(name, &format!("{seconds} is not a number of seconds from 0 to 1e10"))
             }),
         }

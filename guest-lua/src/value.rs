@@ -544,3 +544,8 @@ pub fn register(lua: Lua) {
     userdata::push(lua, Null);
     unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, (&raw const NULL).cast()) };
 }
+
+/// Seconds as nanoseconds, for waits and timeouts.
+pub fn nanoseconds(seconds: f64) -> Option<u64> {
+    (0.0..1e10).contains(&seconds).then_some((seconds * 1e9) as u64)
+}

@@ -50,9 +50,6 @@ pub mod host {
         }
     }
 
-    pub mod control {
-        pub fn tick() {}
-    }
 }
 
 pub mod state {

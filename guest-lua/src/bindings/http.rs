@@ -74,7 +74,7 @@ fn download(call: Call) -> Result<Pending, Error> {
 /// `advance(handle, seconds)` gives `false, done, total` for a report and `true, bytes` at the end.
 fn advance(call: Call) -> Result<Pending, Error> {
     let seconds = call.number(2)?;
-    let every = crate::bindings::time::nanoseconds(seconds)
+    let every = crate::value::nanoseconds(seconds)
         .ok_or_else(|| Error::Argument(2, format!("{seconds} is not a number of seconds")))?;
     let Some(transfer) = call.userdata::<Saving>(1)?.0.clone() else {
         return Err(Error::failed(ErrorCode::InvalidArgument, "the download is over"));

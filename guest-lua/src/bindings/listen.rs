@@ -156,7 +156,7 @@ fn options(call: Call) -> Result<Options, Error> {
     let bytes = |name: &str| Ok::<_, Error>(u64::try_from(number(name)?).unwrap_or(0));
     let seconds = |name: &str| match table.number(name)? {
         None => Ok(0),
-        Some(seconds) => crate::bindings::time::nanoseconds(seconds).ok_or_else(|| {
+        Some(seconds) => crate::value::nanoseconds(seconds).ok_or_else(|| {
             Error::failed(
                 crate::host::types::ErrorCode::InvalidArgument,
                 format!("http.serve: field '{name}': {seconds} is not a number of seconds"),
@@ -221,7 +221,7 @@ fn address(call: Call) -> Returned {
 fn stop(call: Call) -> Returned {
     let within = match call.is_nil(2) {
         true => None,
-        false => crate::bindings::time::nanoseconds(call.number(2)?),
+        false => crate::value::nanoseconds(call.number(2)?),
     };
     if let Some(server) = &call.userdata::<Server>(1)?.host {
         server.stop(within);

@@ -72,7 +72,7 @@ fn read(call: Call) -> Result<Job, Error> {
     };
     let options = call.table(4)?;
     let seconds = options.number("timeout")?.unwrap_or(TIMEOUT);
-    let timeout = crate::bindings::time::nanoseconds(seconds)
+    let timeout = crate::value::nanoseconds(seconds)
         .ok_or_else(|| options.invalid("timeout", "a number of seconds expected, 0 for no bound"))?;
     let retries = match options.integer("retries")? {
         None => RETRIES,
@@ -164,7 +164,7 @@ fn files(options: Fields) -> Result<Vec<File>, Error> {
 
 /// `advance(handle, seconds)` gives `false, done, total` for a report and `true, json` at the end.
 fn advance(call: Call) -> Result<Pending, Error> {
-    let every = crate::bindings::time::nanoseconds(call.number(2)?).unwrap_or(0);
+    let every = crate::value::nanoseconds(call.number(2)?).unwrap_or(0);
     let Some(job) = call.userdata::<Doing>(1)?.0.clone() else {
         return Err(Error::failed(ErrorCode::InvalidArgument, "it is over"));
     };

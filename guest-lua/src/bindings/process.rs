@@ -152,7 +152,7 @@ fn run(call: Call) -> Result<Pending, Error> {
 
 /// Seconds as nanoseconds, 0 for no bound; the shortest bound is a nanosecond.
 pub fn nanoseconds(seconds: Option<f64>) -> u64 {
-    seconds.and_then(super::time::nanoseconds).map_or(0, |time| time.max(1))
+    seconds.and_then(crate::value::nanoseconds).map_or(0, |time| time.max(1))
 }
 
 pub fn count(bytes: Option<i64>) -> u64 {
@@ -199,7 +199,7 @@ pub fn push_exit(lua: Lua, exit: Option<(i32, i32)>) {
 /// `wait(pid, timeout?)`
 fn wait_pid(call: Call) -> Result<Pending, Error> {
     let pid = call.integer(1)?;
-    let timeout = if call.is_nil(2) { None } else { super::time::nanoseconds(call.number(2)?) };
+    let timeout = if call.is_nil(2) { None } else { crate::value::nanoseconds(call.number(2)?) };
     wait(async move {
         let exit = process::wait(pid, timeout).await?;
         Ok(move |call: Call| {

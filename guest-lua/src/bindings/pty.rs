@@ -50,7 +50,7 @@ fn cells(number: Option<i64>, default: u16) -> u16 {
 
 /// Seconds as nanoseconds, if there are any.
 fn timeout(call: Call, index: i32) -> Result<Option<u64>, Error> {
-    if call.is_nil(index) { Ok(None) } else { Ok(super::time::nanoseconds(call.number(index)?)) }
+    if call.is_nil(index) { Ok(None) } else { Ok(crate::value::nanoseconds(call.number(index)?)) }
 }
 
 fn spawn(call: Call) -> Result<Pending, Error> {

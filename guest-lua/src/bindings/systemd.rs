@@ -82,7 +82,7 @@ fn is_active(call: Call) -> Result<Pending, Error> {
 fn timeout(options: Fields) -> Result<Option<u64>, Error> {
     match options.number("timeout")? {
         None => Ok(None),
-        Some(seconds) => match crate::bindings::time::nanoseconds(seconds) {
+        Some(seconds) => match crate::value::nanoseconds(seconds) {
             Some(nanoseconds) if nanoseconds > 0 => Ok(Some(nanoseconds)),
             _ => Err(options.invalid("timeout", "a positive number of seconds expected")),
         },

@@ -4,6 +4,7 @@ use crate::call::{Call, Error, Returned};
 use crate::host::time;
 use crate::lua::Lua;
 use crate::task::{Pending, wait};
+use crate::value::nanoseconds;
 use crate::{function, waiting};
 
 pub fn register(lua: Lua) {
@@ -18,11 +19,6 @@ pub fn register(lua: Lua) {
 fn now(call: Call) -> Returned {
     call.lua().push_number(time::now() as f64 / 1e9);
     Ok(1)
-}
-
-/// Seconds as nanoseconds, for waits and timeouts.
-pub fn nanoseconds(seconds: f64) -> Option<u64> {
-    (0.0..1e10).contains(&seconds).then_some((seconds * 1e9) as u64)
 }
 
 pub fn sleep(call: Call) -> Result<Pending, Error> {

@@ -48,7 +48,7 @@ fn duration(options: Option<Fields>, name: &str, usual: u64) -> Result<u64, Erro
     let Some(options) = options else { return Ok(usual) };
     match options.number(name)? {
         None => Ok(usual),
-        Some(seconds) => crate::bindings::time::nanoseconds(seconds)
+        Some(seconds) => crate::value::nanoseconds(seconds)
             .ok_or_else(|| options.invalid(name, "a number of seconds expected, 0 for no bound")),
     }
 }
@@ -108,7 +108,7 @@ fn connection(call: Call) -> Result<Rc<ws::Connection>, Error> {
 /// A timeout in seconds, 0 for none.
 fn timeout(call: Call, index: i32) -> Result<u64, Error> {
     let seconds = call.number(index)?;
-    crate::bindings::time::nanoseconds(seconds).ok_or_else(|| {
+    crate::value::nanoseconds(seconds).ok_or_else(|| {
         Error::failed(ErrorCode::InvalidArgument, format!("the timeout {seconds} is not a number of seconds"))
     })
 }

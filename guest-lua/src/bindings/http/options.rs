@@ -102,7 +102,7 @@ fn bytes(options: Fields, name: &str) -> Result<Option<u64>, Error> {
 fn duration(options: Fields, name: &str) -> Result<Option<u64>, Error> {
     match options.number(name)? {
         None => Ok(None),
-        Some(seconds) => crate::bindings::time::nanoseconds(seconds)
+        Some(seconds) => crate::value::nanoseconds(seconds)
             .map(Some)
             .ok_or_else(|| options.invalid(name, "a number of seconds expected, 0 for no bound")),
     }
