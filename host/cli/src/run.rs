@@ -19,6 +19,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Lua's own default as far as it makes sense without an installation; files are read through the grants of `fs`.
 const PACKAGE_PATH: &str = "./?.lua;./?/init.lua";
@@ -205,6 +206,9 @@ fn execute(prepared: Prepared, options: &RunOptions) -> Result<u8> {
     Ok(conclude(&run, &outcome, options, &outputs))
 }
 
+/// For work that is still under way on other threads when a run has ended.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// What runs scripts in this process, one at a time.
 pub(crate) struct Host {
     runtime: Runtime,
@@ -245,9 +249,9 @@ impl Host {
         Ok(outcome)
     }
 
-    /// Blocking work that a script left behind (a read of stdin) must not hold the process.
+    /// Blocking work that a script left behind must not hold the process for long; what it made is removed when it ends.
     pub(crate) fn leave(self) {
-        self.reactor.shutdown_background();
+        self.reactor.shutdown_timeout(PATIENCE);
     }
 }
 
