@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::{LazyLock, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -121,9 +121,19 @@ pub(crate) struct Port {
 
 /// The process's stderr: what the script writes there, log lines and messages share one queue.
 pub(crate) fn stderr() -> MutexGuard<'static, Port> {
-    static STDERR: LazyLock<Mutex<Port>> = LazyLock::new(|| Mutex::new(Port::new(Stream::Stderr)));
     STDERR.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
+
+/// The same for who must not wait; none while another thread writes.
+pub(crate) fn try_stderr() -> Option<MutexGuard<'static, Port>> {
+    match STDERR.try_lock() {
+        Ok(port) => Some(port),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+static STDERR: LazyLock<Mutex<Port>> = LazyLock::new(|| Mutex::new(Port::new(Stream::Stderr)));
 
 impl Port {
     pub(crate) fn new(stream: Stream) -> Port {

@@ -4,7 +4,7 @@ use crate::args::{Common, Exec, Mode, Run as RunArgs, RunOptions, Script};
 use crate::output::Sink;
 use crate::outputs::{self, Outputs};
 use crate::replicas::Replicas;
-use crate::{grants, logging, report, tool, usage, words};
+use crate::{grants, logging, port, report, tool, usage, words};
 use anyhow::{Context, Result, bail};
 use assay_capability_api::{Audit, Budget, Ctx, Identity, Limit, Limits, ReplicasPort, Run, Shutdown, Stop};
 use assay_capability_env::Environment;
@@ -280,10 +280,13 @@ fn watch_signals(run: &Arc<Run>, shutdown: &Shutdown, waker: &Waker) -> Result<(
 /// A host function holds up a run that had to end: the process ends instead, and tells the same.
 fn overdue(run: &Run, stop: &Stop) {
     let outcome = Outcome { ended: Ended::Stopped(stop.clone()), assertions: 0, unwritten: None };
-    if let Some(message) = explain(&outcome, &run.limits) {
-        crate::say(&message);
+    // What holds the run up may be a write to stderr itself, so this must not wait for it.
+    if let Some(message) = explain(&outcome, &run.limits)
+        && let Some(mut stderr) = port::try_stderr()
+    {
+        // The exit code tells the same where this cannot be written.
+        let _ = stderr.write(message.as_bytes());
     }
-    // The script's thread may hold the port for as long as it likes; nothing waits for that here.
     signal_hook::low_level::exit(verdict(&outcome).0.into());
 }
 
