@@ -1,10 +1,16 @@
 //! Processes as `/proc` shows them, and the end of all that descend from one.
 
+use super::wait_readable;
 use rustix::process::{
     Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long what was killed has to end.
+const DEATH: Duration = Duration::from_secs(1);
 
 /// One process, from `/proc/PID/stat` (proc_pid_stat(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,18 +58,20 @@ impl Stat {
         matches!(self.state, b'Z' | b'X')
     }
 
-    /// Sends a signal to this very process, whatever else has its number by now.
-    fn signal(&self, signal: Signal) {
-        let Some(pid) = Pid::from_raw(self.pid) else { return };
+    /// Sends a signal to this very process, whatever else has its number by now. Gives what becomes readable when
+    /// it is over, where the signal was sent and the system has such a thing.
+    fn signal(&self, signal: Signal) -> Option<OwnedFd> {
+        let pid = Pid::from_raw(self.pid)?;
         // It may be gone, or belong to another user; who calls looks again.
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(process) if Stat::of(self.pid).is_some_and(|now| now.started == self.started) => {
-                let _ = pidfd_send_signal(process, signal);
+                pidfd_send_signal(&process, signal).ok().map(|()| process)
             }
-            Ok(_) | Err(rustix::io::Errno::SRCH) => {}
+            Ok(_) | Err(rustix::io::Errno::SRCH) => None,
             // Linux before 5.3.
             Err(_) => {
                 let _ = kill_process(pid, signal);
+                None
             }
         }
     }
@@ -94,7 +102,8 @@ fn tree(root: i32) -> Vec<Stat> {
 }
 
 /// Kills everything that descends from `root`, and `root` unless it is this process. All are stopped first, until
-/// none is new: what is stopped starts nothing, and nothing loses its parent before it was counted.
+/// none is new: what is stopped starts nothing, and nothing loses its parent before it was counted. Returns when all
+/// are over; a program in a call that the kernel does not interrupt is waited for no longer than [`DEATH`].
 pub fn kill(root: i32) {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     // A /proc that is missing, or that numbers processes as another namespace does, says nothing about them.
@@ -124,8 +133,12 @@ pub fn kill(root: i32) {
             stopped.insert(stat.pid, stat);
         }
     }
-    for stat in stopped.values() {
-        stat.signal(Signal::KILL);
+    // A signal that was sent is not yet a process that has ended: on a busy machine it lives on until it is its turn.
+    let dying: Vec<OwnedFd> = stopped.values().filter_map(|stat| stat.signal(Signal::KILL)).collect();
+    let until = Instant::now() + DEATH;
+    for process in dying {
+        let left = until.saturating_duration_since(Instant::now()).as_millis();
+        wait_readable([process.as_raw_fd()], i32::try_from(left).unwrap_or(0));
     }
 }
 
