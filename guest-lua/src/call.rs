@@ -445,8 +445,11 @@ impl Fields {
             }
             Type::Table => {
                 let mut list = Vec::new();
-                for n in 1..=self.lua.raw_len(-1) {
-                    self.lua.raw_get_index(-1, n as i64);
+                let Some(length) = self.lua.list_len(-1) else {
+                    return Err(self.wrong(name, "list of strings"));
+                };
+                for n in 1..=length {
+                    self.lua.raw_get_index(-1, n);
                     let item = self.lua.bytes(-1).map(|bytes| String::from_utf8(bytes.to_vec()));
                     self.lua.pop(1);
                     match item {

@@ -156,6 +156,26 @@ impl Lua {
         unsafe { lua_rawlen(self.0, index) }
     }
 
+    /// How many values the list at `index` has; none where the table has other keys, which a reader of lists would
+    /// leave out without a word.
+    pub fn list_len(self, index: c_int) -> Option<i64> {
+        let index = self.abs(index);
+        let length = i64::try_from(self.raw_len(index)).ok()?;
+        let mut keys = 0;
+        self.push_nil();
+        while unsafe { lua_next(self.0, index) } != 0 {
+            self.pop(1);
+            let listed = self.type_of(-1) == Type::Integer
+                && self.integer(-1).is_some_and(|key| (1..=length).contains(&key));
+            if !listed {
+                self.pop(1);
+                return None;
+            }
+            keys += 1;
+        }
+        (keys == length).then_some(length)
+    }
+
     /// The bytes of the string at `index`; none where it is not a string. A number is not converted.
     ///
     /// The slice lives as long as the value stays on this stack; the caller must not pop it first.

@@ -30,8 +30,9 @@
 --- any program (`LD_*`, `DYLD_*`, `GCONV_PATH`, `GLIBC_TUNABLES`, `LOCPATH`, `NLSPATH`, `PATH`, `BASH_ENV`, `ENV`,
 --- `SHELLOPTS`, `BASHOPTS`, `PS4`, `BASH_FUNC_*`) is granted by its exact name only. `process` as a whole and `-A` grant
 --- every variable, as `env` could set it. No grant is needed for `LANG` and `LC_*` with the name of a locale, `TZ` with a
---- time zone, `TERM` with the name of a terminal, `HOME` with the run's temporary directory or one in it, and for a
---- variable that keeps the value that it has for the script. Removing a variable needs none either.
+--- time zone, `TERM` with the name of a terminal, `HOME` with an empty folder of `fs.tempdir()`, and for a variable that
+--- keeps the value that it has for the script. Removing a variable needs none either. Such a home is written by programs
+--- only from then on: what a script puts there is configuration that programs run (`.gitconfig`, `.psqlrc`).
 ---
 --- A `cwd` needs `fs=read:` of the folder, files for the streams need `fs`
 --- grants as if the script opened them itself.

@@ -13,6 +13,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("work_on_other_threads_counts_as_cpu", work_on_other_threads_counts_as_cpu),
     ("a_reader_that_stalls_holds_up_no_limit", a_reader_that_stalls_holds_up_no_limit),
     ("a_reader_that_stalls_holds_up_no_signal", a_reader_that_stalls_holds_up_no_signal),
+    ("what_nothing_can_interrupt_ends_with_the_process", what_nothing_can_interrupt_ends_with_the_process),
     ("the_host_holds_no_more_than_its_budget", the_host_holds_no_more_than_its_budget),
     ("a_slow_reader_gets_everything", a_slow_reader_gets_everything),
     ("output_that_cannot_be_written_is_an_error", output_that_cannot_be_written_is_an_error),
@@ -130,6 +131,54 @@ fn a_reader_that_stalls_holds_up_no_signal() {
         kill(&child, "TERM");
         assert_eq!(child.wait().expect("it ends").code(), Some(143), "{source}");
     }
+}
+
+/// A new pipe in the folder, open at both ends so that neither waits for the other.
+fn unread(folder: &Folder) -> File {
+    let path = folder.path().join("pipe");
+    assert!(program("rm").arg("-f").arg(&path).status().expect("rm runs").success());
+    assert!(program("mkfifo").arg(&path).status().expect("mkfifo runs").success());
+    File::options().read(true).write(true).open(&path).expect("it opens")
+}
+
+/// An audit that goes to a pipe which nobody reads: the host writes it before it answers, and the write waits.
+fn what_nothing_can_interrupt_ends_with_the_process() {
+    let folder = Folder::new();
+    let source = "print(fs.tempdir()) io.stdout:flush() io.stderr:write('ready\\n') \
+                  while true do env.get('X') end";
+    let script = folder.write("stuck_test.lua", source);
+    let grants = ["--audit", "pipe", "--allow", "env=X"];
+    let run = |words: &[&str], more: &[&str]| {
+        let _pipe = unread(&folder);
+        let words = [words, &grants, more, &[script.to_str().expect("UTF-8")]].concat();
+        let output = assay(folder.path(), &words).output().expect("it runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let timed = ["--timeout", "300ms", "--report", "json", "--report-file", "report.json"];
+    let report = folder.path().join("report.json");
+    for (words, code, told) in [
+        (&["run"][..], 124, "timeout limit of 0.3 s"),
+        (&["run", "--mode", "tool"], 0, "timeout limit of 0.3 s"),
+        (&["test"], 124, "timeout limit of 0.3 s"),
+    ] {
+        let (ended, stdout, stderr) = run(words, &timed);
+        assert_eq!(ended, Some(code), "{words:?}\n{stdout}{stderr}");
+        assert!(stderr.contains(told), "{words:?}\n{stdout}{stderr}");
+        if words == ["run"] {
+            let written = std::fs::read_to_string(&report).expect("there is a report");
+            assert!(written.contains(r#""ended":"timeout""#), "{written}");
+            let temporary = stdout.trim_end();
+            assert!(temporary.starts_with('/') && !std::path::Path::new(temporary).exists(), "{temporary}");
+        }
+        if words.len() > 1 {
+            assert!(stdout.contains(r#""status":"timeout""#), "{stdout}");
+        }
+    }
+    let mut child =
+        started(&folder, assay(folder.path(), &[&["run"][..], &grants, &["stuck_test.lua"]].concat()));
+    kill(&child, "TERM");
+    assert_eq!(child.wait().expect("it ends").code(), Some(143));
 }
 
 fn a_slow_reader_gets_everything() {

@@ -120,6 +120,55 @@ for _, name in ipairs{"LD_PRELOAD", "LD_BIND_NOW", "LANG", "HOME"} do
 end
 assert.contains(process.run{cmd = "env", env = {GIT_DIR = "x"}}.stdout, "GIT_DIR=x\n")
 
+--# case: the home of a program is empty and stays so
+--# allow: process=env,process=sh
+local function home(path)
+  return pcall(process.run, {cmd = "sh", args = {"-c", "echo $HOME; ls -A $HOME"}, env = {HOME = path}})
+end
+-- What the script wrote there would be configuration: a command for git, psql, npm.
+local filled = fs.tempdir()
+fs.write(filled .. "/.gitconfig", "[core]\n\tfsmonitor = id\n")
+local ok, err = home(filled)
+assert.eq(ok, false)
+assert.eq(err.code, "denied")
+assert.contains(err.message, "it is not empty")
+assert.eq(fs.read(filled .. "/.gitconfig"), "[core]\n\tfsmonitor = id\n")
+local parent = fs.tempdir()
+fs.mkdir(parent .. "/home")
+local open = io.open(parent .. "/other", "w")
+assert.eq(home(parent .. "/home"), true)
+for name, attack in pairs{
+  write = function() fs.write(parent .. "/home/.gitconfig", "x") end,
+  mkdir = function() fs.mkdir(parent .. "/home/.config") end,
+  link = function() fs.symlink(parent, parent .. "/home/.config") end,
+  rename = function() fs.rename(parent .. "/other", parent .. "/home/.psqlrc") end,
+  replace = function() fs.rename(filled, parent .. "/home") end,
+  parent = function() fs.rename(parent, filled .. "/moved") end,
+  remove = function() fs.remove(parent, {recursive = true}) end,
+  copy = function() fs.copy(parent .. "/other", parent .. "/home/.npmrc") end,
+  through = function() fs.symlink("home", parent .. "/way") fs.write(parent .. "/way/.gitconfig", "x") end,
+} do
+  local ok, err = pcall(attack)
+  assert.eq(ok, false, name)
+  assert.eq(err.code, "denied", name .. ": " .. tostring(err))
+end
+local _, done = home(parent .. "/home")
+assert.eq(done.stdout, parent .. "/home\n.cache\n")
+
+--# case: a program that is granted by its path is not the script's to write
+--# file: tool.sh=x
+--# allow: process=./tool.sh,fs=rw:.
+for name, attack in pairs{
+  write = function() fs.write("tool.sh", "#!/bin/sh\nid\n") end,
+  append = function() io.open("tool.sh", "a"):write("id\n") end,
+  rename = function() fs.write("other", "#!/bin/sh\nid\n") fs.rename("other", "tool.sh") end,
+  remove = function() fs.remove("tool.sh") end,
+} do
+  local ok, err = pcall(function() assert(attack()) end)
+  assert.eq(ok, false, name)
+  assert.contains(tostring(err), "is denied by the grant of that program, process=./tool.sh", name)
+end
+
 --# case: names of locales, zones and an empty home need no grant
 --# allow: process=env
 local temp = fs.tempdir()

@@ -84,7 +84,8 @@ impl Audit {
             target: "assay::audit",
             decision = ?event.decision,
             capability = event.capability,
-            target = format_args!("{target}{mark}"),
+            // As in the source of a program: a script chooses it, and it must stay on its line.
+            request = ?format!("{target}{mark}"),
             rule = event.rule.map(|rule| shortened(rule).0),
             "decision"
         );

@@ -69,11 +69,14 @@ impl Cpu {
 
     /// Counts the time of this thread until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> CpuGuard {
+        if CURRENT.with_borrow(|current| current.as_ref().is_some_and(|current| Arc::ptr_eq(current, self))) {
+            return CpuGuard { _entered: None };
+        }
         let clock = OWN_CLOCK.with(|clock| *clock);
         let thread = Working { clock, began: read(libc::CLOCK_THREAD_CPUTIME_ID) };
         self.working().push(thread);
         let before = CURRENT.replace(Some(self.clone()));
-        CpuGuard { cpu: self.clone(), thread, before }
+        CpuGuard { _entered: Some(Entered { cpu: self.clone(), thread, before }) }
     }
 
     /// The run that this thread works for now.
@@ -82,16 +85,23 @@ impl Cpu {
     }
 }
 
-/// While it lives, the time of its thread is the run's. It stays on that thread.
+/// While it lives, the time of its thread is the run's. It stays on that thread. Where the thread worked for the run
+/// before, it changes nothing.
 #[derive(Debug)]
 pub struct CpuGuard {
+    /// None where the thread's time is counted already.
+    _entered: Option<Entered>,
+}
+
+#[derive(Debug)]
+struct Entered {
     cpu: Arc<Cpu>,
     thread: Working,
     /// Who the thread worked for before.
     before: Option<Arc<Cpu>>,
 }
 
-impl Drop for CpuGuard {
+impl Drop for Entered {
     fn drop(&mut self) {
         CURRENT.replace(self.before.take());
         let used = read(libc::CLOCK_THREAD_CPUTIME_ID).saturating_sub(self.thread.began);

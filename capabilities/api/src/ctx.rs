@@ -107,6 +107,7 @@ pub struct Run {
 impl Run {
     /// A run that begins now, with the limits of `assay run`, no audit, and nobody to learn.
     pub fn new(grants: Grants, working_folder: PathBuf) -> Run {
+        grants.seal_programs();
         Run {
             grants,
             budget: Budget::new(Limits::default().host_memory()),
@@ -222,7 +223,7 @@ impl Run {
     pub fn check_undenied(&self, capability: &str, request: &Request<'_>) -> Result<(), Error> {
         let what = request.describe(capability);
         match self.grants.denial(capability, request) {
-            Some(rule) => Err(self.refuse_by(capability, &what, rule)),
+            Some(rule) => Err(self.refuse_by(capability, &what, &rule)),
             None => {
                 // Its scopes name hosts and ports, as such.
                 let place = match request {
@@ -254,7 +255,7 @@ impl Run {
     pub fn refuse(&self, capability: &str, request: &Request<'_>) -> Error {
         let what = request.describe(capability);
         if let Some(rule) = self.grants.denial(capability, request) {
-            return self.refuse_by(capability, &what, rule);
+            return self.refuse_by(capability, &what, &rule);
         }
         self.denial(capability, &what, None, || refusal(capability, request, &what, None))
     }
@@ -348,7 +349,7 @@ impl Run {
         let place = crate::scope::host_and_port(host, port);
         let what = format!("{capability} to {place} (at {address})");
         if let Some(rule) = self.grants.denial(capability, &at) {
-            return Err(self.refuse_by(capability, &what, rule));
+            return Err(self.refuse_by(capability, &what, &rule));
         }
         let scope = crate::scope::host_and_port(&address.to_canonical().to_string(), port);
         self.guard_address(capability, &what, address, false, Some(&scope))

@@ -13,9 +13,18 @@ pub fn denied(what: &str, capability: &str, scope: Option<&str>) -> Error {
     error(ErrorCode::Denied, format!("{what} is not granted; run again with {flag}"))
 }
 
-/// A denial by a rule.
+/// A denial by a rule, or by what [`crate::Grants::seal`] was told.
 pub fn denied_by(what: &str, rule: &str) -> Error {
-    error(ErrorCode::Denied, format!("{what} is denied by --deny {}", crate::scope::shell_word(rule)))
+    error(ErrorCode::Denied, format!("{what} is denied by {}", denier(rule)))
+}
+
+/// What a message says that denied: the flag of a rule, or what [`crate::Grants::seal`] was told.
+pub fn denier(rule: &str) -> String {
+    // No rule begins with the name of something that has a blank.
+    match rule.starts_with("the ") {
+        true => rule.to_string(),
+        false => format!("--deny {}", crate::scope::shell_word(rule)),
+    }
 }
 
 /// A denial of what no scope stands for alone: a flag that grants it would grant more, so none is named.

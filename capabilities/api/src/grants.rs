@@ -1,6 +1,6 @@
 //! Grants: the rules of a run, and the one place where they are matched.
 
-use crate::scope::{rule_text, unescape};
+use crate::scope::{PathScope, rule_text, unescape};
 use crate::{Capability, Denied, Request, Scope};
 use std::collections::HashMap;
 use std::fmt;
@@ -158,6 +158,8 @@ pub struct Grants {
     asker: Option<Box<dyn Asker>>,
     /// What the run has of its own and needs no grant for: its temporary folder.
     own: OnceLock<(PathBuf, Rule)>,
+    /// What this run may not do because of what it is: see [`Grants::seal`].
+    sealed: Mutex<Vec<Rule>>,
     asked: Mutex<Asked>,
 }
 
@@ -181,7 +183,7 @@ pub fn parse(
     capabilities: &[&'static dyn Capability],
 ) -> Result<Vec<Rule>, GrantError> {
     let mut rules = Vec::new();
-    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+    for item in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
         let rule = parse_rule(item, base, capabilities)?;
         let (name, whole) = (rule.capability, rule.scope.is_none());
         rules.push(rule);
@@ -212,6 +214,14 @@ fn parse_rule(item: &str, base: &Path, capabilities: &[&'static dyn Capability])
         Some((name, scope)) => (name, Some(unescape(scope))),
         None => (item, None),
     };
+    if item.is_empty() {
+        return Err(GrantError::new(
+            "a rule is empty; write CAPABILITY or CAPABILITY=SCOPE, with commas between them",
+        ));
+    }
+    if let Some(why) = scope.as_deref().and_then(mishap) {
+        return Err(GrantError::new(format!("in {}: {why}", item.escape_debug())));
+    }
     let Some(capability) = capabilities.iter().find(|capability| capability.name() == name) else {
         let names: Vec<_> = capabilities.iter().map(|capability| capability.name()).collect();
         return Err(GrantError::new(format!(
@@ -225,6 +235,22 @@ fn parse_rule(item: &str, base: &Path, capabilities: &[&'static dyn Capability])
         .map_err(|error| GrantError::new(format!("in '{item}': {error}")))?
         .or_else(|| capability.bare());
     Ok(Rule::new(capability.name(), scope, item))
+}
+
+/// What a scope has that is hardly meant: it would match nothing, so that a denial would deny nothing.
+fn mishap(scope: &str) -> Option<&'static str> {
+    let quoted = |mark| scope.len() > 1 && scope.starts_with(mark) && scope.ends_with(mark);
+    if scope.trim_start() != scope {
+        Some("a scope does not begin with a blank")
+    } else if quoted('"') || quoted('\'') {
+        Some("the quotes are part of the scope here; write it without them")
+    } else if scope.starts_with('$') {
+        Some("the shell did not replace what begins with '$'; write its value")
+    } else if scope.contains(char::is_control) {
+        Some("a scope has no line breaks and control characters")
+    } else {
+        None
+    }
 }
 
 /// How a request was decided.
@@ -266,6 +292,42 @@ impl Grants {
         self.own.set((path, rule)).is_ok()
     }
 
+    /// Takes back the writing of a file, or of all in a folder, from now on. `why` stands in place of a rule in messages
+    /// and the audit, as a thing: "the file of --audit".
+    pub fn seal(&self, path: PathBuf, why: &str) {
+        let scope = PathScope::new(false, true, path);
+        self.sealed().push(Rule::new("fs", Some(Box::new(scope)), why));
+    }
+
+    /// [`Grants::seal`], also for what else of `capabilities` would write there.
+    pub fn seal_for_all(&self, path: &Path, why: &str, capabilities: &[&'static dyn Capability]) {
+        self.seal(path.to_owned(), why);
+        let scope = format!("write:{}", path.display());
+        for other in capabilities.iter().filter(|other| other.name() != "fs") {
+            if let Denied::Part(mut scope) = other.denied_with("fs", Some(&scope), Path::new("/")) {
+                scope.widen_for_denial();
+                self.sealed().push(Rule::new(other.name(), Some(scope), why));
+            }
+        }
+    }
+
+    /// The same for the programs that rules grant by their files: a script that may write one of them would run what it
+    /// likes. Where every program is granted there is nothing to keep.
+    pub fn seal_programs(&self) {
+        let whole = |name: &str| {
+            self.all || self.allow.iter().any(|rule| rule.capability == name && rule.scope.is_none())
+        };
+        for rule in self.allow.iter().filter(|rule| !whole(rule.capability) && !whole("process")) {
+            for file in rule.scope.iter().flat_map(|scope| scope.programs()) {
+                self.seal(file.to_owned(), &format!("the grant of that program, {}", rule.text));
+            }
+        }
+    }
+
+    fn sealed(&self) -> MutexGuard<'_, Vec<Rule>> {
+        self.sealed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     /// The path of what is the run's own.
     pub fn own_path(&self) -> Option<PathBuf> {
         self.own.get().map(|(path, _)| path.clone())
@@ -287,14 +349,11 @@ impl Grants {
 
     /// A deny rule about something under `folder`, by its text: what is done to the folder as a whole
     /// would be done to that too.
-    pub fn denies_in(&self, capability: &str, folder: &Path) -> Option<&str> {
-        self.deny
-            .iter()
-            .find(|rule| {
-                rule.capability == capability
-                    && rule.scope.as_ref().is_some_and(|scope| scope.lies_in(folder))
-            })
-            .map(|rule| rule.text.as_str())
+    pub fn denies_in(&self, capability: &str, folder: &Path) -> Option<String> {
+        let about = |rule: &&Rule| {
+            rule.capability == capability && rule.scope.as_ref().is_some_and(|scope| scope.lies_in(folder))
+        };
+        self.deny.iter().chain(&*self.sealed()).find(about).map(|rule| rule.text.clone())
     }
 
     /// Whether the capability must be linked: some request of it could be allowed, or only the capability can tell which
@@ -330,18 +389,21 @@ impl Grants {
 
     /// Whether a deny rule is about the request, for what needs no grant.
     pub fn denies(&self, capability: &str, request: &Request<'_>) -> bool {
-        self.denied(capability, request).is_some()
+        self.denial(capability, request).is_some()
     }
 
     /// The deny rule that is about the request, as it was written.
-    pub fn denial(&self, capability: &str, request: &Request<'_>) -> Option<&str> {
-        self.denied(capability, request).map(|rule| rule.text.as_str())
+    pub fn denial(&self, capability: &str, request: &Request<'_>) -> Option<String> {
+        let text = |rules: &[Rule]| {
+            rules.iter().find(|rule| rule.matches(capability, request)).map(|rule| rule.text.clone())
+        };
+        text(&self.deny).or_else(|| text(&self.sealed()))
     }
 
     /// Whether an allow rule with a scope covers the request, and no deny rule does: what neither a whole capability
     /// nor a grant of everything includes.
     pub fn covers_by_scope(&self, capability: &str, request: &Request<'_>) -> bool {
-        self.denied(capability, request).is_none()
+        !self.denies(capability, request)
             && self.allow.iter().any(|rule| rule.scope.is_some() && rule.matches(capability, request))
     }
 
@@ -355,7 +417,9 @@ impl Grants {
 
     /// Where below `root` the rules of a capability begin, as paths below it: there rights differ from those of `root`.
     pub fn borders(&self, capability: &str, root: &Path) -> Vec<PathBuf> {
-        let rules = self.allow.iter().chain(&self.deny).filter(|rule| rule.capability == capability);
+        let sealed = self.sealed();
+        let rules =
+            self.allow.iter().chain(&self.deny).chain(&*sealed).filter(|rule| rule.capability == capability);
         let mut borders: Vec<PathBuf> = rules
             .filter_map(|rule| rule.scope.as_ref())
             .flat_map(|scope| scope.places())
@@ -366,18 +430,14 @@ impl Grants {
         borders
     }
 
-    fn denied(&self, capability: &str, request: &Request<'_>) -> Option<&Rule> {
-        self.deny.iter().find(|rule| rule.matches(capability, request))
-    }
-
     pub(crate) fn decide(&self, capability: &str, request: &Request<'_>) -> Verdict {
         self.decide_unasked(capability, request).unwrap_or_else(|| self.ask_person(capability, request))
     }
 
     /// What the rules say; none where only a person could still allow it.
     pub(crate) fn decide_unasked(&self, capability: &str, request: &Request<'_>) -> Option<Verdict> {
-        if let Some(rule) = self.denied(capability, request) {
-            return Some(Verdict::Deny(Some(rule.text.clone())));
+        if let Some(rule) = self.denial(capability, request) {
+            return Some(Verdict::Deny(Some(rule)));
         }
         if self.all {
             return Some(Verdict::Allow("all".into()));
@@ -431,7 +491,7 @@ impl Grants {
 
     /// Whether an allow rule that was written with a scheme covers this request, and no deny rule does.
     pub(crate) fn names_scheme(&self, capability: &str, request: &Request<'_>) -> bool {
-        self.denied(capability, request).is_none()
+        !self.denies(capability, request)
             && self.allow.iter().any(|rule| {
                 rule.capability == capability
                     && rule.scope.as_ref().is_some_and(|scope| scope.names_scheme() && scope.matches(request))

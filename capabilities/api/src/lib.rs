@@ -21,6 +21,7 @@ pub mod network;
 mod off_thread;
 pub mod scope;
 mod service;
+mod task;
 
 pub use audit::{Audit, Decision, Event};
 pub use blocking::{Lost, blocking};
@@ -29,14 +30,15 @@ pub use capability::{Capability, Denied, Literal, Need, ScopeForm, Target, text_
 pub use cpu::{Cpu, CpuGuard};
 pub use ctx::{Ctx, HandleGuard, Identity, Output, Run, Stop, limit_error};
 pub use ending::Ending;
-pub use error::{denied, denied_by, denied_without_scope, error, io_error};
+pub use error::{denied, denied_by, denied_without_scope, denier, error, io_error};
 pub use grants::{Answer, Asker, GrantError, Grants, Question, Rule};
 pub use learned::{Learned, Use};
 pub use limits::{Limit, Limits, Report, Usage};
 pub use metered::{Meter, Metered};
-pub use off_thread::off_thread;
+pub use off_thread::{off_thread, spawn_counted};
 pub use scope::{Access, Request, Scope};
 pub use service::{Hold, Prepare, Replicas, ReplicasPort, Shutdown};
+pub use task::{Counted, counted, spawn_task};
 
 mod bindings {
     wasmtime::component::bindgen!({

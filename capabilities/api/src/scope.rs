@@ -7,7 +7,7 @@ mod url_path;
 
 pub use name::NameScope;
 pub use network::{NetworkScope, host_and_port};
-pub use path::{PathScope, normalize};
+pub use path::{PathScope, normalize, read_path};
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -102,7 +102,8 @@ impl Request<'_> {
             Request::Name(name) => !name.contains('*'),
             // `?ro` is the mark of a scope for reading.
             Request::Action { name, .. } => !name.contains(['*', '?']),
-            Request::File { path, .. } | Request::Program { path, .. } => path.to_str().is_some(),
+            Request::File { path, .. } => path.to_str().is_some_and(|path| path::read_path(path).is_ok()),
+            Request::Program { path, .. } => path.to_str().is_some(),
             Request::Whole => true,
         };
         // White space at the end of a rule does not count: it would be about another file.
@@ -225,6 +226,11 @@ pub trait Scope: Send + Sync + Debug {
 
     /// The paths that it is about, where it is about paths: as it was written, and with links resolved.
     fn places(&self) -> Vec<&Path> {
+        Vec::new()
+    }
+
+    /// The files that it lets be run, where it is about programs.
+    fn programs(&self) -> Vec<&Path> {
         Vec::new()
     }
 

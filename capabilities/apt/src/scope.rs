@@ -1,6 +1,6 @@
 //! What can be granted of `apt`, and the requests that are matched against it.
 
-use assay_capability_api::scope::{NameScope, PathScope, normalize};
+use assay_capability_api::scope::{NameScope, PathScope, normalize, read_path};
 use assay_capability_api::{Access, GrantError, Request, Scope, ScopeForm};
 use std::path::Path;
 
@@ -91,6 +91,12 @@ enum Object {
     Folder(PathScope),
 }
 
+/// Whether it has lower-case letters, digits and `marks` only.
+fn is_pattern(name: &str, marks: &str) -> bool {
+    !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || marks.contains(c))
+}
+
 impl AptScope {
     /// Reads one scope; a relative path starts at `base`.
     ///
@@ -108,9 +114,17 @@ impl AptScope {
         let verb = Verb::ALL.into_iter().find(|verb| verb.word() == word).ok_or_else(wrong)?;
         let object = match (verb, name) {
             (Verb::Root, Some(path)) if !path.is_empty() => {
+                let path = read_path(path).map_err(|why| GrantError::new(format!("apt={text}: {why}")))?;
                 Object::Folder(PathScope::new(true, true, normalize(&base.join(path))))
             }
             (Verb::Install | Verb::Remove | Verb::Source, None) => Object::Any,
+            (Verb::Install | Verb::Remove, Some(name)) if !is_pattern(name, "+.-*") => {
+                return Err(GrantError::new(format!(
+                    "apt={}: a package is its name, in lower case, with stars for any characters, and without version \
+                     and architecture",
+                    text.escape_debug()
+                )));
+            }
             (Verb::Install | Verb::Remove | Verb::Source, Some(name)) if !name.is_empty() => {
                 Object::Name(NameScope::new(name))
             }

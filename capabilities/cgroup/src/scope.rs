@@ -69,6 +69,15 @@ impl CgroupScope {
         if text.split('/').any(|part| part == "..") {
             return Err(GrantError::new(format!("cgroup={text}: write the path without '..'")));
         }
+        // A scope of systemd or fs, or what is no name of a group by the kernel's own habits.
+        if text.contains(|c: char| c.is_whitespace() || "?=$\"'~".contains(c))
+            || text.split_once(':').is_some_and(|(word, _)| !word.contains(['.', '/', '-']))
+        {
+            return Err(GrantError::new(format!(
+                "cgroup={}: write the path of a group, below /sys/fs/cgroup or absolute, with stars for any characters",
+                text.escape_debug()
+            )));
+        }
         let pattern = match text {
             // As in /proc/PID/cgroup.
             ROOT_NAME => ROOT_NAME.to_string(),

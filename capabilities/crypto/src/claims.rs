@@ -44,14 +44,18 @@ fn strings<'a>(claims: &'a Map<String, Value>, name: &str) -> Result<Vec<&'a str
     }
 }
 
+/// The longest that a clock may be off, seconds: more would be no check at all.
+const LEEWAY_MAX: f64 = 86_400.0;
+
 /// Checks `claims` at the time `now`, in seconds since 1970.
 ///
 /// # Errors
 /// `invalid-data`, naming the claim; `invalid-argument` for a leeway that is no number of seconds.
 pub fn check(claims: &Map<String, Value>, rules: &Rules, now: f64) -> Result<(), Error> {
     // A NaN would make every comparison below false.
-    if !(rules.leeway >= 0.0 && rules.leeway.is_finite()) {
-        let message = format!("the leeway is not a number of seconds from 0: {}", rules.leeway);
+    if !(0.0..=LEEWAY_MAX).contains(&rules.leeway) {
+        let message =
+            format!("the leeway is not a number of seconds from 0 to {LEEWAY_MAX}: {}", rules.leeway);
         return Err(error(ErrorCode::InvalidArgument, message));
     }
     let by_default: &[String] = &["exp".to_string()];

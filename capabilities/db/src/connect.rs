@@ -75,7 +75,7 @@ async fn pem(run: &Arc<Run>, pem: &Option<Pem>) -> Result<Option<Vec<u8>>, Error
             false => Ok(Some(data)),
         }
     };
-    match tokio::task::spawn_blocking(read).await {
+    match assay_capability_api::spawn_counted(read).await {
         Ok(result) => result,
         Err(failure) => Err(error(ErrorCode::Other, format!("db: reading a certificate failed: {failure}"))),
     }

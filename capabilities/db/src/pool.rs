@@ -156,7 +156,7 @@ impl Pool {
             match conn {
                 Conn::Server(session) => session.close().await,
                 // Writes back the log.
-                Conn::Lite(lite) => drop(tokio::task::spawn_blocking(move || drop(lite)).await),
+                Conn::Lite(lite) => drop(assay_capability_api::spawn_counted(move || drop(lite)).await),
             }
         }
     }

@@ -39,7 +39,7 @@ impl Relay {
         let path = folder.join(format!(".s.PGSQL.{port}"));
         let listener = UnixListener::bind(&path)?;
         let _ = stream.set_nodelay(true);
-        let task = tokio::spawn(async move {
+        let task = assay_capability_api::spawn_task(async move {
             let mut inner = loop {
                 let Ok((inner, _)) = listener.accept().await else { return };
                 // Other processes may find the name, but this one only is meant.

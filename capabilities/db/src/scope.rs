@@ -51,7 +51,9 @@ pub fn parse(text: &str, base: &Path) -> Result<Box<dyn Scope>, GrantError> {
         return match path {
             "" => Err(bad("the path is missing")),
             MEMORY => Ok(Box::new(DbScope::Memory)),
+            path if path.starts_with(':') => Err(bad("the database in memory is :memory:")),
             path => {
+                let path = assay_capability_api::scope::read_path(path).map_err(|why| bad(&why))?;
                 let path = assay_capability_api::scope::normalize(&base.join(path));
                 Ok(Box::new(DbScope::File { scope: PathScope::new(true, true, path), only_read }))
             }
@@ -66,8 +68,15 @@ pub fn parse(text: &str, base: &Path) -> Result<Box<dyn Scope>, GrantError> {
     if database.contains('/') {
         return Err(bad("a database has no slash in its name"));
     }
+    if host.parse::<IpAddr>().is_ok() && (1..=3).contains(&database.len()) && is_number(database) {
+        return Err(bad("a range of addresses is no scope of databases"));
+    }
     let place = NetworkScope::of_database(scheme, host, database).map_err(|why| bad(&why))?;
     Ok(Box::new(DbScope::Server { place, only_read }))
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Databases in files, as a scope of `fs` names them.

@@ -119,6 +119,20 @@ fn percent_decode(text: &str) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| invalid("db.connect: the URL has percent signs that are no UTF-8"))
 }
 
+/// Both protocols end their texts with a NUL byte, so that one within would begin the next parameter.
+fn refuse_nul(server: &Server) -> Result<(), Error> {
+    let texts = [
+        ("the user", Some(&server.user)),
+        ("the password", server.password.as_ref()),
+        ("the database", server.database.as_ref()),
+        ("application_name", Some(&server.application)),
+    ];
+    match texts.iter().find(|(_, text)| text.is_some_and(|text| text.contains('\0'))) {
+        Some((what, _)) => Err(invalid(format!("db.connect: {what} has a NUL byte, which no server takes"))),
+        None => Ok(()),
+    }
+}
+
 /// Reads a URL and the options beside it.
 ///
 /// # Errors
@@ -152,6 +166,7 @@ pub fn parse(text: &str, given: &[(String, String)]) -> Result<(Target, Options)
         option(&mut target, &mut options, name, value)?;
     }
     if let Target::Server(server) = &mut target {
+        refuse_nul(server)?;
         // Who names an authority wants the server checked against it.
         if server.authority.is_some() && server.tls < TlsMode::VerifyCa {
             server.tls = match server.tls {
@@ -423,6 +438,12 @@ mod tests {
             "postgres://u:secret@h%3Fro/d",
             "postgres://u:secret@a%20b/d",
             "postgres://u:secret@./d",
+            "postgres://u:secret@h/app%00database%00other",
+            "postgres://u%00options%00x:secret@h/d",
+            "postgres://u:secret%00@h/d",
+            "postgres://u:secret@h/d?application_name=x%00database%00other",
+            "mysql://u%00:secret@h/d",
+            "mysql://u:secret@h/d%00",
             "mysql://u:secret@h/d?ssl-mode=maybe",
         ] {
             match parse(text, &[]) {

@@ -3,7 +3,7 @@
 
 use crate::Alive;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, error, io_error};
+use assay_capability_api::{Access, Run, error, io_error};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat, unlinkat};
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -40,7 +40,7 @@ impl<F: FnMut(BorrowedFd<'_>, &OsStr, &Path, &Stat) -> Result<(), Error>> Walk<'
             }
             let at = path.join(name);
             // A folder that a deny rule takes back is passed over, with what is in it.
-            if !self.run.would_allow("fs", &Request::File { access: self.access, path: &at }) {
+            if !assay_capability_fs::would_allow(&self.run, self.access, &at) {
                 continue;
             }
             let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {

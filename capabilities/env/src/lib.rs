@@ -58,8 +58,13 @@ impl Capability for Env {
     }
 
     fn scope(&self, text: &str, _: &Path) -> Result<Box<dyn Scope>, GrantError> {
-        if text.is_empty() || text.contains(['=', '\0']) {
-            return Err(GrantError::new(format!("env={text}: a name is NAME or has stars, as in AWS_*")));
+        // Shells export functions as `BASH_FUNC_name%%`.
+        let plain = |c: char| c.is_alphanumeric() || "_.-%*".contains(c);
+        if text.is_empty() || !text.chars().all(plain) {
+            return Err(GrantError::new(format!(
+                "env={}: a variable is NAME, or has stars, as in AWS_*",
+                text.escape_debug()
+            )));
         }
         Ok(Box::new(NameScope::new(text)))
     }

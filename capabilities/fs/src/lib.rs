@@ -20,13 +20,14 @@ mod walk;
 
 pub use open::{AtomicFile, How, open};
 pub use output::{OutputFile, open_output};
-pub use resolve::{Judge, Place, path_of};
-pub use temp::{Temp, TempFile, room, temp_file, temp_folder};
+pub use resolve::{Judge, Place, path_of, would_allow};
+pub use temp::{Temp, TempFile, remove_if_asked, remove_temp, room, seal_home, temp_file, temp_folder};
 
 use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
     Access, Capability, Ctx, Denied, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, error,
+    spawn_counted,
 };
 use handle::{Entries, File, Listing};
 use resolve::Last;
@@ -90,7 +91,7 @@ pub async fn blocking<T: Send + 'static>(
 ) -> Result<Outcome<T>> {
     let guard = CancelOnDrop(Cancel::default());
     let cancel = guard.0.clone();
-    Ok(tokio::task::spawn_blocking(move || f(&cancel)).await?)
+    Ok(spawn_counted(move || f(&cancel)).await?)
 }
 
 // What other capabilities use for their path arguments. All of it blocks on the disk.

@@ -96,7 +96,7 @@ pub fn check_special(run: &Run, place: &Place, mode: u32, why: &str) -> Result<(
     }
     let request = Request::File { access: Access::SetId, path: &place.real };
     match run.grants.denial(FS, &request) {
-        Some(rule) => Err(run.refuse_by(FS, &format!("{why} on {}", place.shown), rule)),
+        Some(rule) => Err(run.refuse_by(FS, &format!("{why} on {}", place.shown), &rule)),
         None => Err(resolve::refuse(run, &request, Some(&place.shown), why)),
     }
 }
@@ -141,7 +141,8 @@ pub fn open_for(run: &Run, path: &str, how: How) -> Result<(File, Option<Arc<Tem
         if place.folder {
             return Err(place.failed(Errno::NOTDIR));
         }
-        let room = if access == [Access::Read] { None } else { room(run, &place.real) };
+        // Also of a file that is read: one that is removed meanwhile keeps its place on the disk.
+        let room = room(run, &place.real);
         if let Some(room) = room.as_ref().filter(|_| how.create && place.kind() == Err(Errno::NOENT)) {
             room.take(run, 0, 1)?;
         }

@@ -7,9 +7,8 @@ use crate::resolve::{
     FS, Last, Place, allow_written, failed, open_folder, open_path, path_of, resolve, would_allow,
 };
 use crate::temp::room;
-use assay_capability_api::scope::shell_word;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, error};
+use assay_capability_api::{Access, Request, Run, denier, error};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use std::fs::{File, Metadata};
@@ -32,8 +31,8 @@ fn check_below(run: &Run, place: &Place, doing: &str) -> Result<(), Error> {
         None => Ok(()),
         Some(rule) => {
             run.record_denial(FS, &format!("{doing} {}", place.real.display()));
-            let (shown, rule) = (&place.shown, shell_word(rule));
-            let message = format!("{doing} {shown} is refused: something in it is denied by --deny {rule}");
+            let (shown, rule) = (&place.shown, denier(&rule));
+            let message = format!("{doing} {shown} is refused: something in it is denied by {rule}");
             Err(error(ErrorCode::Denied, message))
         }
     }
@@ -205,10 +204,10 @@ pub fn rename(run: &Run, source: &str, destination: &str, cancel: &Cancel) -> Re
         && matches!(from.kind(), Ok(FileType::Directory | FileType::Symlink))
     {
         run.record_denial(FS, &format!("renaming to {}", to.real.display()));
-        let rule = shell_word(rule);
+        let rule = denier(&rule);
         return Err(error(
             ErrorCode::Denied,
-            format!("renaming to {destination} is refused: something in it is denied by --deny {rule}"),
+            format!("renaming to {destination} is refused: something in it is denied by {rule}"),
         ));
     }
     check_rights(run, &from, &to)?;

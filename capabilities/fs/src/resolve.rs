@@ -116,7 +116,7 @@ pub fn allow_written(run: &Run, access: Access, path: &Path, shown: &str) -> Res
         }
         let (what, scope) = written(access, shown);
         match run.grants.denial(FS, &request) {
-            Some(rule) => denied_by(&what, rule),
+            Some(rule) => denied_by(&what, &rule),
             None if !request.has_own_scope() => denied_without_scope(&what),
             None => denied(&what, FS, Some(&scope)),
         }

@@ -9,13 +9,17 @@ use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
 
 /// Folders in folders that are gone through with a handle each; what is deeper is moved up when the folder is cleared.
 const MAX_OPEN: usize = 128;
@@ -28,6 +32,10 @@ pub struct Temp {
     folder: OwnedFd,
     path: PathBuf,
     count: Mutex<Count>,
+    /// Folders that are homes of programs.
+    homes: Mutex<BTreeSet<PathBuf>>,
+    /// Somebody has seen to its removal.
+    removed: AtomicBool,
 }
 
 /// What was put into it since it was last measured, and what was measured: never less than there is.
@@ -52,7 +60,15 @@ impl Temp {
         mkdirat(&parent, &name, Mode::RWXU).map_err(|source| failed(shown, source))?;
         let folder = openat(&parent, &name, FOLDER, Mode::empty()).map_err(|source| failed(shown, source))?;
         let path = real.join(&name);
-        Ok(Temp { parent, name, folder, path, count: Mutex::default() })
+        Ok(Temp {
+            parent,
+            name,
+            folder,
+            path,
+            count: Mutex::default(),
+            homes: Mutex::default(),
+            removed: AtomicBool::new(false),
+        })
     }
 
     fn count(&self) -> std::sync::MutexGuard<'_, Count> {
@@ -148,38 +164,98 @@ fn measure(folder: &OwnedFd, depth: usize, sum: &mut (&mut u64, &mut u64), most:
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        // Each round moves what is nested too deep up to the top; what fails then is the system's to clean up.
-        while clear(&self.folder, &self.folder, 0) {}
-        let _ = unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR);
+        if !self.removed.load(Ordering::Relaxed) && clear(&self.folder, None) {
+            // What fails is the system's to clean up.
+            let _ = unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR);
+        }
     }
 }
 
-/// Removes what is in a folder; whether there is more to do, because something was moved to `top`.
-fn clear(top: &OwnedFd, folder: &OwnedFd, depth: usize) -> bool {
-    // The script may have taken its own permissions away.
-    let _ = rustix::fs::fchmod(folder, Mode::RWXU);
-    let Ok(entries) = Dir::read_from(folder) else { return false };
-    let mut more = false;
-    for entry in entries.flatten() {
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name == "." || name == ".." || unlinkat(folder, name, AtFlags::empty()).is_ok() {
-            continue;
-        }
-        let mut below = openat(folder, name, FOLDER, Mode::empty());
-        if matches!(below, Err(Errno::ACCESS)) {
-            let _ = rustix::fs::chmodat(folder, name, Mode::RWXU, AtFlags::empty());
-            below = openat(folder, name, FOLDER, Mode::empty());
-        }
-        let Ok(below) = below else { continue };
-        if depth >= MAX_OPEN {
-            let _ = rustix::fs::fchmod(&below, Mode::RWXU);
-            more |= renameat(folder, name, top, format!("deep-{}", unique())).is_ok();
-        } else {
-            more |= clear(top, &below, depth + 1);
-            let _ = unlinkat(folder, name, AtFlags::REMOVEDIR);
-        }
+/// Removes the run's temporary folder now, for a run whose time is over: what is not done after `patience` is left to a
+/// process of its own.
+pub fn remove_temp(run: &Run, patience: Duration) {
+    let Some(own) = own(run).filter(|own| !own.removed.swap(true, Ordering::Relaxed)) else { return };
+    if clear(&own.folder, Some(Instant::now() + patience)) {
+        let _ = unlinkat(&own.parent, &own.name, AtFlags::REMOVEDIR);
+        return;
     }
-    more
+    let Ok(folder) = own.folder.try_clone() else { return };
+    // Where there can be none, the folder is the system's to clean up.
+    let _ = Command::new("/proc/self/exe")
+        .arg0(REMOVER)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(folder))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn();
+}
+
+/// The name that makes this executable remove the folder that is its standard input.
+const REMOVER: &str = "assay-remover";
+
+/// Removes a folder, and never returns, if this process was started to. To be called first in `main`.
+pub fn remove_if_asked() {
+    if std::env::args_os().next().is_none_or(|name| name != REMOVER) {
+        return;
+    }
+    let folder = std::io::stdin().as_fd().try_clone_to_owned();
+    if let Ok(folder) = folder
+        && clear(&folder, None)
+        && let Some(path) = path_of(&folder)
+    {
+        let _ = rustix::fs::rmdir(&path);
+    }
+    std::process::exit(0)
+}
+
+/// Removes what is in a folder; false where the time was over before.
+fn clear(top: &OwnedFd, until: Option<Instant>) -> bool {
+    let mut clearing = Clearing { top, until, late: false };
+    // Each round moves what is nested too deep up to the top.
+    while clearing.clear(top, 0) {}
+    !clearing.late
+}
+
+struct Clearing<'a> {
+    top: &'a OwnedFd,
+    until: Option<Instant>,
+    late: bool,
+}
+
+impl Clearing<'_> {
+    /// Whether there is more to do, because something was moved to the top.
+    fn clear(&mut self, folder: &OwnedFd, depth: usize) -> bool {
+        // The script may have taken its own permissions away.
+        let _ = rustix::fs::fchmod(folder, Mode::RWXU);
+        let Ok(entries) = Dir::read_from(folder) else { return false };
+        let mut more = false;
+        for entry in entries.flatten() {
+            self.late |= self.until.is_some_and(|until| Instant::now() >= until);
+            if self.late {
+                return false;
+            }
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." || unlinkat(folder, name, AtFlags::empty()).is_ok() {
+                continue;
+            }
+            let mut below = openat(folder, name, FOLDER, Mode::empty());
+            if matches!(below, Err(Errno::ACCESS)) {
+                let _ = rustix::fs::chmodat(folder, name, Mode::RWXU, AtFlags::empty());
+                below = openat(folder, name, FOLDER, Mode::empty());
+            }
+            let Ok(below) = below else { continue };
+            if depth >= MAX_OPEN {
+                let _ = rustix::fs::fchmod(&below, Mode::RWXU);
+                more |= renameat(folder, name, self.top, format!("deep-{}", unique())).is_ok();
+            } else {
+                more |= self.clear(&below, depth + 1);
+                let _ = unlinkat(folder, name, AtFlags::REMOVEDIR);
+            }
+        }
+        more
+    }
 }
 
 /// The run's temporary folder, where it has one.
@@ -219,6 +295,52 @@ pub fn temp_folder(run: &Run) -> Result<String, Error> {
     own.path.join(&name).into_os_string().into_string().map_err(|_| {
         error(ErrorCode::InvalidData, "the system's temporary folder has a path that is not UTF-8")
     })
+}
+
+/// Makes a folder in the run's temporary one the home of a program: it must be empty, and the script can put nothing
+/// into it from now on, because programs run what their configuration there says.
+///
+/// # Errors
+/// Why it cannot be one.
+pub fn seal_home(run: &Run, path: &Path) -> Result<(), String> {
+    let Some(own) = own(run).filter(|own| path != own.path && own.holds(path)) else {
+        return Err("it is no folder that fs.tempdir() made".into());
+    };
+    let mut homes = own.homes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if path.ancestors().any(|folder| homes.contains(folder)) {
+        return Ok(());
+    }
+    let below = path.strip_prefix(&own.path).map_err(|_| "it lies elsewhere")?;
+    let wrong = |source: Errno| format!("it cannot be opened: {}", std::io::Error::from(source).kind());
+    run.grants.seal(path.to_owned(), "the HOME of a program, which is that folder");
+    let mut parent: Option<OwnedFd> = None;
+    let mut parts = below.components().peekable();
+    while let Some(part) = parts.next() {
+        let folder = parent.as_ref().unwrap_or(&own.folder);
+        if parts.peek().is_some() {
+            parent = Some(openat(folder, part.as_os_str(), FOLDER, Mode::empty()).map_err(wrong)?);
+            continue;
+        }
+        // What the script has begun to write there goes on in the old folder, out of everybody's way.
+        let aside = format!("assay-{}", unique());
+        renameat(folder, part.as_os_str(), &own.parent, &aside).map_err(wrong)?;
+        let old = openat(&own.parent, &aside, FOLDER, Mode::empty()).map_err(wrong)?;
+        let held = Dir::read_from(&old)
+            .map_err(wrong)?
+            .flatten()
+            .any(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."));
+        if held {
+            renameat(&own.parent, &aside, folder, part.as_os_str()).map_err(wrong)?;
+            return Err("it is not empty".into());
+        }
+        unlinkat(&own.parent, &aside, AtFlags::REMOVEDIR).map_err(|_| "it is not empty")?;
+        mkdirat(folder, part.as_os_str(), Mode::RWXU).map_err(wrong)?;
+        // An empty folder could still be replaced by a rename that is under way.
+        let home = openat(folder, part.as_os_str(), FOLDER, Mode::empty()).map_err(wrong)?;
+        mkdirat(&home, ".cache", Mode::RWXU).map_err(wrong)?;
+    }
+    homes.insert(path.to_owned());
+    Ok(())
 }
 
 /// A file without a name in the run's temporary folder.

@@ -2,9 +2,9 @@
 
 use crate::Cancel;
 use crate::ops::MAX_DEPTH;
-use crate::resolve::{FS, Last, allow, elsewhere, failed, open_folder, path_of, resolve};
+use crate::resolve::{Last, allow, elsewhere, failed, open_folder, path_of, resolve, would_allow};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, error};
+use assay_capability_api::{Access, Run, error};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -158,7 +158,7 @@ impl Walker {
         let Some(level) = self.levels.last() else { return Ok(()) };
         let real = level.real.join(name);
         // A folder that a deny rule names is listed, but not what is in it.
-        if !self.run.would_allow(FS, &Request::File { access: Access::Read, path: &real }) {
+        if !would_allow(&self.run, Access::Read, &real) {
             return Ok(());
         }
         if self.levels.len() >= MAX_DEPTH {

@@ -219,7 +219,7 @@ where
             .handshake(io)
             .await
             .map_err(failed)?;
-        let driver = tokio::spawn(async move { drop(connection.await) });
+        let driver = assay_capability_api::spawn_task(async move { drop(connection.await) });
         (Sender::Two(sender), driver)
     } else {
         let (sender, connection) = http1::Builder::new()
@@ -228,7 +228,7 @@ where
             .handshake(io)
             .await
             .map_err(failed)?;
-        let driver = tokio::spawn(async move { drop(connection.await) });
+        let driver = assay_capability_api::spawn_task(async move { drop(connection.await) });
         (Sender::One(sender), driver)
     };
     let life = Arc::new(Life { driver: driver.abort_handle(), _handle: handle });

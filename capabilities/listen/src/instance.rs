@@ -15,7 +15,7 @@ use crate::server::{Pulled, Server};
 use crate::settings::{Settings, invalid};
 use crate::{tls, websocket};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Ctx, HandleGuard, Hold, ReplicasPort, Run, Shutdown, error};
+use assay_capability_api::{Ctx, HandleGuard, Hold, ReplicasPort, Run, Shutdown, error, spawn_counted};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
@@ -405,7 +405,7 @@ impl wit::HostWithStore<Ctx> for Host {
                 "http.serve: this program runs one instance of a script only; leave instances out",
             )));
         }
-        let bound = tokio::task::spawn_blocking(move || bind(&run, options, &routes)).await?;
+        let bound = spawn_counted(move || bind(&run, options, &routes)).await?;
         let (server, task, hold) = match bound.and_then(|bound| bound.start(&shutdown, instances)) {
             Ok(started) => started,
             Err(failure) => return Ok(Err(failure)),
@@ -524,7 +524,7 @@ impl wit::HostWithStore<Ctx> for Host {
             Err(failure) => return Ok(Err(failure)),
         };
         let logged = run.clone();
-        let made = tokio::task::spawn_blocking(move || files::respond(&run, wanted, &asked)).await?;
+        let made = spawn_counted(move || files::respond(&run, wanted, &asked)).await?;
         // A link out of what was granted is the request's affair, not the script's: it is audited, and the others go on.
         let made = made.or_else(|failure| match failure.code {
             ErrorCode::Denied | ErrorCode::Permission => {

@@ -125,6 +125,8 @@ impl ListenScope {
             ))
         };
         if let Some(path) = text.strip_prefix("unix:") {
+            let path = assay_capability_api::scope::read_path(path)
+                .map_err(|why| GrantError::new(format!("listen={}: {why}", text.escape_debug())))?;
             let path = unix(path, base).ok_or_else(bad)?;
             return Ok(ListenScope { place: Place::Unix(path), port: None, bare: false, denies: false });
         }
@@ -134,6 +136,8 @@ impl ListenScope {
         };
         let port = match port {
             "*" if host.is_some() => None,
+            // A sign is none of a port's.
+            number if !number.bytes().all(|byte| byte.is_ascii_digit()) => return Err(bad()),
             number => Some(number.parse().map_err(|_| bad())?),
         };
         let place = match host {

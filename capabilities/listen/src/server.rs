@@ -103,7 +103,7 @@ impl Server {
         let acceptor = listener.start().map_err(|failure| self.cannot_listen(&failure))?;
         let (server, shutdown) = (self.clone(), shutdown.clone());
         let permits = Arc::new(Semaphore::new(self.settings.max_connections));
-        let task = tokio::spawn(async move {
+        let task = assay_capability_api::spawn_task(async move {
             let _ended = ended;
             server.accept(acceptor, tls, shutdown, permits).await;
         });
@@ -140,6 +140,8 @@ impl Server {
             let permits = permits.clone();
             let work = move || {
                 let _ended = ended;
+                // All that this thread does is for the run.
+                let _counted = server.run.cpu.enter();
                 let acceptor = {
                     let _context = runtime.enter();
                     listener.start()
@@ -184,10 +186,10 @@ impl Server {
                 } => match (accepted, self.run.take_handle()) {
                     (Ok((stream, peer)), Ok(handle)) => {
                         let work = connection::serve(self.clone(), stream, peer, tls.clone());
-                        connections.spawn(async move {
+                        connections.spawn(assay_capability_api::counted(async move {
                             work.await;
                             drop((permit, handle));
-                        });
+                        }));
                     }
                     (Ok(_), Err(limit)) => {
                         let line = format!("a connection to {} was refused: {}", self.address, limit.message);

@@ -45,7 +45,7 @@ impl Feed for FileFeed {
         let reading = self.reading.get_or_insert_with(|| {
             let (file, at) = (self.file.clone(), self.at);
             let most = usize::try_from(self.left).unwrap_or(PIECE).min(PIECE);
-            tokio::task::spawn_blocking(move || {
+            assay_capability_api::spawn_counted(move || {
                 let mut piece = vec![0; most];
                 let length = file.read_at(&mut piece, at)?;
                 piece.truncate(length);

@@ -103,6 +103,17 @@ fn repositories(name: &str) -> Result<(Registry, Pattern), String> {
         None => (name, None),
         Some((first, rest)) => (first, Some(rest)),
     };
+    let keyword = first.split(':').next().unwrap_or_default();
+    if matches!(keyword, "loopback" | "private") || (rest.is_none() && is_word(first)) {
+        return Err(format!(
+            "'{first}' stands alone; write REGISTRY/REPOSITORY, or docker.io/library/{first}"
+        ));
+    }
+    if first.parse::<IpAddr>().is_ok()
+        && rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|c| c.is_ascii_digit()))
+    {
+        return Err("a range of addresses has no verb".into());
+    }
     let place =
         |name: &str| NetworkScope::parse_for(name, &[], false).map_err(|_| format!("{name} is no registry"));
     let one = |name: String| Ok::<_, String>(Registry::One(name.clone(), place(&name)?));
@@ -127,6 +138,11 @@ fn repositories(name: &str) -> Result<(Registry, Pattern), String> {
         return Ok((registry, pattern(&format!("library/{rest}"))?));
     }
     Ok((registry, pattern(rest)?))
+}
+
+/// The first words of scopes.
+fn is_word(text: &str) -> bool {
+    matches!(text, "pull" | "push" | "pull+push" | "push+pull" | "token" | "redirect")
 }
 
 fn pattern(text: &str) -> Result<Pattern, String> {

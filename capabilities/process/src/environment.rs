@@ -17,6 +17,7 @@ const PREFIX: &str = "env:";
 /// How a request for a variable calls what it is about.
 const VARIABLE: &str = "the environment variable";
 const PATH: &str = "PATH";
+const HOME: &str = "HOME";
 /// Bytes of a value that needs no grant.
 const MAX_FREE: usize = 128;
 
@@ -54,7 +55,8 @@ impl VariableScope {
     /// Where it names no variable.
     pub fn parse(capability: &str, text: &str) -> Option<Result<VariableScope, GrantError>> {
         let name = text.strip_prefix(PREFIX)?;
-        if name.is_empty() || name.contains(|c: char| c == '=' || c.is_control() || c.is_whitespace()) {
+        let plain = |c: char| c.is_alphanumeric() || "_.-%*".contains(c);
+        if name.is_empty() || !name.chars().all(plain) {
             return Some(Err(GrantError::new(format!(
                 "{text:?} names no environment variable; write {capability}={PREFIX}NAME or {capability}={PREFIX}PREFIX_*"
             ))));
@@ -113,39 +115,66 @@ impl Variables {
         for (name, value) in &self.set {
             let scope = format!("{PREFIX}{name}");
             let request = Request::Action { verb: VARIABLE, name, scope: &scope };
-            if needs_no_grant(run, name, value) && !run.grants.denies(capability, &request) {
-                continue;
+            let mut free = if needs_no_grant(name, value) { Ok(()) } else { Err(String::new()) };
+            if name == HOME && !run.would_allow(capability, &request) {
+                free = home(run, value);
             }
-            run.check(capability, &request).map_err(|refused| explained(refused, name))?;
+            match free {
+                Ok(()) if !run.grants.denies(capability, &request) => {}
+                Ok(()) => run.check(capability, &request)?,
+                Err(why) => {
+                    run.check(capability, &request).map_err(|refused| explained(refused, name, &why))?
+                }
+            }
         }
         Ok(())
     }
 }
 
-fn explained(mut refused: Error, name: &str) -> Error {
+/// A home that needs no grant: a folder of the run's temporary one, which the script cannot fill.
+///
+/// # Errors
+/// Why it is none.
+fn home(run: &Run, value: &[u8]) -> Result<(), String> {
+    let path = std::str::from_utf8(value).map(Path::new).map_err(|_| "it is not UTF-8")?;
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if !plain {
+        return Err("it is not an absolute path without '.' and '..'".into());
+    }
+    assay_capability_fs::seal_home(run, path)
+}
+
+fn explained(mut refused: Error, name: &str, why: &str) -> Error {
     if refused.code == ErrorCode::Denied && refused.message.contains("--allow") {
-        let why = match name {
+        let hint = match name {
             PATH => "; programs get the PATH that Assay was started with",
-            "HOME" => "; without a grant it may be the run's temporary directory (fs.tempdir)",
+            HOME => {
+                refused
+                    .message
+                    .push_str("; without a grant it may be an empty folder of fs.tempdir(), which is then ");
+                "the programs' alone"
+            }
             "TZ" => "; without a grant it may be the name of a time zone",
             _ if name == "LANG" || name.starts_with("LC_") => {
                 "; without a grant it may be the name of a locale"
             }
             _ => "; the option env or env.set sets it for the program",
         };
-        refused.message.push_str(why);
+        refused.message.push_str(hint);
+        if !why.is_empty() {
+            refused.message.push_str(&format!(": {why}"));
+        }
     }
     refused
 }
 
 /// Values that are names to look up, never paths: a locale, time zone or terminal that is a path is a file of the
 /// script's own making.
-fn needs_no_grant(run: &Run, name: &str, value: &[u8]) -> bool {
+fn needs_no_grant(name: &str, value: &[u8]) -> bool {
     let Ok(value) = std::str::from_utf8(value) else { return false };
     let made_of = |others: &str| value.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c));
     let short = value.len() <= MAX_FREE;
     match name {
-        "HOME" => is_temporary(run, Path::new(value)),
         "TZ" => {
             short
                 && made_of("_+-/,.:<>")
@@ -177,12 +206,6 @@ fn is_locale_category(name: &str) -> bool {
     name.strip_prefix("LC_").is_some_and(|category| CATEGORIES.contains(&category))
 }
 
-/// Whether a path is the run's temporary directory or lies in it, as it is written.
-fn is_temporary(run: &Run, path: &Path) -> bool {
-    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    plain && run.grants.own_path().is_some_and(|own| path.starts_with(own))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,7 +235,6 @@ mod tests {
 
     #[test]
     fn values_that_are_names_need_no_grant() {
-        let run = Run::new(Default::default(), "/".into());
         for (name, value, free) in [
             ("LANG", "de_DE.UTF-8@euro", true),
             ("LANG", "/tmp/x", false),
@@ -234,10 +256,10 @@ mod tests {
             ("lang", "C", false),
             ("", "C", false),
         ] {
-            assert_eq!(needs_no_grant(&run, name, value.as_bytes()), free, "{name}={value}");
+            assert_eq!(needs_no_grant(name, value.as_bytes()), free, "{name}={value}");
         }
-        assert!(needs_no_grant(&run, "LANG", &[b'a'; MAX_FREE]));
-        assert!(!needs_no_grant(&run, "LANG", &[b'a'; MAX_FREE + 1]));
-        assert!(!needs_no_grant(&run, "LANG", b"\xff"));
+        assert!(needs_no_grant("LANG", &[b'a'; MAX_FREE]));
+        assert!(!needs_no_grant("LANG", &[b'a'; MAX_FREE + 1]));
+        assert!(!needs_no_grant("LANG", b"\xff"));
     }
 }

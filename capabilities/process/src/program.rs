@@ -139,6 +139,18 @@ impl ProgramScope {
             return Err(GrantError::new(format!("{text:?} is not the name of a program; {forms}")));
         }
         let bare = !text.contains('/');
+        let wrong = match bare {
+            true if text.contains(char::is_whitespace) => {
+                Some("a program is named without its arguments".into())
+            }
+            true if text.contains(':') => Some("there is no such form".into()),
+            true if text.contains(['"', '\'', '$']) => Some("quotes and variables are the shell's".into()),
+            true => None,
+            false => assay_capability_api::scope::read_path(text).err(),
+        };
+        if let Some(wrong) = wrong {
+            return Err(GrantError::new(format!("{text:?}: {wrong}; {forms}, or {capability}=env:NAME")));
+        }
         let (path, real) = match find_io(text, base) {
             Ok((path, real)) => (path, Some(real)),
             // What a request for what is not there has; a program that appears later is found elsewhere.
@@ -158,6 +170,11 @@ impl Scope for ProgramScope {
             return same_path || same_name || self.real.as_deref() == Some(real);
         }
         same_path && real == self.real.as_deref().unwrap_or(path)
+    }
+
+    fn programs(&self) -> Vec<&Path> {
+        let path = Some(self.path.as_path()).filter(|path| path.is_absolute());
+        path.into_iter().chain(self.real.as_deref()).collect()
     }
 
     /// A denied program stays denied under its other names, and a denied name in every folder.

@@ -43,7 +43,13 @@ impl Drop for Folder {
 }
 
 fn run_with(allow: &str, deny: &str, limits: Limits, folder: PathBuf) -> Arc<Run> {
-    let rules = |text: &str| grants::parse(text, &folder, &[&Process, &assay_capability_fs::Fs]).unwrap();
+    let rules = |text: &str| {
+        if text.is_empty() {
+            Vec::new()
+        } else {
+            grants::parse(text, &folder, &[&Process, &assay_capability_fs::Fs]).unwrap()
+        }
+    };
     let mut grants = Grants::default();
     grants.allow(rules(allow));
     grants.deny(rules(deny));

@@ -176,6 +176,13 @@ pub fn parse(text: &str) -> Result<Box<dyn Scope>, GrantError> {
             // A colon may be in a unit's name; it is in no verb.
             Some(_) => {
                 let (names, list) = text.rsplit_once(':').unwrap_or((text, ""));
+                let before = names.rsplit_once(':');
+                if before.is_some_and(|(_, word)| word.split('+').all(|verb| UNIT_VERBS.contains(&verb))) {
+                    return Err(wrong(text, "verbs have a plus between them"));
+                }
+                if before.is_some_and(|(word, _)| matches!(word, "unit" | "units" | "service")) {
+                    return Err(wrong(text, "a unit is named by itself"));
+                }
                 Form::Verbs {
                     names: unit_names(names, text)?,
                     machines: false,

@@ -314,7 +314,7 @@ impl Connection {
         });
         let (to, messages) = mpsc::unbounded_channel();
         let reader = shared.clone();
-        let reading = tokio::spawn(async move {
+        let reading = assay_capability_api::spawn_task(async move {
             // Kept until the end is known, so that whoever waits for a message finds it.
             let waiting = to.clone();
             let end = reader.read(to, keepalive).await;

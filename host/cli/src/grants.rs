@@ -6,6 +6,7 @@ use crate::usage;
 use anyhow::{Context, Result};
 use assay_capability_api::{Grants, Limits, grants};
 use assay_runtime::Runtime;
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 
 /// Puts the grants and limits of a run together. Later sources add to earlier ones; a deny of any source
@@ -26,7 +27,7 @@ pub(crate) fn assemble(args: &GrantArgs, limits: &LimitArgs) -> Result<(Grants, 
     }
     let (grants, effective) = &mut result;
     for (name, is_allow) in [("ASSAY_ALLOW", true), ("ASSAY_DENY", false)] {
-        if let Ok(text) = std::env::var(name) {
+        if let Some(text) = variable(name)? {
             add(grants, &text, is_allow, &folder).with_context(|| format!("in ${name}"))?;
         }
     }
@@ -49,7 +50,23 @@ pub(crate) fn assemble(args: &GrantArgs, limits: &LimitArgs) -> Result<(Grants, 
     Ok(result)
 }
 
+/// A variable of this process that is about grants; an empty one counts as none.
+///
+/// # Errors
+/// A usage error where it is not UTF-8: what it denies must not be let through.
+pub(crate) fn variable(name: &str) -> Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(usage(format!("${name} is not UTF-8"))),
+    }
+}
+
 fn add(grants: &mut Grants, text: &str, allow: bool, base: &Path) -> Result<()> {
+    // An empty variable of the shell, most of all: a denial would deny nothing.
+    if text.is_empty() {
+        return Err(usage("a rule is empty; write CAPABILITY or CAPABILITY=SCOPE, or leave the flag out"));
+    }
     let rules =
         grants::parse(text, base, Runtime::capabilities()).map_err(|error| usage(error.to_string()))?;
     if allow {

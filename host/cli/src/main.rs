@@ -32,6 +32,8 @@ pub(crate) const EXIT_USAGE: u8 = 64;
 fn main() -> ExitCode {
     // The same executable supervises the programs that scripts start.
     assay_capability_process::supervisor::run_if_asked();
+    // And removes what a run left behind that had no more time.
+    assay_capability_fs::remove_if_asked();
     // SAFETY: no other thread runs yet.
     unsafe { assay_capability_env::hide() };
     let arguments = match read_command_line() {

@@ -28,7 +28,25 @@ impl Outputs {
         let open = |path: &Option<_>| path.as_deref().map(|path| open(run, path, false)).transpose();
         let learn = open(&options.grants.learn)?;
         let manifest = learn.as_ref().map(|file| manifest(run, file)).transpose()?;
-        Ok(Outputs { report: open(&options.report_file)?, learn, manifest: manifest.unwrap_or_default() })
+        let report = open(&options.report_file)?;
+        seal(run, options);
+        Ok(Outputs { report, learn, manifest: manifest.unwrap_or_default() })
+    }
+}
+
+/// Takes back the writing of the files that the options name: a script that may write where these lie could change what
+/// is told about it, or what it may do the next time.
+pub(crate) fn seal(run: &Run, options: &RunOptions) {
+    for (path, why) in [
+        (&options.grants.audit, "the file of --audit"),
+        (&options.grants.learn, "the file of --learn"),
+        (&options.report_file, "the file of --report-file"),
+        (&options.grants.manifest, "the file of --manifest"),
+    ] {
+        if let Some(path) = path {
+            let path = run.path(&path.to_string_lossy());
+            run.grants.seal_for_all(&path, why, Runtime::capabilities());
+        }
     }
 }
 

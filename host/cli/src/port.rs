@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, TryLockError};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -39,7 +39,8 @@ static GUARDED: AtomicBool = AtomicBool::new(false);
 /// Whether a question is open, which nothing may be written over.
 static HELD: AtomicBool = AtomicBool::new(false);
 
-/// From now on nothing that is written to a terminal has control characters but line breaks and tabs.
+/// From now on nothing that is written to a terminal, a pipe or a socket has control characters but line breaks, with or
+/// without a carriage return, and tabs.
 pub(crate) fn guard() {
     GUARDED.store(true, Ordering::Relaxed);
 }
@@ -78,9 +79,12 @@ impl Cleaner {
         let mut clean = String::with_capacity(all.len());
         let mut rest = all.as_slice();
         for chunk in all.utf8_chunks() {
-            for c in chunk.valid().chars() {
+            let mut chars = chunk.valid().chars().peekable();
+            while let Some(c) = chars.next() {
                 match c {
-                    '\n' | '\t' | '\r' => clean.push(c),
+                    '\n' | '\t' => clean.push(c),
+                    // Alone it goes back to the start of the line.
+                    '\r' if chars.peek() == Some(&'\n') => clean.push(c),
                     c if c.is_control() => clean.extend(c.escape_unicode()),
                     c => clean.push(c),
                 }
@@ -122,15 +126,6 @@ pub(crate) struct Port {
 /// The process's stderr: what the script writes there, log lines and messages share one queue.
 pub(crate) fn stderr() -> MutexGuard<'static, Port> {
     STDERR.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// The same for who must not wait; none while another thread writes.
-pub(crate) fn try_stderr() -> Option<MutexGuard<'static, Port>> {
-    match STDERR.try_lock() {
-        Ok(port) => Some(port),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
 }
 
 static STDERR: LazyLock<Mutex<Port>> = LazyLock::new(|| Mutex::new(Port::new(Stream::Stderr)));
@@ -175,7 +170,8 @@ impl Port {
     }
 
     fn clean<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        match is_guarded() && self.is_terminal() {
+        // What reads a pipe may be on the terminal too: `| tee log`.
+        match is_guarded() && !matches!(self.kind, Kind::File) {
             true => self.cleaner.clean(bytes).into(),
             false => bytes.into(),
         }
@@ -273,6 +269,13 @@ impl Port {
         }
     }
 
+    /// [`Port::finish`], and gives up what is left then.
+    pub(crate) fn part(&mut self, patience: Duration) {
+        // Where it fails there is nothing left to say it with.
+        let _ = self.finish(patience);
+        self.clear();
+    }
+
     /// Waits until all is written, `patience` at most; for the end of the process, when nothing else runs.
     pub(crate) fn finish(&mut self, patience: Duration) -> io::Result<()> {
         let until = Instant::now() + patience;
@@ -345,6 +348,7 @@ mod tests {
     fn nothing_that_moves_is_left() {
         for (pieces, clean) in [
             (&[&b"a\tb\r\n"[..]][..], "a\tb\r\n"),
+            (&[b"a\rb"], "a\\u{d}b"),
             (&[b"\x1b[7m assay"], "\\u{1b}[7m assay"),
             (&[b"\x1b", b"[7m"], "\\u{1b}[7m"),
             (&[b"\x08\x7f\x00"], "\\u{8}\\u{7f}\\u{0}"),

@@ -22,11 +22,13 @@ pub(crate) fn repl(args: &Repl, _: &Common) -> Result<u8> {
     let outputs = Outputs::open(&run, &args.options)?;
     let lines = Arc::new(Lines::open()?);
     let unwritten = lines.unwritten.clone();
-    let host = Host::new()?;
+    let options = args.options.clone();
+    let host = Host::new(move |run, outcome| {
+        let code = run::conclude(run, outcome, &options, &outputs);
+        Ok(if unwritten.load(Ordering::Relaxed) { code.max(1) } else { code })
+    })?;
     let outcome = host.run(prepared, Some(lines))?;
-    host.leave();
-    let code = run::conclude(&run, &outcome, &args.options, &outputs);
-    Ok(if unwritten.load(Ordering::Relaxed) { code.max(1) } else { code })
+    host.conclude(&run, &outcome)
 }
 
 /// Lines from the terminal with history, or from a pipe.

@@ -10,15 +10,15 @@ use assay_capability_api::{Audit, Budget, Ctx, Identity, Limit, Limits, Replicas
 use assay_capability_env::Environment;
 use assay_capability_modules::{Folder, Folders};
 use assay_capability_stdio::Input;
-use assay_runtime::{Console, Ended, Job, Outcome, Runtime, Waker};
+use assay_runtime::{Console, Ended, Job, Late, Outcome, Runtime, Waker};
 use sha2::{Digest, Sha256};
 use signal_hook::iterator::Signals;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 /// Lua's own default as far as it makes sense without an installation; files are read through the grants of `fs`.
@@ -181,7 +181,7 @@ pub(crate) fn prepare(
         run.audit = Audit::to_file(outputs::open(&run, path, true)?.into_file());
     }
     let package_path = if options.no_local_modules { String::new() } else { PACKAGE_PATH.into() };
-    let blocked = std::env::var("ASSAY_BLOCK_GLOBALS").unwrap_or_default();
+    let blocked = grants::variable("ASSAY_BLOCK_GLOBALS")?.unwrap_or_default();
     let blocked_globals =
         blocked.split(',').map(str::trim).filter(|name| !name.is_empty()).map(String::from).collect();
     let job = Job {
@@ -200,27 +200,36 @@ pub(crate) fn prepare(
 fn execute(prepared: Prepared, options: &RunOptions) -> Result<u8> {
     let run = prepared.run.clone();
     let outputs = Outputs::open(&run, options)?;
-    let host = Host::new()?;
+    let options = options.clone();
+    let host = Host::new(move |run, outcome| Ok(conclude(run, outcome, &options, &outputs)))?;
     let outcome = host.run(prepared, None)?;
-    host.leave();
-    Ok(conclude(&run, &outcome, options, &outputs))
+    host.conclude(&run, &outcome)
 }
 
 /// For work that is still under way on other threads when a run has ended.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// For the last words of a run that had to end.
+const PARTING: Duration = Duration::from_millis(100);
+
+/// Tells how a run ended and gives the exit code; on another thread where its own does not come to it.
+type Tell = dyn Fn(&Run, &Outcome) -> Result<u8> + Send + Sync;
 
 /// What runs scripts in this process, one at a time.
 pub(crate) struct Host {
     runtime: Runtime,
     reactor: tokio::runtime::Runtime,
+    tell: Arc<Tell>,
 }
 
 impl Host {
-    pub(crate) fn new() -> Result<Host> {
+    pub(crate) fn new(tell: impl Fn(&Run, &Outcome) -> Result<u8> + Send + Sync + 'static) -> Result<Host> {
         let runtime = Runtime::new(1).map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let reactor =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
-        Ok(Host { runtime, reactor })
+        let tell: Arc<Tell> = Arc::new(tell);
+        let parting = tell.clone();
+        runtime.on_overdue(Box::new(move |late| overdue(late, parting.clone())));
+        Ok(Host { runtime, reactor, tell })
     }
 
     /// Runs a script to its end, or until a signal ends it.
@@ -229,7 +238,6 @@ impl Host {
         let waker = self.runtime.waker();
         let shutdown = watched_shutdown(&run, &waker);
         watch_signals(&run, &shutdown, &waker)?;
-        self.runtime.on_overdue(Box::new(overdue));
         let replicas = Replicas::new(self.runtime.clone(), prepared.clone(), shutdown.clone());
         let Prepared { job, setup, sink, .. } = prepared;
         let outcome = self.reactor.block_on(async {
@@ -252,6 +260,13 @@ impl Host {
     /// Blocking work that a script left behind must not hold the process for long; what it made is removed when it ends.
     pub(crate) fn leave(self) {
         self.reactor.shutdown_timeout(PATIENCE);
+    }
+
+    /// Leaves, and tells how the last run ended.
+    pub(crate) fn conclude(self, run: &Run, outcome: &Outcome) -> Result<u8> {
+        let tell = self.tell.clone();
+        self.leave();
+        tell(run, outcome)
     }
 }
 
@@ -278,16 +293,23 @@ fn watch_signals(run: &Arc<Run>, shutdown: &Shutdown, waker: &Waker) -> Result<(
 }
 
 /// A host function holds up a run that had to end: the process ends instead, and tells the same.
-fn overdue(run: &Run, stop: &Stop) {
-    let outcome = Outcome { ended: Ended::Stopped(stop.clone()), assertions: 0, unwritten: None };
-    // What holds the run up may be a write to stderr itself, so this must not wait for it.
-    if let Some(message) = explain(&outcome, &run.limits)
-        && let Some(mut stderr) = port::try_stderr()
-    {
-        // The exit code tells the same where this cannot be written.
-        let _ = stderr.write(message.as_bytes());
-    }
-    signal_hook::low_level::exit(verdict(&outcome).0.into());
+fn overdue(mut late: Late, tell: Arc<Tell>) {
+    let outcome = Outcome { ended: Ended::Stopped(late.why.clone()), assertions: 0, unwritten: None };
+    let code = verdict(&outcome).0;
+    let (sender, told) = mpsc::sync_channel(1);
+    // What holds the run up may hold what is needed here too: a lock, a file system, a reader. So another thread tries,
+    // and is not waited for.
+    let parting = move || {
+        late.flush();
+        let code = tell(&late.run, &outcome).unwrap_or(code);
+        // The process may be at its end already.
+        let _ = sender.send(code);
+    };
+    let code = match std::thread::Builder::new().name("parting".into()).spawn(parting) {
+        Ok(_) => told.recv_timeout(PARTING).unwrap_or(code),
+        Err(_) => code,
+    };
+    signal_hook::low_level::exit(code.into());
 }
 
 /// What asks a script that serves to end. A thread of its own watches, because the script may compute when the
@@ -326,6 +348,11 @@ pub(crate) fn conclude(run: &Run, outcome: &Outcome, options: &RunOptions, outpu
     }
     if !outputs::write_learnt(outputs, run) {
         code = code.max(1);
+    }
+    // Its time is over, and so is that of who does not read its last words.
+    if matches!(outcome.ended, Ended::Stopped(Stop::Limit(_) | Stop::Signal(_))) {
+        port::stderr().part(PARTING);
+        assay_capability_fs::remove_temp(run, PARTING);
     }
     code
 }

@@ -4,13 +4,24 @@ use crate::args::{Common, Test};
 use crate::run::{self, Host};
 use crate::{grants, logging, outputs, usage};
 use anyhow::{Context, Result};
+use assay_capability_api::Run;
 use assay_capability_fs::OutputFile;
+use assay_runtime::Outcome;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Runs every test file in an instance of its own.
 pub(crate) fn run(args: &Test, _: &Common) -> Result<u8> {
+    for (flag, given) in
+        [("--learn", args.options.grants.learn.is_some()), ("--report", args.options.report.is_some())]
+    {
+        if given {
+            return Err(usage(format!(
+                "{flag} is about one run; run the file of the test with assay run {flag}"
+            )));
+        }
+    }
     let mut files = Vec::new();
     for path in &args.paths {
         collect(path, true, &mut files).map_err(|error| usage(format!("{}: {error}", path.display())))?;
@@ -24,7 +35,11 @@ pub(crate) fn run(args: &Test, _: &Common) -> Result<u8> {
         return Err(usage("there are no *_test.lua files to run"));
     }
     let junit_file = args.junit.as_deref().map(|path| open_junit(path, args)).transpose()?;
-    let host = Host::new()?;
+    let host = Host::new(|run, outcome| {
+        let result = Tested::of(run, outcome);
+        show(&result);
+        Ok(result.code)
+    })?;
     let mut results = Vec::new();
     for path in files {
         let result = one(&host, &path, args)?;
@@ -52,7 +67,7 @@ pub(crate) fn run(args: &Test, _: &Common) -> Result<u8> {
 fn open_junit(path: &Path, args: &Test) -> Result<OutputFile> {
     let here = std::env::current_dir().context("the working folder cannot be found")?;
     let (grants, _) = grants::assemble(&args.options.grants, &args.options.limits)?;
-    outputs::open(&assay_capability_api::Run::new(grants, here), path, false)
+    outputs::open(&Run::new(grants, here), path, false)
 }
 
 struct Tested {
@@ -70,19 +85,26 @@ fn one(host: &Host, path: &Path, args: &Test) -> Result<Tested> {
     let prepared =
         run::prepare(source, name, path.display().to_string(), Vec::new(), &folder, &args.options)?;
     let run = prepared.run.clone();
+    outputs::seal(&run, &args.options);
     let outcome = host.run(prepared, None)?;
-    let (code, _) = run::verdict(&outcome);
-    let message = match run::explain(&outcome, &run.limits) {
-        None if code != 0 => Some(format!("ended with exit code {code}\n")),
-        message => message,
-    };
-    Ok(Tested {
-        path: path.to_path_buf(),
-        code,
-        message,
-        assertions: outcome.assertions,
-        took: run.started.elapsed(),
-    })
+    Ok(Tested::of(&run, &outcome))
+}
+
+impl Tested {
+    fn of(run: &Run, outcome: &Outcome) -> Tested {
+        let (code, _) = run::verdict(outcome);
+        let message = match run::explain(outcome, &run.limits) {
+            None if code != 0 => Some(format!("ended with exit code {code}\n")),
+            message => message,
+        };
+        Tested {
+            path: PathBuf::from(&run.identity.script),
+            code,
+            message,
+            assertions: outcome.assertions,
+            took: run.started.elapsed(),
+        }
+    }
 }
 
 /// Test files below a folder; a file that is named itself is one whatever its name.

@@ -3,14 +3,17 @@
 use crate::args::RunOptions;
 use crate::output::{Kept, Sink};
 use crate::outputs::Outputs;
+use crate::port::{Port, Stream};
 use crate::run::{self, Host, Prepared};
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use assay_capability_api::{Limit, Limits, Stop};
 use assay_runtime::{Ended, Outcome};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long who reads the result may take for the next part of it.
+const READER: Duration = Duration::from_secs(2);
 /// For a tool that nobody gave a timeout.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -40,14 +43,30 @@ pub(crate) fn run(mut prepared: Prepared, options: &RunOptions) -> Result<u8> {
     prepared.sink = Sink::Kept(kept.clone());
     let run = prepared.run.clone();
     let outputs = Outputs::open(&run, options)?;
-    let host = Host::new()?;
+    let options = options.clone();
+    let host = Host::new(move |run, outcome| {
+        run::conclude(run, outcome, &options, &outputs);
+        let mut line = serde_json::to_vec(&envelope(outcome, &run.limits, &kept))?;
+        line.push(b'\n');
+        print(&line)
+    })?;
     let outcome = host.run(prepared, None)?;
-    host.leave();
-    run::conclude(&run, &outcome, options, &outputs);
-    let envelope = envelope(&outcome, &run.limits, &kept);
-    let mut line = serde_json::to_vec(&envelope)?;
-    line.push(b'\n');
-    crate::print(&line)
+    host.conclude(&run, &outcome)
+}
+
+/// Writes the envelope, for as long as its reader takes some of it now and then.
+fn print(line: &[u8]) -> Result<u8> {
+    let mut stdout = Port::new(Stream::Stdout);
+    stdout.keep(line);
+    let mut left = stdout.kept();
+    while left > 0 {
+        stdout.finish(READER).context("standard output cannot be written")?;
+        if stdout.kept() == left {
+            bail!("nobody reads standard output, where the result goes");
+        }
+        left = stdout.kept();
+    }
+    Ok(0)
 }
 
 fn envelope(outcome: &Outcome, limits: &Limits, kept: &Kept) -> Envelope {

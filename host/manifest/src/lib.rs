@@ -77,6 +77,9 @@ pub fn read(
     for set in [Some(common), chosen].into_iter().flatten() {
         for (items, allow) in [(&set.allow, true), (&set.deny, false)] {
             for item in items {
+                if item.get_ref().is_empty() {
+                    return Err(at(text, item, "a rule is empty; write CAPABILITY or CAPABILITY=SCOPE"));
+                }
                 let rules = grants::parse(item.get_ref(), base, capabilities)
                     .map_err(|why| at(text, item, &why.to_string()))?;
                 if allow { grants.allow(rules) } else { grants.deny(rules) }

@@ -7,7 +7,7 @@ mod run;
 mod watchdog;
 
 pub use run::{Console, ConsoleReply, Ended, Failure, Job, Outcome};
-pub use watchdog::{GRACE, Overdue, Waker};
+pub use watchdog::{GRACE, Late, Overdue, Waker};
 
 use assay_capability_api::{Capability, Ctx, Grants};
 use std::collections::HashMap;

@@ -122,7 +122,7 @@ impl Runtime {
         store.set_hostcall_fuel(usize::try_from(run.budget.limit()).unwrap_or(usize::MAX));
         // A run that makes one host call after another comes to no tick.
         store.call_hook(|mut store, _| store.data_mut().run.ending.check());
-        let watched = self.inner.watchdog.register(&run);
+        let watched = self.inner.watchdog.register(&run, &output);
         let work = Metered::new(run.clone(), output.clone(), self.execute(&mut store, &job, &run));
         let result = tokio::select! {
             biased;

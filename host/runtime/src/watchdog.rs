@@ -4,7 +4,8 @@
 //! end is told so ([`assay_capability_api::Ending`]): one that waits is dropped at once, one that computes finds out at its
 //! next tick or host call. One that does neither for [`GRACE`] is handed to the program that runs it, which ends the process.
 
-use assay_capability_api::{Limit, Run, Stop};
+use crate::meter::SharedOutput;
+use assay_capability_api::{Limit, Output, Run, Stop};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -19,8 +20,24 @@ const PACE: Duration = Duration::from_millis(5);
 /// The longest that it sleeps, so that sums of times stay far from their bounds.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
-/// Called with a run that did not end in time, and why it should have.
-pub type Overdue = Box<dyn Fn(&Run, &Stop) + Send + Sync>;
+/// Called with a run that did not end in time.
+pub type Overdue = Box<dyn Fn(Late) + Send + Sync>;
+
+/// A run that did not end in time: its thread does something that nothing can interrupt.
+pub struct Late {
+    pub run: Arc<Run>,
+    /// Why it should have ended.
+    pub why: Stop,
+    output: SharedOutput,
+}
+
+impl Late {
+    /// Writes what was gathered of the script's output, as far as its reader takes it. Waits for a thread that writes.
+    pub fn flush(&mut self) {
+        // There is no script any more that could be told of a failure.
+        let _ = self.output.flush();
+    }
+}
 
 /// The watchdog of one runtime. Its thread starts with the first run.
 pub(crate) struct Watchdog(Arc<Inner>);
@@ -44,6 +61,7 @@ struct Runs {
 
 struct Watched {
     run: Arc<Run>,
+    output: SharedOutput,
     /// When the watchdog found that it must end.
     told: Option<Instant>,
     handed_over: bool,
@@ -77,33 +95,42 @@ impl Inner {
         let now = Instant::now();
         let mut sleep = SLEEP_MAX;
         for watched in runs.watched.values_mut() {
-            if watched.run.ending.why().is_none() {
-                match due(&watched.run, now) {
+            let why = match watched.run.ending.why() {
+                Some(why) => why.clone(),
+                None => match due(&watched.run, now) {
                     Ok(left) => {
                         sleep = sleep.min(left);
                         continue;
                     }
-                    Err(stop) => watched.run.ending.end(stop),
-                }
-            }
+                    Err(stop) => {
+                        watched.run.ending.end(stop.clone());
+                        stop
+                    }
+                },
+            };
             let told = *watched.told.get_or_insert(now);
             match GRACE.checked_sub(now.saturating_duration_since(told)) {
                 Some(left) if !left.is_zero() => sleep = sleep.min(left),
                 _ if watched.handed_over => {}
                 _ => {
                     watched.handed_over = true;
-                    late.push(watched.run.clone());
+                    late.push(Late { run: watched.run.clone(), why, output: watched.output.clone() });
                 }
             }
         }
         let sleep = sleep.max(PACE);
         runs.looks_at = Some(now + sleep);
         drop(runs);
-        for run in late {
-            let Some(stop) = run.ending.why() else { continue };
+        for late in late {
             match self.overdue.get() {
-                Some(overdue) => overdue(&run, stop),
-                None => tracing::error!(script = run.identity.script, "a run did not end in time: {stop}"),
+                Some(overdue) => overdue(late),
+                None => {
+                    tracing::error!(
+                        script = late.run.identity.script,
+                        "a run did not end in time: {}",
+                        late.why
+                    )
+                }
             }
         }
         sleep
@@ -159,13 +186,14 @@ impl Watchdog {
     }
 
     /// Watches a run until the guard is dropped.
-    pub(crate) fn register(&self, run: &Arc<Run>) -> Registered {
+    pub(crate) fn register(&self, run: &Arc<Run>, output: &SharedOutput) -> Registered {
         let now = Instant::now();
         let left = due(run, now).unwrap_or(Duration::ZERO);
         let mut runs = self.0.runs();
         let id = runs.next;
         runs.next += 1;
-        runs.watched.insert(id, Watched { run: run.clone(), told: None, handed_over: false });
+        runs.watched
+            .insert(id, Watched { run: run.clone(), output: output.clone(), told: None, handed_over: false });
         let must_wake = runs.started && runs.looks_at.is_some_and(|at| now + left < at);
         if !std::mem::replace(&mut runs.started, true) {
             let inner = self.0.clone();
@@ -227,23 +255,36 @@ mod tests {
         Arc::new(Run { limits, ..Run::new(Grants::default(), "/".into()) })
     }
 
+    struct Nowhere;
+
+    impl Output for Nowhere {
+        fn write(&mut self, _: bool, _: &[u8]) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&mut self) -> std::io::Result<bool> {
+            Ok(true)
+        }
+    }
+
     #[test]
     fn a_run_is_told_of_each_limit_and_of_a_signal() {
         let (sender, late) = mpsc::channel();
         let watchdog = Watchdog::new().unwrap();
-        watchdog.on_overdue(Box::new(move |_, stop| drop(sender.send(stop.clone()))));
+        watchdog.on_overdue(Box::new(move |late| drop(sender.send(late.why))));
         let reactor = tokio::runtime::Builder::new_current_thread().build().unwrap();
 
+        let output = SharedOutput::new(Box::new(Nowhere));
         let unlimited = run(Limits::default());
-        let _first = watchdog.register(&unlimited);
+        let _first = watchdog.register(&unlimited, &output);
 
         let waits = run(Limits { timeout: Some(Duration::from_millis(20)), ..Limits::default() });
-        let registered = watchdog.register(&waits);
+        let registered = watchdog.register(&waits, &output);
         assert_eq!(reactor.block_on(waits.ending.told()), Stop::Limit(Limit::Timeout));
         drop(registered);
 
         let computes = run(Limits { cpu: Some(Duration::from_millis(20)), ..Limits::default() });
-        let registered = watchdog.register(&computes);
+        let registered = watchdog.register(&computes, &output);
         let busy = computes.cpu.enter();
         while computes.ending.why().is_none() {}
         assert!(computes.cpu.nanoseconds() >= 20_000_000);
@@ -253,7 +294,7 @@ mod tests {
 
         // One that does not end is handed over; those that ended were not.
         let stuck = run(Limits::default());
-        let _stuck = watchdog.register(&stuck);
+        let _stuck = watchdog.register(&stuck, &output);
         stuck.signal.store(15, Ordering::Relaxed);
         watchdog.waker().wake();
         assert_eq!(late.recv(), Ok(Stop::Signal(15)));

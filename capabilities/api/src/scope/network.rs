@@ -144,12 +144,13 @@ impl NetworkScope {
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (place, port) = place(authority).map_err(|why| bad(&why))?;
-        if scheme.is_none()
-            && matches!(place, Place::Address(_))
-            && path.len() > 1
-            && path[1..].bytes().all(|c| c.is_ascii_digit())
+        // A range with something more, or a mask in place of its length; a path that looks so stands behind a port.
+        let first = path.split('/').nth(1).unwrap_or_default();
+        if matches!((&place, &port), (Place::Address(_), Port::Default))
+            && first.starts_with(|c: char| c.is_ascii_digit())
+            && first.bytes().all(|c| c.is_ascii_digit() || c == b'.')
         {
-            return Err(bad("it is no range of addresses"));
+            return Err(bad("it is no range of addresses, nor a path of a host without a port"));
         }
         let path = match path {
             "" => None,
@@ -164,6 +165,7 @@ impl NetworkScope {
     /// Why it is none.
     pub fn of_database(scheme: &str, authority: &str, database: &str) -> Result<NetworkScope, String> {
         let (place, port) = place(authority)?;
+        check_database(database)?;
         let path = (!database.is_empty()).then(|| Path::Database(format!("/{database}")));
         Ok(NetworkScope { scheme: Some(scheme.into()), path, ..NetworkScope::at(place, port) })
     }
@@ -333,9 +335,14 @@ fn place(authority: &str) -> Result<(Place, Port), String> {
     }
     let (host, port) = split_port(authority).ok_or("the port is not a number from 1 to 65535")?;
     let host = host.trim_end_matches('.');
-    let plain = |name: &str| name.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_".contains(&c));
+    let plain = |name: &str| {
+        name.split('.').all(|label| !label.is_empty())
+            && name.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_".contains(&c))
+    };
     let read = |host: &str| match Host::read(host) {
-        Ok(Host::Name(name)) if !plain(&name) => Err("no name has such characters".to_string()),
+        Ok(Host::Name(name)) if !plain(&name) => {
+            Err("no name has such characters, or a dot without a label".to_string())
+        }
         read => read.map_err(|why| format!("the host cannot be read: {why}")),
     };
     let place = match host.strip_prefix('*') {
@@ -462,9 +469,19 @@ pub(super) fn is_own_path(path: &str) -> bool {
     !path.contains('*') && PathPattern::parse(path).is_ok_and(|own| own.surely_matches(path))
 }
 
+/// Refuses what is hardly the name of a database.
+fn check_database(name: &str) -> Result<(), &'static str> {
+    let encoded = |three: &[u8]| three[0] == b'%' && three[1..].iter().all(u8::is_ascii_hexdigit);
+    if name.starts_with(char::is_whitespace) || name.as_bytes().windows(3).any(encoded) {
+        return Err("a database is written as it is called, not percent-encoded, and begins with no blank");
+    }
+    Ok(())
+}
+
 /// Whether `/DATABASE`, written in a scope, stands for this database alone.
 pub(super) fn names_one_database(path: &str) -> bool {
-    !path.contains(['*', '?']) && path.matches('/').count() == 1
+    !path.contains(['*', '?'])
+        && path.strip_prefix('/').is_some_and(|name| !name.contains('/') && check_database(name).is_ok())
 }
 
 /// `host:port`, with brackets around IPv6.

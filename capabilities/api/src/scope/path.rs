@@ -24,12 +24,12 @@ impl PathScope {
     /// # Errors
     /// When the path is empty.
     pub fn parse(text: &str, base: &Path) -> Result<PathScope, GrantError> {
-        let (read, write, bare, path) = match text.split_once(':') {
-            Some(("setid", path)) => (false, false, false, path),
-            Some(("read", path)) => (true, false, false, path),
-            Some(("write", path)) => (false, true, false, path),
-            Some(("rw", path)) => (true, true, false, path),
-            _ => (true, false, true, text),
+        let (read, write, path) = match text.split_once(':') {
+            Some(("setid", path)) => (false, false, path),
+            Some(("read", path)) => (true, false, path),
+            Some(("write", path)) => (false, true, path),
+            Some(("rw", path)) => (true, true, path),
+            _ => (true, false, text),
         };
         let bad = |why: String| {
             GrantError::new(format!(
@@ -37,21 +37,8 @@ impl PathScope {
                 text.escape_debug()
             ))
         };
-        if path.is_empty() {
-            return Err(bad("a path is missing".into()));
-        }
-        if path.contains('\0') {
-            return Err(bad("no path has a NUL byte".into()));
-        }
-        if let Some((word, rest)) = text.split_once(':').filter(|_| bare)
-            && !word.is_empty()
-            && word.chars().all(|c| c.is_ascii_alphabetic() || "+|,".contains(c))
-        {
-            return Err(bad(format!("there is no access '{word}' (a path with a colon is ./{word}:{rest})")));
-        }
-        if path == "~" || path.starts_with("~/") {
-            return Err(bad(format!("the shell does not replace '~' here; write $HOME{}", &path[1..])));
-        }
+        let bare = path.len() == text.len();
+        let path = read_path(path).map_err(bad)?;
         let setid = !read && !write;
         Ok(PathScope { bare, setid, ..PathScope::new(read, write, normalize(&base.join(path))) })
     }
@@ -60,6 +47,44 @@ impl PathScope {
     pub fn new(read: bool, write: bool, path: PathBuf) -> PathScope {
         let real = real(&path);
         PathScope { read, write, setid: false, bare: false, path, real }
+    }
+}
+
+/// The path of a scope, which is one path as it is: neither a pattern nor a list, and nothing that a shell replaces.
+///
+/// # Errors
+/// What it has that would be part of a name here, and is hardly meant to be. A path that does have it is granted with a
+/// folder that it lies in.
+pub fn read_path(text: &str) -> Result<&str, String> {
+    let word = text.split_once(':').map_or("", |(word, _)| word);
+    let marks = ['"', '\''];
+    if text.is_empty() {
+        Err("a path is missing".into())
+    } else if text.contains('\0') {
+        Err("no path has a NUL byte".into())
+    } else if let Some(rest) = text.strip_prefix('~') {
+        let instead = if rest.is_empty() || rest.starts_with('/') {
+            format!("; write $HOME{rest}")
+        } else {
+            String::new()
+        };
+        Err(format!("the shell does not replace '~' here{instead}"))
+    } else if text.starts_with('$') {
+        Err("the shell did not replace what begins with '$'; write its value".into())
+    } else if text.starts_with(char::is_whitespace) {
+        Err("a path does not begin with a blank".into())
+    } else if text.len() > 1 && text.starts_with(marks) && text.ends_with(marks) {
+        Err("the quotes are part of the path here; write it without them".into())
+    } else if text.contains('*') {
+        Err("a path has no stars; a folder stands for all that is in it".into())
+    } else if !word.is_empty() && !word.contains('/') && !word.starts_with('.') {
+        Err(format!("there is no access '{word}' (a path with a colon is ./{text})"))
+    } else if ["read=", "write=", "rw=", "setid="].iter().any(|word| text.starts_with(word)) {
+        Err("a colon stands between the access and the path".into())
+    } else if text.contains(":/") || text.contains(";/") {
+        Err("a rule has one path; write a rule for each".into())
+    } else {
+        Ok(text)
     }
 }
 
@@ -138,12 +163,36 @@ mod tests {
 
     #[test]
     fn what_can_match_nothing_is_refused() {
-        for text in
-            ["", "read:", "rx:.", "r:/x", "ro:/x", "Read:/x", "read+write:/x", "~", "~/x", "rw:~/x", "a\0b"]
-        {
+        for text in [
+            "",
+            "read:",
+            "rx:.",
+            "r:/x",
+            "ro:/x",
+            "Read:/x",
+            "read+write:/x",
+            "~",
+            "~/x",
+            "rw:~/x",
+            "a\0b",
+            "read:rx:.",
+            "a b:c",
+            "~x",
+            "1:2",
+            "/a/*",
+            "read:read:/x",
+            " /x",
+            "read: /x",
+            "$X",
+            "read:$X",
+            "'/x'",
+            "/a:/b",
+            "/a;/b",
+            "read=/x",
+        ] {
             assert!(PathScope::parse(text, Path::new("/")).is_err(), "{text}");
         }
-        for text in ["./rx:.", "/a:b", "read:rx:.", "a b:c", "~x", "x/~", "1:2"] {
+        for text in ["./rx:.", "/a:b", "read:./rx:.", "./a b:c", "./~x", "x/~", "./$X", "/a b"] {
             assert!(PathScope::parse(text, Path::new("/")).is_ok(), "{text}");
         }
     }

@@ -158,7 +158,7 @@ impl Lite {
     /// SQLite's: `not_found`, `invalid_data` where the file is no database...
     pub async fn open(run: &Arc<Run>, place: &Arc<Place>, options: &Options) -> Result<Box<Lite>, Error> {
         let (run, place, options) = (run.clone(), place.clone(), options.clone());
-        match tokio::task::spawn_blocking(move || Lite::open_now(&run, place, &options)).await {
+        match assay_capability_api::spawn_counted(move || Lite::open_now(&run, place, &options)).await {
             Ok(opened) => opened,
             Err(failure) => Err(broken(&failure)),
         }

@@ -291,8 +291,8 @@ fn values(lua: Lua) -> Option<Vec<Vec<u8>>> {
         return Some(vec![scalar(lua, -1)?]);
     }
     let mut list = Vec::new();
-    for n in 1..=lua.raw_len(-1) {
-        lua.raw_get_index(-1, n as i64);
+    for n in 1..=lua.list_len(-1)? {
+        lua.raw_get_index(-1, n);
         let value = scalar(lua, -1);
         lua.pop(1);
         list.push(value?);

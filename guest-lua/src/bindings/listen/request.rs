@@ -162,8 +162,13 @@ pub fn fields(call: Call, index: c_int, content_type: Option<&[u8]>) -> Result<V
             };
             typed |= name.eq_ignore_ascii_case(b"content-type");
             if lua.type_of(-1) == Type::Table {
-                for n in 1..=lua.raw_len(-1) {
-                    lua.raw_get_index(-1, n as i64);
+                let Some(length) = lua.list_len(-1) else {
+                    return Err(invalid(
+                        "a value in 'headers' of a response is a text or a list of texts".into(),
+                    ));
+                };
+                for n in 1..=length {
+                    lua.raw_get_index(-1, n);
                     push_value(lua, &mut out, name)?;
                     lua.pop(1);
                 }
