@@ -8,6 +8,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("explain_knows_what_is_loaded", explain_knows_what_is_loaded),
     ("what_explain_says_is_enough", what_explain_says_is_enough),
     ("wrong_scopes_end_before_the_script_starts", wrong_scopes_end_before_the_script_starts),
+    ("what_needs_no_grant_cannot_be_denied", what_needs_no_grant_cannot_be_denied),
     ("the_audit_has_the_rule_that_denied", the_audit_has_the_rule_that_denied),
     ("a_denial_names_a_flag_that_is_enough", a_denial_names_a_flag_that_is_enough),
     ("a_denial_names_no_flag_that_grants_more", a_denial_names_no_flag_that_grants_more),
@@ -208,6 +209,16 @@ fn wrong_scopes_end_before_the_script_starts() {
             assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{flag} {rule}: {}", done.stderr);
             assert!(!done.stderr.is_empty() && !done.stderr.contains("panicked"), "{rule}: {}", done.stderr);
         }
+    }
+}
+
+fn what_needs_no_grant_cannot_be_denied() {
+    for name in ["crypto", "log", "stdio", "time", "modules", "compress", "tar"] {
+        let done = run_in(&Folder::new(), &["exec", "--deny", name, "-e", "print('started')"]);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{name}: {}", done.stderr);
+        assert!(done.stderr.contains("cannot be denied"), "{name}: {}", done.stderr);
+        let done = run_in(&Folder::new(), &["exec", "--allow", name, "-e", "print('started')"]);
+        assert_eq!(done.stdout, "started\n", "{name}: {}", done.stderr);
     }
 }
 

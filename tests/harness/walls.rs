@@ -2,7 +2,8 @@
 
 use assay_tests::executable::{Folder, assay, program, run, run_in};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 /// Every test of this file.
@@ -11,6 +12,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("host_calls_end_at_the_timeout", host_calls_end_at_the_timeout),
     ("host_calls_end_with_a_signal", host_calls_end_with_a_signal),
     ("work_on_other_threads_counts_as_cpu", work_on_other_threads_counts_as_cpu),
+    ("what_a_peer_makes_the_host_do_counts_as_cpu", what_a_peer_makes_the_host_do_counts_as_cpu),
     ("a_reader_that_stalls_holds_up_no_limit", a_reader_that_stalls_holds_up_no_limit),
     ("a_reader_that_stalls_holds_up_no_signal", a_reader_that_stalls_holds_up_no_signal),
     ("what_nothing_can_interrupt_ends_with_the_process", what_nothing_can_interrupt_ends_with_the_process),
@@ -81,15 +83,78 @@ fn work_on_other_threads_counts_as_cpu() {
         // Noise, which a compressor works hardest on.
         "local s = crypto.random(8000000) while true do compress.xz(s, { level = 9 }) end",
         "local s = ('0123456789'):rep(2000000) while true do compress.bzip2(s) end",
+        "local s = compress.bzip2(('ab1 '):rep(1 << 20)) while true do compress.bunzip2(s) end",
+        "local s = compress.xz(('ab1 '):rep(1 << 20)) while true do compress.unxz(s) end",
+        "local f = fs.tempdir() .. '/f' fs.write(f, ('x'):rep(1 << 20)) while true do crypto.hash_file(f) end",
         "local c = db.connect('sqlite::memory:') \
          db.query(c, 'with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n')",
         "local c = db.connect('sqlite::memory:') while true do db.query(c, \
          'with recursive n(i) as (select 1 union all select i + 1 from n limit 100000) select sum(i) from n') end",
     ] {
-        let done = run(&["exec", "--allow", "db=sqlite::memory:", "--cpu", "300ms", "-e", source]);
+        // The timeout ends what is not counted.
+        let limits = ["--cpu", "300ms", "--timeout", "15s"];
+        let done = run(&[&["exec", "--allow", "db=sqlite::memory:"][..], &limits, &["-e", source]].concat());
         assert_eq!(done.code, Some(137), "{source}\n{}", done.stderr);
         assert!(done.stderr.contains("cpu limit"), "{source}\n{}", done.stderr);
     }
+}
+
+/// A peer that sends without end what its client only has to read and leave out.
+fn what_a_peer_makes_the_host_do_counts_as_cpu() {
+    let flood = |head: &'static [u8], again: &'static [u8]| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            let Ok((mut stream, _)) = listener.accept() else { return };
+            let mut request = [0; 4096];
+            let read = stream.read(&mut request).unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            let key = request.lines().find_map(|line| line.strip_prefix("sec-websocket-key: "));
+            let head = match key {
+                Some(key) => {
+                    format!("{}{}\r\n\r\n", String::from_utf8_lossy(head), accept_key(key)).into_bytes()
+                }
+                None => head.to_vec(),
+            };
+            let many = again.repeat(1000);
+            let mut gone = stream.write_all(&head).is_err();
+            while !gone {
+                gone = stream.write_all(&many).is_err();
+            }
+        });
+        address
+    };
+    let switching = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ";
+    for (head, again, scheme, call) in [
+        (&b""[..], &b"HTTP/1.1 103 Early Hints\r\n\r\n"[..], "http", "http.get(arg[1], { timeout = 0 })"),
+        (switching, b"\x00\x00", "ws", "ws.connect(arg[1]):recv()"),
+    ] {
+        let address = flood(head, again);
+        let url = format!("{scheme}://{address}/");
+        let folder = Folder::new();
+        let script = folder.write("flood.lua", call);
+        let done = run(&[
+            "run",
+            "--allow",
+            "http,ws",
+            "--cpu",
+            "300ms",
+            "--timeout",
+            "20s",
+            script.to_str().expect("UTF-8"),
+            &url,
+        ]);
+        // One that takes the flood for an error of its peer has ended too.
+        assert!(matches!(done.code, Some(137 | 1)), "{call}: {:?} {}", done.code, done.stderr);
+    }
+}
+
+/// RFC 6455 4.2.2.
+fn accept_key(key: &str) -> String {
+    let code = format!(
+        "io.write(base64.encode((crypto.hash('{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11', 'sha1'):gsub('%x%x', function(x) return string.char(tonumber(x, 16)) end))))"
+    );
+    run(&["exec", "-e", &code]).stdout
 }
 
 /// Scripts that write more than a pipe and every buffer takes.

@@ -143,6 +143,11 @@ pub trait Capability: Send + Sync {
         false
     }
 
+    /// Whether something of it must be granted, and can be taken back.
+    fn needs_grant(&self) -> bool {
+        !(self.always_linked() && self.scopes().is_empty())
+    }
+
     /// The scopes it understands; none means that it can only be granted whole.
     fn scopes(&self) -> &'static [ScopeForm] {
         &[]

@@ -209,6 +209,27 @@ pub fn parse(
     Ok(rules)
 }
 
+/// [`parse`] for what is taken back.
+///
+/// # Errors
+/// As for [`parse`], and where a rule is about what needs no grant: it would take back nothing.
+pub fn parse_denial(
+    text: &str,
+    base: &Path,
+    capabilities: &[&'static dyn Capability],
+) -> Result<Vec<Rule>, GrantError> {
+    let rules = parse(text, base, capabilities)?;
+    let free =
+        |rule: &&Rule| capabilities.iter().any(|one| one.name() == rule.capability && !one.needs_grant());
+    match rules.iter().find(free) {
+        Some(rule) => Err(GrantError::new(format!(
+            "{} needs no grant and cannot be denied: it reaches nothing outside of the run",
+            rule.capability
+        ))),
+        None => Ok(rules),
+    }
+}
+
 fn parse_rule(item: &str, base: &Path, capabilities: &[&'static dyn Capability]) -> Result<Rule, GrantError> {
     let (name, scope) = match item.split_once('=') {
         Some((name, scope)) => (name, Some(unescape(scope))),
@@ -311,17 +332,18 @@ impl Grants {
         }
     }
 
-    /// The same for the programs that rules grant by their files: a script that may write one of them would run what it
-    /// likes. Where every program is granted there is nothing to keep.
-    pub fn seal_programs(&self) {
+    /// The files that may be run because a rule names them, with that rule. Where every program is granted there are
+    /// none.
+    pub fn programs(&self) -> Vec<(&Path, &str)> {
         let whole = |name: &str| {
             self.all || self.allow.iter().any(|rule| rule.capability == name && rule.scope.is_none())
         };
-        for rule in self.allow.iter().filter(|rule| !whole(rule.capability) && !whole("process")) {
-            for file in rule.scope.iter().flat_map(|scope| scope.programs()) {
-                self.seal(file.to_owned(), &format!("the grant of that program, {}", rule.text));
-            }
-        }
+        let named = self.allow.iter().filter(|rule| !whole(rule.capability) && !whole("process"));
+        named
+            .flat_map(|rule| {
+                rule.scope.iter().flat_map(|scope| scope.programs()).map(|file| (file, rule.text.as_str()))
+            })
+            .collect()
     }
 
     fn sealed(&self) -> MutexGuard<'_, Vec<Rule>> {

@@ -213,6 +213,11 @@ end
 
 local MAX_FIELDS <const> = 10000
 
+-- What a client sent, for a message: its first characters, and bytes that are none as question marks.
+local function shown(text)
+  return (gsub(sub(text, 1, 80), "[^ -~]", "?"))
+end
+
 -- The fields of a form. The last of several values counts; `multiple` gives lists.
 function Request:form(multiple)
   local kind = media_type(self)
@@ -242,7 +247,7 @@ function Request:form(multiple)
   elseif kind == "application/x-www-form-urlencoded" then
     each_pair(self.body, add)
   else
-    blame(failure("invalid_data", "the request is no form: its content type is '" .. kind .. "'"))
+    blame(failure("invalid_data", "the request is no form: its content type is '" .. shown(kind) .. "'"))
   end
   return form
 end
@@ -255,7 +260,7 @@ function Request:multipart()
   local kind, value = media_type(self)
   local boundary = sub(kind, 1, 10) == "multipart/" and parameter(value, "[bB][oO][uU][nN][dD][aA][rR][yY]")
   if not boundary or boundary == "" or #boundary > 70 then
-    blame(failure("invalid_data", "the request has no multipart body: its content type is '" .. kind .. "'"))
+    blame(failure("invalid_data", "the request has no multipart body: its content type is '" .. shown(kind) .. "'"))
   end
   local body <const> = "\r\n" .. self.body
   local delimiter <const> = "\r\n--" .. boundary

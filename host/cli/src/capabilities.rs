@@ -34,7 +34,7 @@ fn as_json(capability: &dyn Capability) -> serde_json::Value {
     json!({
         "name": capability.name(),
         "summary": capability.summary(),
-        "needs_grant": needs_grant(capability),
+        "needs_grant": capability.needs_grant(),
         "scopes": scopes,
     })
 }
@@ -42,7 +42,7 @@ fn as_json(capability: &dyn Capability) -> serde_json::Value {
 fn as_text(capabilities: &[&dyn Capability]) -> String {
     let mut text = String::new();
     for capability in capabilities {
-        let always = if needs_grant(*capability) { "" } else { " (always granted)" };
+        let always = if capability.needs_grant() { "" } else { " (always granted)" };
         // Writing to a string does not fail.
         let _ = writeln!(text, "{:<10} {}{always}", capability.name(), capability.summary());
         let width = capability.scopes().iter().map(|scope| scope.form.len()).max().unwrap_or(0);
@@ -54,8 +54,4 @@ fn as_text(capabilities: &[&dyn Capability]) -> String {
         }
     }
     text
-}
-
-fn needs_grant(capability: &dyn Capability) -> bool {
-    !(capability.always_linked() && capability.scopes().is_empty())
 }

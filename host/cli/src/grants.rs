@@ -4,7 +4,7 @@ use crate::args::{GrantArgs, LimitArgs};
 use crate::prompt::{self, Terminal};
 use crate::usage;
 use anyhow::{Context, Result};
-use assay_capability_api::{Grants, Limits, grants};
+use assay_capability_api::{GrantError, Grants, Limits, grants};
 use assay_runtime::Runtime;
 use std::env::VarError;
 use std::path::{Path, PathBuf};
@@ -67,12 +67,11 @@ fn add(grants: &mut Grants, text: &str, allow: bool, base: &Path) -> Result<()> 
     if text.is_empty() {
         return Err(usage("a rule is empty; write CAPABILITY or CAPABILITY=SCOPE, or leave the flag out"));
     }
-    let rules =
-        grants::parse(text, base, Runtime::capabilities()).map_err(|error| usage(error.to_string()))?;
-    if allow {
-        grants.allow(rules)
-    } else {
-        grants.deny(rules)
+    let capabilities = Runtime::capabilities();
+    let wrong = |error: GrantError| usage(error.to_string());
+    match allow {
+        true => grants.allow(grants::parse(text, base, capabilities).map_err(wrong)?),
+        false => grants.deny(grants::parse_denial(text, base, capabilities).map_err(wrong)?),
     }
     Ok(())
 }

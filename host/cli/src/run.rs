@@ -6,13 +6,17 @@ use crate::outputs::{self, Outputs};
 use crate::replicas::Replicas;
 use crate::{grants, logging, port, report, tool, usage, words};
 use anyhow::{Context, Result, bail};
-use assay_capability_api::{Audit, Budget, Ctx, Identity, Limit, Limits, ReplicasPort, Run, Shutdown, Stop};
+use assay_capability_api::scope::shell_word;
+use assay_capability_api::{
+    Access, Audit, Budget, Ctx, Identity, Limit, Limits, ReplicasPort, Run, Shutdown, Stop,
+};
 use assay_capability_env::Environment;
 use assay_capability_modules::{Folder, Folders};
 use assay_capability_stdio::Input;
 use assay_runtime::{Console, Ended, Job, Late, Outcome, Runtime, Waker};
 use sha2::{Digest, Sha256};
 use signal_hook::iterator::Signals;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStringExt;
@@ -180,6 +184,7 @@ pub(crate) fn prepare(
     if let Some(path) = &options.grants.audit {
         run.audit = Audit::to_file(outputs::open(&run, path, true)?.into_file());
     }
+    warn_of_writable_programs(&run);
     let package_path = if options.no_local_modules { String::new() } else { PACKAGE_PATH.into() };
     let blocked = grants::variable("ASSAY_BLOCK_GLOBALS")?.unwrap_or_default();
     let blocked_globals =
@@ -195,6 +200,21 @@ pub(crate) fn prepare(
     let input = Input::process();
     let setup = Setup { input, folders: module_folders(project, !options.no_local_modules), env };
     Ok(Prepared { job, run: Arc::new(run), setup, sink: Sink::Standard })
+}
+
+/// A program that the script may write is any program.
+fn warn_of_writable_programs(run: &Run) {
+    let mut told = BTreeSet::new();
+    for (file, rule) in run.grants.programs() {
+        if assay_capability_fs::would_allow(run, Access::Write, file) && told.insert(rule) {
+            tracing::warn!(
+                "{rule} grants a program that the script may write, {}: it can run whatever it likes; take that back with \
+                 {}",
+                file.display(),
+                shell_word(&format!("--deny=fs=write:{}", file.display()))
+            );
+        }
+    }
 }
 
 fn execute(prepared: Prepared, options: &RunOptions) -> Result<u8> {

@@ -80,7 +80,8 @@ pub fn read(
                 if item.get_ref().is_empty() {
                     return Err(at(text, item, "a rule is empty; write CAPABILITY or CAPABILITY=SCOPE"));
                 }
-                let rules = grants::parse(item.get_ref(), base, capabilities)
+                let parse = if allow { grants::parse } else { grants::parse_denial };
+                let rules = parse(item.get_ref(), base, capabilities)
                     .map_err(|why| at(text, item, &why.to_string()))?;
                 if allow { grants.allow(rules) } else { grants.deny(rules) }
             }
