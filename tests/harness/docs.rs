@@ -303,6 +303,7 @@ fn attacks() -> Result<String, String> {
         ("Programs that outlive their run", "process.rs", crate::process::TESTS),
         ("Limits", "limits.rs", crate::limits::TESTS),
         ("Limits on what the host does for a script", "walls.rs", crate::walls::TESTS),
+        ("Memory that the host holds for a script", "memory.rs", crate::memory::TESTS),
     ] {
         let titles = tests.iter().map(|(name, _)| name.replace('_', " "));
         add_attacks(&mut list, kind, &format!("tests/harness/{file}"), titles);

@@ -8,6 +8,7 @@ mod examples;
 mod files;
 mod grants;
 mod limits;
+mod memory;
 mod options;
 mod process;
 mod serve;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         ("files", files::TESTS),
         ("grants", grants::TESTS),
         ("limits", limits::TESTS),
+        ("memory", memory::TESTS),
         ("options", options::TESTS),
         ("serve", serve::TESTS),
         ("serve", serve::attacks::TESTS),

@@ -2,9 +2,16 @@
 
 use crate::types::Error;
 use crate::{Limit, limit_error};
+use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How long a call that needs memory for a moment waits for others that have it. Most give it back soon; what a script
+/// leaves open may not.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One number for all that the host keeps in memory for a run. Whoever keeps more than a few kilobytes, or
 /// something for each of many, takes it from here before allocating.
@@ -13,12 +20,14 @@ pub struct Budget {
     limit: u64,
     used: AtomicU64,
     peak: AtomicU64,
+    /// Something was given back.
+    returned: Notify,
 }
 
 impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: u64) -> Arc<Budget> {
-        Arc::new(Budget { limit, used: AtomicU64::new(0), peak: AtomicU64::new(0) })
+        Arc::new(Budget { limit, used: AtomicU64::new(0), peak: AtomicU64::new(0), returned: Notify::new() })
     }
 
     /// All of it, bytes.
@@ -69,6 +78,33 @@ impl Budget {
         Ok(held)
     }
 
+    /// Takes `bytes` as soon as they are there: for what is held for a moment and not allocated yet, so that many
+    /// calls at a time go one after the other.
+    ///
+    /// # Errors
+    /// `limit` where that is more than all of the budget, or nothing was given back for long.
+    pub async fn take_soon(self: &Arc<Self>, bytes: usize) -> Result<Held, Error> {
+        if bytes as u64 > self.limit {
+            return self.take(bytes);
+        }
+        let waiting = async {
+            loop {
+                let returned = self.returned.notified();
+                tokio::pin!(returned);
+                // Before the look, so that nothing is missed between the two.
+                returned.as_mut().enable();
+                if let Ok(held) = self.take(bytes) {
+                    return held;
+                }
+                returned.await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(held) => Ok(held),
+            Err(_) => self.take(bytes),
+        }
+    }
+
     /// A guard of no bytes, to be grown.
     pub fn nothing(self: &Arc<Self>) -> Held {
         Held { budget: self.clone(), bytes: 0 }
@@ -103,8 +139,21 @@ impl Held {
     /// Gives bytes back; at most what it holds.
     pub fn shrink(&mut self, less: usize) {
         let less = less.min(self.bytes);
-        self.bytes -= less;
-        self.budget.used.fetch_sub(less as u64, Ordering::Relaxed);
+        if less > 0 {
+            self.bytes -= less;
+            self.budget.used.fetch_sub(less as u64, Ordering::Relaxed);
+            self.budget.returned.notify_waiters();
+        }
+    }
+
+    /// Takes over what another guard of the same budget holds.
+    pub fn join(&mut self, mut other: Held) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// `data` as bytes that hold this until the last copy of them is dropped, wherever that is.
+    pub fn with(self, data: impl AsRef<[u8]> + Send + 'static) -> Bytes {
+        Bytes::from_owner(Kept { data, _held: self })
     }
 
     /// Holds just `bytes` from now on.
@@ -132,6 +181,18 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.shrink(self.bytes);
+    }
+}
+
+/// Bytes and what they take of a budget.
+struct Kept<T> {
+    data: T,
+    _held: Held,
+}
+
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Kept<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.data.as_ref()
     }
 }
 
@@ -166,7 +227,39 @@ mod tests {
         assert_eq!(budget.used(), 4);
         drop(part);
         assert_eq!((budget.used(), budget.peak()), (0, 100));
+        let bytes = budget.take(5).unwrap().with(vec![1; 5]);
+        let part = bytes.slice(1..2);
+        drop(bytes);
+        assert_eq!((&part[..], budget.used()), (&[1][..], 5));
+        drop(part);
+        assert_eq!(budget.used(), 0);
         assert!(budget.take(usize::MAX).is_err());
         assert_eq!(budget.at_most(1 << 40), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_gets_what_is_given_back() {
+        let budget = Budget::new(100);
+        let first = budget.take(60).unwrap();
+        let mut second = std::pin::pin!(budget.take_soon(50));
+        assert!(polled(second.as_mut()).await.is_none());
+        drop(first);
+        let second = polled(second).await.expect("there is room now").unwrap();
+        // Nothing is given back for long, or ever enough.
+        assert_eq!(budget.take_soon(51).await.unwrap_err().code, ErrorCode::Limit);
+        assert_eq!(budget.take_soon(101).await.unwrap_err().code, ErrorCode::Limit);
+        drop(second);
+        assert_eq!(budget.used(), 0);
+    }
+
+    /// What a future gives when it is polled once.
+    async fn polled<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(match future.as_mut().poll(context) {
+                std::task::Poll::Ready(output) => Some(output),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
     }
 }

@@ -4,8 +4,8 @@ use crate::audit::Unwritten;
 use crate::grants::Verdict;
 use crate::types::{Error, ErrorCode};
 use crate::{
-    Audit, Budget, Cpu, Decision, Ending, Event, Grants, Learned, Limit, Limits, Request, Usage, denied,
-    denied_by, denied_without_scope, error, io_error,
+    Audit, Budget, Cpu, Decision, Ending, Event, Grants, Held, Learned, Limit, Limits, Request, Usage,
+    denied, denied_by, denied_without_scope, error, io_error,
 };
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -18,6 +18,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use wasmtime::component::ResourceTable;
 
+/// Bytes that a call which waits for another thread takes beside its arguments.
+const CALL: usize = 1 << 10;
+/// Bytes of texts that are no attack.
+const SMALL: usize = 64 << 10;
+
 /// Why a run ended before its script did. It travels through wasmtime as an error, not as a Lua error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -29,6 +34,13 @@ pub enum Stop {
     Signal(i32),
     /// A decision could not be written to the audit file, for this reason.
     Unaudited(String),
+}
+
+impl Stop {
+    /// The reader of the output is gone: the run ends without a word, as SIGPIPE ends other programs.
+    pub fn unread() -> Stop {
+        Stop::Signal(libc::SIGPIPE)
+    }
 }
 
 impl fmt::Display for Stop {
@@ -418,6 +430,17 @@ impl Run {
         Err(limit_error(Limit::HostBytes, self.limits.host_bytes.unwrap_or(0)))
     }
 
+    /// Takes from the budget what a call that waits keeps of its texts: as they came, as they are resolved and compared,
+    /// and in a message. Texts of the usual length wait for it; who calls this holds nothing that others wait for.
+    ///
+    /// # Errors
+    /// `limit` when the run has not so much left.
+    pub async fn hold(&self, texts: &[&str]) -> Result<Held, Error> {
+        let bytes: usize = texts.iter().map(|text| text.len()).sum();
+        let bytes = CALL.saturating_add(bytes.saturating_mul(4));
+        if bytes > SMALL { self.budget.take(bytes) } else { self.budget.take_soon(bytes).await }
+    }
+
     /// Takes one handle (an open file, a connection); it is given back when the guard is dropped.
     ///
     /// # Errors
@@ -440,6 +463,13 @@ impl Run {
 
 /// One of the run's handles.
 pub struct HandleGuard(Arc<Run>);
+
+impl HandleGuard {
+    /// The run that it belongs to.
+    pub fn run(&self) -> &Arc<Run> {
+        &self.0
+    }
+}
 
 impl Drop for HandleGuard {
     fn drop(&mut self) {

@@ -17,6 +17,8 @@ pub struct Meter {
     budget: Arc<Budget>,
     /// Bytes that may be read before somebody asks for a message.
     ahead: usize,
+    /// Bytes that its reader can hold before they are a message.
+    most: usize,
     state: Mutex<State>,
 }
 
@@ -35,8 +37,14 @@ struct State {
 impl Meter {
     /// Of a connection of which `ahead` bytes may be read before a message is asked for.
     pub fn new(budget: &Arc<Budget>, ahead: usize) -> Arc<Meter> {
+        Meter::buffered(budget, ahead, usize::MAX)
+    }
+
+    /// The same, whose reader holds `most` bytes at most: what is read beyond that has gone its way, as the framing of
+    /// a body does.
+    pub fn buffered(budget: &Arc<Budget>, ahead: usize, most: usize) -> Arc<Meter> {
         let state = State { fresh: budget.nothing(), queued: 0, asked: false, over: false, waker: None };
-        Arc::new(Meter { budget: budget.clone(), ahead, state: Mutex::new(state) })
+        Arc::new(Meter { budget: budget.clone(), ahead, most, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -60,6 +68,17 @@ impl Meter {
         state.fresh.shrink(fresh);
         let held = self.budget.take(bytes);
         state.over |= held.is_err();
+        held
+    }
+
+    /// Bytes of what was read go on to whoever asked for them, with what they take of the budget.
+    pub fn pass(&self, bytes: usize) -> Held {
+        let mut state = self.lock();
+        let held = state.fresh.split(bytes);
+        if let Some(waker) = state.waker.take() {
+            drop(state);
+            waker.wake();
+        }
         held
     }
 
@@ -93,6 +112,11 @@ impl Meter {
         self.room(&self.lock()) == 0
     }
 
+    /// The bytes of the budget that it takes from.
+    pub fn limit(&self) -> u64 {
+        self.budget.limit()
+    }
+
     /// Whether the budget did not last for what came.
     pub fn is_over(&self) -> bool {
         self.lock().over
@@ -112,6 +136,7 @@ impl Meter {
 
     fn read(&self, bytes: usize) -> io::Result<()> {
         let mut state = self.lock();
+        let bytes = bytes.min(self.most.saturating_sub(state.fresh.bytes()));
         state.fresh.grow(bytes).map_err(|failure| {
             state.over = true;
             io::Error::new(io::ErrorKind::QuotaExceeded, failure.message)
@@ -138,12 +163,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let room = ready!(self.meter.poll_room(context));
-        let most = buffer.remaining().min(room);
-        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
-        let read = part.filled().len();
-        self.meter.read(read)?;
-        buffer.advance(read);
+        let before = buffer.filled().len();
+        if buffer.remaining() <= room {
+            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        } else {
+            // A part of it has to be filled with zeros first.
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+            let read = part.filled().len();
+            buffer.advance(read);
+        }
+        self.meter.read(buffer.filled().len() - before)?;
         Poll::Ready(Ok(()))
     }
 }
@@ -207,5 +237,24 @@ mod tests {
         drop(meter.became(0).unwrap());
         assert_eq!(budget.used(), 0);
         assert!(meter.became(1001).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_its_reader_cannot_hold_is_not_counted() {
+        let budget = Budget::new(1000);
+        let meter = Meter::buffered(&budget, 100, 250);
+        let mut metered = Metered::new(tokio::io::repeat(1), meter.clone());
+        meter.ask(true);
+        for _ in 0..100 {
+            assert!(matches!(read(&mut metered).await, Some(Ok(100))));
+        }
+        assert_eq!(budget.used(), 250);
+        let piece = meter.pass(200);
+        meter.ask(false);
+        assert_eq!((piece.bytes(), budget.used()), (200, 250));
+        assert!(matches!(read(&mut metered).await, Some(Ok(50))));
+        assert!(read(&mut metered).await.is_none());
+        drop((piece, meter.pass(usize::MAX)));
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -175,6 +175,7 @@ impl apt::HostWithStore<Ctx> for Host {
     ) -> wasmtime::Result<Outcome<Option<Package>>> {
         let (run, processes) = context(accessor);
         let query = async {
+            let _held = run.hold(&[&name, root.as_deref().unwrap_or_default()]).await?;
             let root = to_read(&run, root).await?;
             let name = Name::parse(&name)?;
             if name.version.is_some() {
@@ -192,6 +193,7 @@ impl apt::HostWithStore<Ctx> for Host {
     ) -> wasmtime::Result<Outcome<Vec<Package>>> {
         let (run, processes) = context(accessor);
         let installed = async {
+            let _held = run.hold(&[root.as_deref().unwrap_or_default()]).await?;
             let root = to_read(&run, root).await?;
             list::installed(&processes, root.as_ref()).await
         };
@@ -204,6 +206,7 @@ impl apt::HostWithStore<Ctx> for Host {
     ) -> wasmtime::Result<Outcome<Vec<Upgrade>>> {
         let (run, processes) = context(accessor);
         let upgradable = async {
+            let _held = run.hold(&[root.as_deref().unwrap_or_default()]).await?;
             let root = to_read(&run, root).await?;
             list::upgradable(&processes, root.as_ref()).await
         };
@@ -212,7 +215,13 @@ impl apt::HostWithStore<Ctx> for Host {
 
     async fn add_source(accessor: &Accessor<Ctx, Self>, source: Source) -> wasmtime::Result<Outcome<Added>> {
         let (run, _) = context(accessor);
+        let optional = [source.key.as_deref(), source.root.as_deref()].map(Option::unwrap_or_default);
+        let held = match run.hold(&[&source.id, &source.text, optional[0], optional[1]]).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         Ok(off_thread(move || {
+            let _held = held;
             source::check_id(&source.id)?;
             check(&run, Verb::Source, &source.id)?;
             let root = check_optional_root(&run, source.root.as_deref())?;
@@ -232,6 +241,9 @@ impl apt::HostWithStore<Ctx> for Host {
     ) -> wasmtime::Result<Outcome<Output>> {
         let (run, processes) = context(accessor);
         let change = async {
+            let mut texts: Vec<&str> = names.iter().map(String::as_str).collect();
+            texts.push(root.as_deref().unwrap_or_default());
+            let _held = run.hold(&texts).await?;
             let names = change::names(action, &names)?;
             let root = {
                 let (run, names) = (run.clone(), names.clone());

@@ -85,10 +85,19 @@ fn open(run: &Run, tree: &Tree, path: &str) -> Result<Group, Error> {
 /// Runs blocking work on another thread.
 async fn blocking<T: Send + 'static>(
     accessor: &Accessor<Ctx, HasSelf<Ctx>>,
-    work: impl FnOnce(&Run, &Tree) -> Result<T, Error> + Send + 'static,
+    path: String,
+    work: impl FnOnce(&Run, &Tree, &str) -> Result<T, Error> + Send + 'static,
 ) -> wasmtime::Result<Result<T, Error>> {
     let run = accessor.with(|mut access| access.get().run.clone());
-    Ok(off_thread(move || work(&run, &Tree::new(ROOT))).await)
+    let held = match run.hold(&[&path]).await {
+        Ok(held) => held,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let work = move || {
+        let _held = held;
+        work(&run, &Tree::new(ROOT), &path)
+    };
+    Ok(off_thread(work).await)
 }
 
 fn read(run: &Run, tree: &Tree, path: &str, part: Part) -> Result<Vec<Counters>, Error> {
@@ -113,7 +122,7 @@ impl cgroup::Host for Ctx {}
 
 impl cgroup::HostWithStore<Ctx> for HasSelf<Ctx> {
     async fn version(accessor: &Accessor<Ctx, Self>) -> wasmtime::Result<Result<String, Error>> {
-        blocking(accessor, |run, tree| {
+        blocking(accessor, String::new(), |run, tree, _| {
             run.check(CGROUP, &Request::Whole)?;
             Ok(tree.version()?.name().to_string())
         })
@@ -124,7 +133,7 @@ impl cgroup::HostWithStore<Ctx> for HasSelf<Ctx> {
         accessor: &Accessor<Ctx, Self>,
         path: String,
     ) -> wasmtime::Result<Result<Vec<String>, Error>> {
-        blocking(accessor, move |run, tree| children(run, tree, &path)).await
+        blocking(accessor, path, children).await
     }
 
     async fn read(
@@ -132,15 +141,15 @@ impl cgroup::HostWithStore<Ctx> for HasSelf<Ctx> {
         path: String,
         part: Part,
     ) -> wasmtime::Result<Result<Vec<Counters>, Error>> {
-        blocking(accessor, move |run, tree| read(run, tree, &path, part)).await
+        blocking(accessor, path, move |run, tree, path| read(run, tree, path, part)).await
     }
 
     async fn processes(
         accessor: &Accessor<Ctx, Self>,
         path: String,
     ) -> wasmtime::Result<Result<Vec<u32>, Error>> {
-        blocking(accessor, move |run, tree| {
-            let group = open(run, tree, &path)?;
+        blocking(accessor, path, |run, tree, path| {
+            let group = open(run, tree, path)?;
             Ok(parse::processes(&group.required(run, "cgroup.procs", "")?))
         })
         .await

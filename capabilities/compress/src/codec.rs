@@ -1,5 +1,7 @@
 //! The formats: one encoder and one decoder over all of them, in constant memory.
 
+use crate::share::Share;
+use crate::xz;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{error, io_error};
 use std::error::Error as StdError;
@@ -8,14 +10,21 @@ use std::io::{self, BufRead, Read, Write};
 
 /// Bytes that come out before the ratio is looked at: less is no bomb, whatever its ratio.
 const RATIO_FROM: u64 = 32 << 20;
-/// What an xz decoder may use: the dictionary of `xz -9` is 64 MiB.
-const XZ_MEMORY: u64 = 66 << 20;
 /// The largest dictionary that we compress xz with, as `xz -6` does: 96 MiB of memory in place of 700.
 const XZ_DICTIONARY: u32 = 8 << 20;
-/// The largest window of zstd, as its power of two, that its own program accepts without being asked.
+/// The smallest dictionary that the format has.
+const XZ_SMALLEST: u32 = 4 << 10;
+/// What an xz encoder uses for each byte of its dictionary, and beside it.
+const XZ_PER_BYTE: usize = 12;
+const XZ_BESIDE: usize = 3 << 20;
+/// The largest window of zstd, as its power of two, that its own program accepts without being asked, and the one that
+/// every decoder accepts (RFC 8878 3.1.1.1.2).
 const ZSTD_WINDOW: u32 = 27;
-/// From this level on a zstd encoder needs more than 32 MiB.
-const ZSTD_HEAVY: i32 = 10;
+const ZSTD_USUAL: u32 = 23;
+/// What a zstd decoder uses beside its window.
+const ZSTD_BESIDE: usize = 512 << 10;
+/// Bytes of the longest header of a zstd frame.
+const ZSTD_HEADER: usize = 18;
 
 /// A format of compressed data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,24 +86,33 @@ impl Format {
         }
     }
 
-    /// The MiB of memory that a decoder may come to use.
-    pub fn unpacking_memory(self) -> u32 {
+    /// Bytes of memory that a decoder starts with; it asks for more where its data need that.
+    pub fn unpacking_memory(self) -> usize {
         match self {
-            Format::Gzip => 1,
-            Format::Bzip2 => 8,
-            Format::Xz => 68,
-            Format::Zstd => 130,
+            Format::Gzip => 128 << 10,
+            Format::Bzip2 => 5 << 20,
+            Format::Xz => xz::FIRST,
+            Format::Zstd => (1 << ZSTD_USUAL) + ZSTD_BESIDE,
         }
     }
 
-    /// The MiB of memory that an encoder may come to use.
-    pub fn packing_memory(self, level: i32) -> u32 {
+    /// Bytes of memory that an encoder uses in a run that may hold `budget`.
+    pub fn packing_memory(self, level: i32, budget: u64) -> usize {
         match self {
-            Format::Gzip => 1,
-            Format::Bzip2 => 8,
-            Format::Xz => 100,
-            Format::Zstd if level < ZSTD_HEAVY => 32,
-            Format::Zstd => 130,
+            Format::Gzip => 512 << 10,
+            Format::Bzip2 => 8 << 20,
+            // A smaller dictionary rather than no xz.
+            Format::Xz => {
+                let half = usize::try_from(budget / 2).unwrap_or(usize::MAX);
+                xz_memory(XZ_DICTIONARY).min(half).max(xz_memory(XZ_SMALLEST))
+            }
+            Format::Zstd => match level {
+                ..6 => 8 << 20,
+                6..10 => 32 << 20,
+                10..13 => 48 << 20,
+                13..19 => 80 << 20,
+                19.. => 100 << 20,
+            },
         }
     }
 
@@ -166,32 +184,79 @@ pub fn failed(what: &str, failure: io::Error) -> Error {
 pub struct Counted<R> {
     pub input: R,
     taken: u64,
+    /// The first bytes, where they were looked at, and how many of them are taken.
+    start: Vec<u8>,
+    at: usize,
+}
+
+impl<R: BufRead> Counted<R> {
+    /// The first `count` bytes, or all where there are fewer; they stay to be read.
+    fn first(&mut self, count: usize) -> io::Result<&[u8]> {
+        while self.start.len() < count {
+            let more = self.input.fill_buf()?;
+            let taken = more.len().min(count - self.start.len());
+            if taken == 0 {
+                break;
+            }
+            self.start.extend_from_slice(&more[..taken]);
+            self.input.consume(taken);
+        }
+        Ok(&self.start)
+    }
 }
 
 impl<R: BufRead> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(buffer)?;
-        self.taken += read as u64;
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
         Ok(read)
     }
 }
 
 impl<R: BufRead> BufRead for Counted<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.input.fill_buf()
+        match self.start.get(self.at..) {
+            Some(start) if !start.is_empty() => Ok(start),
+            _ => self.input.fill_buf(),
+        }
     }
 
     fn consume(&mut self, amount: usize) {
         self.taken += amount as u64;
-        self.input.consume(amount);
+        let of_start = amount.min(self.start.len().saturating_sub(self.at));
+        self.at += of_start;
+        self.input.consume(amount - of_start);
     }
+}
+
+/// The power of two that the window of a zstd frame fits into, by the frame's header (RFC 8878 3.1.1.1), from what every
+/// decoder accepts to what its own program accepts. A later frame with a larger one is refused.
+fn zstd_window(header: &[u8]) -> u32 {
+    let number = |at: usize, length: usize| {
+        let bytes = header.get(at..at + length)?;
+        Some(bytes.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    let size = match header {
+        [0x28, 0xb5, 0x2f, 0xfd, descriptor, ..] if descriptor & 0x20 != 0 => {
+            let after = 5 + [0, 1, 2, 4][usize::from(descriptor & 3)];
+            number(after, [1, 2, 4, 8][usize::from(descriptor >> 6)])
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, _, window, ..] => {
+            let base = 1_u64 << (10 + (window >> 3));
+            Some(base + base / 8 * u64::from(window & 7))
+        }
+        _ => None,
+    };
+    let power = size.and_then(u64::checked_next_power_of_two).map_or(ZSTD_WINDOW, u64::ilog2);
+    if size.is_none() { ZSTD_USUAL } else { power.clamp(ZSTD_USUAL, ZSTD_WINDOW) }
 }
 
 enum Unpacking<R: BufRead> {
     Plain(R),
     Gzip(flate2::bufread::MultiGzDecoder<R>),
-    Xz(liblzma::bufread::XzDecoder<R>),
-    Zstd(zstd::stream::read::Decoder<'static, R>),
+    Xz(xz::Decoder<R>),
+    /// And whether it knows how large its window may be.
+    Zstd(zstd::stream::read::Decoder<'static, R>, bool),
     Bzip2(bzip2::bufread::MultiBzDecoder<R>),
 }
 
@@ -203,41 +268,45 @@ pub struct Decoder<R: BufRead> {
     bounds: Bounds,
     given: u64,
     ended: bool,
+    memory: Share,
 }
 
 impl<R: BufRead> Decoder<R> {
-    /// A decoder of `format`; without one the data stay as they are.
+    /// A decoder of `format` in the memory of a share, which it grows where the data ask for more; without a format the
+    /// data stay as they are.
     ///
     /// # Errors
-    /// `other` where the library cannot be set up, for want of memory.
-    pub fn new(format: Option<Format>, input: R, bounds: Bounds) -> Result<Decoder<R>, Error> {
-        let input = Counted { input, taken: 0 };
+    /// `limit` where there is no memory for it, `other` where the library cannot be set up.
+    pub fn new(
+        format: Option<Format>,
+        input: R,
+        bounds: Bounds,
+        mut memory: Share,
+    ) -> Result<Decoder<R>, Error> {
+        memory.reach(format.map_or(0, Format::unpacking_memory))?;
+        let input = Counted { input, taken: 0, start: Vec::new(), at: 0 };
         let unpacking = match format {
             None => Unpacking::Plain(input),
             Some(Format::Gzip) => Unpacking::Gzip(flate2::bufread::MultiGzDecoder::new(input)),
             Some(Format::Bzip2) => Unpacking::Bzip2(bzip2::bufread::MultiBzDecoder::new(input)),
             Some(Format::Xz) => {
-                let stream =
-                    liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)
-                        .map_err(|failure| setting_up("xz", &failure))?;
-                Unpacking::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
+                Unpacking::Xz(xz::Decoder::new(input).map_err(|failure| setting_up("xz", &failure))?)
             }
             Some(Format::Zstd) => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(input)
+                let decoder = zstd::stream::read::Decoder::with_buffer(input)
                     .map_err(|failure| setting_up("zstd", &failure))?;
-                decoder.window_log_max(ZSTD_WINDOW).map_err(|failure| setting_up("zstd", &failure))?;
-                Unpacking::Zstd(decoder)
+                Unpacking::Zstd(decoder, false)
             }
         };
-        Ok(Decoder { unpacking, format, bounds, given: 0, ended: false })
+        Ok(Decoder { unpacking, format, bounds, given: 0, ended: false, memory })
     }
 
     fn counted(&mut self) -> &mut Counted<R> {
         match &mut self.unpacking {
             Unpacking::Plain(input) => input,
             Unpacking::Gzip(decoder) => decoder.get_mut(),
-            Unpacking::Xz(decoder) => decoder.get_mut(),
-            Unpacking::Zstd(decoder) => decoder.get_mut(),
+            Unpacking::Xz(decoder) => &mut decoder.input,
+            Unpacking::Zstd(decoder, _) => decoder.get_mut(),
             Unpacking::Bzip2(decoder) => decoder.get_mut(),
         }
     }
@@ -308,8 +377,17 @@ impl<R: BufRead> Read for Decoder<R> {
         let read = match &mut self.unpacking {
             Unpacking::Plain(input) => input.read(buffer),
             Unpacking::Gzip(decoder) => decoder.read(buffer),
-            Unpacking::Xz(decoder) => decoder.read(buffer),
-            Unpacking::Zstd(decoder) => decoder.read(buffer),
+            Unpacking::Xz(decoder) => decoder.read(buffer, &mut self.memory),
+            Unpacking::Zstd(decoder, true) => decoder.read(buffer),
+            Unpacking::Zstd(decoder, opened) => {
+                let window = decoder.get_mut().first(ZSTD_HEADER).map(zstd_window);
+                window.and_then(|window| {
+                    self.memory.reach((1 << window) + ZSTD_BESIDE).map_err(carry)?;
+                    decoder.window_log_max(window)?;
+                    *opened = true;
+                    decoder.read(buffer)
+                })
+            }
             Unpacking::Bzip2(decoder) => decoder.read(buffer),
         };
         let read = read.map_err(|failure| self.broken(failure))?;
@@ -337,11 +415,11 @@ pub enum Encoder<W: Write> {
 
 impl<W: Write> Encoder<W> {
     /// An encoder of `format` at a level that [`Format::level`] gave; without one the data stay as they
-    /// are.
+    /// are. `memory` is what [`Format::packing_memory`] gave.
     ///
     /// # Errors
     /// `other` where the library cannot be set up, for want of memory.
-    pub fn new(format: Option<Format>, level: i32, output: W) -> Result<Encoder<W>, Error> {
+    pub fn new(format: Option<Format>, level: i32, memory: usize, output: W) -> Result<Encoder<W>, Error> {
         let small = u32::try_from(level).unwrap_or_default();
         Ok(match format {
             None => Encoder::Plain(output),
@@ -352,7 +430,7 @@ impl<W: Write> Encoder<W> {
                 Encoder::Bzip2(bzip2::write::BzEncoder::new(output, bzip2::Compression::new(small)))
             }
             Some(Format::Xz) => {
-                let stream = xz_stream(small).map_err(|failure| setting_up("xz", &failure))?;
+                let stream = xz_stream(small, memory).map_err(|failure| setting_up("xz", &failure))?;
                 Encoder::Xz(liblzma::write::XzEncoder::new_stream(output, stream))
             }
             Some(Format::Zstd) => {
@@ -390,13 +468,21 @@ impl<W: Write> Encoder<W> {
     }
 }
 
-fn xz_stream(level: u32) -> Result<liblzma::stream::Stream, liblzma::stream::Error> {
+fn xz_memory(dictionary: u32) -> usize {
+    XZ_PER_BYTE * dictionary as usize + XZ_BESIDE
+}
+
+fn xz_stream(level: u32, memory: usize) -> Result<liblzma::stream::Stream, liblzma::stream::Error> {
     use liblzma::stream::{Check, Filters, LzmaOptions, Stream};
     // The dictionaries of the presets: 256 KiB, then from 1 MiB at level 1 to 64 MiB at level 9.
-    let mut options = LzmaOptions::new_preset(level)?;
-    if level > 6 {
-        options.dict_size(XZ_DICTIONARY);
+    let usual = [1 << 18, 1 << 20, 1 << 21, 1 << 22, 1 << 22, 1 << 23];
+    let usual = usual.get(level as usize).copied().unwrap_or(XZ_DICTIONARY);
+    let mut dictionary = XZ_DICTIONARY;
+    while dictionary > XZ_SMALLEST && xz_memory(dictionary) > memory {
+        dictionary /= 2;
     }
+    let mut options = LzmaOptions::new_preset(level)?;
+    options.dict_size(usual.min(dictionary));
     let mut filters = Filters::new();
     filters.lzma2(&options);
     Stream::new_stream_encoder(&filters, Check::Crc64)

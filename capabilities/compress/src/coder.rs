@@ -1,13 +1,17 @@
 //! Streams that a script packs or unpacks piece by piece.
 
-use crate::budget::Share;
 use crate::codec::{Bounds, Decoder, Encoder, Format, failed};
+use crate::share::Share;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Run, error};
 use std::io::{self, BufRead, Read, Write};
 
 /// Bytes that one step takes, and gives.
 pub const PIECE: usize = 1 << 20;
+/// Bytes that an unpacker gives in one step: the guest has them beside all else.
+const GIVEN: usize = 256 << 10;
+/// What a stream takes beside its coder: what goes in, what of that waits, and what comes out.
+pub const HELD: usize = 3 * PIECE;
 /// Room for what comes out of most steps.
 const FIRST: usize = 64 << 10;
 
@@ -41,14 +45,13 @@ impl BufRead for Feed {
 }
 
 enum Work {
-    Pack(Option<Box<Encoder<Vec<u8>>>>),
+    Pack { encoder: Option<Box<Encoder<Vec<u8>>>>, _share: Share },
     Unpack(Box<Decoder<Feed>>),
 }
 
 /// A stream on its way.
 pub struct Coder {
     work: Work,
-    _share: Share,
 }
 
 /// What one step gives.
@@ -61,15 +64,15 @@ impl Coder {
     /// # Errors
     /// Where the library cannot be set up.
     pub fn packer(format: Format, level: i32, share: Share) -> Result<Coder, Error> {
-        let encoder = Encoder::new(Some(format), level, Vec::new())?;
-        Ok(Coder { work: Work::Pack(Some(Box::new(encoder))), _share: share })
+        let encoder = Encoder::new(Some(format), level, share.bytes(), Vec::new())?;
+        Ok(Coder { work: Work::Pack { encoder: Some(Box::new(encoder)), _share: share } })
     }
 
     /// # Errors
     /// Where the library cannot be set up.
     pub fn unpacker(format: Format, bounds: Bounds, share: Share) -> Result<Coder, Error> {
-        let decoder = Decoder::new(Some(format), Feed::default(), bounds)?;
-        Ok(Coder { work: Work::Unpack(Box::new(decoder)), _share: share })
+        let decoder = Decoder::new(Some(format), Feed::default(), bounds, share)?;
+        Ok(Coder { work: Work::Unpack(Box::new(decoder)) })
     }
 
     /// Takes input and gives what has come out.
@@ -82,7 +85,7 @@ impl Coder {
             return Err(error(ErrorCode::InvalidArgument, format!("a step takes at most {PIECE} bytes")));
         }
         let output = match &mut self.work {
-            Work::Pack(encoder) => pack(encoder, &input, last),
+            Work::Pack { encoder, .. } => pack(encoder, &input, last),
             Work::Unpack(decoder) => unpack(decoder, input, last),
         }?;
         run.count_bytes(output.data.len())?;
@@ -125,10 +128,10 @@ fn unpack(decoder: &mut Decoder<Feed>, input: Vec<u8>, last: bool) -> Result<Out
     let mut data = vec![0; FIRST];
     let mut filled = 0;
     let more = loop {
-        if filled == PIECE {
+        if filled == GIVEN {
             break true;
         } else if filled == data.len() {
-            data.resize(PIECE, 0);
+            data.resize(GIVEN, 0);
         }
         match decoder.read(&mut data[filled..]) {
             Ok(0) => break false,
@@ -138,6 +141,10 @@ fn unpack(decoder: &mut Decoder<Feed>, input: Vec<u8>, last: bool) -> Result<Out
             Err(failure) => return Err(failed("unpacking", failure)),
         }
     };
+    let feed = decoder.input();
+    if feed.at == feed.data.len() {
+        (feed.data, feed.at) = (Vec::new(), 0);
+    }
     data.truncate(filled);
     data.shrink_to_fit();
     Ok(Output { data, more })

@@ -1,6 +1,7 @@
 //! Whole files: read through the grants, written beside the destination and put in its place at the end.
 
 use crate::codec::{Bounds, Decoder, Encoder, Format, carry, failed};
+use crate::share::Share;
 use assay_capability_api::Run;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{error, io_error};
@@ -10,7 +11,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
 
 /// Bytes that are read and written at a time.
-const PIECE: usize = 256 << 10;
+pub const PIECE: usize = 256 << 10;
 
 /// A file that takes the place of another once it is committed, as something to write to. What goes
 /// through it is counted.
@@ -109,17 +110,20 @@ pub fn pack(
     source: &str,
     destination: &str,
     (format, level): (Format, i32),
+    share: Share,
     cancel: &Cancel,
 ) -> Result<u64, Error> {
     let mut input = open_read(run, source)?;
     let wrong = |failure| about(destination, failure);
-    let mut encoder = Encoder::new(Some(format), level, Sink::create(run, destination)?)?;
+    let mut encoder = Encoder::new(Some(format), level, share.bytes(), Sink::create(run, destination)?)?;
     let put = |bytes: &[u8]| {
         run.count_bytes(bytes.len())?;
         encoder.write_all(bytes).map_err(wrong)
     };
     pump(&mut input, cancel, put, |failure| about(source, failure))?;
-    encoder.finish().map_err(wrong)?.commit()
+    let sink = encoder.finish().map_err(wrong)?;
+    drop(share);
+    sink.commit()
 }
 
 /// Decompresses an open `source` into `destination`; gives the size of the result.
@@ -131,9 +135,10 @@ pub fn unpack(
     (path, source): (&str, Source),
     destination: &str,
     (format, bounds): (Format, Bounds),
+    share: Share,
     cancel: &Cancel,
 ) -> Result<u64, Error> {
-    let mut decoder = Decoder::new(Some(format), source.input, bounds)?;
+    let mut decoder = Decoder::new(Some(format), source.input, bounds, share)?;
     let mut sink = Sink::create(run, destination)?;
     let put = |bytes: &[u8]| sink.write_all(bytes).map_err(|failure| about(destination, failure));
     pump(&mut decoder, cancel, put, |failure| about(path, failure))?;

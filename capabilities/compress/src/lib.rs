@@ -3,14 +3,15 @@
 //! It is linked into every run: data need no grant, and files go through the check of `fs`. `tar` builds
 //! on the same [`codec`].
 
-mod budget;
 pub mod codec;
 mod coder;
 pub mod file;
+mod share;
 #[cfg(test)]
 mod tests;
+mod xz;
 
-pub use budget::{Budget, Share};
+pub use share::Share;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Capability, Ctx, Literal, Need, Run, error};
@@ -66,27 +67,27 @@ pub struct Stream(Option<Box<coder::Coder>>);
 type Host = HasSelf<Ctx>;
 type Outcome<T> = std::result::Result<T, Error>;
 
-fn parts(accessor: &Accessor<Ctx, Host>) -> (Arc<Run>, Budget) {
-    accessor.with(|mut access| {
-        let ctx = access.get();
-        (ctx.run.clone(), ctx.state::<Budget>().clone())
-    })
+fn run(accessor: &Accessor<Ctx, Host>) -> Arc<Run> {
+    accessor.with(|mut access| access.get().run.clone())
 }
+
+/// What the files of a call hold: the buffers that they are read and written through.
+const FILES: usize = 2 * file::PIECE;
 
 fn bounds(bounds: compress::Bounds) -> Bounds {
     Bounds { size: bounds.max_size, ratio: bounds.max_ratio }
 }
 
-async fn packer(run: &Arc<Run>, budget: &Budget, format: &str, level: Option<i32>) -> Outcome<coder::Coder> {
+async fn packer(run: &Arc<Run>, format: &str, level: Option<i32>) -> Outcome<coder::Coder> {
     let format = Format::parse(format)?;
     let level = format.level(level)?;
-    let share = budget.take(run, format.packing_memory(level)).await?;
+    let share = Share::take(run, format.packing_memory(level, run.budget.limit()), coder::HELD).await?;
     coder::Coder::packer(format, level, share)
 }
 
-async fn unpacker(run: &Arc<Run>, budget: &Budget, format: &str, bounds: Bounds) -> Outcome<coder::Coder> {
+async fn unpacker(run: &Arc<Run>, format: &str, bounds: Bounds) -> Outcome<coder::Coder> {
     let format = Format::parse(format)?;
-    let share = budget.take(run, format.unpacking_memory()).await?;
+    let share = Share::take(run, format.unpacking_memory(), coder::HELD).await?;
     coder::Coder::unpacker(format, bounds, share)
 }
 
@@ -121,8 +122,8 @@ impl compress::HostWithStore<Ctx> for Host {
         format: String,
         level: Option<i32>,
     ) -> Result<Outcome<Resource<Stream>>> {
-        let (run, budget) = parts(accessor);
-        pushed(accessor, packer(&run, &budget, &format, level).await)
+        let run = run(accessor);
+        pushed(accessor, packer(&run, &format, level).await)
     }
 
     async fn unpacker(
@@ -130,8 +131,8 @@ impl compress::HostWithStore<Ctx> for Host {
         format: String,
         most: compress::Bounds,
     ) -> Result<Outcome<Resource<Stream>>> {
-        let (run, budget) = parts(accessor);
-        pushed(accessor, unpacker(&run, &budget, &format, bounds(most)).await)
+        let run = run(accessor);
+        pushed(accessor, unpacker(&run, &format, bounds(most)).await)
     }
 
     async fn pack_file(
@@ -141,20 +142,19 @@ impl compress::HostWithStore<Ctx> for Host {
         format: Option<String>,
         level: Option<i32>,
     ) -> Result<Outcome<u64>> {
-        let (run, budget) = parts(accessor);
+        let run = run(accessor);
+        let held = run.hold(&[&source, &destination]).await;
         let (format, level) = match pack_format(&destination, format.as_deref(), level) {
             Ok(known) => known,
             Err(failure) => return Ok(Err(failure)),
         };
-        let share = match budget.take(&run, format.packing_memory(level)).await {
+        let memory = format.packing_memory(level, run.budget.limit());
+        let share = match Share::take(&run, memory, FILES).await {
             Ok(share) => share,
             Err(failure) => return Ok(Err(failure)),
         };
-        blocking(move |cancel| {
-            let _share = share;
-            file::pack(&run, &source, &destination, (format, level), cancel)
-        })
-        .await
+        blocking(held, move |cancel| file::pack(&run, &source, &destination, (format, level), share, cancel))
+            .await
     }
 
     async fn unpack_file(
@@ -164,8 +164,16 @@ impl compress::HostWithStore<Ctx> for Host {
         format: Option<String>,
         most: compress::Bounds,
     ) -> Result<Outcome<u64>> {
-        let (run, budget) = parts(accessor);
+        let run = run(accessor);
+        let held = match run.hold(&[&source, &destination]).await {
+            Ok(held) => held,
+            Err(failure) => return Ok(Err(failure)),
+        };
         let bounds = bounds(most);
+        let share = match Share::take(&run, 0, FILES).await {
+            Ok(share) => share,
+            Err(failure) => return Ok(Err(failure)),
+        };
         let opening = {
             let (run, source) = (run.clone(), source.clone());
             move |_: &_| {
@@ -175,17 +183,12 @@ impl compress::HostWithStore<Ctx> for Host {
                 Ok((opened, format))
             }
         };
-        let (opened, format) = match blocking(opening).await? {
+        let (opened, format) = match blocking(Ok(run.budget.nothing()), opening).await? {
             Ok(opened) => opened,
             Err(failure) => return Ok(Err(failure)),
         };
-        let share = match budget.take(&run, format.unpacking_memory()).await {
-            Ok(share) => share,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        blocking(move |cancel| {
-            let _share = share;
-            file::unpack(&run, (&source, opened), &destination, (format, bounds), cancel)
+        blocking(Ok(held), move |cancel| {
+            file::unpack(&run, (&source, opened), &destination, (format, bounds), share, cancel)
         })
         .await
     }
@@ -216,7 +219,7 @@ impl compress::HostCoderWithStore<Ctx> for Host {
                 "the stream has failed, or another task is using it",
             )));
         };
-        let done = blocking(move |_| {
+        let done = blocking(Ok(run.budget.nothing()), move |_| {
             let output = coder.step(&run, input, last)?;
             Ok((coder, output))
         })

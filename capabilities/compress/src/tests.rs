@@ -1,8 +1,8 @@
-use crate::budget::Budget;
 use crate::codec::{Bounds, Decoder, Encoder, Format, failed};
 use crate::coder::{Coder, PIECE};
+use crate::share::Share;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Grants, Limits, Run};
+use assay_capability_api::{Budget, Grants, Limits, Run};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -15,14 +15,15 @@ fn run(limits: Limits) -> Arc<Run> {
 
 fn pack(format: Format, level: Option<i32>, data: &[u8]) -> Vec<u8> {
     let level = format.level(level).unwrap();
-    let mut encoder = Encoder::new(Some(format), level, Vec::new()).unwrap();
+    let mut encoder = Encoder::new(Some(format), level, usize::MAX, Vec::new()).unwrap();
     encoder.write_all(data).unwrap();
     encoder.finish().unwrap()
 }
 
 fn unpack(format: Format, data: &[u8], bounds: Bounds) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
-    let mut decoder = Decoder::new(Some(format), data, bounds)?;
+    let share = Share::small(&run(Limits::default()))?;
+    let mut decoder = Decoder::new(Some(format), data, bounds, share)?;
     decoder.read_to_end(&mut out).map_err(|failure| failed("test", failure))?;
     Ok(out)
 }
@@ -158,12 +159,11 @@ fn levels_and_names_are_checked() {
 #[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn streams_take_their_input_in_any_pieces() {
     let run = run(Limits::default());
-    let budget = Budget::default();
     let data = sample(300_000);
     for format in FORMATS {
         let packed = pack(format, None, &data);
         for size in [1, 7, 4096] {
-            let share = budget.take(&run, 1).await.unwrap();
+            let share = Share::small(&run).unwrap();
             let mut coder = Coder::unpacker(format, Bounds::default(), share).unwrap();
             let packed = if size == 1 { &pack(format, None, &data[..2000]) } else { &packed };
             let mut out = Vec::new();
@@ -191,7 +191,7 @@ async fn streams_take_their_input_in_any_pieces() {
 async fn a_step_gives_little_however_much_comes_out() {
     let run = run(Limits::default());
     let packed = pack(Format::Zstd, None, &vec![0; 10 << 20]);
-    let share = Budget::default().take(&run, 1).await.unwrap();
+    let share = Share::small(&run).unwrap();
     let mut coder = Coder::unpacker(Format::Zstd, Bounds::default(), share).unwrap();
     let mut given = coder.step(&run, packed, true).unwrap();
     let mut total = 0;
@@ -210,16 +210,70 @@ async fn a_step_gives_little_however_much_comes_out() {
 #[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn coders_share_a_budget_and_take_handles() {
     let run = run(Limits { handles: 3, ..Limits::default() });
-    let budget = Budget::default();
-    let zstd = Format::Zstd.unpacking_memory();
-    let first = budget.take(&run, zstd).await.unwrap();
-    let second = budget.take(&run, zstd).await.unwrap();
+    let half = usize::try_from(run.budget.limit() / 2).unwrap();
+    let first = Share::take(&run, half, 0).await.unwrap();
+    let second = Share::take(&run, half, 0).await.unwrap();
     // Time is paused: the wait for more memory ends at once.
-    assert_eq!(budget.take(&run, zstd).await.err().unwrap().code, ErrorCode::Limit);
+    assert_eq!(Share::take(&run, half, 0).await.err().unwrap().code, ErrorCode::Limit);
     drop(first);
-    let third = budget.take(&run, zstd).await.unwrap();
-    let small = budget.take(&run, 1).await.unwrap();
-    assert_eq!(budget.take(&run, 1).await.err().unwrap().code, ErrorCode::Limit);
+    let third = Share::take(&run, half, 0).await.unwrap();
+    let small = Share::small(&run).unwrap();
+    assert_eq!(Share::small(&run).err().unwrap().code, ErrorCode::Limit);
     drop((second, third, small));
-    assert!(budget.take(&run, 1).await.is_ok());
+    assert!(Share::take(&run, 0, 1).await.is_ok());
+}
+
+/// A run that may hold so many bytes.
+fn held(bytes: u64) -> Arc<Run> {
+    Arc::new(Run { budget: Budget::new(bytes), ..Run::new(Grants::default(), std::env::temp_dir()) })
+}
+
+#[test]
+fn a_decoder_takes_the_memory_that_its_data_need() {
+    // The dictionary of `xz -9` has 64 MiB, the window of `zstd --long=27` 128 MiB.
+    let programs: [(Format, &[&str], u64); 4] = [
+        (Format::Xz, &["xz", "-9", "-c"], 66 << 20),
+        (Format::Xz, &["xz", "-6", "-c"], 9 << 20),
+        (Format::Zstd, &["zstd", "--long=27", "-c"], (128 << 20) + (512 << 10)),
+        (Format::Zstd, &["zstd", "-c"], (8 << 20) + (512 << 10)),
+    ];
+    for (format, command, needed) in programs {
+        let packed = through(command[0], &command[1..], &sample(100_000));
+        for (budget, enough) in [(needed, true), (needed - 1, false)] {
+            let run = held(budget);
+            let unpacked =
+                Decoder::new(Some(format), &packed[..], Bounds::default(), Share::small(&run).unwrap())
+                    .and_then(|mut decoder| {
+                        let mut out = Vec::new();
+                        decoder
+                            .read_to_end(&mut out)
+                            .map_err(|failure| failed("test", failure))
+                            .map(|_| out.len())
+                    });
+            match unpacked {
+                Ok(length) => assert!(enough && length == 100_000, "{command:?} {budget}"),
+                Err(failure) => {
+                    assert!(
+                        !enough && failure.code == ErrorCode::Limit,
+                        "{command:?} {budget}: {}",
+                        failure.message
+                    );
+                    assert!(failure.message.contains("--host-memory"), "{}", failure.message);
+                }
+            }
+            assert_eq!(run.budget.used(), 0);
+        }
+    }
+}
+
+#[test]
+fn xz_packs_with_the_dictionary_that_fits() {
+    for (budget, most) in [(256 << 20, 99 << 20), (64 << 20, 32 << 20), (8 << 20, 4 << 20)] {
+        let memory = Format::Xz.packing_memory(6, budget);
+        assert!(memory <= most, "{budget}: {memory}");
+        let data = sample(300_000);
+        let mut encoder = Encoder::new(Some(Format::Xz), 6, memory, Vec::new()).unwrap();
+        encoder.write_all(&data).unwrap();
+        assert_eq!(unpack(Format::Xz, &encoder.finish().unwrap(), Bounds::default()).unwrap(), data);
+    }
 }

@@ -54,20 +54,22 @@ pub fn encrypt(algorithm: &str, key: &[u8], plaintext: &[u8], aad: &[u8]) -> Res
     let cipher = Cipher::new(algorithm, key)?;
     let nonce = crate::random_bytes(cipher.nonce_len())?;
     let too_long = || error(ErrorCode::InvalidArgument, format!("the text is too long for {algorithm}"));
-    let mut body = Vec::with_capacity(plaintext.len() + TAG_LEN);
-    body.extend_from_slice(plaintext);
+    let mut out = Vec::with_capacity(nonce.len() + plaintext.len() + TAG_LEN);
+    out.extend_from_slice(&nonce);
+    out.extend_from_slice(plaintext);
+    let body = &mut out[nonce.len()..];
     match cipher {
         Cipher::Aes(key) => {
             let nonce = Nonce::try_assume_unique_for_key(&nonce).map_err(|_| too_long())?;
-            key.seal_in_place_append_tag(nonce, Aad::from(aad), &mut body).map_err(|_| too_long())?;
+            let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), body).map_err(|_| too_long())?;
+            out.extend_from_slice(tag.as_ref());
         }
         Cipher::XChaCha(key) => {
             let nonce = XNonce::try_from(nonce.as_slice()).map_err(|_| too_long())?;
-            key.encrypt_in_place(&nonce, aad, &mut body).map_err(|_| too_long())?;
+            let tag = key.encrypt_inout_detached(&nonce, aad, body.into()).map_err(|_| too_long())?;
+            out.extend_from_slice(&tag);
         }
     }
-    let mut out = nonce;
-    out.extend_from_slice(&body);
     Ok(out)
 }
 

@@ -55,30 +55,44 @@ pub fn digest(algorithm: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(hasher.finalize().into_vec())
 }
 
-fn mac<M: Mac + KeyInit>(key: &[u8], data: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut mac = <M as KeyInit>::new_from_slice(key).map_err(|_| {
-        error(ErrorCode::InvalidArgument, "the key has a length that the algorithm cannot take")
-    })?;
-    Mac::update(&mut mac, data);
-    Ok(mac.finalize().into_bytes().to_vec())
+/// Feeds a MAC with `pieces`, with a look at `goes_on` before each.
+fn mac<'a, M: Mac + KeyInit>(
+    key: &[u8],
+    pieces: impl Iterator<Item = &'a [u8]>,
+    goes_on: impl Fn() -> wasmtime::Result<()>,
+) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else {
+        let message = "the key has a length that the algorithm cannot take";
+        return Ok(Err(error(ErrorCode::InvalidArgument, message)));
+    };
+    for piece in pieces {
+        goes_on()?;
+        Mac::update(&mut mac, piece);
+    }
+    Ok(Ok(mac.finalize().into_bytes().to_vec()))
 }
 
-/// HMAC (RFC 2104).
+/// HMAC (RFC 2104) of data in pieces, with a look at `goes_on` before each.
 ///
 /// # Errors
-/// `invalid-argument` when there is no such algorithm.
-pub fn hmac(algorithm: &str, key: &[u8], data: &[u8]) -> Result<Vec<u8>, Error> {
+/// What `goes_on` says; the inner one is `invalid-argument` when there is no such algorithm.
+pub fn hmac<'a>(
+    algorithm: &str,
+    key: &[u8],
+    pieces: impl Iterator<Item = &'a [u8]>,
+    goes_on: impl Fn() -> wasmtime::Result<()>,
+) -> wasmtime::Result<Result<Vec<u8>, Error>> {
     match canonical(algorithm).as_str() {
-        "sha1" => mac::<SimpleHmac<Sha1>>(key, data),
-        "sha224" => mac::<SimpleHmac<Sha224>>(key, data),
-        "sha256" => mac::<SimpleHmac<Sha256>>(key, data),
-        "sha384" => mac::<SimpleHmac<Sha384>>(key, data),
-        "sha512" => mac::<SimpleHmac<Sha512>>(key, data),
-        "sha3-224" => mac::<SimpleHmac<Sha3_224>>(key, data),
-        "sha3-256" => mac::<SimpleHmac<Sha3_256>>(key, data),
-        "sha3-384" => mac::<SimpleHmac<Sha3_384>>(key, data),
-        "sha3-512" => mac::<SimpleHmac<Sha3_512>>(key, data),
-        _ => Err(unknown(algorithm, NAMES)),
+        "sha1" => mac::<SimpleHmac<Sha1>>(key, pieces, goes_on),
+        "sha224" => mac::<SimpleHmac<Sha224>>(key, pieces, goes_on),
+        "sha256" => mac::<SimpleHmac<Sha256>>(key, pieces, goes_on),
+        "sha384" => mac::<SimpleHmac<Sha384>>(key, pieces, goes_on),
+        "sha512" => mac::<SimpleHmac<Sha512>>(key, pieces, goes_on),
+        "sha3-224" => mac::<SimpleHmac<Sha3_224>>(key, pieces, goes_on),
+        "sha3-256" => mac::<SimpleHmac<Sha3_256>>(key, pieces, goes_on),
+        "sha3-384" => mac::<SimpleHmac<Sha3_384>>(key, pieces, goes_on),
+        "sha3-512" => mac::<SimpleHmac<Sha3_512>>(key, pieces, goes_on),
+        _ => Ok(Err(unknown(algorithm, NAMES))),
     }
 }
 
@@ -159,23 +173,27 @@ mod tests {
         }
     }
 
+    fn whole(algorithm: &str, key: &[u8], data: &[u8]) -> Result<Vec<u8>, Error> {
+        hmac(algorithm, key, data.chunks(7), || Ok(())).unwrap()
+    }
+
     // RFC 4231, test cases 2 and 6 (a key longer than a block).
     #[test]
     fn macs() {
         assert_eq!(
-            hex(&hmac("sha256", b"Jefe", b"what do ya want for nothing?").unwrap()),
+            hex(&whole("sha256", b"Jefe", b"what do ya want for nothing?").unwrap()),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
         assert_eq!(
-            hex(&hmac("sha256", &[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First")
+            hex(&whole("sha256", &[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First")
                 .unwrap()),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
-        assert_eq!(hmac("md5", b"k", b"d").unwrap_err().code, ErrorCode::InvalidArgument);
+        assert_eq!(whole("md5", b"k", b"d").unwrap_err().code, ErrorCode::InvalidArgument);
         for (algorithm, length) in
             [("sha1", 20), ("sha224", 28), ("sha384", 48), ("sha512", 64), ("sha3-224", 28)]
         {
-            assert_eq!(hmac(algorithm, b"", b"").unwrap().len(), length, "{algorithm}");
+            assert_eq!(whole(algorithm, b"", b"").unwrap().len(), length, "{algorithm}");
         }
     }
 

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 /// The longest token that is looked at, bytes.
-const TOKEN_MAX: usize = 1 << 20;
+pub const TOKEN_MAX: usize = 1 << 20;
 /// How many keys of a set are tried for one token.
 const TRIES_MAX: usize = 16;
 

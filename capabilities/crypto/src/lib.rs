@@ -50,6 +50,39 @@ impl Capability for Crypto {
     }
 }
 
+/// Refuses what no key or secret is as long as, before anything is computed with it.
+fn bounded(secrets: &[&[u8]]) -> Result<(), Error> {
+    match secrets.iter().map(|secret| secret.len()).max() {
+        Some(longest) if longest > SECRET_MAX => {
+            let message = format!("{longest} bytes are too many for a key, at most {SECRET_MAX} are taken");
+            Err(error(ErrorCode::InvalidArgument, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Does `work` over `bytes` of data, for which `held` bytes of memory are needed: on another thread where it takes its
+/// time.
+async fn at_length<T: Send + 'static>(
+    run: &Run,
+    bytes: usize,
+    held: usize,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    run.count_bytes(bytes)?;
+    let held = Arc::new(run.budget.take(held)?);
+    if bytes <= SHORT {
+        return work();
+    }
+    // Held until what it gives is on its way, and until the work ends where nobody waits for it.
+    let held_by_work = held.clone();
+    off_thread(move || {
+        let _held = held_by_work;
+        work()
+    })
+    .await
+}
+
 /// Fills a new buffer from the operating system's generator.
 fn random_bytes(count: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0; count];
@@ -61,6 +94,14 @@ fn random_bytes(count: usize) -> Result<Vec<u8>, Error> {
 
 /// What is hashed between two looks at the run's limits, bytes.
 const PIECE: usize = 1 << 20;
+/// Data that are read from a file at a time, bytes.
+const READ: usize = 256 << 10;
+/// The longest key, or what one is derived from, bytes.
+const SECRET_MAX: usize = 1 << 20;
+/// Data that are worked on without another thread, bytes.
+const SHORT: usize = 64 << 10;
+/// Bytes of memory for each byte of JSON text, at worst: numbers of one digit in a list.
+const PARSED: usize = 32;
 
 /// Seconds since 1970.
 fn now() -> f64 {
@@ -89,7 +130,11 @@ impl crypto::Host for Ctx {
         key: Vec<u8>,
         data: Vec<u8>,
     ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
-        Ok(self.run.count_bytes(key.len() + data.len()).and_then(|()| hash::hmac(&algorithm, &key, &data)))
+        let checked = bounded(&[&key]).and_then(|()| self.run.count_bytes(key.len() + data.len()));
+        if let Err(refused) = checked {
+            return Ok(Err(refused));
+        }
+        hash::hmac(&algorithm, &key, data.chunks(PIECE), || self.run.ending.check())
     }
 
     fn hkdf(
@@ -100,7 +145,8 @@ impl crypto::Host for Ctx {
         info: Vec<u8>,
         length: u32,
     ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
-        Ok(hash::hkdf(&algorithm, &secret, &salt, &info, length as usize))
+        let checked = bounded(&[&secret, &salt, &info]);
+        Ok(checked.and_then(|()| hash::hkdf(&algorithm, &secret, &salt, &info, length as usize)))
     }
 
     fn random(&mut self, count: u32) -> wasmtime::Result<Result<Vec<u8>, Error>> {
@@ -109,33 +155,14 @@ impl crypto::Host for Ctx {
                 format!("{count} random bytes in one call are too many; ask for at most {RANDOM_MAX}");
             return Ok(Err(error(ErrorCode::InvalidArgument, message)));
         }
-        Ok(self.run.count_bytes(count as usize).and_then(|()| random_bytes(count as usize)))
-    }
-
-    fn encrypt(
-        &mut self,
-        algorithm: String,
-        key: Vec<u8>,
-        plaintext: Vec<u8>,
-        aad: Vec<u8>,
-    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
-        let counted = self.run.count_bytes(plaintext.len() + aad.len());
-        Ok(counted.and_then(|()| aead::encrypt(&algorithm, &key, &plaintext, &aad)))
-    }
-
-    fn decrypt(
-        &mut self,
-        algorithm: String,
-        key: Vec<u8>,
-        ciphertext: Vec<u8>,
-        aad: Vec<u8>,
-    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
-        let counted = self.run.count_bytes(ciphertext.len() + aad.len());
-        Ok(counted.and_then(|()| aead::decrypt(&algorithm, &key, ciphertext, &aad)))
+        let count = count as usize;
+        let held = self.run.count_bytes(count).and_then(|()| self.run.budget.take(count));
+        Ok(held.and_then(|_held| random_bytes(count)))
     }
 
     fn jwt_decode(&mut self, token: String) -> wasmtime::Result<Result<Token, Error>> {
         Ok(self.run.count_bytes(token.len()).and_then(|()| {
+            let _held = self.run.budget.take(PARSED * token.len().min(jwt::TOKEN_MAX))?;
             let parts = jwt::split(&token)?;
             Ok(Token { header: parts.header_json, claims: parts.claims_json })
         }))
@@ -148,6 +175,9 @@ impl crypto::Host for Ctx {
         options: Verification,
     ) -> wasmtime::Result<Result<Token, Error>> {
         Ok(self.run.count_bytes(token.len()).and_then(|()| {
+            let (VerificationKey::Text(text) | VerificationKey::Jwks(text)) = &key;
+            bounded(&[text])?;
+            let _held = self.run.budget.take(PARSED * (text.len() + token.len().min(jwt::TOKEN_MAX)))?;
             let keys = match key {
                 VerificationKey::Text(text) => key::from_text(&text)?,
                 VerificationKey::Jwks(json) => key::from_jwks(&json)?,
@@ -184,36 +214,57 @@ impl crypto::HostWithStore<Ctx> for HasSelf<Ctx> {
         header: Vec<u8>,
     ) -> wasmtime::Result<Result<String, Error>> {
         let run = accessor.with(|mut access| access.get().run.clone());
-        // The claims, their base64, and the token around it.
-        let held = match run.budget.take(4 * (claims.len() + header.len()) + key.len()) {
-            Ok(held) => Arc::new(held),
-            Err(refused) => return Ok(Err(refused)),
-        };
-        // Held until the token has gone into the guest, and until the work ends where nobody waits for it.
-        let held_by_work = held.clone();
+        if let Err(refused) = bounded(&[&key]) {
+            return Ok(Err(refused));
+        }
+        // The claims, their base64, and the token around it; the header as it is parsed.
+        let held = 4 * claims.len() + (PARSED + 4) * header.len() + key.len();
+        let bytes = claims.len() + header.len();
         // An RSA signature takes milliseconds.
-        let work = move || {
-            let _held = held_by_work;
-            jwt::sign(claims, &key, &algorithm, &header)
-        };
-        let signed = off_thread(work).await;
-        drop(held);
-        Ok(signed)
+        let work = move || jwt::sign(claims, &key, &algorithm, &header);
+        Ok(at_length(&run, bytes.max(SHORT + 1), held, work).await)
+    }
+
+    async fn encrypt(
+        accessor: &Accessor<Ctx, Self>,
+        algorithm: String,
+        key: Vec<u8>,
+        plaintext: Vec<u8>,
+        aad: Vec<u8>,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let run = accessor.with(|mut access| access.get().run.clone());
+        let (bytes, held) = (plaintext.len() + aad.len(), 2 * plaintext.len() + aad.len() + key.len());
+        Ok(at_length(&run, bytes, held, move || aead::encrypt(&algorithm, &key, &plaintext, &aad)).await)
+    }
+
+    async fn decrypt(
+        accessor: &Accessor<Ctx, Self>,
+        algorithm: String,
+        key: Vec<u8>,
+        ciphertext: Vec<u8>,
+        aad: Vec<u8>,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let run = accessor.with(|mut access| access.get().run.clone());
+        let (bytes, held) = (ciphertext.len() + aad.len(), 2 * ciphertext.len() + aad.len() + key.len());
+        Ok(at_length(&run, bytes, held, move || aead::decrypt(&algorithm, &key, ciphertext, &aad)).await)
     }
 }
 
 async fn hash_file(run: Arc<Run>, path: String, algorithm: String) -> Result<Vec<u8>, Error> {
     let mut hasher = hash::hasher(&algorithm)?;
     let _handle = run.take_handle()?;
+    let _path = run.budget.take(3 * path.len())?;
     let (opener, name) = (run.clone(), path.clone());
     let mut file = off_thread(move || assay_capability_fs::open_read(&opener, &name)).await?;
-    let mut buffer = vec![0; PIECE];
     loop {
         let name = path.clone();
+        let held = run.budget.take_soon(READ).await?;
         // One piece per turn, so that a call that is dropped stops at the next one.
         let read;
-        (file, hasher, buffer, read) = off_thread(move || {
+        (file, hasher, read) = off_thread(move || {
             use std::io::Read;
+            let _held = held;
+            let mut buffer = vec![0; READ];
             let read = loop {
                 match file.read(&mut buffer) {
                     Err(failed) if failed.kind() == std::io::ErrorKind::Interrupted => {}
@@ -221,7 +272,7 @@ async fn hash_file(run: Arc<Run>, path: String, algorithm: String) -> Result<Vec
                 }
             };
             hasher.update(&buffer[..read]);
-            Ok((file, hasher, buffer, read))
+            Ok((file, hasher, read))
         })
         .await?;
         if read == 0 {

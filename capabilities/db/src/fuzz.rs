@@ -124,7 +124,7 @@ fn params(data: &[u8]) {
     let mut reader = Reader::new(data);
     let mut written = Vec::new();
     while !reader.is_empty() {
-        let list = match reader.list() {
+        let list = match reader.list(&mut assay_capability_api::Budget::new(u64::MAX).nothing()) {
             Ok(list) => list,
             Err(failure) => {
                 assert_eq!(failure.code, ErrorCode::InvalidArgument);

@@ -220,12 +220,26 @@ async fn locate(run: &Arc<Run>, target: Target, options: &Options) -> std::resul
     }
 }
 
+/// Goes on with the value, or answers with the error.
+macro_rules! attempt {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(failure) => return Ok(Err(failure)),
+        }
+    };
+}
+
 impl wit::HostWithStore<Ctx> for Host {
     async fn connect(
         accessor: &Accessor<Ctx, Self>,
         url: String,
         mut options: Vec<(String, String)>,
     ) -> Answered<Resource<Connection>> {
+        let run = accessor.with(|mut access| access.get().run.clone());
+        let texts = options.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+        let texts: Vec<&str> = texts.chain([url.as_str()]).collect();
+        let _held = attempt!(run.hold(&texts).await);
         options.sort_unstable();
         // Each database in memory is another.
         let shared = !url.contains(":memory:") && !url.contains("mode=memory");
@@ -270,16 +284,6 @@ fn home(
     })
 }
 
-/// Goes on with the value, or answers with the error.
-macro_rules! attempt {
-    ($result:expr) => {
-        match $result {
-            Ok(value) => value,
-            Err(failure) => return Ok(Err(failure)),
-        }
-    };
-}
-
 impl wit::HostConnectionWithStore<Ctx> for Host {
     async fn run(
         accessor: &Accessor<Ctx, Self>,
@@ -291,9 +295,9 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
         let home = attempt!(home(accessor, &this)?);
         let run = home.pool().run.clone();
         attempt!(run::count(&run, &sql, &params));
-        let memory = attempt!(run::hold(&run, &params));
+        let mut memory = attempt!(run::hold(&run, &sql, &params));
         let given = !params.is_empty();
-        let set = if given { attempt!(Reader::new(&params).list()) } else { Vec::new() };
+        let set = if given { attempt!(Reader::new(&params).list(&mut memory)) } else { Vec::new() };
         let bounds = run::bounds(home.pool(), want == Want::All, want == Want::None);
         let mut running = Running::new(home, Work { sql, sets: vec![set], given, _memory: memory }, bounds);
         match attempt!(running.step().await) {
@@ -317,11 +321,12 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
     ) -> Answered<u64> {
         let home = attempt!(home(accessor, &this)?);
         attempt!(run::count(&home.pool().run, &sql, &sets));
-        let memory = attempt!(run::hold(&home.pool().run, &sets));
+        let mut memory = attempt!(run::hold(&home.pool().run, &sql, &sets));
         let mut reader = Reader::new(&sets);
         let mut list = Vec::new();
         while !reader.is_empty() {
-            list.push(attempt!(reader.list()));
+            attempt!(memory.grow(2 * size_of::<Vec<value::Param>>()));
+            list.push(attempt!(reader.list(&mut memory)));
         }
         drop(sets);
         let bounds = run::bounds(home.pool(), false, true);
@@ -332,6 +337,7 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
     async fn script(accessor: &Accessor<Ctx, Self>, this: Resource<Connection>, sql: String) -> Answered<()> {
         let home = attempt!(home(accessor, &this)?);
         attempt!(run::count(&home.pool().run, &sql, &[]));
+        let _memory = attempt!(run::hold(&home.pool().run, &sql, &[]));
         Ok(run::script(&home, sql).await)
     }
 

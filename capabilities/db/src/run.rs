@@ -24,13 +24,17 @@ pub struct Work {
     pub _memory: assay_capability_api::Held,
 }
 
-/// Takes what the parameters of a statement need from the run's budget: as they came, as values, and as the driver
+/// How often a driver has a parameter at a time: as it came, as a value, among the arguments and in the message to the
+/// server, both of which grow by doubling.
+const COPIES: usize = 6;
+
+/// Takes what a statement and its parameters need from the run's budget: as they came, as values, and as the driver
 /// keeps them.
 ///
 /// # Errors
 /// `limit`.
-pub fn hold(run: &Run, params: &[u8]) -> Result<assay_capability_api::Held, Error> {
-    run.budget.take(params.len().saturating_mul(3))
+pub fn hold(run: &Run, sql: &str, params: &[u8]) -> Result<assay_capability_api::Held, Error> {
+    run.budget.take((sql.len() + params.len()).saturating_mul(COPIES))
 }
 
 /// A transaction. A part of it that can be rolled back by itself shares the connection, one deeper.

@@ -59,12 +59,14 @@ impl<'a> Reader<'a> {
     /// One list.
     ///
     /// # Errors
-    /// `invalid_argument` where the bytes are none.
-    pub fn list(&mut self) -> Result<Vec<Param>, Error> {
+    /// `invalid_argument` where the bytes are none, `limit` where `held` cannot hold them.
+    pub fn list(&mut self, held: &mut assay_capability_api::Held) -> Result<Vec<Param>, Error> {
         let count = u32::from_le_bytes(self.array()?);
         let mut list = Vec::new();
         for _ in 0..count {
             let [tag] = self.array()?;
+            // The list may have room for as many again.
+            held.grow(2 * size_of::<Param>())?;
             list.push(match tag {
                 0 => Param::Null,
                 1 => Param::Bool(false),

@@ -72,14 +72,20 @@ impl Alive {
 /// the work stops at its next check.
 async fn blocking<T: Send + 'static>(
     accessor: &Accessor<Ctx, HasSelf<Ctx>>,
-    work: impl FnOnce(&Run, &Alive) -> Result<T, Error> + Send + 'static,
+    path: String,
+    work: impl FnOnce(&Run, &str, &Alive) -> Result<T, Error> + Send + 'static,
 ) -> wasmtime::Result<Result<T, Error>> {
     let run = accessor.with(|mut access| access.get().run.clone());
     let guard = EndOnDrop(Alive::default());
     let alive = guard.0.clone();
+    let held = match run.hold(&[&path]).await {
+        Ok(held) => held,
+        Err(refused) => return Ok(Err(refused)),
+    };
     let work = move || {
+        let _held = held;
         run.check(DISK, &Request::Whole)?;
-        work(&run, &alive)
+        work(&run, &path, &alive)
     };
     Ok(off_thread(work).await)
 }
@@ -103,11 +109,11 @@ impl disk::Host for Ctx {}
 
 impl disk::HostWithStore<Ctx> for HasSelf<Ctx> {
     async fn usage(accessor: &Accessor<Ctx, Self>, path: String) -> wasmtime::Result<Result<Space, Error>> {
-        blocking(accessor, move |run, _| usage(run, &path)).await
+        blocking(accessor, path, |run, path, _| usage(run, path)).await
     }
 
     async fn mounts(accessor: &Accessor<Ctx, Self>) -> wasmtime::Result<Result<Vec<Mount>, Error>> {
-        blocking(accessor, |run, _| {
+        blocking(accessor, String::new(), |run, _, _| {
             let mounts = mounts::read()?;
             run.count_bytes(mounts.iter().map(mounts::size).sum())?;
             Ok(mounts)
@@ -125,15 +131,15 @@ impl disk::HostWithStore<Ctx> for HasSelf<Ctx> {
             let message = format!("sweeping {path}: {age_seconds} is not a number of seconds from 0");
             return Ok(Err(error(ErrorCode::InvalidArgument, message)));
         };
-        blocking(accessor, move |run, alive| {
+        blocking(accessor, path, move |run, path, alive| {
             let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
-            tree::sweep(run, &path, before, alive)
+            tree::sweep(run, path, before, alive)
         })
         .await
     }
 
     async fn dir_size(accessor: &Accessor<Ctx, Self>, path: String) -> wasmtime::Result<Result<u64, Error>> {
-        blocking(accessor, move |run, alive| tree::size(run, &path, alive)).await
+        blocking(accessor, path, |run, path, alive| tree::size(run, path, alive)).await
     }
 }
 

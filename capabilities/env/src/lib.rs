@@ -29,6 +29,8 @@ mod bindings {
 
 /// The name of this capability in grants.
 const ENV: &str = "env";
+/// Bytes of a name that messages show.
+const SHOWN: usize = 256;
 /// How many bytes of names and values a script may set; they live in the host's memory.
 const OVERLAY_MAX: usize = 1 << 20;
 
@@ -123,6 +125,10 @@ impl Environment {
     /// One variable as the script sees it. The host's go through the grants; a refusal is audited there
     /// and reads as not set.
     pub fn get(&self, run: &Run, name: &str) -> Option<Vec<u8>> {
+        // No environment has such a variable.
+        if name.len() > OVERLAY_MAX {
+            return None;
+        }
         if let Some(value) = self.set.get(name) {
             return value.clone();
         }
@@ -179,6 +185,17 @@ impl Environment {
     /// `invalid-argument` for a name or value that no environment can hold, `limit` where the script sets
     /// more than a megabyte.
     pub fn set(&mut self, name: String, value: Option<Vec<u8>>) -> Result<(), Error> {
+        let too_much = |name: &str| {
+            let shown = &name[..name.floor_char_boundary(SHOWN)];
+            let message = format!(
+                "setting the environment variable {shown}: a run may set {OVERLAY_MAX} bytes of variables"
+            );
+            Err(error(ErrorCode::Limit, message))
+        };
+        // Before anything is looked for in it.
+        if name.len() + value.as_ref().map_or(0, Vec::len) > OVERLAY_MAX {
+            return too_much(&name);
+        }
         if name.is_empty() || name.contains(['=', '\0']) {
             let message = format!(
                 "setting the environment variable {name:?}: a name is not empty and has neither '=' nor NUL"
@@ -193,10 +210,7 @@ impl Environment {
         let before = self.set.get(&name).map_or(0, |value| size(&name, value));
         let bytes = self.set_bytes - before + size(&name, &value);
         if bytes > OVERLAY_MAX {
-            let message = format!(
-                "setting the environment variable {name}: a run may set {OVERLAY_MAX} bytes of variables"
-            );
-            return Err(error(ErrorCode::Limit, message));
+            return too_much(&name);
         }
         self.set_bytes = bytes;
         self.set.insert(name, value);

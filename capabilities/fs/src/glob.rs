@@ -4,9 +4,9 @@ use crate::Cancel;
 use crate::ops::MAX_DEPTH;
 use crate::pattern::{self, Part, Pattern};
 use crate::resolve::{FS, Last, failed, open_folder, resolve};
-use crate::walk::{Item, MAX_ENTRIES, check_still, entries, join, too_many};
+use crate::walk::{ITEM, Item, MAX_ENTRIES, check_still, entries, join, too_many};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, error};
+use assay_capability_api::{Access, Held, Request, Run, error};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -18,27 +18,27 @@ struct Search<'a> {
     only_folders: bool,
     found: Vec<String>,
     visited: usize,
-    /// Bytes of the paths found, which the host holds until they are pulled.
-    bytes: u64,
+    /// What the paths found take of the run's budget until they are pulled.
+    held: Held,
 }
 
-/// Every path that matches, sorted, each once. Paths are relative where the pattern is.
+/// Every path that matches, sorted, each once, and what they take of the run's budget. Paths are relative where the pattern is.
 ///
 /// Folders on the way that are not granted are passed over; only the folder that the pattern starts
 /// in, up to its first wildcard, must be granted.
 ///
 /// # Errors
 /// `denied`, `invalid-argument`, `limit`, or the operating system's.
-pub fn glob(run: &Run, text: &str, cancel: &Cancel) -> Result<Vec<String>, Error> {
-    let mut found = Vec::new();
+pub fn glob(run: &Run, text: &str, cancel: &Cancel) -> Result<(Vec<String>, Held), Error> {
+    let (mut found, mut held) = (Vec::new(), run.budget.nothing());
     for Pattern { absolute, parts, only_folders } in pattern::parse(text)? {
-        let mut search = Search { run, cancel, pattern: text, only_folders, found, visited: 0, bytes: 0 };
+        let mut search = Search { run, cancel, pattern: text, only_folders, found, visited: 0, held };
         search.expand(if absolute { "/" } else { "" }, &parts, true, 0)?;
-        found = search.found;
+        (found, held) = (search.found, search.held);
     }
     found.sort_unstable();
     found.dedup();
-    Ok(found)
+    Ok((found, held))
 }
 
 impl Search<'_> {
@@ -58,25 +58,25 @@ impl Search<'_> {
         if self.only_folders && kind != FileType::Directory {
             return Ok(());
         }
-        self.bytes += path.len() as u64;
-        if self.found.len() >= MAX_ENTRIES || self.bytes > self.run.limits.memory {
+        if self.found.len() >= MAX_ENTRIES {
             return Err(too_many(self.pattern));
         }
+        self.held.grow(path.len() + 2 * ITEM)?;
         self.found.push(path);
         Ok(())
     }
 
-    fn list(&mut self, folder: &str, start: bool) -> Result<Vec<Item>, Error> {
+    fn list(&mut self, folder: &str, start: bool) -> Result<(Vec<Item>, Held), Error> {
         self.cancel.check()?;
         let path = if folder.is_empty() { "." } else { folder };
         // Without this, passing over a folder would be audited as an attempt to get into it.
         let request = self.run.path(path);
         if !start && !self.run.would_allow(FS, &Request::File { access: Access::Read, path: &request }) {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), self.run.budget.nothing()));
         }
         let listed = resolve(self.run, path, &[Access::Read], Last::Follow, false).and_then(|place| {
             let folder = open_folder(self.run, &[Access::Read], &place)?;
-            let items = entries(&folder, path)?;
+            let items = entries(self.run, &folder, path)?;
             check_still(self.run, &folder, &place.real, path)?;
             Ok(items)
         });
@@ -84,10 +84,10 @@ impl Search<'_> {
             Ok(items) => items,
             Err(failure) => {
                 self.pass(failure, start)?;
-                Vec::new()
+                (Vec::new(), self.run.budget.nothing())
             }
         };
-        self.visited += items.len();
+        self.visited += items.0.len();
         if self.visited > MAX_ENTRIES {
             return Err(too_many(self.pattern));
         }
@@ -116,7 +116,8 @@ impl Search<'_> {
                 }
             }
             Part::Match(tokens) => {
-                for item in self.list(folder, start)? {
+                let (items, _held) = self.list(folder, start)?;
+                for item in items {
                     if !pattern::matches(tokens, &item.name.to_string_lossy()) {
                         continue;
                     }
@@ -133,7 +134,8 @@ impl Search<'_> {
                 if !rest.is_empty() {
                     self.expand(folder, rest, start, depth + 1)?;
                 }
-                for item in self.list(folder, start)? {
+                let (items, _held) = self.list(folder, start)?;
+                for item in items {
                     let path = join(folder, &item.name);
                     if item.kind == FileType::Directory {
                         self.expand(&path, parts, false, depth + 1)?;

@@ -4,7 +4,7 @@ use crate::open::{AtomicFile, How, growth, open_for};
 use crate::temp::Temp;
 use crate::walk::Walker;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, Run, error};
+use assay_capability_api::{HandleGuard, Held, Run, error};
 use rustix::fs::FileType;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub const MAX_READ: usize = 1 << 20;
 /// Entries of a listing that one call gives.
 const BATCH: usize = 512;
+/// Bytes that a batch takes at most, but for the last entry.
+pub const BATCH_BYTES: usize = 64 << 10;
 
 /// A lock whose holder panicked holds nothing half-done that matters here.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -164,7 +166,10 @@ pub struct Entry {
 pub enum Entries {
     Walk(Walker),
     /// The last comes first.
-    Found(Vec<String>),
+    Found {
+        paths: Vec<String>,
+        _held: Held,
+    },
 }
 
 impl Entries {
@@ -173,19 +178,21 @@ impl Entries {
     /// # Errors
     /// The walk's.
     pub fn next(&mut self, cancel: &crate::Cancel) -> Result<Vec<Entry>, Error> {
-        let mut batch = Vec::new();
-        while batch.len() < BATCH {
+        let mut batch: Vec<Entry> = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < BATCH && bytes < BATCH_BYTES {
             match self {
                 Entries::Walk(walker) => {
                     let Some((path, name, kind)) = walker.next(cancel)? else { break };
                     batch.push(Entry { name: name.to_string_lossy().into_owned(), path, kind: Some(kind) });
                 }
-                Entries::Found(paths) => {
+                Entries::Found { paths, .. } => {
                     let Some(path) = paths.pop() else { break };
                     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
                     batch.push(Entry { name, path, kind: None });
                 }
             }
+            bytes += batch.last().map_or(0, |entry| entry.name.len() + entry.path.len());
         }
         Ok(batch)
     }
@@ -196,6 +203,8 @@ pub struct Listing {
     pub entries: Arc<Mutex<Entries>>,
     pub run: Arc<Run>,
     pub _handle: HandleGuard,
+    /// What a batch takes of the run's budget.
+    pub _held: Held,
 }
 
 /// Bytes of a batch, for the run's count.

@@ -26,8 +26,8 @@ pub use temp::{Temp, TempFile, remove_if_asked, remove_temp, room, seal_home, te
 use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Access, Capability, Ctx, Denied, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, error,
-    spawn_counted,
+    Access, Capability, Ctx, Denied, GrantError, HandleGuard, Held, Literal, Need, Run, Scope, ScopeForm,
+    error, spawn_counted,
 };
 use handle::{Entries, File, Listing};
 use resolve::Last;
@@ -82,16 +82,26 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Runs `f` on a thread that may block. When the future is dropped, `f` stops at its next check.
+/// Runs `f` on a thread that may block. `held` is what it takes of the run's budget, its arguments first; it is given
+/// back when `f` is done. When the future is dropped, `f` stops at its next check.
 ///
 /// # Errors
-/// Where the thread panicked, which ends the run; the inner result is that of `f`.
+/// Where the thread panicked, which ends the run; the inner result is that of `held` and `f`.
 pub async fn blocking<T: Send + 'static>(
+    held: Outcome<Held>,
     f: impl FnOnce(&Cancel) -> Outcome<T> + Send + 'static,
 ) -> Result<Outcome<T>> {
+    let held = match held {
+        Ok(held) => held,
+        Err(refused) => return Ok(Err(refused)),
+    };
     let guard = CancelOnDrop(Cancel::default());
     let cancel = guard.0.clone();
-    Ok(spawn_counted(move || f(&cancel)).await?)
+    let work = move || {
+        let _held = held;
+        f(&cancel)
+    };
+    Ok(spawn_counted(work).await?)
 }
 
 // What other capabilities use for their path arguments. All of it blocks on the disk.
@@ -375,7 +385,7 @@ async fn opened(
         Ok(handle) => handle,
         Err(error) => return Ok(Err(error)),
     };
-    match blocking(move |_| f(run, handle, path)).await? {
+    match blocking(run.hold(&[&path]).await, move |_| f(run, handle, path)).await? {
         Ok(file) => Ok(Ok(accessor.with(|mut access| access.get().table.push(file))?)),
         Err(error) => Ok(Err(error)),
     }
@@ -383,16 +393,23 @@ async fn opened(
 
 async fn listed(
     accessor: &Accessor<Ctx, Host>,
-    f: impl FnOnce(&Arc<Run>, &Cancel) -> Outcome<Entries> + Send + 'static,
+    text: String,
+    f: impl FnOnce(&Arc<Run>, &str, &Cancel) -> Outcome<Entries> + Send + 'static,
 ) -> Result<Outcome<Resource<Listing>>> {
     let run = run(accessor);
     let handle = match run.take_handle() {
         Ok(handle) => handle,
         Err(error) => return Ok(Err(error)),
     };
-    let listing = blocking(move |cancel| {
-        let entries = f(&run, cancel)?;
-        Ok(Listing { entries: Arc::new(Mutex::new(entries)), run, _handle: handle })
+    // The listing keeps it for its batches.
+    let held = run.hold(&[&text]).await.and_then(|mut held| held.resize(handle::BATCH_BYTES).map(|()| held));
+    let held = match held {
+        Ok(held) => held,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let listing = blocking(Ok(run.budget.nothing()), move |cancel| {
+        let entries = f(&run, &text, cancel)?;
+        Ok(Listing { entries: Arc::new(Mutex::new(entries)), run, _handle: handle, _held: held })
     })
     .await?;
     match listing {
@@ -444,14 +461,17 @@ impl fs::HostWithStore<Ctx> for Host {
         depth: Option<u32>,
     ) -> Result<Outcome<Resource<Listing>>> {
         let depth = depth.map(|depth| usize::try_from(depth).unwrap_or(usize::MAX));
-        listed(accessor, move |run, _| Ok(Entries::Walk(walk::Walker::new(run.clone(), &path, depth)?))).await
+        let walk = move |run: &Arc<Run>, path: &str, _: &_| {
+            Ok(Entries::Walk(walk::Walker::new(run.clone(), path, depth)?))
+        };
+        listed(accessor, path, walk).await
     }
 
     async fn glob(accessor: &Accessor<Ctx, Self>, pattern: String) -> Result<Outcome<Resource<Listing>>> {
-        listed(accessor, move |run, cancel| {
-            let mut found = glob::glob(run, &pattern, cancel)?;
+        listed(accessor, pattern, |run, pattern, cancel| {
+            let (mut found, held) = glob::glob(run, pattern, cancel)?;
             found.reverse();
-            Ok(Entries::Found(found))
+            Ok(Entries::Found { paths: found, _held: held })
         })
         .await
     }
@@ -459,12 +479,13 @@ impl fs::HostWithStore<Ctx> for Host {
     async fn remove(accessor: &Accessor<Ctx, Self>, path: String, recursive: bool) -> Result<Outcome<()>> {
         let run = run(accessor);
         let how = if recursive { ops::Remove::Tree } else { ops::Remove::Entry };
-        blocking(move |cancel| ops::remove(&run, &path, how, cancel)).await
+        blocking(run.hold(&[&path]).await, move |cancel| ops::remove(&run, &path, how, cancel)).await
     }
 
     async fn remove_one(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<()>> {
         let run = run(accessor);
-        blocking(move |cancel| ops::remove(&run, &path, ops::Remove::One, cancel)).await
+        blocking(run.hold(&[&path]).await, move |cancel| ops::remove(&run, &path, ops::Remove::One, cancel))
+            .await
     }
 
     async fn copy(
@@ -473,7 +494,12 @@ impl fs::HostWithStore<Ctx> for Host {
         destination: String,
     ) -> Result<Outcome<u64>> {
         let run = run(accessor);
-        blocking(move |cancel| ops::copy(&run, &source, &destination, cancel)).await
+        let paths = 4 * (source.len() + destination.len());
+        let held = match paths > ops::COPIED {
+            true => run.budget.take(ops::COPIED + paths),
+            false => run.budget.take_soon(ops::COPIED + paths).await,
+        };
+        blocking(held, move |cancel| ops::copy(&run, &source, &destination, cancel)).await
     }
 
     async fn rename(
@@ -482,17 +508,20 @@ impl fs::HostWithStore<Ctx> for Host {
         destination: String,
     ) -> Result<Outcome<()>> {
         let run = run(accessor);
-        blocking(move |cancel| ops::rename(&run, &source, &destination, cancel)).await
+        blocking(run.hold(&[&source, &destination]).await, move |cancel| {
+            ops::rename(&run, &source, &destination, cancel)
+        })
+        .await
     }
 
     async fn chmod(accessor: &Accessor<Ctx, Self>, path: String, mode: u32) -> Result<Outcome<()>> {
         let run = run(accessor);
-        blocking(move |_| ops::chmod(&run, &path, mode)).await
+        blocking(run.hold(&[&path]).await, move |_| ops::chmod(&run, &path, mode)).await
     }
 
     async fn mkdir(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<()>> {
         let run = run(accessor);
-        blocking(move |_| ops::mkdir(&run, &path)).await
+        blocking(run.hold(&[&path]).await, move |_| ops::mkdir(&run, &path)).await
     }
 
     async fn stat(
@@ -501,28 +530,30 @@ impl fs::HostWithStore<Ctx> for Host {
         follow: bool,
     ) -> Result<Outcome<fs::Metadata>> {
         let run = run(accessor);
-        blocking(move |_| ops::stat(&run, &path, follow).map(|(about, is_link)| metadata(&about, is_link)))
-            .await
+        blocking(run.hold(&[&path]).await, move |_| {
+            ops::stat(&run, &path, follow).map(|(about, is_link)| metadata(&about, is_link))
+        })
+        .await
     }
 
     async fn symlink(accessor: &Accessor<Ctx, Self>, target: String, path: String) -> Result<Outcome<()>> {
         let run = run(accessor);
-        blocking(move |_| ops::symlink(&run, &target, &path)).await
+        blocking(run.hold(&[&target, &path]).await, move |_| ops::symlink(&run, &target, &path)).await
     }
 
     async fn readlink(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<String>> {
         let run = run(accessor);
-        blocking(move |_| ops::readlink(&run, &path)).await
+        blocking(run.hold(&[&path]).await, move |_| ops::readlink(&run, &path)).await
     }
 
     async fn canonicalize(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<String>> {
         let run = run(accessor);
-        blocking(move |_| ops::canonicalize(&run, &path)).await
+        blocking(run.hold(&[&path]).await, move |_| ops::canonicalize(&run, &path)).await
     }
 
     async fn temp_folder(accessor: &Accessor<Ctx, Self>) -> Result<Outcome<String>> {
         let run = run(accessor);
-        blocking(move |_| temp::temp_folder(&run)).await
+        blocking(Ok(run.budget.nothing()), move |_| temp::temp_folder(&run)).await
     }
 }
 
@@ -543,7 +574,17 @@ impl fs::HostFileWithStore<Ctx> for Host {
         let mut tried = 0;
         loop {
             let inner = inner.clone();
-            match blocking(move |_| inner.read(max)).await? {
+            // Held until the bytes are on their way to the guest.
+            let held = match run(accessor).budget.take_soon((max as usize).min(handle::MAX_READ)).await {
+                Ok(held) => Arc::new(held),
+                Err(refused) => return Ok(Err(refused)),
+            };
+            let held_by_work = held.clone();
+            let reading = move |_: &Cancel| {
+                let _held = held_by_work;
+                inner.read(max)
+            };
+            match blocking(Ok(run(accessor).budget.nothing()), reading).await? {
                 Ok(Some(bytes)) => return Ok(Ok(bytes)),
                 Ok(None) => pause(&mut tried).await,
                 Err(error) => return Ok(Err(error)),
@@ -557,15 +598,18 @@ impl fs::HostFileWithStore<Ctx> for Host {
         bytes: Vec<u8>,
     ) -> Result<Outcome<()>> {
         let inner = file(accessor, &this)?;
-        if let Err(error) = inner.count(bytes.len()) {
-            return Ok(Err(error));
-        }
-        let bytes = Arc::new(bytes);
+        let held = inner.count(bytes.len()).and_then(|()| run(accessor).budget.take(bytes.len()));
+        let bytes = match held {
+            Ok(held) => held.with(bytes),
+            Err(refused) => return Ok(Err(refused)),
+        };
         let mut written = 0;
         let mut tried = 0;
         loop {
             let (inner, piece) = (inner.clone(), bytes.clone());
-            match blocking(move |_| inner.write(&piece[written..])).await? {
+            match blocking(Ok(run(accessor).budget.nothing()), move |_| inner.write(&piece[written..]))
+                .await?
+            {
                 Ok(more) => written += more,
                 Err(error) => return Ok(Err(error)),
             }
@@ -591,22 +635,22 @@ impl fs::HostFileWithStore<Ctx> for Host {
             fs::Origin::Current => SeekFrom::Current(offset),
             fs::Origin::End => SeekFrom::End(offset),
         };
-        blocking(move |_| inner.seek(to)).await
+        blocking(Ok(run(accessor).budget.nothing()), move |_| inner.seek(to)).await
     }
 
     async fn size(accessor: &Accessor<Ctx, Self>, this: Resource<File>) -> Result<Outcome<u64>> {
         let inner = file(accessor, &this)?;
-        blocking(move |_| inner.size()).await
+        blocking(Ok(run(accessor).budget.nothing()), move |_| inner.size()).await
     }
 
     async fn sync(accessor: &Accessor<Ctx, Self>, this: Resource<File>) -> Result<Outcome<()>> {
         let inner = file(accessor, &this)?;
-        blocking(move |_| inner.sync()).await
+        blocking(Ok(run(accessor).budget.nothing()), move |_| inner.sync()).await
     }
 
     async fn commit(accessor: &Accessor<Ctx, Self>, this: Resource<File>) -> Result<Outcome<()>> {
         let inner = file(accessor, &this)?;
-        blocking(move |_| inner.commit()).await
+        blocking(Ok(run(accessor).budget.nothing()), move |_| inner.commit()).await
     }
 }
 
@@ -626,7 +670,7 @@ impl fs::HostListingWithStore<Ctx> for Host {
             let listing = access.get().table.get(&this)?;
             wasmtime::error::Ok((listing.entries.clone(), listing.run.clone()))
         })?;
-        blocking(move |cancel| {
+        blocking(Ok(run.budget.nothing()), move |cancel| {
             let batch = handle::lock(&entries).next(cancel)?;
             run.count_bytes(handle::size_of(&batch))?;
             Ok(batch

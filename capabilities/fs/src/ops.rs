@@ -18,6 +18,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Bytes that a copy reads at a time.
+pub const COPIED: usize = 256 << 10;
 /// Folders in folders that an operation goes into: each holds a file handle of the host.
 pub const MAX_DEPTH: usize = 256;
 
@@ -245,7 +247,7 @@ pub fn copy(run: &Run, source: &str, destination: &str, cancel: &Cancel) -> Resu
     if there.is_file() {
         to.set_len(0).map_err(|error| failed(destination, error))?;
     }
-    let mut buffer = vec![0; 256 * 1024];
+    let mut buffer = vec![0; COPIED];
     let mut copied = 0;
     loop {
         cancel.check()?;

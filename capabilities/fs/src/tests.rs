@@ -319,7 +319,7 @@ fn globs() {
         std::fs::write(folder.path(path), "").unwrap();
     }
     let cancel = Cancel::default();
-    assert_eq!(glob::glob(&run, "a/**/x", &cancel).unwrap(), ["a/b/x", "a/x"]);
+    assert_eq!(glob::glob(&run, "a/**/x", &cancel).unwrap().0, ["a/b/x", "a/x"]);
     assert_eq!(code(glob::glob(&run, "*/x", &cancel)), ErrorCode::Denied);
     assert_eq!(code(glob::glob(&run, "c/x", &cancel)), ErrorCode::Denied);
 }

@@ -4,7 +4,7 @@ use crate::Cancel;
 use crate::ops::MAX_DEPTH;
 use crate::resolve::{Last, allow, elsewhere, failed, open_folder, path_of, resolve, would_allow};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Run, error};
+use assay_capability_api::{Access, Held, Run, error};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -27,12 +27,16 @@ pub fn too_many(shown: &str) -> Error {
     error(ErrorCode::Limit, format!("{shown}: more than {MAX_ENTRIES} entries"))
 }
 
-/// The entries of an open folder, sorted by their bytes.
+/// What an entry takes beside its name, bytes: its place in the list, and what the allocator keeps for and around it.
+pub const ITEM: usize = 112;
+
+/// The entries of an open folder, sorted by their bytes, and what they take of the run's budget.
 ///
 /// # Errors
 /// `limit`, or the operating system's.
-pub fn entries(folder: &OwnedFd, shown: &str) -> Result<Vec<Item>, Error> {
+pub fn entries(run: &Run, folder: &OwnedFd, shown: &str) -> Result<(Vec<Item>, Held), Error> {
     let mut items = Vec::new();
+    let mut held = run.budget.nothing();
     for entry in Dir::read_from(folder).map_err(|source| failed(shown, source))? {
         let entry = entry.map_err(|source| failed(shown, source))?;
         let name = entry.file_name();
@@ -51,10 +55,12 @@ pub fn entries(folder: &OwnedFd, shown: &str) -> Result<Vec<Item>, Error> {
         if items.len() >= MAX_ENTRIES {
             return Err(too_many(shown));
         }
+        // The list may have room for as many again.
+        held.grow(name.to_bytes().len() + 2 * ITEM)?;
         items.push(Item { name: OsString::from_vec(name.to_bytes().to_vec()), kind });
     }
     items.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    Ok(items)
+    Ok((items, held))
 }
 
 /// Opens a folder in an open folder; none where it is gone or no folder any more.
@@ -99,6 +105,8 @@ struct Level {
     items: Vec<Item>,
     shown: String,
     real: PathBuf,
+    /// What the items take of the run's budget.
+    _held: Held,
 }
 
 /// A walk through a folder and the folders in it; each folder comes before what is in it.
@@ -124,10 +132,10 @@ impl Walker {
     }
 
     fn push(&mut self, folder: OwnedFd, shown: String, real: PathBuf) -> Result<(), Error> {
-        let mut items = entries(&folder, &shown)?;
+        let (mut items, held) = entries(&self.run, &folder, &shown)?;
         check_still(&self.run, &folder, &real, &shown)?;
         items.reverse();
-        self.levels.push(Level { folder, items, shown, real });
+        self.levels.push(Level { folder, items, shown, real, _held: held });
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! Response bodies: decoded, bounded, and pulled piece by piece in constant memory.
 
-use crate::errors::{timeout, transport};
+use crate::errors::{carry, timeout, transport};
 use crate::pool::Lease;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error};
+use assay_capability_api::{Budget, Held, Run, error};
 use async_compression::tokio::bufread::{
     BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder,
 };
@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, BufReader, ReadBuf};
@@ -25,6 +25,10 @@ use tokio::time::{Instant, Sleep};
 
 /// Bytes that a decoder gives at a time.
 const PIECE: usize = 32 << 10;
+/// Bytes that a body gives at a time.
+const MOST: usize = 64 << 10;
+/// What a decoder takes beside its window: buffers and tables.
+const DECODER: usize = 96 << 10;
 /// Codings on top of each other; nobody needs more, and each costs memory.
 const MAX_CODINGS: usize = 4;
 /// The largest window of a zstd body, as its power of two (RFC 9659).
@@ -61,26 +65,33 @@ fn codings(headers: &HeaderMap) -> Option<Vec<Coding>> {
 /// The body as it comes from the connection.
 struct Wire {
     incoming: Incoming,
-    /// What was read to find out what kind of body it is.
-    first: Bytes,
+    /// What has come and was not taken. It holds what it takes of the run's budget.
+    data: Bytes,
     lease: Option<Lease>,
+    budget: Arc<Budget>,
     ended: bool,
 }
 
 impl Wire {
-    /// The next bytes, never none; `None` at the end, when the connection is free again.
-    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, hyper::Error>> {
-        if !self.first.is_empty() {
-            return Poll::Ready(Ok(Some(std::mem::take(&mut self.first))));
-        }
-        while !self.ended {
-            match ready!(Pin::new(&mut self.incoming).poll_frame(context)) {
+    /// Ready when there is data; false at the end, when the connection is free again.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        while self.data.is_empty() && !self.ended {
+            let polled = Pin::new(&mut self.incoming).poll_frame(context);
+            if let Some(lease) = &self.lease {
+                lease.connection.ask(polled.is_pending());
+            }
+            match ready!(polled) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => {
+                        let meter = self.lease.as_ref().and_then(|lease| lease.connection.meter.as_ref());
+                        let held = match meter {
+                            Some(meter) => meter.pass(data.len()),
+                            None => self.budget.take(data.len()).map_err(carry)?,
+                        };
+                        self.data = held.with(data);
                         if self.incoming.is_end_stream() {
                             self.end();
                         }
-                        return Poll::Ready(Ok(Some(data)));
                     }
                     // Empty, or trailers.
                     _ => {}
@@ -88,12 +99,19 @@ impl Wire {
                 Some(Err(failure)) => {
                     self.lease = None;
                     self.ended = true;
-                    return Poll::Ready(Err(failure));
+                    return Poll::Ready(Err(io::Error::other(failure)));
                 }
                 None => self.end(),
             }
         }
-        Poll::Ready(Ok(None))
+        Poll::Ready(Ok(!self.data.is_empty()))
+    }
+
+    /// The next bytes, never none; `None` at the end.
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        let is_there = ready!(self.poll_fill(context))?;
+        let most = self.data.len().min(MOST);
+        Poll::Ready(Ok(is_there.then(|| self.data.split_to(most))))
     }
 
     fn end(&mut self) {
@@ -109,12 +127,8 @@ impl Wire {
 struct Shared(Arc<Mutex<Wire>>);
 
 impl Shared {
-    fn poll_data(&self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, hyper::Error>> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).poll_data(context)
-    }
-
-    fn put_back(&self, data: Bytes) {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).first = data;
+    fn lock(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -124,11 +138,11 @@ impl AsyncRead for Shared {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(mut data) = ready!(self.poll_data(context)).map_err(io::Error::other)? {
-            let fits = data.len().min(buffer.remaining());
-            buffer.put_slice(&data[..fits]);
-            data.advance(fits);
-            self.put_back(data);
+        let mut wire = self.lock();
+        if ready!(wire.poll_fill(context))? {
+            let fits = wire.data.len().min(buffer.remaining());
+            buffer.put_slice(&wire.data[..fits]);
+            wire.data.advance(fits);
         }
         Poll::Ready(Ok(()))
     }
@@ -142,7 +156,11 @@ enum Decoding {
     Plain,
     /// Once the first bytes have come: a body may be empty whatever its header says.
     Waiting(Vec<Coding>),
-    Reading(Reader),
+    Reading {
+        reader: Reader,
+        /// What the decoders take of the run's budget.
+        _held: Held,
+    },
 }
 
 /// A response body.
@@ -185,7 +203,13 @@ impl Body {
         lease: Lease,
         bounds: &Bounds,
     ) -> Result<Body, Error> {
-        let mut wire = Wire { incoming, first: Bytes::new(), lease: Some(lease), ended: false };
+        let mut wire = Wire {
+            incoming,
+            data: Bytes::new(),
+            lease: Some(lease),
+            budget: run.budget.clone(),
+            ended: false,
+        };
         if wire.incoming.is_end_stream() {
             wire.end();
         }
@@ -220,6 +244,11 @@ impl Body {
     /// Bytes in all, where that is known.
     pub fn length(&self) -> Option<u64> {
         self.length
+    }
+
+    /// What it may hold.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.run.budget
     }
 
     fn too_large(&self) -> Error {
@@ -277,26 +306,28 @@ impl Body {
         loop {
             match &mut self.decoding {
                 Decoding::Plain => {
-                    let data = ready!(self.wire.poll_data(context));
+                    let data = ready!(self.wire.lock().poll_data(context));
                     return Poll::Ready(data.map_err(|failure| self.failed(&failure)));
                 }
                 Decoding::Waiting(codings) => {
                     let codings = std::mem::take(codings);
-                    match self.wire.poll_data(context) {
+                    let filled = self.wire.lock().poll_fill(context);
+                    match filled {
                         Poll::Pending => {
                             self.decoding = Decoding::Waiting(codings);
                             return Poll::Pending;
                         }
-                        Poll::Ready(Ok(Some(data))) => {
-                            let reader = decoder(self.wire.clone(), &codings, &data);
-                            self.wire.put_back(data);
-                            self.decoding = Decoding::Reading(reader);
+                        Poll::Ready(Ok(true)) => {
+                            let first = self.wire.lock().data.clone();
+                            let held = self.run.budget.take(memory(&codings, &first))?;
+                            let reader = decoder(self.wire.clone(), &codings, &first);
+                            self.decoding = Decoding::Reading { reader, _held: held };
                         }
-                        Poll::Ready(Ok(None)) => return Poll::Ready(Ok(None)),
+                        Poll::Ready(Ok(false)) => return Poll::Ready(Ok(None)),
                         Poll::Ready(Err(failure)) => return Poll::Ready(Err(self.failed(&failure))),
                     }
                 }
-                Decoding::Reading(reader) => {
+                Decoding::Reading { reader, .. } => {
                     let mut piece = vec![0; PIECE];
                     let mut buffer = ReadBuf::new(&mut piece);
                     if let Err(failure) = ready!(Pin::new(reader).poll_read(context, &mut buffer)) {
@@ -305,11 +336,12 @@ impl Body {
                     let filled = buffer.filled().len();
                     if filled == 0 {
                         // The codings have their own end; the connection is free only after the wire's.
-                        let _ = self.wire.poll_data(context);
+                        let _ = self.wire.lock().poll_fill(context);
+                        self.decoding = Decoding::Plain;
                         return Poll::Ready(Ok(None));
                     }
                     piece.truncate(filled);
-                    return Poll::Ready(Ok(Some(piece.into())));
+                    return Poll::Ready(self.run.budget.take(filled).map(|held| Some(held.with(piece))));
                 }
             }
         }
@@ -367,6 +399,28 @@ impl Body {
     }
 }
 
+/// The power of two of the window that a brotli stream has, by its first bits (RFC 7932 9.1).
+fn brotli_window(first: u8) -> u32 {
+    match (first & 1, first >> 1 & 7, first >> 4 & 7) {
+        (0, ..) => 16,
+        (_, 0, 0) => 17,
+        (_, 0, more) => 8 + u32::from(more),
+        (_, more, _) => 17 + u32::from(more),
+    }
+}
+
+/// What decoders of these codings take, of a body that begins so.
+fn memory(codings: &[Coding], first: &[u8]) -> usize {
+    let window = |(n, coding): (usize, &Coding)| match coding {
+        Coding::Gzip | Coding::Deflate => 15,
+        // What is inside of another coding is not seen yet.
+        Coding::Brotli if n > 0 => 24,
+        Coding::Brotli => first.first().map_or(24, |first| brotli_window(*first)),
+        Coding::Zstd => ZSTD_WINDOW,
+    };
+    codings.iter().enumerate().map(window).map(|window| (1_usize << window) + DECODER).sum()
+}
+
 fn decoder(wire: Shared, codings: &[Coding], first: &[u8]) -> Reader {
     let mut reader: Reader = Box::new(wire);
     for (n, coding) in codings.iter().enumerate() {
@@ -417,6 +471,16 @@ mod tests {
         assert_eq!(read(&[]), Some(vec![]));
         assert_eq!(read(&["compress"]), None);
         assert_eq!(read(&["gzip,gzip,gzip,gzip,gzip"]), None);
+    }
+
+    #[test]
+    fn decoders_take_what_their_windows_need() {
+        for (first, window) in [(0x00, 16), (0x01, 17), (0x0b, 22), (0x0f, 24), (0x21, 10), (0x71, 15)] {
+            assert_eq!(brotli_window(first), window, "{first:#x}");
+            assert_eq!(memory(&[Coding::Brotli], &[first]), (1 << window) + DECODER);
+        }
+        assert_eq!(memory(&[Coding::Gzip, Coding::Brotli], &[0]), (1 << 15) + (1 << 24) + 2 * DECODER);
+        assert_eq!(memory(&[], &[0]), 0);
     }
 
     #[test]

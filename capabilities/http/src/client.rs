@@ -35,8 +35,15 @@ pub struct Trust(Material);
 
 impl Trust {
     /// `authorities` in place of the system's; `identity` is a certificate and its key.
-    pub fn new(authorities: Option<Vec<u8>>, identity: Option<(Vec<u8>, Vec<u8>)>) -> Trust {
-        Trust(Material::new(authorities, identity))
+    ///
+    /// # Errors
+    /// `limit` for texts that are too long, or where the run's budget does not hold them.
+    pub fn new(
+        run: &Run,
+        authorities: Option<Vec<u8>>,
+        identity: Option<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<Trust, Error> {
+        Material::new(run, authorities, identity).map(Trust)
     }
 
     /// The same without our certificate, for another server than the one it is meant for.

@@ -8,7 +8,7 @@ use crate::tls::Settings;
 use crate::upload::Upload;
 use assay_capability_api::scope::host_and_port;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, Run, error, io_error};
+use assay_capability_api::{HandleGuard, Held, Meter, Metered, Run, error, io_error};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::io;
@@ -23,6 +23,11 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 /// How long one address is tried alone before the next is tried beside it (RFC 8305).
 const STAGGER: Duration = Duration::from_millis(250);
+/// Bytes of a body that are read before they are asked for.
+const AHEAD: usize = 64 << 10;
+/// What a connection of HTTP/2 may have sent before it is read: a part of the run's budget, within these.
+const WINDOW_MIN: u32 = 64 << 10;
+const WINDOW_MAX: u32 = 4 << 20;
 /// Bytes of a proxy's answer to CONNECT.
 const MAX_CONNECT_ANSWER: usize = 16 << 10;
 
@@ -38,6 +43,8 @@ pub enum Sender {
 pub struct Life {
     driver: AbortHandle,
     _handle: HandleGuard,
+    /// What the windows of HTTP/2 take of the run's budget.
+    _windows: Held,
 }
 
 impl Drop for Life {
@@ -53,7 +60,28 @@ pub struct Connection {
     pub address: Option<IpAddr>,
     /// Requests carry the whole URL: a proxy for plain HTTP.
     pub absolute: bool,
+    /// How much of it is read; none where the windows of HTTP/2 say that.
+    pub meter: Option<Arc<Meter>>,
     pub life: Arc<Life>,
+}
+
+impl Connection {
+    /// Whether somebody waits for more of a body.
+    pub fn ask(&self, asked: bool) {
+        if let Some(meter) = &self.meter {
+            meter.ask(asked);
+        }
+    }
+
+    /// Begins to wait for a response, or has one: what comes after it waits until it is asked for.
+    pub fn listen(&self, waits: bool) {
+        if let Some(meter) = &self.meter {
+            if waits {
+                drop(meter.pass(usize::MAX));
+            }
+            meter.ask(waits);
+        }
+    }
 }
 
 /// Connects for the request `head`, to an address that it was checked for.
@@ -92,14 +120,18 @@ pub async fn connect(
     };
     // A failure only costs latency.
     let _ = stream.set_nodelay(true);
+    let meter = Meter::buffered(&run.budget, AHEAD, 2 * MAX_HEADER_BYTES);
+    meter.ask(true);
     let Some(tls) = tls else {
         let absolute = proxy.is_some();
-        return start(stream, false, subject, handle, address, absolute).await;
+        let stream = Metered::new(stream, meter.clone());
+        return start(run, stream, Some(meter), subject, handle, address, absolute).await;
     };
     let mut stream = stream;
     if let Some(proxy) = proxy {
         tunnel(&mut stream, head, proxy, subject).await?;
     }
+    let stream = Metered::new(stream, meter.clone());
     let host = head.origin.host.trim_matches(['[', ']']).trim_end_matches('.').to_string();
     let name = ServerName::try_from(host).map_err(|_| {
         error(ErrorCode::InvalidArgument, format!("{subject}: the host is no name for a certificate"))
@@ -109,7 +141,10 @@ pub async fn connect(
         .await
         .map_err(|failure| transport(subject, &failure))?;
     let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    start(stream, two, subject, handle, address, false).await
+    // The windows of HTTP/2 bound what is read; the meter is only there for what comes before them.
+    drop(meter.pass(usize::MAX));
+    let meter = (!two).then_some(meter);
+    start(run, stream, meter, subject, handle, address, false).await
 }
 
 /// Puts the request before what says only which name failed.
@@ -197,8 +232,9 @@ pub(crate) async fn tunnel(
 }
 
 async fn start<S>(
+    run: &Run,
     stream: S,
-    two: bool,
+    meter: Option<Arc<Meter>>,
     subject: &str,
     handle: HandleGuard,
     address: Option<IpAddr>,
@@ -210,11 +246,14 @@ where
     let io = TokioIo::new(stream);
     let failed = |failure: hyper::Error| transport(subject, &failure);
     // What a connection fails with is told to the exchange that it carries.
-    let (sender, driver) = if two {
+    let mut windows = run.budget.nothing();
+    let (sender, driver) = if meter.is_none() {
+        let window = u32::try_from(run.budget.limit() / 16).unwrap_or(u32::MAX).clamp(WINDOW_MIN, WINDOW_MAX);
+        windows.grow(window as usize)?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
+            .initial_stream_window_size(window.min(1 << 20))
+            .initial_connection_window_size(window)
             .max_header_list_size(MAX_HEADER_BYTES as u32)
             .handshake(io)
             .await
@@ -231,6 +270,6 @@ where
         let driver = assay_capability_api::spawn_task(async move { drop(connection.await) });
         (Sender::One(sender), driver)
     };
-    let life = Arc::new(Life { driver: driver.abort_handle(), _handle: handle });
-    Ok(Connection { sender, address, absolute, life })
+    let life = Arc::new(Life { driver: driver.abort_handle(), _handle: handle, _windows: windows });
+    Ok(Connection { sender, address, absolute, meter, life })
 }

@@ -82,6 +82,9 @@ pub fn transport(subject: &str, failure: &(dyn StdError + 'static)) -> Error {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             if io.kind() == std::io::ErrorKind::UnexpectedEof {
                 return incomplete(subject);
+            } else if io.kind() == std::io::ErrorKind::QuotaExceeded && io.get_ref().is_some() {
+                // The run's budget, by its meter.
+                return error(ErrorCode::Limit, format!("{subject}: {io}"));
             } else if io.get_ref().is_some() {
                 continue;
             }

@@ -11,7 +11,7 @@ use crate::request::{Head, MAX_HEADER_BYTES, MAX_HEADERS};
 use crate::tls::Material;
 use crate::upload::Source;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error};
+use assay_capability_api::{Held, Run, error};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Version};
 use hyper::body::Incoming;
@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 /// More redirects are a loop, whatever the script asks for.
 const MAX_REDIRECTS: u32 = 50;
+/// What a header field takes beside its texts.
+const FIELD: usize = 64;
 const USER_AGENT: &str = concat!("assay/", env!("CARGO_PKG_VERSION"));
 
 /// A response whose body is still to come.
@@ -53,6 +55,7 @@ struct Call {
 /// When there is no response: `denied`, `invalid_argument`, `timeout`, `unavailable`, `invalid_data`, `limit`.
 pub async fn perform(run: Arc<Run>, pool: Pool, request: Request) -> Result<Answer, Error> {
     let started = Instant::now();
+    let _held = hold(&run, &request).await?;
     let head = Head::new(&request.method, &request.url, request.headers, request.basic_auth.as_ref())?;
     let about = subject(head.method.as_str(), &head.url);
     let whole = Duration::from_nanos(request.timeout);
@@ -65,7 +68,7 @@ pub async fn perform(run: Arc<Run>, pool: Pool, request: Request) -> Result<Answ
         let call = Call {
             run: run.clone(),
             pool,
-            source: Source::new(request.body)?,
+            source: Source::new(&run, request.body)?,
             material,
             proxy: request.proxy,
             connect_timeout: Duration::from_nanos(request.connect_timeout),
@@ -107,6 +110,17 @@ pub async fn perform(run: Arc<Run>, pool: Pool, request: Request) -> Result<Answ
         subject: about,
         events,
     })
+}
+
+/// What the texts of a request take until it is answered.
+async fn hold(run: &Run, request: &Request) -> Result<Held, Error> {
+    let fields: usize =
+        request.headers.iter().map(|field| FIELD + field.name.len() + field.value.len()).sum();
+    let auth = request.basic_auth.as_ref().map_or(0, |(user, password)| user.len() + password.len());
+    let mut held =
+        run.hold(&[&request.method, &request.url, request.proxy.as_deref().unwrap_or_default()]).await?;
+    held.grow(2 * fields + 2 * auth)?;
+    Ok(held)
 }
 
 /// Adds the fields that every request has.
@@ -251,10 +265,15 @@ impl Hop<'_> {
                 connect_timeout: self.connect_timeout,
             };
             let mut lease = self.pool.acquire(&wanted).await?;
+            lease.connection.listen(true);
             let authorization = proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref());
             let request = self.message(&lease.connection, authorization).await?;
             match lease.connection.send(request, self.about).await {
-                Ok(response) => return Ok((response, lease)),
+                Ok(response) => {
+                    // What follows is read as it is asked for.
+                    lease.connection.listen(false);
+                    return Ok((response, lease));
+                }
                 Err(lost) => {
                     // A kept connection may be closed by the server just as it is used. The request goes
                     // out once more where it was not seen, or where seeing it twice changes nothing.

@@ -33,6 +33,7 @@ use bindings::assay::host::http::{
     self as wit, FileOptions, Header, Request, Response, Step, Streamed, Want,
 };
 use body::Body;
+use bytes::Bytes;
 use download::Download;
 use exchange::{Answer, perform};
 use pool::Pool;
@@ -44,7 +45,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use wasmtime::component::{
     Accessor, Destination, FutureReader, HasSelf, Linker, Resource, StreamProducer, StreamReader,
-    StreamResult, Val, VecBuffer,
+    StreamResult, Val,
 };
 use wasmtime::{Result, StoreContextMut};
 
@@ -259,18 +260,19 @@ struct Producer {
 
 impl StreamProducer<Ctx> for Producer {
     type Item = u8;
-    type Buffer = VecBuffer<u8>;
+    type Buffer = Bytes;
 
     fn poll_produce<'a>(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         _: StoreContextMut<'a, Ctx>,
-        mut destination: Destination<'a, u8, VecBuffer<u8>>,
+        mut destination: Destination<'a, u8, Bytes>,
         finish: bool,
     ) -> Poll<Result<StreamResult>> {
         let end = match self.body.poll(context) {
             Poll::Ready(Ok(Some(data))) => {
-                destination.set_buffer(Vec::from(data).into());
+                // What it takes of the budget goes with it.
+                destination.set_buffer(data);
                 return Poll::Ready(Ok(StreamResult::Completed));
             }
             Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),

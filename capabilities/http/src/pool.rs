@@ -83,6 +83,10 @@ impl Lease {
     /// Gives the connection back when the exchange is over.
     pub fn release(self) {
         let Lease { connection, pool, key, .. } = self;
+        if let Some(meter) = &connection.meter {
+            // Nothing of the response is left in it.
+            drop(meter.pass(usize::MAX));
+        }
         if let Sender::One(sender) = &connection.sender
             && !sender.is_closed()
         {
@@ -205,6 +209,7 @@ impl Pool {
                     sender: Sender::Two(shared.sender.clone()),
                     address: shared.address,
                     absolute: false,
+                    meter: None,
                     life: shared.life.clone(),
                 });
             }

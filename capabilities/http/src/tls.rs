@@ -7,6 +7,7 @@ use crate::files;
 use crate::request::Origin;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Run, error};
+use bytes::Bytes;
 use std::sync::{Arc, Mutex};
 use tokio::sync::OnceCell;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -16,22 +17,37 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 /// Bytes of a PEM file or text; the bundle of a distribution has about 250 KiB.
 const MAX_PEM: u64 = 4 << 20;
 
+/// What a PEM text takes with what is made from it, for each of its bytes.
+const PARSED: usize = 4;
+
 /// Settings that are kept ready.
 const MAX_CACHED: usize = 32;
 
 /// The PEM texts that settings are made from; two requests with the same share connections.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Material {
-    authorities: Option<Vec<u8>>,
-    identity: Option<(Vec<u8>, Vec<u8>)>,
+    authorities: Option<Bytes>,
+    identity: Option<(Bytes, Bytes)>,
     /// The authority of the cluster around this process is trusted too.
     cluster: bool,
 }
 
 impl Material {
     /// PEM texts that were read already: authorities, and our certificate with its key.
-    pub fn new(authorities: Option<Vec<u8>>, identity: Option<(Vec<u8>, Vec<u8>)>) -> Material {
-        Material { authorities, identity, cluster: false }
+    ///
+    /// # Errors
+    /// `limit`.
+    pub fn new(
+        run: &Run,
+        authorities: Option<Vec<u8>>,
+        identity: Option<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<Material, Error> {
+        let authorities = authorities.map(|text| kept(run, text)).transpose()?;
+        let identity = match identity {
+            Some((certificate, key)) => Some((kept(run, certificate)?, kept(run, key)?)),
+            None => None,
+        };
+        Ok(Material { authorities, identity, cluster: false })
     }
 
     /// Takes or reads what a request names.
@@ -51,20 +67,32 @@ impl Material {
             Some(identity) => Some((text(run, identity.certificate).await?, text(run, identity.key).await?)),
             None => None,
         };
-        Ok(Material::new(authorities, identity))
+        Ok(Material { authorities, identity, cluster: false })
     }
 
     /// The same without our own certificate, for another origin than the one it was given for.
     pub fn anonymous(&self) -> Material {
-        Material::new(self.authorities.clone(), None)
+        Material { authorities: self.authorities.clone(), identity: None, cluster: false }
     }
 }
 
-async fn text(run: &Arc<Run>, pem: Pem) -> Result<Vec<u8>, Error> {
+async fn text(run: &Arc<Run>, pem: Pem) -> Result<Bytes, Error> {
     match pem {
-        Pem::Text(text) => Ok(text),
-        Pem::File(path) => files::read(run, path, MAX_PEM).await,
+        Pem::Text(text) => kept(run, text),
+        Pem::File(path) => {
+            let (text, _held) = files::read(run, path, MAX_PEM).await?;
+            kept(run, text)
+        }
     }
+}
+
+/// A text, which holds what it takes of the run's budget, as it is and as it is parsed.
+fn kept(run: &Run, text: Vec<u8>) -> Result<Bytes, Error> {
+    if text.len() as u64 > MAX_PEM {
+        let message = format!("a PEM text of {} bytes is too long, at most {MAX_PEM} are read", text.len());
+        return Err(error(ErrorCode::Limit, message));
+    }
+    Ok(run.budget.take(PARSED * text.len())?.with(text))
 }
 
 /// Settings in use, numbered: a connection made under one is never used under another.

@@ -4,7 +4,7 @@ use crate::bindings::assay::host::http::{Content, Part, RequestBody};
 use crate::errors::{carry, invalid};
 use crate::files;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error, io_error};
+use assay_capability_api::{Held, Run, error, io_error};
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
@@ -19,6 +19,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 const CHUNK: usize = 64 << 10;
+/// What a part takes beside its texts, bytes.
+const PART: usize = 512;
 
 /// A body that is made while it is sent.
 pub trait Feed: Send {
@@ -38,7 +40,7 @@ pub enum Source {
     Empty,
     Data(Bytes),
     File(String),
-    Parts { boundary: String, parts: Arc<[Piece]> },
+    Parts { boundary: String, parts: Arc<[Piece]>, _held: Arc<Held> },
     Feed(Once),
 }
 
@@ -51,16 +53,18 @@ pub enum Piece {
 
 impl Source {
     /// # Errors
-    /// `invalid_argument` where a part's name, file name or content type cannot be written in a header.
-    pub fn new(body: RequestBody) -> Result<Source, Error> {
+    /// `limit` where the run's budget does not hold it; `invalid_argument` where a part's name, file name or content
+    /// type cannot be written in a header.
+    pub fn new(run: &Run, body: RequestBody) -> Result<Source, Error> {
         Ok(match body {
             RequestBody::None => Source::Empty,
-            RequestBody::Data(data) => Source::Data(data.into()),
+            RequestBody::Data(data) => Source::Data(run.budget.take(data.len())?.with(data)),
             RequestBody::File(path) => Source::File(path),
             RequestBody::Multipart(parts) => {
+                let held = run.budget.take(parts.iter().map(size).sum())?;
                 let boundary = boundary(&parts);
                 let parts = multipart(&boundary, parts)?;
-                Source::Parts { boundary, parts: parts.into() }
+                Source::Parts { boundary, parts: parts.into(), _held: Arc::new(held) }
             }
         })
     }
@@ -118,7 +122,27 @@ impl Source {
 
 async fn open_file(run: &Arc<Run>, path: &str) -> Result<Open, Error> {
     let (file, left) = files::open(run, path.to_string()).await?;
-    Ok(Open::File { file: tokio::fs::File::from_std(file), left, path: path.to_string() })
+    let mut held = run.budget.take(path.len())?;
+    // What is read of it, and what the file itself keeps of that.
+    held.grow(2 * CHUNK)?;
+    Ok(Open::File {
+        file: tokio::fs::File::from_std(file),
+        left,
+        path: path.to_string(),
+        run: run.clone(),
+        _held: held,
+    })
+}
+
+/// What a part takes: as it came, and as it is written.
+fn size(part: &Part) -> usize {
+    let texts = [Some(&part.name), part.filename.as_ref(), part.content_type.as_ref()];
+    let head: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+    let content = match &part.content {
+        Content::Data(data) => data.len(),
+        Content::File(path) => 2 * path.len(),
+    };
+    PART + 4 * head + content
 }
 
 /// A boundary that nobody can put into a file beforehand, and that occurs in no part that is in memory.
@@ -177,7 +201,7 @@ fn quoted(name: &str) -> String {
 
 enum Open {
     Data(Bytes),
-    File { file: tokio::fs::File, left: u64, path: String },
+    File { file: tokio::fs::File, left: u64, path: String, run: Arc<Run>, _held: Held },
     Feed { feed: Box<dyn Feed>, left: u64 },
 }
 
@@ -217,13 +241,15 @@ impl Body for Upload {
                     this.pieces.pop_front();
                     continue;
                 }
-                Open::File { file, left, path } => match ready!(read(file, *left, path, context)) {
-                    Ok(data) => {
-                        *left -= data.len() as u64;
-                        data
+                Open::File { file, left, path, run, .. } => {
+                    match ready!(read(file, *left, path, run, context)) {
+                        Ok(data) => {
+                            *left -= data.len() as u64;
+                            data
+                        }
+                        Err(error) => return Poll::Ready(Some(Err(carry(error)))),
                     }
-                    Err(error) => return Poll::Ready(Some(Err(carry(error)))),
-                },
+                }
                 Open::Feed { feed, left } => match ready!(feed.poll(context)) {
                     Ok(Some(data)) if data.len() as u64 <= *left => {
                         *left -= data.len() as u64;
@@ -258,6 +284,7 @@ fn read(
     file: &mut tokio::fs::File,
     left: u64,
     path: &str,
+    run: &Run,
     context: &mut Context<'_>,
 ) -> Poll<Result<Bytes, Error>> {
     let most = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
@@ -274,7 +301,8 @@ fn read(
         )));
     }
     data.truncate(filled);
-    Poll::Ready(Ok(data.freeze()))
+    // Until it is sent, which is up to the server.
+    Poll::Ready(run.budget.take(filled).map(|held| held.with(data)))
 }
 
 #[cfg(test)]

@@ -86,6 +86,9 @@ impl Capability for Linux {
     }
 }
 
+/// What reading one source takes, bytes.
+const READ: usize = 256 << 10;
+
 /// Whether a process id means the process that runs the script.
 fn is_own(pid: u32) -> bool {
     pid == 0 || pid == std::process::id()
@@ -112,7 +115,13 @@ impl linux::HostWithStore<Ctx> for HasSelf<Ctx> {
         pid: u32,
     ) -> wasmtime::Result<Result<Vec<Vec<Field>>, Error>> {
         let run = accessor.with(|mut access| access.get().run.clone());
+        // The file, and the rows that it becomes.
+        let held = match run.budget.take_soon(READ).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let work = move || {
+            let _held = held;
             check(&run, source, pid)?;
             if !cfg!(target_os = "linux") {
                 let system = std::env::consts::OS;

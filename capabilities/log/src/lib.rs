@@ -90,9 +90,16 @@ fn one_line(message: &str) -> String {
 /// The fields as JSON on one line. What is not a JSON object is a field of its own: the guest is not
 /// trusted to have encoded it.
 fn json_line(fields: &str) -> String {
-    let object = match serde_json::from_str::<Map<String, Value>>(fields) {
-        Ok(object) => object,
-        Err(_) => Map::from_iter([("fields".to_string(), Value::from(fields))]),
+    let parsed = match fields.len() > MESSAGE_MAX {
+        true => None,
+        false => serde_json::from_str::<Map<String, Value>>(fields).ok(),
+    };
+    let object = match parsed {
+        Some(object) => object,
+        None if fields.len() > MESSAGE_MAX => {
+            Map::from_iter([("fields".to_string(), Value::from(one_line(fields)))])
+        }
+        None => Map::from_iter([("fields".to_string(), Value::from(fields))]),
     };
     one_line_json(&Value::Object(object))
 }
@@ -208,6 +215,9 @@ mod tests {
         assert!(!json_line("{\"a\":\n1}").contains('\n'));
         assert_eq!(json_line("not json\n"), r#"{"fields":"not json\n"}"#);
         assert_eq!(json_line("[1]"), r#"{"fields":"[1]"}"#);
+        let long = json_line(&format!("{{\"a\":\"{}\"}}", "x".repeat(MESSAGE_MAX)));
+        assert!(long.len() < MESSAGE_MAX + 128 && long.contains("bytes more"), "{}", long.len());
+        assert!(long.parse::<Value>().unwrap()["fields"].is_string());
         let line = json_line("{\"a\":\"\u{202e}\u{85}\"}");
         assert_eq!(line, r#"{"a":"\u202e\u0085"}"#);
         assert_eq!(line.parse::<Value>().unwrap()["a"], "\u{202e}\u{85}");

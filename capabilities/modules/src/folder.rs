@@ -70,11 +70,11 @@ impl Folder {
         openat(parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()).map(Arc::new)
     }
 
-    /// Reads a file in the folder; gives its path as scripts see it. Links are followed within the folder only.
+    /// Reads a file of at most `most` bytes in the folder; gives its path as scripts see it. Links are followed within the folder only.
     ///
     /// # Errors
     /// Why it is not read.
-    pub fn read(&self, candidate: &str) -> Result<(String, Vec<u8>), String> {
+    pub fn read(&self, candidate: &str, most: u64) -> Result<(String, Vec<u8>), String> {
         let shown = format!("{}/{candidate}", self.shown);
         let missing = |why: &str| format!("no file '{shown}' ({why})");
         let opened = self.handle().and_then(|folder| open_below(&folder, Path::new(candidate)));
@@ -88,12 +88,17 @@ impl Folder {
         if !about.is_file() {
             return Err(missing("not a file"));
         }
-        let mut text = Vec::new();
-        let read = file.take(MODULE_BYTES_MAX + 1).read_to_end(&mut text);
-        read.map_err(|failure| missing(&failure.kind().to_string()))?;
-        if text.len() as u64 > MODULE_BYTES_MAX {
-            return Err(missing("larger than 16 MiB"));
+        let most = most.min(MODULE_BYTES_MAX);
+        if about.len() > most {
+            return Err(missing(&match most {
+                MODULE_BYTES_MAX => "larger than 16 MiB".into(),
+                most => format!("larger than the {most} bytes that are left of --host-memory"),
+            }));
         }
+        let mut text = Vec::with_capacity(usize::try_from(about.len()).unwrap_or_default());
+        // It may have grown meanwhile.
+        let read = file.take(most).read_to_end(&mut text);
+        read.map_err(|failure| missing(&failure.kind().to_string()))?;
         Ok((shown, text))
     }
 }

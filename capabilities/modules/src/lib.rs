@@ -20,6 +20,9 @@ mod bindings {
 
 use bindings::assay::host::modules;
 
+/// The longest name of a module, bytes: longer than any path.
+const NAME_MAX: usize = 4096;
+
 /// The capability `modules`.
 pub struct Modules;
 
@@ -84,6 +87,14 @@ impl Folders {
     /// # Errors
     /// The places that were tried and why each did not give the module, one a line.
     pub fn find(&self, name: &str) -> std::result::Result<Found, String> {
+        self.find_within(name, u64::MAX)
+    }
+
+    /// The same, where a file may have so many bytes.
+    fn find_within(&self, name: &str, most: u64) -> std::result::Result<Found, String> {
+        if name.len() > NAME_MAX {
+            return Err(format!("{} bytes are too many for a module name, at most {NAME_MAX}", name.len()));
+        }
         let parts: Vec<&str> = name.split('.').collect();
         if parts.iter().any(|part| !is_part(part)) {
             return Err(format!(
@@ -95,7 +106,7 @@ impl Folders {
         for (origin, folder) in [(Origin::Project, &self.project), (Origin::Global, &self.global)] {
             let Some(folder) = folder else { continue };
             for candidate in &candidates {
-                match folder.read(candidate) {
+                match folder.read(candidate, most) {
                     Ok((path, text)) => return Ok(Found { origin, path, text }),
                     Err(why) => tried.push(why),
                 }
@@ -141,7 +152,7 @@ impl modules::Host for Ctx {
     // Reads on the thread of the run: modules are small, local, and a run that loads one does nothing else.
     fn find(&mut self, name: String) -> Result<std::result::Result<modules::Source, String>> {
         let folders = self.state::<Folders>().clone();
-        Ok(folders.find(&name).map(|found| {
+        Ok(folders.find_within(&name, self.run.budget.left()).map(|found| {
             let chunk = match found.origin {
                 Origin::Builtin => format!("={}", found.path),
                 Origin::Project | Origin::Global => format!("@{}", found.path),

@@ -115,10 +115,11 @@ impl Work {
                     .collect::<Result<_, _>>()?,
             ),
         };
+        let trust = Trust::new(&run, authorities, identity)?;
         let session = Session {
             run,
             client,
-            trust: Trust::new(authorities, identity),
+            trust,
             plain,
             retries: request.retries.min(MAX_RETRIES),
             max_blob: request.max_blob,

@@ -11,6 +11,7 @@ use assay_capability_http::client::Feed;
 use bytes::Bytes;
 use std::fs::File;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,13 +28,13 @@ pub struct FileFeed {
     at: u64,
     left: u64,
     shown: Arc<str>,
-    reading: Option<JoinHandle<std::io::Result<Vec<u8>>>>,
-    _handle: HandleGuard,
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    handle: HandleGuard,
 }
 
 impl FileFeed {
     pub fn new(file: Arc<File>, at: u64, length: u64, shown: Arc<str>, handle: HandleGuard) -> FileFeed {
-        FileFeed { file, at, left: length, shown, reading: None, _handle: handle }
+        FileFeed { file, at, left: length, shown, reading: None, handle }
     }
 }
 
@@ -43,13 +44,14 @@ impl Feed for FileFeed {
             return Poll::Ready(Ok(None));
         }
         let reading = self.reading.get_or_insert_with(|| {
-            let (file, at) = (self.file.clone(), self.at);
+            let (file, at, budget) = (self.file.clone(), self.at, self.handle.run().budget.clone());
             let most = usize::try_from(self.left).unwrap_or(PIECE).min(PIECE);
             assay_capability_api::spawn_counted(move || {
+                let held = budget.take(most).map_err(|failure| io::Error::other(failure.message))?;
                 let mut piece = vec![0; most];
                 let length = file.read_at(&mut piece, at)?;
                 piece.truncate(length);
-                Ok(piece)
+                Ok(held.with(piece))
             })
         });
         let read = ready!(Pin::new(reading).poll(context));
@@ -66,7 +68,7 @@ impl Feed for FileFeed {
         }
         self.at += piece.len() as u64;
         self.left -= piece.len() as u64;
-        Poll::Ready(Ok(Some(piece.into())))
+        Poll::Ready(Ok(Some(piece)))
     }
 }
 

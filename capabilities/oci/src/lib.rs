@@ -24,10 +24,11 @@ mod transfer;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HandleGuard, Literal, Need, Scope, ScopeForm, Target, error, text_field,
+    Capability, Ctx, GrantError, HandleGuard, Held, Literal, Need, Scope, ScopeForm, Target, error,
+    text_field,
 };
 use assay_capability_http::client::Client;
-use bindings::assay::host::oci::{self, Action, Request, Step};
+use bindings::assay::host::oci::{self, Action, Content, Request, Step};
 use reference::Reference;
 use session::Progress;
 use std::future::Future;
@@ -58,6 +59,36 @@ pub struct Job {
     work: Option<Pin<Box<dyn Future<Output = Outcome<String>> + Send>>>,
     progress: Arc<Progress>,
     _handle: HandleGuard,
+    /// What the request takes of the run's budget, and what the work on it does beside answers and blobs.
+    _held: Held,
+}
+
+/// What a job takes beside its request: buffers of the layer or of the files that it writes.
+const JOB: usize = 1 << 20;
+/// What a file of a request takes beside its content.
+const FILE: usize = 128;
+
+/// Bytes of the texts of a request, which are copied on the way, and of its files.
+fn size(request: &Request) -> usize {
+    let content = |content: &Content| match content {
+        Content::Data(data) => data.len(),
+        Content::File(path) => 4 * path.len(),
+    };
+    let login = |login: &oci::Login| {
+        [&login.username, &login.password, &login.token].into_iter().flatten().map(String::len).sum::<usize>()
+    };
+    let optional = [&request.docker_config, &request.platform, &request.name];
+    let texts = [request.source.len(), request.destination.len()]
+        .into_iter()
+        .chain(optional.into_iter().flatten().map(String::len))
+        .chain(request.plain_http.iter().flatten().map(|name| FILE + name.len()))
+        .chain([login(&request.source_login), login(&request.destination_login)])
+        .sum::<usize>();
+    let pem = [&request.authorities, &request.certificate, &request.key];
+    let pem = pem.into_iter().flatten().map(content).sum::<usize>();
+    // The layer is planned with a copy of them.
+    let files = request.files.iter().map(|file| 2 * (FILE + file.path.len() + content(&file.content)));
+    4 * texts + pem + files.sum::<usize>()
 }
 
 /// The capability `oci`.
@@ -168,9 +199,13 @@ impl oci::Host for Ctx {
             Ok(handle) => handle,
             Err(failure) => return Ok(Err(failure)),
         };
+        let held = match self.run.budget.take(JOB + size(&request)) {
+            Ok(held) => held,
+            Err(failure) => return Ok(Err(failure)),
+        };
         let progress = Arc::new(Progress::default());
         let work = actions::perform(self.run.clone(), client, progress.clone(), action, request);
-        let job = Job { work: Some(Box::pin(work)), progress, _handle: handle };
+        let job = Job { work: Some(Box::pin(work)), progress, _handle: handle, _held: held };
         Ok(Ok(self.table.push(job)?))
     }
 }

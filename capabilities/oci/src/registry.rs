@@ -13,7 +13,7 @@ use assay_capability_api::scope::host_and_port;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Run, error};
 use assay_capability_http::client::{Body, Message, Payload, Reply};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{HeaderName, Method};
 use std::sync::Arc;
@@ -26,6 +26,10 @@ pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Without a byte of a response's body.
 pub const STALL: Duration = Duration::from_secs(60);
 /// Redirects of one request.
+/// Bytes of memory for each byte of JSON text, at worst: numbers of one digit in a list.
+const PARSED: usize = 32;
+/// What the name of a tag takes, in the list, as JSON and as text.
+const TAG: usize = 512;
 const MAX_REDIRECTS: usize = 5;
 /// Bytes of an answer that only says what is wrong.
 const MAX_REFUSAL: u64 = 64 << 10;
@@ -295,6 +299,7 @@ impl Repository {
         let mut url = first.clone();
         url.set_query(Some("n=1000"));
         let mut tags: Vec<String> = Vec::new();
+        let mut held = self.run().budget.nothing();
         for _ in 0..MAX_PAGES {
             let ask = &Ask::new(Method::GET, url.clone()).accept("application/json");
             let (page, link) = self
@@ -313,7 +318,10 @@ impl Repository {
             // A repository without tags has null.
             for tag in json.get("tags").and_then(|tags| tags.as_array()).into_iter().flatten() {
                 match tag.as_str().filter(|tag| crate::reference::is_tag(tag)) {
-                    Some(tag) => tags.push(tag.to_string()),
+                    Some(tag) => {
+                        held.grow(TAG)?;
+                        tags.push(tag.to_string());
+                    }
                     None => return Err(invalid_data(format!("{what}: the list holds what is no tag"))),
                 }
             }
@@ -427,7 +435,7 @@ impl Repository {
     }
 }
 
-/// A small answer as a whole.
+/// A small answer as a whole, which holds what it takes of the run's budget as JSON that is taken apart.
 ///
 /// # Errors
 /// `limit` where it has more than `most` bytes, `unavailable` where it stalls.
@@ -436,14 +444,17 @@ pub async fn whole(mut body: Body, most: u64, subject: &str) -> Result<Bytes, Er
     if body.length().is_some_and(|length| length > most) {
         return Err(too_large());
     }
-    let mut data = BytesMut::new();
+    let (mut data, mut held) = (Vec::new(), body.budget().nothing());
     loop {
         match tokio::time::timeout(STALL, body.next()).await {
             Err(_) => return Err(stalled(subject)),
             Ok(piece) => match piece? {
-                None => return Ok(data.freeze()),
+                None => return Ok(held.with(data)),
                 Some(piece) if (data.len() + piece.len()) as u64 > most => return Err(too_large()),
-                Some(piece) => data.extend_from_slice(&piece),
+                Some(piece) => {
+                    held.grow(PARSED * piece.len())?;
+                    data.extend_from_slice(&piece);
+                }
             },
         }
     }

@@ -11,8 +11,6 @@ use wasmtime::component::{Accessor, AccessorTask, HasSelf};
 
 /// How many programs that are over keep their exit status for whoever asks by number.
 const REMEMBERED: usize = 4096;
-/// SIGPIPE: how a run ends whose output has no reader.
-const SIGPIPE: i32 = 13;
 
 /// A program with what of its output goes to the run's.
 #[derive(Clone)]
@@ -100,9 +98,7 @@ fn write(accessor: &Accessor<Ctx, HasSelf<Ctx>>, child: &Child, stderr: bool, by
         }
         match ctx.output.write(stderr, bytes).and_then(|()| ctx.output.flush()) {
             Ok(_) => Ok(true),
-            Err(gone) if gone.kind() == ErrorKind::BrokenPipe => {
-                Err(wasmtime::Error::new(Stop::Signal(SIGPIPE)))
-            }
+            Err(gone) if gone.kind() == ErrorKind::BrokenPipe => Err(wasmtime::Error::new(Stop::unread())),
             Err(error) => {
                 tracing::error!(%error, "what a program writes cannot be written on");
                 Ok(false)

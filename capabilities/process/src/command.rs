@@ -12,6 +12,11 @@ use std::time::Duration;
 
 /// How long output is still taken after a program's end, where something that it left behind holds it open.
 const REST: Duration = Duration::from_millis(200);
+/// What Linux takes of one argument or variable, and of all (execve(2)).
+const WORD_MAX: usize = 128 << 10;
+const WORDS_MAX: usize = 6 << 20;
+/// What an argument takes beside its bytes.
+const WORD: usize = 16;
 /// The output that is kept of each stream, unless the caller says otherwise.
 pub const MAX_OUTPUT: usize = 16 << 20;
 
@@ -123,11 +128,9 @@ impl Command {
     /// `invalid-argument` where a word holds a NUL byte, else the operating system's.
     pub async fn run(self, processes: &Processes) -> Result<Finished, Error> {
         check_words(&self.args, &self.env)?;
-        let words: usize = self.args.iter().map(Vec::len).sum();
-        let variables: usize = self.env.iter().map(|(name, value)| name.len() + value.len()).sum();
-        // They are there until the program has them.
-        let mut held = processes.run().budget.take(words + variables + self.stdin.len())?;
         let shown = String::from_utf8_lossy(&self.name).into_owned();
+        let run = processes.run();
+        let mut held = hold_words(run, &[&shown], &self.args, &self.env, self.stdin.len()).await?;
         let failed = |source: std::io::Error| io_error(&format!("cannot start {shown}"), &source);
         let (stdin, input) = match self.stdin.is_empty() {
             true => (stream::null().map_err(failed)?, None),
@@ -150,12 +153,12 @@ impl Command {
             terminal: false,
         };
         let child = KillOnDrop(processes.start(start).await?);
-        held.shrink(words + variables);
+        // The program has its words.
+        held.resize(self.stdin.len())?;
         let capture = Capture {
             shown: &shown,
-            run: processes.run(),
-            max: usize::try_from(processes.run().budget.at_most(self.max_output as u64))
-                .unwrap_or(usize::MAX),
+            run,
+            max: usize::try_from(run.budget.at_most(self.max_output as u64)).unwrap_or(usize::MAX),
             held: Mutex::new(held),
             output: &output,
             errors: &errors,
@@ -180,6 +183,37 @@ pub fn check_words(args: &[Vec<u8>], env: &[(String, Vec<u8>)]) -> Result<(), Er
         }
     }
     Ok(())
+}
+
+/// Takes from the run's budget what a call that starts a program holds: its words and variables, as they came and on
+/// their way, the `texts` that it names the program and files by, and `input` bytes of input.
+///
+/// # Errors
+/// `limit`; for words that no system would take, its own error, before anything is done with them.
+pub async fn hold_words(
+    run: &Run,
+    texts: &[&str],
+    args: &[Vec<u8>],
+    env: &[(String, Vec<u8>)],
+    input: usize,
+) -> Result<Held, Error> {
+    let words = args.iter().map(Vec::len);
+    let variables = env.iter().map(|(name, value)| name.len() + value.len() + 1);
+    let (mut longest, mut all) = (0, 0);
+    for length in words.chain(variables) {
+        longest = longest.max(length);
+        all += WORD + length;
+    }
+    if longest >= WORD_MAX || all > WORDS_MAX {
+        let what = texts.first().map_or("a program", |name| &name[..name.floor_char_boundary(200)]);
+        return Err(io_error(
+            &format!("cannot start {what}"),
+            &std::io::Error::from_raw_os_error(libc::E2BIG),
+        ));
+    }
+    let mut held = run.hold(texts).await?;
+    held.grow(4 * all + input)?;
+    Ok(held)
 }
 
 /// Ends a program whose call is cancelled.
@@ -317,10 +351,14 @@ impl Capture<'_> {
             }
             self.run.count_bytes(piece.len())?;
             if bytes.len() + piece.len() > self.max {
+                let raise = match self.max as u64 == self.run.budget.limit() {
+                    true => "--host-memory",
+                    false => "max_output",
+                };
                 return Err(error(
                     ErrorCode::Limit,
                     format!(
-                        "{} was killed: it wrote more than {} bytes; raise max_output, or read its output as it comes",
+                        "{} was killed: it wrote more than {} bytes; raise {raise}, or read its output as it comes",
                         self.shown, self.max
                     ),
                 ));

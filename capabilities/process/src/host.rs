@@ -10,7 +10,7 @@ use crate::prepare::{self, Input, Output, Variables};
 use crate::stream::{PIECE, Stream};
 use crate::{Command, Exit, Outcome, PROCESS, Processes, Reach, Start, list};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Ctx, HandleGuard, Request, Run, error, io_error, off_thread};
+use assay_capability_api::{Ctx, HandleGuard, Held as Taken, Request, Run, error, io_error, off_thread};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -51,6 +51,27 @@ fn variables(accessor: &Accessor<Ctx, Host>, program: &mut WitProgram) -> (Varia
         let ctx = access.get();
         (Variables::new(ctx, program.clear_env, own), Processes::of(ctx))
     })
+}
+
+/// What a call that starts a program holds of the budget; `files` are those of its streams.
+async fn hold(
+    run: &Run,
+    program: &WitProgram,
+    variables: &Variables,
+    files: &[&str],
+    input: usize,
+) -> Outcome<Taken> {
+    let mut texts = vec![program.cmd.as_str(), program.cwd.as_deref().unwrap_or_default()];
+    texts.extend(files);
+    prepare::hold_words(run, &texts, &program.args, &variables.list, input).await
+}
+
+/// The file that output goes to; empty where it goes to none.
+fn path(output: &Output) -> &str {
+    match output {
+        Output::File { path, .. } => path,
+        _ => "",
+    }
 }
 
 /// What [`Start`] needs and was checked.
@@ -141,7 +162,18 @@ impl wit::HostWithStore<Ctx> for Host {
         };
         let (stdout, inherits_output) = output(stdout);
         let (stderr, inherits_errors) = output(stderr);
+        let files = [
+            if let Input::File(path) = &stdin { path } else { "" },
+            stdout.as_ref().map_or("", path),
+            stderr.as_ref().map_or("", path),
+        ];
+        let words = hold(&run, &program, &variables, &files, 0).await;
+        let words = match words {
+            Ok(words) => words,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let opened = off_thread(move || {
+            let _words = words;
             let checked = checked(&run, program, variables)?;
             open(&run, checked, &stdin, stdout.as_ref().unwrap_or(&Output::Null), stderr.as_ref())
         });
@@ -175,6 +207,10 @@ impl wit::HostWithStore<Ctx> for Host {
     ) -> Answered<WitFinished> {
         let (variables, processes) = variables(accessor, &mut program);
         let run = processes.run().clone();
+        let words = match hold(&run, &program, &variables, &[], stdin.len()).await {
+            Ok(words) => words,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let command = off_thread(move || {
             let checked = checked(&run, program, variables)?;
             let name = checked.program.call_name();
@@ -189,6 +225,8 @@ impl wit::HostWithStore<Ctx> for Host {
         };
         let timeout = (timeout > 0).then(|| Duration::from_nanos(timeout));
         let max_output = usize::try_from(max_output).unwrap_or(usize::MAX);
+        // From here on the command holds them.
+        drop(words);
         let finished = command.stdin(stdin).timeout(timeout).max_output(max_output).run(&processes).await;
         Ok(finished.map(|finished| WitFinished {
             exit: WitExit { status: finished.status, signal: finished.signal.unwrap_or(0) },
@@ -262,7 +300,13 @@ impl wit::HostWithStore<Ctx> for Host {
 
     async fn running(accessor: &Accessor<Ctx, Self>, names: Vec<String>) -> Answered<u32> {
         let run = accessor.with(|mut access| access.get().run.clone());
+        let texts: Vec<&str> = names.iter().map(String::as_str).collect();
+        let held = match run.hold(&texts).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         Ok(off_thread(move || {
+            let _held = held;
             for name in &names {
                 match prepare::program(&run, PROCESS, name) {
                     // What is not installed can run all the same.

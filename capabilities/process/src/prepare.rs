@@ -1,6 +1,6 @@
 //! What a program gets: the checks of the program itself, of its folder and files.
 
-pub use crate::command::check_words;
+pub use crate::command::{check_words, hold_words};
 pub use crate::environment::Variables;
 use crate::program::{Program, find};
 use crate::stream;

@@ -177,6 +177,11 @@ impl wit::HostWithStore<Ctx> for Host {
             (Variables::new(ctx, program.clear_env, own), Processes::of(ctx))
         });
         let run = processes.run().clone();
+        let texts = [program.cmd.as_str(), program.cwd.as_deref().unwrap_or_default()];
+        let held = match prepare::hold_words(&run, &texts, &program.args, &variables.list, 0).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let (start, stream, handle) =
             match off_thread(move || ready(&run, program, variables, (cols, rows))).await {
                 Ok(ready) => ready,
@@ -186,6 +191,7 @@ impl wit::HostWithStore<Ctx> for Host {
             Ok(child) => child,
             Err(failed) => return Ok(Err(failed)),
         };
+        drop(held);
         Children::add(accessor, child.clone(), Vec::new())?;
         let terminal = Terminal { child, stream: Some((Arc::new(stream), handle)) };
         Ok(Ok(accessor.with(|mut access| access.get().table.push(terminal))?))

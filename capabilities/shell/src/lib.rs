@@ -109,10 +109,15 @@ impl wit::HostWithStore<Ctx> for Host {
             let variables = Variables::new(ctx, command.clear_env, command.env);
             (ctx.run.clone(), Processes::of(ctx), variables)
         });
-        let (line, cwd) = (command.line, command.cwd);
+        let (line, cwd) = (vec![command.line], command.cwd);
+        let texts = [SH, cwd.as_deref().unwrap_or_default()];
+        let held = match prepare::hold_words(&run, &texts, &line, &variables.list, stdin.len()).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let ready = off_thread(move || {
             run.check(SHELL, &Request::Whole)?;
-            let args = words(line)?;
+            let args = words(line.concat())?;
             let folder = prepare::folder(&run, cwd.as_deref())?;
             Ok(Command::exact(PathBuf::from(SH), b"sh".to_vec()).args(args).folder(folder))
         });
@@ -122,6 +127,8 @@ impl wit::HostWithStore<Ctx> for Host {
         };
         let timeout = (timeout > 0).then(|| Duration::from_nanos(timeout));
         let max_output = usize::try_from(max_output).unwrap_or(usize::MAX);
+        // From here on the command holds them.
+        drop(held);
         let finished = ready.stdin(stdin).timeout(timeout).max_output(max_output).run(&processes).await;
         Ok(finished.map(|finished| wit::Finished {
             exit: wit::Exit { status: finished.status, signal: finished.signal.unwrap_or(0) },
@@ -141,9 +148,15 @@ impl wit::HostWithStore<Ctx> for Host {
             let variables = Variables::new(ctx, false, Vec::new());
             (ctx.run.clone(), Processes::of(ctx), variables)
         });
+        let line = vec![line];
+        let held = match prepare::hold_words(&run, &[SH], &line, &variables.list, 0).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let opened = off_thread(move || {
+            let _held = held;
             run.check(SHELL, &Request::Whole)?;
-            let args = words(line)?;
+            let args = words(line.concat())?;
             let output = if mode == wit::Mode::Read { Output::Pipe } else { Output::Inherit };
             let input = if mode == wit::Mode::Write { Input::Pipe } else { Input::Null };
             let (stdin, stdout, stderr) =
@@ -183,7 +196,12 @@ impl wit::HostWithStore<Ctx> for Host {
 
     async fn which(accessor: &Accessor<Ctx, Self>, name: String) -> Answered<Option<String>> {
         let run = accessor.with(|mut access| access.get().run.clone());
+        let held = match run.hold(&[&name]).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let found = off_thread(move || {
+            let _held = held;
             run.check(SHELL, &Request::Whole)?;
             Ok(find(&name, &run.working_folder).ok())
         });

@@ -23,8 +23,8 @@ mod bindings {
     });
 }
 
-/// The number of SIGPIPE: how a program ends whose reader has gone.
-const SIGPIPE: i32 = 13;
+/// Output that is written without asking the budget, bytes.
+const SHORT: usize = 64 << 10;
 
 /// The capability `stdio`.
 pub struct Stdio;
@@ -59,9 +59,7 @@ fn name(to: Target) -> &'static str {
 fn outcome(to: Target, result: io::Result<()>) -> wasmtime::Result<Result<(), Error>> {
     match result {
         Ok(()) => Ok(Ok(())),
-        Err(failed) if failed.kind() == ErrorKind::BrokenPipe => {
-            Err(wasmtime::Error::new(Stop::Signal(SIGPIPE)))
-        }
+        Err(failed) if failed.kind() == ErrorKind::BrokenPipe => Err(wasmtime::Error::new(Stop::unread())),
         Err(failed) => Ok(Err(io_error(&format!("writing to {}", name(to)), &failed))),
     }
 }
@@ -71,7 +69,9 @@ impl stdio::Host for Ctx {
         if !Usage::add(&self.run.usage.output_bytes, bytes.len() as u64, self.run.limits.output) {
             return Ok(Err(limit_error(Limit::Output, self.run.limits.output.unwrap_or(0))));
         }
-        let _held = match self.run.budget.take(bytes.len()) {
+        // What is short is written whatever else the run holds: a message about that, above all.
+        let held = if bytes.len() > SHORT { bytes.len() } else { 0 };
+        let _held = match self.run.budget.take(held) {
             Ok(held) => held,
             Err(refused) => return Ok(Err(refused)),
         };

@@ -220,16 +220,30 @@ impl wit::HostWithStore<Ctx> for Host {
     async fn list_units(accessor: &Accessor<Ctx, Self>, filter: UnitFilter) -> Answered<String> {
         let (run, bus) = parts(accessor);
         let UnitFilter { patterns, states, kinds } = filter;
+        let texts: Vec<&str> =
+            [&patterns, &states, &kinds].into_iter().flatten().map(String::as_str).collect();
+        let _held = match run.hold(&texts).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         Ok(units::list(&bus, &run, units::Filter { patterns, states, kinds }).await)
     }
 
     async fn unit_status(accessor: &Accessor<Ctx, Self>, name: String) -> Answered<String> {
         let (run, bus) = parts(accessor);
+        let _held = match run.hold(&[&name]).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         Ok(units::status(&bus, &run, &name).await)
     }
 
     async fn is_active(accessor: &Accessor<Ctx, Self>, name: String) -> Answered<bool> {
         let (run, bus) = parts(accessor);
+        let _held = match run.hold(&[&name]).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         Ok(units::is_active(&bus, &run, &name).await)
     }
 
@@ -254,6 +268,10 @@ impl wit::HostWithStore<Ctx> for Host {
             UnitVerb::Disable => actions::Verb::Disable,
             UnitVerb::ResetFailed => actions::Verb::ResetFailed,
         };
+        let _held = match run.hold(&[&name]).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         Ok(actions::act(&bus, &run, verb, &name, options(how)).await)
     }
 
@@ -269,6 +287,10 @@ impl wit::HostWithStore<Ctx> for Host {
 
     async fn machine_status(accessor: &Accessor<Ctx, Self>, name: String) -> Answered<String> {
         let (run, bus) = parts(accessor);
+        let _held = match run.hold(&[&name]).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         Ok(machines::status(&bus, &run, &name).await)
     }
 
@@ -285,12 +307,24 @@ impl wit::HostWithStore<Ctx> for Host {
             MachineVerb::Reboot => machines::Verb::Reboot,
             MachineVerb::Terminate => machines::Verb::Terminate,
         };
+        let _held = match run.hold(&[&name]).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         Ok(machines::act(&bus, &run, verb, &name, options(how)).await)
     }
 
     async fn machine_exec(accessor: &Accessor<Ctx, Self>, command: wit::Command) -> Answered<wit::Finished> {
         let (run, bus) = parts(accessor);
         let processes = accessor.with(|mut access| Processes::of(access.get()));
+        let mut texts: Vec<&str> = command.arguments.iter().map(String::as_str).collect();
+        texts.extend(command.environment.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]));
+        texts.push(&command.machine);
+        let held = run.hold(&texts).await.and_then(|mut held| held.grow(command.input.len()).map(|()| held));
+        let _held = match held {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let task = exec::Task {
             machine: command.machine,
             arguments: command.arguments,
@@ -326,6 +360,21 @@ impl wit::HostWithStore<Ctx> for Host {
             after: query.after,
             folder: query.folder,
             follow: query.follow,
+        };
+        let texts = [
+            &query.unit,
+            &query.machine,
+            &query.identifier,
+            &query.since,
+            &query.until,
+            &query.priority,
+            &query.after,
+            &query.folder,
+        ];
+        let texts = texts.map(|text| text.as_deref().unwrap_or_default());
+        let _held = match run.hold(&texts).await {
+            Ok(held) => held,
+            Err(refused) => return Ok(Err(refused)),
         };
         match journal::open(run, processes, query).await {
             Ok(entries) => {

@@ -3,7 +3,8 @@
 use crate::names::{MAX_NAME, normal};
 use crate::reader::{Entry, Kind, Piece, Reader};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error};
+use assay_capability_api::{Held, Run, error};
+use assay_capability_compress::Share;
 use assay_capability_compress::codec::{self, Decoder, Format, failed};
 use assay_capability_compress::file::{Sink, Source};
 use assay_capability_fs::Cancel;
@@ -97,6 +98,7 @@ pub fn read<R: BufRead>(
     shown: &str,
     format: Option<Format>,
     bounds: Bounds,
+    share: Share,
     (run, cancel): (&Arc<Run>, &Cancel),
 ) -> Result<Archive<R>, Error> {
     let (run, cancel) = (run.clone(), cancel.clone());
@@ -104,19 +106,20 @@ pub fn read<R: BufRead>(
         cancel.check()?;
         run.count_bytes(bytes)
     });
-    Ok(Reader::new(Decoder::new(format, input, bounds.of_stream())?, shown, watch))
+    Ok(Reader::new(Decoder::new(format, input, bounds.of_stream(), share)?, shown, watch))
 }
 
-/// The entries of an archive.
+/// The entries of an archive, and what they take of the run's budget.
 ///
 /// # Errors
 /// `limit`, `invalid_data`, or the operating system's.
 pub fn list(
+    run: &Run,
     (shown, mut archive): (&str, Archive<BufReader<File>>),
     bounds: Bounds,
-) -> Result<Vec<Entry>, Error> {
+) -> Result<(Vec<Entry>, Held), Error> {
     let mut meter = Meter::new(bounds);
-    let (mut entries, mut names) = (Vec::new(), 0);
+    let (mut entries, mut names, mut held) = (Vec::new(), 0, run.budget.nothing());
     while let Some(entry) = archive.next()? {
         meter.count(shown, &entry)?;
         names += entry.name.len() + entry.target.len();
@@ -126,10 +129,12 @@ pub fn list(
                 format!("{shown}: the names in the archive have more than {MAX_NAMES} bytes"),
             ));
         }
+        // The list may have room for as many again, and is made anew for the guest.
+        held.grow(2 * (entry.name.len() + entry.target.len()) + 4 * size_of::<Entry>())?;
         entries.push(entry);
     }
     archive.finish()?;
-    Ok(entries)
+    Ok((entries, held))
 }
 
 /// What [`member`] came to.

@@ -8,7 +8,7 @@ use crate::archive::{Archive, Bounds, Meter, describe};
 use crate::names::{check_target, components, normal};
 use crate::reader::{Entry, Kind, Piece, Reader};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, error, io_error};
+use assay_capability_api::{Access, Held, Request, Run, error, io_error};
 use assay_capability_fs::{Temp, links, path_of};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, linkat, mkdirat, openat, statat, unlinkat,
@@ -27,6 +27,8 @@ use std::sync::Arc;
 const FS: &str = "fs";
 /// Names that were left out, of which the script is told.
 const MAX_SKIPPED: usize = 1000;
+/// What a folder that was made takes beside its path.
+const FOLDER_MADE: usize = 128;
 #[cfg(target_os = "linux")]
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
@@ -84,7 +86,8 @@ pub fn extract<R: BufRead>(
     let denied_within = run.grants.denies_in(FS, &real).is_some();
     let (open, made) = (Vec::new(), BTreeMap::new());
     let room = assay_capability_fs::room(run, &real);
-    let mut unpacking = Unpacking { run, denied_within, room, folder, real, open, made };
+    let mut unpacking =
+        Unpacking { run, denied_within, room, folder, real, open, made, held: run.budget.nothing() };
     let mut meter = Meter::new(selection.bounds);
     let mut extracted = Extracted::default();
     let members: Vec<Vec<u8>> = selection.members.iter().map(|name| normal(name)).collect();
@@ -147,6 +150,8 @@ struct Unpacking<'a> {
     /// The folders that this call made, with the modes that they get at the end: until then they must be
     /// writable.
     made: BTreeMap<PathBuf, u32>,
+    /// What they take of the run's budget.
+    held: Held,
 }
 
 fn shown(parts: &[&OsStr]) -> String {
@@ -221,6 +226,8 @@ impl Unpacking<'_> {
                 self.take_room(0)?;
                 match mkdirat(inside, *part, Mode::from_raw_mode(0o777)) {
                     Ok(()) => {
+                        let bytes = 2 * path.as_os_str().len() + FOLDER_MADE;
+                        self.held.grow(bytes).map_err(Failure::Error)?;
                         self.made.insert(path, 0o777);
                     }
                     Err(Errno::EXIST) => {}

@@ -4,6 +4,7 @@ use crate::archive::{self, Bounds};
 use crate::extract::{self, Selection};
 use crate::reader::{Piece, Reader};
 use assay_capability_api::{Access, Grants, Run, grants};
+use assay_capability_compress::Share;
 use assay_capability_compress::codec::Format;
 use assay_capability_fs::{Cancel, Fs, enter_folder};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -62,8 +63,9 @@ pub fn one(data: &[u8]) {
     let selection = Selection { bounds: BOUNDS, skip_unsafe: true, ..Selection::default() };
     let opened =
         enter_folder(&run, Access::Write, "in").unwrap_or_else(|failure| panic!("{}", failure.message));
-    if let Ok(archive) =
-        archive::read(data, "fuzz", Format::of_data(data), BOUNDS, (&run, &Cancel::default()))
+    if let Ok(share) = Share::small(&run)
+        && let Ok(archive) =
+            archive::read(data, "fuzz", Format::of_data(data), BOUNDS, share, (&run, &Cancel::default()))
     {
         // Failing is fine.
         let _ = extract::extract(&run, ("fuzz", archive), opened, &selection);

@@ -17,10 +17,10 @@ mod writer;
 
 use archive::{Archive, Bounds, Member};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Capability, Ctx, Literal, Need, Run, error};
+use assay_capability_api::{Access, Capability, Ctx, Held, Literal, Need, Run, error};
+use assay_capability_compress::Share;
 use assay_capability_compress::codec::Format;
-use assay_capability_compress::file::Source;
-use assay_capability_compress::{Budget, Share};
+use assay_capability_compress::file::{self, Source};
 use assay_capability_fs::{Cancel, blocking};
 use bindings::assay::host::tar;
 use extract::Selection;
@@ -45,6 +45,8 @@ mod bindings {
     });
 }
 
+/// What the name of a member takes beside its bytes.
+const MEMBER: usize = 64;
 /// Hard links that one member leads through; each costs reading the archive once more.
 const MAX_LINKS: usize = 4;
 
@@ -80,44 +82,38 @@ pub struct Writing(Option<Box<Writer>>);
 type Host = HasSelf<Ctx>;
 type Outcome<T> = std::result::Result<T, Error>;
 
-/// Opens an archive, takes the memory for its format, and does `work` with it where blocking is allowed.
+/// What reading an archive holds beside the memory of its format: buffers, and what is known of an entry.
+const READING: usize = 2 * file::PIECE + reader::HELD;
+
+/// Opens an archive, takes the memory for it, and does `work` with it where blocking is allowed. `held` is what the
+/// arguments of the call take.
 async fn with_archive<T: Send + 'static>(
-    accessor: &Accessor<Ctx, Host>,
+    run: Arc<Run>,
+    held: Outcome<Held>,
     path: String,
     compression: Option<String>,
     bounds: Bounds,
     work: impl FnOnce(&Arc<Run>, (&str, Archive<BufReader<File>>), &Cancel) -> Outcome<T> + Send + 'static,
 ) -> Result<Outcome<T>> {
-    let (run, budget) = parts(accessor);
-    let opening = {
-        let (run, path) = (run.clone(), path.clone());
-        move |_: &Cancel| {
-            let source = Source::open(&run, &path)?;
-            let format = archive::format(compression.as_deref(), &source)?;
-            Ok((source, format))
-        }
-    };
-    let (source, format) = match blocking(opening).await? {
-        Ok(opened) => opened,
+    let held = match held {
+        Ok(held) => held,
         Err(failure) => return Ok(Err(failure)),
     };
-    let share: Share = match budget.take(&run, format.map_or(1, Format::unpacking_memory)).await {
+    let share = match Share::take(&run, 0, READING).await {
         Ok(share) => share,
         Err(failure) => return Ok(Err(failure)),
     };
-    blocking(move |cancel| {
-        let _share = share;
-        let archive = archive::read(source.input, &path, format, bounds, (&run, cancel))?;
+    blocking(Ok(held), move |cancel| {
+        let source = Source::open(&run, &path)?;
+        let format = archive::format(compression.as_deref(), &source)?;
+        let archive = archive::read(source.input, &path, format, bounds, share, (&run, cancel))?;
         work(&run, (&path, archive), cancel)
     })
     .await
 }
 
-fn parts(accessor: &Accessor<Ctx, Host>) -> (Arc<Run>, Budget) {
-    accessor.with(|mut access| {
-        let ctx = access.get();
-        (ctx.run.clone(), ctx.state::<Budget>().clone())
-    })
+fn run(accessor: &Accessor<Ctx, Host>) -> Arc<Run> {
+    accessor.with(|mut access| access.get().run.clone())
 }
 
 fn bounds(bounds: tar::Bounds) -> Bounds {
@@ -151,12 +147,14 @@ impl tar::HostWithStore<Ctx> for Host {
         compression: Option<String>,
         most: tar::Bounds,
     ) -> Result<Outcome<Vec<tar::Entry>>> {
-        let most = bounds(most);
-        with_archive(accessor, path, compression, most, move |_, archive, _| {
-            let entries = archive::list(archive, most)?;
-            Ok(entries.into_iter().map(shown).collect())
-        })
-        .await
+        let (run, most) = (run(accessor), bounds(most));
+        let held = run.hold(&[&path]).await;
+        let listed = with_archive(run, held, path, compression, most, move |run, archive, _| {
+            let (entries, held) = archive::list(run, archive, most)?;
+            Ok((entries.into_iter().map(shown).collect(), held))
+        });
+        // Held until the entries are on their way to the guest.
+        Ok(listed.await?.map(|(entries, _held)| entries))
     }
 
     async fn extract(
@@ -165,14 +163,18 @@ impl tar::HostWithStore<Ctx> for Host {
         destination: String,
         how: tar::Selection,
     ) -> Result<Outcome<tar::Extracted>> {
-        let most = bounds(how.bounds);
+        let (run, most) = (run(accessor), bounds(how.bounds));
+        let held = run.hold(&[&path, &destination]).await.and_then(|mut held| {
+            held.grow(how.members.iter().map(|member| MEMBER + member.len()).sum())?;
+            Ok(held)
+        });
         let selection = Selection {
             bounds: most,
             members: how.members,
             strip: usize::try_from(how.strip).unwrap_or(usize::MAX),
             skip_unsafe: how.skip_unsafe,
         };
-        with_archive(accessor, path, how.compression, most, move |run, archive, _| {
+        with_archive(run, held, path, how.compression, most, move |run, archive, _| {
             assay_capability_fs::make_folder(run, &destination)?;
             let folder = assay_capability_fs::enter_folder(run, Access::Write, &destination)?;
             let done = extract::extract(run, archive, folder, &selection)?;
@@ -189,9 +191,13 @@ impl tar::HostWithStore<Ctx> for Host {
         compression: Option<String>,
         most: tar::Bounds,
     ) -> Result<Outcome<u64>> {
-        let most = bounds(most);
+        let (run, most) = (run(accessor), bounds(most));
+        let held = run.hold(&[&path, &destination]).await.and_then(|mut held| {
+            held.grow(2 * name.len())?;
+            Ok(held)
+        });
         let again = compression.clone();
-        with_archive(accessor, path, compression, most, move |run, (shown, first), cancel| {
+        with_archive(run, held, path, compression, most, move |run, (shown, first), cancel| {
             let (mut archive, mut name) = (first, name);
             for _ in 0..MAX_LINKS {
                 match archive::member(run, (shown, archive), &name, &destination, most)? {
@@ -200,7 +206,8 @@ impl tar::HostWithStore<Ctx> for Host {
                 }
                 let source = Source::open(run, shown)?;
                 let format = archive::format(again.as_deref(), &source)?;
-                archive = archive::read(source.input, shown, format, most, (run, cancel))?;
+                let share = Share::small(run)?;
+                archive = archive::read(source.input, shown, format, most, share, (run, cancel))?;
             }
             Err(error(ErrorCode::InvalidData, format!("{shown}: hard links lead to each other")))
         })
@@ -213,22 +220,22 @@ impl tar::HostWithStore<Ctx> for Host {
         compression: String,
         level: Option<i32>,
     ) -> Result<Outcome<Resource<Writing>>> {
-        let (run, budget) = parts(accessor);
+        let run = run(accessor);
+        let held = run.hold(&[&output]).await;
         let started = async {
             let format = match compression.as_str() {
                 "none" => None,
                 name => Some(Format::parse(name)?),
             };
             let level = format.map(|format| format.level(level)).transpose()?.unwrap_or_default();
-            let memory = format.map_or(1, |format| format.packing_memory(level));
-            Ok((format, level, budget.take(&run, memory).await?))
+            let memory = format.map_or(0, |format| format.packing_memory(level, run.budget.limit()));
+            Ok((format, level, Share::take(&run, memory, file::PIECE).await?))
         };
         let (format, level, share) = match started.await {
             Ok(started) => started,
             Err(failure) => return Ok(Err(failure)),
         };
-        let run = run.clone();
-        let made = blocking(move |_| Writer::create(&run, &output, (format, level), share)).await?;
+        let made = blocking(held, move |_| Writer::create(&run, &output, (format, level), share)).await?;
         Ok(match made {
             Ok(writer) => {
                 let writing = Writing(Some(Box::new(writer)));
@@ -275,13 +282,19 @@ impl tar::HostWriterWithStore<Ctx> for Host {
             Ok(taken) => taken,
             Err(failure) => return Ok(Err(failure)),
         };
+        let bytes = match &content {
+            tar::Content::Data(data) | tar::Content::Symlink(data) => data.len(),
+            tar::Content::File(path) => 4 * path.len() + file::PIECE,
+            tar::Content::Directory => 0,
+        };
+        let held = run.budget.take(4 * name.len() + bytes);
         let content = match content {
             tar::Content::Data(data) => Content::Data(data),
             tar::Content::File(path) => Content::File(path),
             tar::Content::Symlink(target) => Content::Symlink(target),
             tar::Content::Directory => Content::Directory,
         };
-        let added = blocking(move |cancel| {
+        let added = blocking(held, move |cancel| {
             writer.add(&run, &name, content, (mode, modified), cancel)?;
             Ok(writer)
         })
@@ -300,7 +313,7 @@ impl tar::HostWriterWithStore<Ctx> for Host {
 
     async fn finish(accessor: &Accessor<Ctx, Self>, this: Resource<Writing>) -> Result<Outcome<u64>> {
         match take(accessor, &this)? {
-            Ok((_, writer)) => blocking(move |_| writer.finish()).await,
+            Ok((run, writer)) => blocking(Ok(run.budget.nothing()), move |_| writer.finish()).await,
             Err(failure) => Ok(Err(failure)),
         }
     }

@@ -8,6 +8,8 @@ use std::io::{ErrorKind, Read};
 
 /// Bytes of what is said about an entry beyond its header: a long name, a pax header.
 const MAX_ABOUT: u64 = 1 << 20;
+/// What a reader holds at most: three such texts, read and taken apart, and the map of a sparse file.
+pub const HELD: usize = 4 << 20;
 /// Such parts before one entry. There are at most four that mean something.
 const MAX_PARTS: usize = 16;
 

@@ -8,7 +8,7 @@ use crate::header::BLOCK;
 use crate::writer::{Content, Writer};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Run};
-use assay_capability_compress::Budget;
+use assay_capability_compress::Share;
 use assay_capability_compress::codec::Format;
 use assay_capability_compress::file::Source;
 use assay_capability_fs::{Cancel, enter_folder};
@@ -55,8 +55,14 @@ fn pax(records: &[(&str, &str)]) -> Vec<u8> {
 fn unpack_with(run: &Arc<Run>, data: &[u8], selection: &Selection) -> Result<Extracted, Error> {
     assay_capability_fs::make_folder(run, "in")?;
     let folder = enter_folder(run, Access::Write, "in")?;
-    let archive =
-        archive::read(data, "a.tar", Format::of_data(data), selection.bounds, (run, &Cancel::default()))?;
+    let archive = archive::read(
+        data,
+        "a.tar",
+        Format::of_data(data),
+        selection.bounds,
+        Share::small(run)?,
+        (run, &Cancel::default()),
+    )?;
     extract(run, ("a.tar", archive), folder, selection)
 }
 
@@ -162,7 +168,15 @@ fn files_with_holes() {
         let run = run(&folder.0, "fs=rw:TMP", "");
         let source = Source::open(&run, "a.tar").unwrap();
         let watched = (&run, &Cancel::default());
-        let archive = archive::read(source.input, "a.tar", None, Bounds::default(), watched).unwrap();
+        let archive = archive::read(
+            source.input,
+            "a.tar",
+            None,
+            Bounds::default(),
+            Share::small(&run).unwrap(),
+            watched,
+        )
+        .unwrap();
         let member = archive::member(&run, ("a.tar", archive), b"sparse", "m", Bounds::default());
         assert!(matches!(member, Ok(archive::Member::Unpacked(5_000_000))));
         assert!(
@@ -173,7 +187,7 @@ fn files_with_holes() {
 
 async fn create(folder: &Folder, format: Option<Format>, files: &[(&str, Content)]) -> Result<u64, Error> {
     let run = run(&folder.0, "fs=rw:TMP", "");
-    let share = Budget::default().take(&run, 1).await?;
+    let share = Share::small(&run)?;
     let mut writer = Writer::create(&run, "a.tar", (format, 6), share)?;
     for (name, content) in files {
         let content = match content {
@@ -435,7 +449,8 @@ fn what_is_damaged_is_refused() {
     assert!(unpack(&folder, &whole).is_ok());
     // The checksum of the compressed form is checked although the archive ends before it.
     let mut packed =
-        assay_capability_compress::codec::Encoder::new(Some(Format::Gzip), 6, Vec::new()).unwrap();
+        assay_capability_compress::codec::Encoder::new(Some(Format::Gzip), 6, usize::MAX, Vec::new())
+            .unwrap();
     packed.write_all(&whole).unwrap();
     packed.write_all(&[0; 1024]).unwrap();
     let mut packed = packed.finish().unwrap();

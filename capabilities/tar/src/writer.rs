@@ -59,7 +59,7 @@ impl Writer {
         share: Share,
     ) -> Result<Writer, Error> {
         let sink = Sink::create(run, output)?;
-        let encoder = Encoder::new(format, level, sink)?;
+        let encoder = Encoder::new(format, level, share.bytes(), sink)?;
         Ok(Writer { output: encoder, shown: output.to_string(), written: 0, _share: share })
     }
 

@@ -142,12 +142,16 @@ impl Shared {
                 say(ErrorCode::Limit, format!("what the server sends does not fit: {failure}"))
             }
             Broken::Io(failure) => failed(&self.subject, failure),
-            Broken::Capacity(CapacityError::MessageTooLong { size, max_size }) => say(
-                ErrorCode::Limit,
-                format!(
-                    "a message or frame of {size} bytes comes, {max_size} are accepted; raise max_message or max_frame"
-                ),
-            ),
+            Broken::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+                let raise = match *max_size as u64 == self.meter.limit() {
+                    true => "--host-memory",
+                    false => "max_message or max_frame",
+                };
+                let why = format!(
+                    "a message or frame of {size} bytes comes, {max_size} are accepted; raise {raise}"
+                );
+                say(ErrorCode::Limit, why)
+            }
             Broken::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
                 say(ErrorCode::Unavailable, "the connection broke off without being closed".into())
             }

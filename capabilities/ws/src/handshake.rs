@@ -17,6 +17,8 @@ use url::Url;
 const USER_AGENT: &str = concat!("assay/", env!("CARGO_PKG_VERSION"));
 /// Subprotocols that one handshake offers.
 const MAX_PROTOCOLS: usize = 64;
+/// What a header field takes beside its texts.
+const FIELD: usize = 64;
 /// Bytes that are read at a time. A connection keeps a buffer of this size.
 const READ: usize = 16 << 10;
 
@@ -42,6 +44,10 @@ pub fn invalid(message: impl Into<String>) -> Error {
 /// `denied`, `invalid_argument`, `timeout`, `unavailable` also where the server refuses, `invalid_data`
 /// for what is no WebSocket or what TLS refuses.
 pub async fn open(run: &Arc<Run>, settings: &Settings, target: Target) -> Result<Opened, Error> {
+    let fields = target.headers.iter().map(|field| FIELD + 2 * (field.name.len() + field.value.len()));
+    let protocols_size = target.protocols.iter().map(|name| FIELD + 2 * name.len());
+    let mut held = run.hold(&[&target.url, target.proxy.as_deref().unwrap_or_default()]).await?;
+    held.grow(fields.chain(protocols_size).sum())?;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ)
         .max_message_size(Some(bound(run, target.max_message)))

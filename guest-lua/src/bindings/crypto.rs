@@ -23,8 +23,8 @@ pub fn register(lua: Lua) {
             ("uuid", function!(uuid)),
             ("uuid_v7", function!(uuid_v7)),
             ("equal", function!(equal)),
-            ("encrypt", function!(encrypt)),
-            ("decrypt", function!(decrypt)),
+            ("encrypt", waiting!(encrypt)),
+            ("decrypt", waiting!(decrypt)),
             ("jwt_sign", waiting!(jwt_sign)),
             ("jwt_decode", function!(jwt_decode)),
             ("jwt_verify", function!(jwt_verify)),
@@ -173,20 +173,28 @@ fn cipher_options(call: Call) -> Result<(String, Vec<u8>), Error> {
     Ok((algorithm.unwrap_or_else(|| DEFAULT_CIPHER.into()), aad.unwrap_or_default()))
 }
 
-fn encrypt(call: Call) -> Returned {
-    let (key, plaintext) = (call.bytes(1)?, call.bytes(2)?);
+fn encrypt(call: Call) -> Result<Pending, Error> {
+    let (key, plaintext) = (call.bytes(1)?.to_vec(), call.bytes(2)?.to_vec());
     let (algorithm, aad) = cipher_options(call)?;
-    let sealed = crypto::encrypt(&algorithm, key, plaintext, &aad)?;
-    call.lua().push_bytes(&sealed);
-    Ok(1)
+    wait(async move {
+        let sealed = crypto::encrypt(algorithm, key, plaintext, aad).await?;
+        Ok(move |call: Call| {
+            call.lua().push_bytes(&sealed);
+            Ok(1)
+        })
+    })
 }
 
-fn decrypt(call: Call) -> Returned {
-    let (key, sealed) = (call.bytes(1)?, call.bytes(2)?);
+fn decrypt(call: Call) -> Result<Pending, Error> {
+    let (key, sealed) = (call.bytes(1)?.to_vec(), call.bytes(2)?.to_vec());
     let (algorithm, aad) = cipher_options(call)?;
-    let plaintext = crypto::decrypt(&algorithm, key, sealed, &aad)?;
-    call.lua().push_bytes(&plaintext);
-    Ok(1)
+    wait(async move {
+        let plaintext = crypto::decrypt(algorithm, key, sealed, aad).await?;
+        Ok(move |call: Call| {
+            call.lua().push_bytes(&plaintext);
+            Ok(1)
+        })
+    })
 }
 
 /// The options `kid` and `header` as one JSON object.

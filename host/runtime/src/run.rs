@@ -10,10 +10,11 @@ use std::future::Future;
 use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
-use wasmtime::{Store, Trap};
+use wasmtime::{CallHook, Store, Trap};
 
-/// How a program ends whose reader has gone.
-const SIGPIPE: i32 = 13;
+/// Bytes that a call may carry beyond what is left of the run's budget. Its function refuses them with an error that a
+/// script can catch; a call that carries more ends the run.
+const CARRIED: u64 = 8 << 20;
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -119,9 +120,15 @@ impl Runtime {
         };
         let mut store = Store::new(&self.inner.engine, ctx);
         store.limiter(|ctx| ctx.memory_limit());
-        store.set_hostcall_fuel(usize::try_from(run.budget.limit()).unwrap_or(usize::MAX));
-        // A run that makes one host call after another comes to no tick.
-        store.call_hook(|mut store, _| store.data_mut().run.ending.check());
+        store.call_hook(|mut store, hook| {
+            // What a call carries is in memory before its function can take it from the budget.
+            if matches!(hook, CallHook::CallingHost) {
+                let room = store.data().run.budget.left().saturating_add(CARRIED);
+                store.set_hostcall_fuel(usize::try_from(room).unwrap_or(usize::MAX));
+            }
+            // A run that makes one host call after another comes to no tick.
+            store.data().run.ending.check()
+        });
         let watched = self.inner.watchdog.register(&run, &output);
         let work = Metered::new(run.clone(), output.clone(), self.execute(&mut store, &job, &run));
         let result = tokio::select! {
@@ -193,7 +200,7 @@ fn outcome(
 ) -> Outcome {
     let (ended, assertions) = match result {
         Ok(Ok(outcome)) if unwritten.as_ref().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) => {
-            (Ended::Stopped(Stop::Signal(SIGPIPE)), outcome.assertions)
+            (Ended::Stopped(Stop::unread()), outcome.assertions)
         }
         Ok(Ok(outcome)) => (Ended::Returned(outcome.values), outcome.assertions),
         Ok(Err(failure)) => {
