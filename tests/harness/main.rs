@@ -11,6 +11,7 @@ mod limits;
 mod memory;
 mod options;
 mod process;
+mod secrets;
 mod serve;
 mod terminal;
 mod walls;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         ("limits", limits::TESTS),
         ("memory", memory::TESTS),
         ("options", options::TESTS),
+        ("secrets", secrets::TESTS),
         ("serve", serve::TESTS),
         ("serve", serve::attacks::TESTS),
         ("serve", serve::instances::TESTS),

@@ -622,3 +622,33 @@ local ok, err = pcall(http.get, "http://[::1]:1/it's%20a$(x)?y=z")
 assert.eq(err.message, "GET http://[::1]:1/it's%20a$(x) is not granted; run again with --allow 'http=GET:http://[::1]:1/it'\\''s%2520a$(x)'")
 ok, err = pcall(fs.read, "/a b\nc;'d")
 assert.contains(err.message, "--allow $'fs=read:/a b\\x0ac;\\'d'")
+
+--# case: a redirect tells no password
+--# needs: http
+--# allow: http=127.0.0.1:${HTTP_PORT}
+for _, target in ipairs({
+  "http://u:hunter2@127.0.0.1:1/",
+  "http://u:hunter2@127.0.0.1:x/",
+  "http://u:pa%2520hunter2@ho st/",
+  "ftp://u:hunter2@127.0.0.1/",
+  "//u:hunter2@127.0.0.1:1/",
+}) do
+  local url = "http://127.0.0.1:${HTTP_PORT}/redirect-to?url=" .. target:gsub("[ ?#&]", "%%20")
+  for _, call in ipairs({ http.get, http.head, function(url) return http.download(url, fs.tempdir() .. "/x") end }) do
+    local ok, err = pcall(call, url)
+    assert.eq(ok, false, target)
+    assert(not err.message:find("hunter2", 1, true), err.message)
+  end
+end
+
+--# case: a download takes room of the temporary folder
+--# needs: http
+--# allow: http=127.0.0.1:${HTTP_PORT}
+--# flags: --temp-bytes 4KiB
+local dir = fs.tempdir()
+http.download("http://127.0.0.1:${HTTP_PORT}/hello", dir .. "/a")
+fs.write(dir .. "/b", ("x"):rep(4000))
+local ok, err = pcall(http.download, "http://127.0.0.1:${HTTP_PORT}/bytes/5000", dir .. "/c")
+assert.eq(ok, false)
+assert.eq(err.code, "limit", err.message)
+assert.contains(err.message, "--temp-bytes")

@@ -2,6 +2,7 @@
 
 use crate::audit::Unwritten;
 use crate::grants::Verdict;
+use crate::secrets::hide;
 use crate::types::{Error, ErrorCode};
 use crate::{
     Audit, Budget, Cpu, Decision, Ending, Event, Grants, Held, Learned, Limit, Limits, Request, Usage,
@@ -149,13 +150,15 @@ impl Run {
         if decision == Decision::Deny {
             self.usage.denials.fetch_add(1, Ordering::Relaxed);
         }
+        let target = &*hide(target);
+        let rule = rule.map(hide);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let event = Event {
             time,
             decision,
             capability,
             target,
-            rule,
+            rule: rule.as_deref(),
             tenant: self.identity.tenant.as_deref(),
             script: &self.identity.script,
             script_hash: &self.identity.script_hash,

@@ -1,10 +1,12 @@
 //! Making the errors that scripts see.
 
+use crate::secrets::hide;
 use crate::types::{Error, ErrorCode};
 
-/// An error that no operating system gave. `message` says what was tried, on what, and why not.
+/// An error that no operating system gave. `message` says what was tried, on what, and why not; passwords in URLs are
+/// hidden in it.
 pub fn error(code: ErrorCode, message: impl Into<String>) -> Error {
-    Error { code, message: message.into(), errno: 0 }
+    Error { code, message: hide(&message.into()).into_owned(), errno: 0 }
 }
 
 /// A denial: what was asked for, and the flag that grants it.
@@ -51,5 +53,5 @@ pub fn io_error(what: &str, source: &std::io::Error) -> Error {
     // "No such file or directory", without Rust's "(os error 2)": the number is a field.
     let text = source.to_string();
     let reason = text.split(" (os error").next().unwrap_or(&text);
-    Error { code, message: format!("{what}: {reason}"), errno: source.raw_os_error().unwrap_or(0) }
+    Error { errno: source.raw_os_error().unwrap_or(0), ..error(code, format!("{what}: {reason}")) }
 }

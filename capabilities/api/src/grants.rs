@@ -1,6 +1,7 @@
 //! Grants: the rules of a run, and the one place where they are matched.
 
 use crate::scope::{PathScope, rule_text, unescape};
+use crate::secrets::hide;
 use crate::{Capability, Denied, Request, Scope};
 use std::collections::HashMap;
 use std::fmt;
@@ -13,8 +14,9 @@ use std::thread::ThreadId;
 pub struct GrantError(String);
 
 impl GrantError {
+    /// Passwords in URLs are hidden in the message.
     pub fn new(message: impl Into<String>) -> GrantError {
-        GrantError(message.into())
+        GrantError(hide(&message.into()).into_owned())
     }
 }
 
@@ -554,7 +556,7 @@ impl Grants {
         if known == Some(false) || asked.deny_all {
             return Verdict::Deny(None);
         }
-        let what = request.describe(capability);
+        let what = hide(&request.describe(capability)).into_owned();
         let places = asked.places.asking();
         let is_own = request.has_own_scope();
         match asker.ask(&Question { what: &what, rule: &rule, is_own, places: &places }) {

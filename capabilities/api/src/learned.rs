@@ -1,5 +1,6 @@
 //! What a run was allowed, for `--learn`.
 
+use crate::secrets::hide;
 use crate::{Access, Request};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -66,14 +67,16 @@ impl Learned {
         }
         // The keys of a tree and the heads of its texts count, too.
         kept.bytes += 128 + request.scope().map_or(0, |scope| scope.len());
-        if kept.uses.len() >= REQUESTS_MAX || kept.bytes > BYTES_MAX {
+        // A rule with a password in it is no use without it, and none for a file.
+        let has_secret = request.scope().is_some_and(|scope| hide(&scope) != scope);
+        if has_secret || kept.uses.len() >= REQUESTS_MAX || kept.bytes > BYTES_MAX {
             kept.more = true;
             return;
         }
         kept.uses.insert(one);
     }
 
-    /// All of them, and whether there were more.
+    /// All of them, and whether there were more: too many, or with passwords.
     pub fn uses(&self) -> (BTreeSet<Use>, bool) {
         let kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         (kept.uses.clone(), kept.more)

@@ -20,6 +20,7 @@ mod metered;
 pub mod network;
 mod off_thread;
 pub mod scope;
+pub mod secrets;
 mod service;
 mod task;
 

@@ -100,6 +100,16 @@ fn invalid(message: impl Into<String>) -> Error {
     error(ErrorCode::InvalidArgument, message)
 }
 
+/// Whether a text looks like a name, and not like a piece of a password.
+fn is_word(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-+.".contains(&byte))
+}
+
+/// The name of a parameter, for messages.
+fn name_of(text: &str) -> String {
+    if is_word(text) { format!("'{text}'") } else { "one that is no name".into() }
+}
+
 fn percent_decode(text: &str) -> Result<String, Error> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -149,6 +159,12 @@ pub fn parse(text: &str, given: &[(String, String)]) -> Result<(Target, Options)
         "sqlite" => file(rest, &mut options)?,
         "postgres" | "postgresql" => server(Kind::Postgres, text)?,
         "mysql" | "mariadb" => server(Kind::MySql, text)?,
+        // What comes before the first colon of other connection strings may be a password.
+        other if !is_word(other) => {
+            return Err(invalid(
+                "db.connect: a URL begins with sqlite:, postgres:// or mysql://; this text does not",
+            ));
+        }
         other => {
             return Err(invalid(format!(
                 "db.connect: no database has the scheme '{other}'; there are sqlite, postgres and mysql"
@@ -186,6 +202,14 @@ pub fn parse(text: &str, given: &[(String, String)]) -> Result<(Target, Options)
 }
 
 fn file(rest: &str, options: &mut Options) -> Result<Target, Error> {
+    if let Some(rest) = rest.strip_prefix("//")
+        && rest.split('/').next().is_some_and(|place| place.contains('@'))
+    {
+        return Err(invalid(
+            "db.connect: a database of SQLite is a file, and the URL has a user name; write sqlite:PATH for a path \
+             with '@'",
+        ));
+    }
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut create = true;
@@ -198,7 +222,8 @@ fn file(rest: &str, options: &mut Options) -> Result<Target, Error> {
             "mode=memory" => memory = true,
             _ => {
                 return Err(invalid(format!(
-                    "db.connect: sqlite URLs have the parameter mode=ro, rw, rwc or memory, not '{pair}'"
+                    "db.connect: sqlite URLs have the parameter mode=ro, rw, rwc or memory, not {}",
+                    name_of(pair.split('=').next().unwrap_or_default())
                 )));
             }
         }
@@ -318,8 +343,9 @@ fn parameter(server: &mut Server, options: &mut Options, name: &str, value: &str
         "ro" if value.is_empty() => options.read_only = true,
         _ => {
             return Err(invalid(format!(
-                "db.connect: the URL has the parameter '{name}', which is not known; there are sslmode, sslrootcert, \
-                 sslcert, sslkey, application_name, connect_timeout and ro"
+                "db.connect: the URL has the parameter {}, which is not known; there are sslmode, sslrootcert, \
+                 sslcert, sslkey, application_name, connect_timeout and ro",
+                name_of(name)
             )));
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::bindings::assay::host::http::Header;
 use crate::errors::invalid;
+use assay_capability_api::secrets::hide_url;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Request as Asked, error};
 use base64::Engine;
@@ -152,7 +153,10 @@ impl Head {
         };
         let location = String::from_utf8_lossy(location.as_bytes());
         let next = self.url.join(&location).map_err(|reason| {
-            error(ErrorCode::InvalidData, format!("the redirect to '{location}' leads nowhere: {reason}"))
+            error(
+                ErrorCode::InvalidData,
+                format!("the redirect to '{}' leads nowhere: {reason}", hide_url(&location)),
+            )
         })?;
         let (url, origin, _) = read_url(next.as_str())?;
         let mut head = Head { url, origin, ..self.clone() };
@@ -208,7 +212,7 @@ fn read_url(text: &str) -> Result<(Url, Origin, Option<HeaderValue>), Error> {
     let mut url = Url::parse(text).map_err(|reason| {
         invalid(format!(
             "'{}' is not a URL: {reason}; write http://host/path or https://host/path",
-            shown(text)
+            hide_url(text)
         ))
     })?;
     let secure = match url.scheme() {
@@ -217,7 +221,7 @@ fn read_url(text: &str) -> Result<(Url, Origin, Option<HeaderValue>), Error> {
         other => return Err(invalid(format!("the scheme {other}: is not HTTP; write http:// or https://"))),
     };
     let (Some(host), Some(port)) = (url.host_str().map(str::to_string), url.port_or_known_default()) else {
-        return Err(invalid(format!("'{}' has no host", shown(text))));
+        return Err(invalid(format!("'{}' has no host", hide_url(text))));
     };
     let credentials = if url.username().is_empty() && url.password().is_none() {
         None
@@ -230,15 +234,6 @@ fn read_url(text: &str) -> Result<(Url, Origin, Option<HeaderValue>), Error> {
     let _ = url.set_password(None);
     url.set_fragment(None);
     Ok((url, Origin { secure, host, port }, credentials))
-}
-
-/// A text that was to be a URL, for messages: without what may be a password, and without its query.
-fn shown(text: &str) -> String {
-    let start = text.find("//").map_or(0, |at| at + 2);
-    let from = text.rfind('@').map_or(start, |at| at + 1).max(start);
-    let end = text[from..].find('?').map_or(text.len(), |at| from + at);
-    let hidden = if from > start { "...@" } else { "" };
-    format!("{}{hidden}{}", text[..start].escape_debug(), text[from..end].escape_debug())
 }
 
 /// `%41` as `A`, lossily as UTF-8.

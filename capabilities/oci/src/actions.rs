@@ -16,6 +16,7 @@ use crate::registry::{Repository, Use};
 use crate::scope::{PULL, PUSH};
 use crate::session::{Plain, Progress, Session};
 use crate::transfer::{Source, Target, Transfer, send_blob, small_blob};
+use assay_capability_api::secrets::hide_url;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Run, error, off_thread};
 use assay_capability_http::client::{Client, Payload, Trust};
@@ -109,8 +110,9 @@ impl Work {
                 names
                     .iter()
                     .map(|name| {
-                        crate::reference::registry(name)
-                            .map_err(|why| invalid(format!("oci: field 'plain_http': '{name}': {why}")))
+                        crate::reference::registry(name).map_err(|why| {
+                            invalid(format!("oci: field 'plain_http': '{}': {why}", hide_url(name)))
+                        })
                     })
                     .collect::<Result<_, _>>()?,
             ),

@@ -10,6 +10,7 @@ use crate::scope::TOKEN;
 use crate::session::Session;
 use assay_capability_api::error;
 use assay_capability_api::scope::host_and_port;
+use assay_capability_api::secrets::hide_url;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_http::client::Payload;
 use http::Method;
@@ -49,9 +50,8 @@ impl Realm<'_> {
     /// `invalid_data` where it is no address, `denied`.
     fn check(&self, realm: &str) -> Result<Url, Error> {
         let what = format!("the token server of {}", self.reference.registry);
-        let mut url = Url::parse(realm).map_err(|why| {
-            invalid_data(format!("{what}: '{}' is not an address: {why}", realm.escape_debug()))
-        })?;
+        let mut url = Url::parse(realm)
+            .map_err(|why| invalid_data(format!("{what}: '{}' is not an address: {why}", hide_url(realm))))?;
         let secure = url.scheme() == "https";
         if !secure && url.scheme() != "http" {
             return Err(invalid_data(format!("{what}: the scheme {}: is not HTTP", url.scheme())));

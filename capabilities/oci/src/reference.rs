@@ -2,6 +2,7 @@
 
 use crate::digest::Digest;
 use crate::failure::invalid;
+use assay_capability_api::secrets::hide_url;
 use assay_capability_api::types::Error;
 use std::fmt;
 use url::Url;
@@ -33,7 +34,7 @@ impl Reference {
         let wrong = |why: &str| {
             invalid(format!(
                 "'{}' is not the name of an image: {why}; write [REGISTRY/]REPOSITORY[:TAG][@DIGEST]",
-                text.escape_debug()
+                shown(text)
             ))
         };
         if text.contains("://") {
@@ -147,6 +148,16 @@ pub fn split(name: &str) -> Result<(String, String), String> {
         }
         Some(_) => Ok((DOCKER.to_string(), name.to_string())),
         None => Ok((DOCKER.to_string(), format!("library/{name}"))),
+    }
+}
+
+/// A text that was to be the name of an image, for messages. What is before a digest is no password.
+fn shown(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((name, digest)) if digest.starts_with("sha") => {
+            format!("{}@{}", hide_url(name), digest.escape_debug())
+        }
+        _ => hide_url(text),
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a URL to an open WebSocket (RFC 6455 section 4.1).
 
 use crate::bindings::assay::host::ws::Target;
+use assay_capability_api::secrets::hide_url;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Meter, Metered, Run, error};
 use assay_capability_http::dial::{Dial, Settings, Stream, dial, failed};
@@ -120,7 +121,7 @@ fn read_url(text: &str) -> Result<(&'static str, String), Error> {
     let url = Url::parse(text).map_err(|reason| {
         invalid(format!(
             "'{}' is not a URL: {reason}; write ws://host/path or wss://host/path",
-            text.escape_debug()
+            hide_url(text)
         ))
     })?;
     let scheme = match url.scheme() {

@@ -13,6 +13,7 @@ use crate::print;
 use crate::run::{folder_of, module_folders, read_script};
 use anyhow::Result;
 use assay_capability_api::scope::escape;
+use assay_capability_api::secrets::hide;
 use assay_capability_api::{Capability, Literal, Need};
 use assay_capability_modules::{Folders, Origin};
 use assay_runtime::Runtime;
@@ -156,7 +157,9 @@ impl Findings {
                 let asked = match needed(need, arguments.as_deref()) {
                     Needed::Scopes(scopes) if !scopes.iter().all(known) => vec![Asked::Undecided],
                     Needed::Nothing => continue,
-                    Needed::Scopes(scopes) => scopes.into_iter().map(Asked::Scope).collect(),
+                    Needed::Scopes(scopes) => {
+                        scopes.iter().map(|scope| Asked::Scope(hide(scope).into_owned())).collect()
+                    }
                     Needed::Any => vec![Asked::Any],
                     Needed::Unknown if !capability.scopes().is_empty() => vec![Asked::Undecided],
                     Needed::Unknown | Needed::Whole => vec![Asked::All],
@@ -180,7 +183,7 @@ impl Findings {
             return;
         }
         let found = folders.find(name).ok();
-        self.modules.insert(name.to_string(), found.as_ref().map(|found| found.origin));
+        self.modules.insert(hide(name).into_owned(), found.as_ref().map(|found| found.origin));
         if let Some(found) = found {
             self.chunk(&String::from_utf8_lossy(&found.text), &found.path, folders);
         }

@@ -108,10 +108,10 @@ pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()
 }
 
-/// Writes a message to stderr, in order with log lines. One that cannot be written is given up: there is nowhere to
+/// Writes a message to stderr, in order with log lines. Passwords in URLs are hidden in it. One that cannot be written is given up: there is nowhere to
 /// say so.
 pub(crate) fn say(text: &str) {
-    let _ = port::Lines.write_all(text.as_bytes());
+    let _ = port::Lines.write_all(assay_capability_api::secrets::hide(text).as_bytes());
 }
 
 /// How long the last messages may wait for their reader.
