@@ -344,6 +344,20 @@ for name, call in pairs({
   assert.contains(tostring(err), "is denied by --deny process=true")
 end
 
+--# case: a denied program is denied in a terminal under its other names
+--# flags: -A
+--# deny: process=true
+--# link: tool=/bin/true
+--# link: bin=/bin
+for _, cmd in ipairs({ "true", "/bin/true", "/usr/bin/true", "./tool", "bin/true", "/usr/../bin/true" }) do
+  for name, call in pairs({ process = process.run, pty = process.spawn_pty }) do
+    local ok, err = pcall(call, { cmd = cmd })
+    assert.eq(ok, false, name .. " " .. cmd)
+    assert.contains(tostring(err), "is denied by --deny process=true")
+  end
+end
+process.spawn_pty({ cmd = "false" }):close()
+
 --# case: a denial of command lines is one of shells
 --# flags: -A
 --# deny: shell

@@ -35,8 +35,7 @@ async fn dpkg_query(processes: &Processes, root: Option<&Root>, name: Option<&st
     if let Some(name) = name {
         args.extend(["--".to_string(), name.to_string()]);
     }
-    // dpkg-query knows nothing of apt's configuration.
-    Program { path: DPKG_QUERY, args, root: None, timeout: TIMEOUT }.run(processes).await
+    Program { path: DPKG_QUERY, args, root, timeout: TIMEOUT }.run(processes).await
 }
 
 /// Lines in [`FORMAT`] of packages that are installed; those whose triggers are still to run are, too.

@@ -7,8 +7,9 @@ use assay_capability_process::{Command, Finished, Processes};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub const APT_GET: &str = "/usr/bin/apt-get";
@@ -18,17 +19,20 @@ pub const DPKG_QUERY: &str = "/usr/bin/dpkg-query";
 /// Output that is kept of one program: twice what a machine with every package of Debian needs.
 const MAX_OUTPUT: usize = 32 << 20;
 
-/// The root folder of another system: absolute, without links.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Root(String);
+/// The root folder of another system, held open: absolute, without links.
+#[derive(Clone, Debug)]
+pub struct Root {
+    path: String,
+    folder: Arc<OwnedFd>,
+}
 
 impl Root {
     /// # Errors
     /// `invalid-argument` where the path could be read as more than a path in apt's configuration.
-    pub fn new(path: &str) -> Outcome<Root> {
+    pub fn new(path: &str, folder: OwnedFd) -> Outcome<Root> {
         let plain = |c: char| c.is_alphanumeric() || "/._-+@:=,~ ".contains(c);
         if path.starts_with('/') && path.chars().all(plain) {
-            return Ok(Root(path.trim_end_matches('/').to_string()));
+            return Ok(Root { path: path.trim_end_matches('/').to_string(), folder: Arc::new(folder) });
         }
         let shown = path.escape_debug();
         Err(error(
@@ -40,13 +44,26 @@ impl Root {
     }
 
     pub fn path(&self) -> &Path {
-        Path::new(if self.0.is_empty() { "/" } else { &self.0 })
+        Path::new(if self.path.is_empty() { "/" } else { &self.path })
+    }
+
+    pub fn folder(&self) -> &OwnedFd {
+        &self.folder
+    }
+
+    /// Whether its path still leads to it: apt's programs can be given nothing but the path.
+    fn check(&self) -> Outcome<()> {
+        if assay_capability_fs::path_of(&self.folder).as_deref() == Some(self.path()) {
+            return Ok(());
+        }
+        let message = format!("{}: the folder was moved or removed while it was used", self.path().display());
+        Err(error(ErrorCode::NotFound, message))
     }
 
     /// apt's configuration for working on it. The configuration of this machine is left out: it names folders and
     /// commands that are of this machine. So is the root's own, which would name commands for this machine to run.
     fn configuration(&self) -> String {
-        let root = &self.0;
+        let root = &self.path;
         format!(
             "Dir \"{root}/\";\n\
              Dir::State::status \"{root}/var/lib/dpkg/status\";\n\
@@ -72,6 +89,7 @@ impl Program<'_> {
     /// `unsupported` where there is no such program, else those of [`Command::run`].
     pub async fn run(self, processes: &Processes) -> Outcome<Finished> {
         let path = self.path;
+        self.root.map_or(Ok(()), Root::check)?;
         let command = off_thread(move || {
             Command::new(path).map_err(|failed| match failed.code {
                 ErrorCode::NotFound => error(
@@ -118,10 +136,14 @@ fn memory_file(root: &Root) -> Outcome<File> {
 mod tests {
     use super::*;
 
+    fn root(path: &str) -> Outcome<Root> {
+        Root::new(path, File::open("/").unwrap().into())
+    }
+
     #[test]
     fn roots_are_plain_paths() {
         for path in ["/srv/image", "/", "/a b/ä/x@1:2=3,4~5+6_7-8", "/srv/image/"] {
-            assert!(Root::new(path).is_ok(), "{path}");
+            assert!(root(path).is_ok(), "{path}");
         }
         for path in [
             "",
@@ -135,10 +157,10 @@ mod tests {
             "/a\0",
             "/a'b",
         ] {
-            let failed = Root::new(path).unwrap_err();
+            let failed = root(path).unwrap_err();
             assert_eq!(failed.code, ErrorCode::InvalidArgument, "{path}");
         }
-        assert_eq!(Root::new("/").unwrap().path(), Path::new("/"));
-        assert_eq!(Root::new("/srv/image/").unwrap().path(), Path::new("/srv/image"));
+        assert_eq!(root("/").unwrap().path(), Path::new("/"));
+        assert_eq!(root("/srv/image/").unwrap().path(), Path::new("/srv/image"));
     }
 }

@@ -109,13 +109,10 @@ impl Folder {
             Some(root) => {
                 let path = root.path().to_path_buf();
                 let shown = path.join("etc/apt").join(name);
-                assay_capability_fs::check(run, Access::Write, &shown.to_string_lossy()).or_else(
-                    |refused| {
-                        // It is made here, if nothing but that is the matter.
-                        if refused.code == ErrorCode::NotFound { Ok(shown) } else { Err(refused) }
-                    },
-                )?;
-                let folder = assay_capability_fs::open_folder(run, Access::Write, &path.to_string_lossy())?;
+                // Without links below the root it is where it is written to be.
+                assay_capability_fs::check_written(run, Access::Write, &shown.to_string_lossy())?;
+                let folder =
+                    root.folder().try_clone().map_err(|why| io_error(&path.to_string_lossy(), &why))?;
                 (folder, path, vec!["etc", "apt", name])
             }
         };

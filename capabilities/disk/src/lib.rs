@@ -8,7 +8,7 @@ use assay_capability_api::{
     Access, Capability, Ctx, Literal, Need, Request, Run, error, io_error, off_thread,
 };
 use bindings::assay::host::disk::{self, Mount, Space};
-use std::os::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,14 +93,16 @@ async fn blocking<T: Send + 'static>(
 fn usage(run: &Run, path: &str) -> Result<Space, Error> {
     let lexical = run.path(path);
     let is_mount = mounts::read()?.iter().any(|mount| Path::new(&mount.path) == lexical);
-    let opened: OwnedFd;
-    let stat = if is_mount && !path.contains('\0') {
-        rustix::fs::statvfs(&lexical)
-    } else {
-        opened = assay_capability_fs::open_path(run, Access::Read, path)?;
-        rustix::fs::fstatvfs(opened.as_fd())
+    // The mount point itself, which the table shows to everybody; what has taken its place needs the grant.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mounted = is_mount.then(|| openat(CWD, &lexical, flags, Mode::empty()).ok()).flatten();
+    let opened = match mounted.filter(|mount| assay_capability_fs::path_of(mount).as_ref() == Some(&lexical))
+    {
+        Some(mount) => mount,
+        None => assay_capability_fs::open_path(run, Access::Read, path)?,
     };
-    let stat = stat.map_err(|failed| io_error(&format!("reading the space of {path}"), &failed.into()))?;
+    let stat = rustix::fs::fstatvfs(&opened)
+        .map_err(|failed| io_error(&format!("reading the space of {path}"), &failed.into()))?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bfree), available: bytes(stat.f_bavail) })
 }

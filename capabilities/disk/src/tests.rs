@@ -108,3 +108,51 @@ fn space_of_paths_and_mount_points() {
     assert_eq!(usage(&run, ".").unwrap_err().code, ErrorCode::Denied);
     assert_eq!(usage(&run, "/etc").unwrap_err().code, ErrorCode::Denied);
 }
+
+/// A folder on the way is exchanged for a link that leads out, over and over, while its files are swept and measured.
+#[test]
+fn a_race_is_never_won() {
+    let outside = Folder::new("race-outside");
+    let folder = Folder::new("race");
+    for name in ["old", "deep/old"] {
+        outside.file(name, 1000, 7200);
+    }
+    folder.file("way/deep/old", 1, 7200);
+    symlink(&outside.0, folder.0.join("swap")).unwrap();
+    // Wherever it is by now.
+    let flags = rustix::fs::OFlags::PATH;
+    let deep = rustix::fs::open(folder.0.join("way/deep"), flags, rustix::fs::Mode::empty()).unwrap();
+    let refill = || {
+        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CREATE;
+        let file = rustix::fs::openat(&deep, "old", flags, rustix::fs::Mode::RWXU).unwrap();
+        fs::File::from(file).set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
+    };
+    let run = folder.run("fs=rw:.", "");
+    let exchange = || {
+        let (one, other) = (folder.0.join("way"), folder.0.join("swap"));
+        let (at, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+        let _ = rustix::fs::renameat_with(at, one, at, other, flags);
+    };
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                exchange();
+            }
+        });
+        let mut swept = 0;
+        for _ in 0..3000 {
+            for at in ["way", "way/deep", "swap/deep"] {
+                refill();
+                assert!(tree::size(&run, at, &Alive::default()).unwrap_or(0) <= 1, "{at}");
+                swept += tree::sweep(&run, at, hour_ago(), &Alive::default()).unwrap_or(0);
+            }
+            assert!(tree::size(&run, "way/deep/old", &Alive::default()).unwrap_or(0) <= 1);
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(swept > 0);
+    });
+    for name in ["old", "deep/old"] {
+        assert_eq!(fs::metadata(outside.0.join(name)).unwrap().len(), 1000, "{name}");
+    }
+}

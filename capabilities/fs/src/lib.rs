@@ -106,16 +106,6 @@ pub async fn blocking<T: Send + 'static>(
 
 // What other capabilities use for their path arguments. All of it blocks on the disk.
 
-/// Checks a path and gives what it really is: absolute, without links. For libraries that open by
-/// name themselves, which leaves them a moment in which the path may change; whoever can, uses
-/// [`open_read`] and its kin.
-///
-/// # Errors
-/// `denied`, or the operating system's where the way to it cannot be followed.
-pub fn check(run: &Run, access: Access, path: &str) -> Outcome<PathBuf> {
-    Ok(resolve::resolve(run, path, &[access], Last::Follow, false)?.real)
-}
-
 /// The folder of a file that a library opens by name, held open so that nothing on the way to it can be
 /// swapped, and the file's name in it, which was no link. `judge` decides in place of the grants of `fs`.
 /// The file may not exist.

@@ -5,9 +5,11 @@ use crate::scope::{Address, BIND};
 use crate::settings::invalid;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Request, Run, error, io_error};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat, unlinkat};
+use std::ffi::OsString;
 use std::io;
 use std::net::TcpListener;
-use std::os::unix::fs::FileTypeExt;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -28,20 +30,65 @@ pub enum Acceptor {
     Unix(tokio::net::UnixListener),
 }
 
-/// The file of a unix socket, removed when the server stops.
-pub struct SocketFile(PathBuf);
+/// The file of a unix socket, in its folder, which is held open; removed when the server stops.
+pub struct SocketFile {
+    folder: OwnedFd,
+    name: OsString,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Somebody may have removed or replaced it; there is nobody to tell.
-        if is_socket(&self.0) {
-            let _ = std::fs::remove_file(&self.0);
+        if self.is_socket() {
+            let _ = self.remove();
         }
     }
 }
 
-fn is_socket(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+impl SocketFile {
+    /// The place of a socket in the folder that was checked: one that has been moved, or a link in its place, is another.
+    fn locate(path: &Path) -> io::Result<SocketFile> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = openat(CWD, folder, flags, Mode::empty())?;
+        match assay_capability_fs::path_of(&opened) {
+            Some(real) if real == folder => Ok(SocketFile { folder: opened, name: name.to_owned() }),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Its path through the open folder, for calls that take no folder.
+    fn path(&self) -> PathBuf {
+        Path::new(&format!("/proc/self/fd/{}", self.folder.as_raw_fd())).join(&self.name)
+    }
+
+    fn is_socket(&self) -> bool {
+        statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
+    }
+
+    /// Whether it is what a process that was killed left behind: a socket that nobody listens on.
+    fn is_stale(&self) -> bool {
+        self.is_socket()
+            && std::os::unix::net::UnixStream::connect(self.path())
+                .is_err_and(|failure| failure.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        Ok(unlinkat(&self.folder, &self.name, AtFlags::empty())?)
+    }
+
+    fn bind(&self) -> io::Result<UnixListener> {
+        match UnixListener::bind(self.path()) {
+            Err(failure) if failure.kind() == io::ErrorKind::AddrInUse && self.is_stale() => {
+                self.remove()?;
+                UnixListener::bind(self.path())
+            }
+            result => result,
+        }
+    }
 }
 
 /// Listens where a script asks to, if it may. Gives the address with the port that the system chose.
@@ -74,25 +121,12 @@ pub fn bind(run: &Run, address: &str, port: u16) -> Result<(Listener, Address, O
             Ok((Listener::Tcp(listener), Address::Tcp(bound), None))
         }
         Address::Unix(path) => {
-            let listener = match UnixListener::bind(path) {
-                // What a process that was killed left behind: a socket that nobody listens on.
-                Err(failure) if failure.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
-                    std::fs::remove_file(path).and_then(|()| UnixListener::bind(path))
-                }
-                result => result,
-            };
-            let listener = listener.map_err(failed)?;
-            let file = SocketFile(path.clone());
+            let file = SocketFile::locate(path).map_err(failed)?;
+            let listener = file.bind().map_err(failed)?;
             listener.set_nonblocking(true).map_err(failed)?;
             Ok((Listener::Unix(listener), wanted.clone(), Some(file)))
         }
     }
-}
-
-fn is_stale(path: &Path) -> bool {
-    is_socket(path)
-        && std::os::unix::net::UnixStream::connect(path)
-            .is_err_and(|failure| failure.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 impl Listener {

@@ -1,13 +1,12 @@
 //! A program that is run to its end, its output captured.
 
 use crate::processes::{Child, Exit, Processes, Start};
-use crate::program;
+use crate::program::{self, Executable};
 use crate::stream::{self, PIECE, Stream};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Held, Run, error, io_error};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long output is still taken after a program's end, where something that it left behind holds it open.
@@ -27,7 +26,7 @@ pub const MAX_OUTPUT: usize = 16 << 20;
 /// as the run's bytes. Dropping the call ends the program and all that it has started.
 #[derive(Debug)]
 pub struct Command {
-    program: PathBuf,
+    program: Arc<Executable>,
     name: Vec<u8>,
     args: Vec<Vec<u8>>,
     env: Vec<(String, Vec<u8>)>,
@@ -60,11 +59,11 @@ impl Command {
     /// `not-found` where there is no such program.
     pub fn new(name: &str) -> Result<Command, Error> {
         let found = program::find(name, std::path::Path::new("/"))?;
-        Ok(Command::exact(found.real, found.name.into_bytes()))
+        Ok(Command::exact(found.file, found.name.into_bytes()))
     }
 
-    /// A file, called by `name`. Whether it is there shows when it is run.
-    pub fn exact(program: PathBuf, name: Vec<u8>) -> Command {
+    /// A program that was found, called by `name`.
+    pub fn exact(program: Arc<Executable>, name: Vec<u8>) -> Command {
         Command {
             program,
             name,

@@ -113,7 +113,7 @@ fn open(
     };
     let args = std::iter::once(checked.program.call_name()).chain(checked.args).collect();
     let start = Start {
-        program: checked.program.real,
+        program: checked.program.file,
         args,
         env: checked.env,
         folder: checked.folder,
@@ -214,7 +214,7 @@ impl wit::HostWithStore<Ctx> for Host {
         let command = off_thread(move || {
             let checked = checked(&run, program, variables)?;
             let name = checked.program.call_name();
-            Ok(Command::exact(checked.program.real, name)
+            Ok(Command::exact(checked.program.file, name)
                 .args(checked.args)
                 .envs(checked.env)
                 .folder(checked.folder))

@@ -21,7 +21,7 @@ pub use children::{Children, Known};
 pub use command::{Command, Finished, MAX_OUTPUT};
 pub use environment::VariableScope;
 pub use processes::{Child, Exit, Processes, Start};
-pub use program::{Program, ProgramScope, command as command_of, find};
+pub use program::{Executable, Program, ProgramScope, command as command_of, find};
 pub use shells::Shells;
 pub use supervisor::wire::Reach;
 

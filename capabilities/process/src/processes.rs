@@ -1,5 +1,6 @@
 //! The programs of one run, from the run's side: its supervisor, what is started, and how it ends.
 
+use crate::program::Executable;
 use crate::supervisor::wire::{DESCRIPTORS, News, Order, PACKET, Reach, Text};
 use crate::supervisor::{self, wait_readable};
 use assay_capability_api::types::{Error, ErrorCode};
@@ -13,7 +14,6 @@ use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +34,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct Start {
     /// The file that is executed.
-    pub program: PathBuf,
+    pub program: Arc<Executable>,
     /// The name it is called by, and its arguments.
     pub args: Vec<Vec<u8>>,
     pub env: Vec<(String, Vec<u8>)>,
@@ -99,7 +99,7 @@ impl Processes {
     /// `limit` where the run has as many programs as it may, else the operating system's.
     pub async fn start(&self, start: Start) -> Result<Child, Error> {
         let slot = self.take_slot()?;
-        let shown = start.program.display().to_string();
+        let shown = start.program.path.display().to_string();
         let failed = |source: &io::Error| {
             let mut error = io_error(&format!("cannot start {shown}"), source);
             if error.errno == libc::E2BIG {
@@ -110,7 +110,7 @@ impl Processes {
         };
         let link = self.link().await?;
         let words = Text {
-            program: start.program.clone().into(),
+            program: start.program.path.clone().into(),
             args: start.args.into_iter().map(from_bytes).collect(),
             env: start.env.into_iter().map(|(name, value)| (name.into(), from_bytes(value))).collect(),
         };
@@ -125,7 +125,9 @@ impl Processes {
             Ok((folder, file.into()))
         };
         let (folder, words) = packed().map_err(|source| failed(&source))?;
-        let descriptors = [&start.stdin, &start.stdout, &start.stderr, &folder, &words].map(AsFd::as_fd);
+        let Executable { file, folder: home, .. } = &*start.program;
+        let descriptors =
+            [&start.stdin, &start.stdout, &start.stderr, &folder, &words, home, file].map(AsFd::as_fd);
         let (sender, exit) = watch::channel(None);
         let id = link.id();
         lock(&link.waiting).running.insert(id, Running { exit: sender, _slot: slot });

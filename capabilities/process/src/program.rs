@@ -5,29 +5,45 @@
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{GrantError, Request, Scope, error, io_error, text_field};
-use rustix::fs::{Access, access};
-use std::ffi::OsString;
+use assay_capability_fs::path_of;
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, fstat, openat, readlinkat};
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where programs are looked for when the process has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A program that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Links on the way to a program, as Linux allows.
+const MAX_LINKS: usize = 40;
+
+/// A program that exists. It was looked for once: what is done to its path afterwards changes nothing.
+#[derive(Clone, Debug)]
 pub struct Program {
     /// As it was asked for.
     pub name: String,
     /// Where it was found: the links of its folder resolved, its own name kept.
     pub path: PathBuf,
     /// The file that this leads to.
-    pub real: PathBuf,
+    pub file: Arc<Executable>,
+}
+
+/// The file of a program, held open, and the folder it lies in.
+#[derive(Debug)]
+pub struct Executable {
+    pub file: OwnedFd,
+    pub folder: OwnedFd,
+    /// Absolute, without links; its last part is the name in the folder.
+    pub path: PathBuf,
 }
 
 impl Program {
     /// What a grant is asked for.
     pub fn request(&self) -> Request<'_> {
-        Request::Program { name: &self.name, path: &self.path, real: &self.real }
+        Request::Program { name: &self.name, path: &self.path, real: &self.file.path }
     }
 
     /// The name that the program sees: as on a command line, or the whole path where a path was given, because the
@@ -52,23 +68,43 @@ pub fn safe_search_path() -> Vec<u8> {
     std::env::join_paths(entries).unwrap_or_else(|_| DEFAULT_PATH.into()).into_encoded_bytes()
 }
 
-/// Follows a path. The folder's links are resolved as the system does it, so `..` leads where it really leads.
-fn look(path: &Path) -> io::Result<(PathBuf, PathBuf)> {
+/// The folder of a path, opened as the system follows it, so `..` leads where it really leads; the name in it, and
+/// what the whole is without the folder's links.
+fn enter(at: impl AsFd, path: &Path) -> io::Result<(OwnedFd, OsString, PathBuf)> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::NotFound.into());
     };
-    let path = std::fs::canonicalize(folder)?.join(name);
-    let real = std::fs::canonicalize(&path)?;
-    if real.is_dir() {
-        return Err(io::Error::from_raw_os_error(libc::EISDIR));
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = openat(at, folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let path = path_of(&folder).ok_or(io::ErrorKind::NotFound)?.join(name);
+    Ok((folder, name.to_owned(), path))
+}
+
+/// Follows a path, each part of it once: folders and files are opened, and links are read through what was opened.
+fn look(path: &Path) -> io::Result<(PathBuf, Executable)> {
+    let (mut folder, mut name, found) = enter(CWD, path)?;
+    let mut real = found.clone();
+    for _ in 0..MAX_LINKS {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&folder, &name, flags, Mode::empty())?;
+        match FileType::from_raw_mode(fstat(&file)?.st_mode) {
+            FileType::Symlink => {
+                let target = readlinkat(&file, "", Vec::new())?;
+                (folder, name, real) = enter(&folder, Path::new(OsStr::from_bytes(target.as_bytes())))?;
+            }
+            FileType::Directory => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
+            _ => {
+                accessat(&folder, &name, Access::EXEC_OK, AtFlags::empty())?;
+                return Ok((found, Executable { file, folder, path: real }));
+            }
+        }
     }
-    access(&real, Access::EXEC_OK)?;
-    Ok((path, real))
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
 /// Looks for a bare name on this process's `PATH`. Entries that are not absolute depend on where the process
 /// happens to be, and do not count.
-fn look_up(name: &str) -> io::Result<(PathBuf, PathBuf)> {
+fn look_up(name: &str) -> io::Result<(PathBuf, Executable)> {
     let mut failed = io::Error::from_raw_os_error(libc::ENOENT);
     for folder in std::env::split_paths(&search_path()).filter(|folder| folder.is_absolute()) {
         match look(&folder.join(name)) {
@@ -81,7 +117,7 @@ fn look_up(name: &str) -> io::Result<(PathBuf, PathBuf)> {
     Err(failed)
 }
 
-fn find_io(name: &str, base: &Path) -> io::Result<(PathBuf, PathBuf)> {
+fn find_io(name: &str, base: &Path) -> io::Result<(PathBuf, Executable)> {
     match name {
         "" | "." | ".." => Err(io::Error::from_raw_os_error(libc::ENOENT)),
         _ if name.contains('\0') => Err(io::Error::from_raw_os_error(libc::ENOENT)),
@@ -97,7 +133,7 @@ fn find_io(name: &str, base: &Path) -> io::Result<(PathBuf, PathBuf)> {
 /// `not-found`, `permission`, or the operating system's.
 pub fn find(name: &str, base: &Path) -> Result<Program, Error> {
     match find_io(name, base) {
-        Ok((path, real)) => Ok(Program { name: name.to_string(), path, real }),
+        Ok((path, file)) => Ok(Program { name: name.to_string(), path, file: Arc::new(file) }),
         Err(source) if source.kind() == io::ErrorKind::NotFound && !name.contains('/') => {
             let mut error =
                 error(ErrorCode::NotFound, format!("cannot start {name}: no such program on the PATH"));
@@ -152,7 +188,7 @@ impl ProgramScope {
             return Err(GrantError::new(format!("{text:?}: {wrong}; {forms}, or {capability}=env:NAME")));
         }
         let (path, real) = match find_io(text, base) {
-            Ok((path, real)) => (path, Some(real)),
+            Ok((path, file)) => (path, Some(file.path)),
             // What a request for what is not there has; a program that appears later is found elsewhere.
             Err(_) if bare => (PathBuf::from(text), None),
             Err(_) => (assay_capability_api::scope::normalize(&base.join(text)), None),

@@ -5,9 +5,11 @@
 //! It is this executable again, with nothing of the run's memory, descriptors or environment. It lives as long as
 //! the run holds the other end of its socket: a run that is killed is noticed like one that ends.
 
+mod exec;
 pub mod tree;
 pub mod wire;
 
+use exec::Exec;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send, sockopt};
 use rustix::process::{Pid, Signal, set_child_subreaper, set_parent_process_death_signal, setsid};
 use std::collections::HashMap;
@@ -279,7 +281,7 @@ fn errno(error: &io::Error) -> i32 {
 /// Starts a program with the descriptors of [`Order::Start`].
 fn start(descriptors: Vec<OwnedFd>, terminal: bool) -> io::Result<Pid> {
     let bad = || io::Error::from_raw_os_error(libc::EBADF);
-    let [input, output, errors, folder, text]: [OwnedFd; DESCRIPTORS] =
+    let [input, output, errors, folder, text, home, file]: [OwnedFd; DESCRIPTORS] =
         descriptors.try_into().map_err(|_| bad())?;
     let mut words = Vec::new();
     let mut text = File::from(text);
@@ -287,6 +289,7 @@ fn start(descriptors: Vec<OwnedFd>, terminal: bool) -> io::Result<Pid> {
     text.read_to_end(&mut words)?;
     let text = Text::decode(&words)?;
     let (name, args) = text.args.split_first().ok_or_else(bad)?;
+    let exec = Exec::new(&text, home, file)?;
     let mut command = Command::new(&text.program);
     command.arg0(name).args(args).env_clear().envs(text.env.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::from(input)).stdout(Stdio::from(output)).stderr(Stdio::from(errors));
@@ -307,7 +310,7 @@ fn start(descriptors: Vec<OwnedFd>, terminal: bool) -> io::Result<Pid> {
             }
             rustix::process::fchdir(folder.as_fd())?;
             reset_signals();
-            Ok(())
+            exec.replace()
         });
     }
     let child = command.spawn()?;

@@ -257,3 +257,80 @@ fn what_is_no_program_is_not_found() {
     }
     assert!(find("/tmp", &folder.0).is_err());
 }
+
+/// Copies a program of the system, which is no script.
+fn copy(program: &str, to: PathBuf) {
+    std::fs::copy(find(program, std::path::Path::new("/")).unwrap().file.path.clone(), to).unwrap();
+}
+
+#[tokio::test]
+async fn what_was_found_is_what_runs() {
+    let folder = Folder::new("swapped");
+    for name in ["good", "bad"] {
+        std::fs::create_dir(folder.0.join(name)).unwrap();
+    }
+    copy("true", folder.0.join("good/tool"));
+    copy("false", folder.0.join("bad/tool"));
+    let link = folder.0.join("link");
+    let all = processes(Limits::default());
+    let found = |name: &str| {
+        symlink("good/tool", &link).unwrap();
+        let program = find(name, &folder.0).unwrap();
+        std::fs::remove_file(&link).unwrap();
+        Command::exact(program.file.clone(), program.call_name())
+    };
+    // The link leads elsewhere by now.
+    let command = found("./link");
+    symlink("bad/tool", &link).unwrap();
+    assert_eq!(command.run(&all).await.unwrap().status, 0);
+    std::fs::remove_file(&link).unwrap();
+    // So does a folder on the way.
+    for name in ["./link", "./good/tool"] {
+        let command = found(name);
+        std::fs::rename(folder.0.join("good"), folder.0.join("aside")).unwrap();
+        symlink("bad", folder.0.join("good")).unwrap();
+        assert_eq!(command.run(&all).await.unwrap().status, 0, "{name}");
+        std::fs::remove_file(folder.0.join("good")).unwrap();
+        std::fs::rename(folder.0.join("aside"), folder.0.join("good")).unwrap();
+    }
+    // What takes the program's place in its own folder does not run.
+    let command = found("./good/tool");
+    std::fs::rename(folder.0.join("good/tool"), folder.0.join("good/aside")).unwrap();
+    symlink("../bad/tool", folder.0.join("good/tool")).unwrap();
+    assert_eq!(command.run(&all).await.unwrap_err().errno, libc::ESTALE);
+}
+
+#[tokio::test]
+async fn a_script_that_was_swapped_does_not_run() {
+    let folder = Folder::new("script");
+    let (script, other) = (folder.program("script"), folder.program("other"));
+    std::fs::write(&other, "#!/bin/sh\necho other\n").unwrap();
+    let all = processes(Limits::default());
+    let found = || {
+        let program = find("./script", &folder.0).unwrap();
+        Command::exact(program.file.clone(), program.call_name())
+    };
+    assert_eq!(found().run(&all).await.unwrap().stdout, b"ran\n");
+    let command = found();
+    std::fs::rename(&other, &script).unwrap();
+    assert_eq!(command.run(&all).await.unwrap_err().errno, libc::ESTALE);
+    // Its interpreter gets its path, and programs their own names.
+    std::fs::write(&script, "#!/bin/sh\necho $0; cat /proc/$$/comm\n").unwrap();
+    let shown = format!("{}\nscript\n", script.display());
+    assert_eq!(String::from_utf8(found().run(&all).await.unwrap().stdout).unwrap(), shown);
+    let comm = Command::new("cat").unwrap().arg("/proc/self/comm").run(&all).await.unwrap();
+    assert_eq!(comm.stdout, b"cat\n");
+}
+
+#[test]
+fn links_of_programs_end() {
+    let folder = Folder::new("links");
+    symlink("b", folder.0.join("a")).unwrap();
+    symlink("a", folder.0.join("b")).unwrap();
+    assert_eq!(find("./a", &folder.0).unwrap_err().errno, libc::ELOOP);
+    let program = folder.program("program");
+    symlink(&program, folder.0.join("absolute")).unwrap();
+    symlink("../../..", folder.0.join("up")).unwrap();
+    assert_eq!(find("./absolute", &folder.0).unwrap().file.path, program);
+    assert!(find("./up", &folder.0).is_err());
+}

@@ -153,7 +153,7 @@ fn ready(
     let (ours, theirs) = open_terminal(cols, rows).map_err(failed)?;
     let start = Start {
         args: std::iter::once(program.call_name()).chain(wanted.args).collect(),
-        program: program.real,
+        program: program.file,
         env: variables.list,
         folder,
         stdout: prepare::same(&theirs)?,

@@ -10,7 +10,7 @@ use assay_capability_process::stream::{PIECE, Stream};
 use assay_capability_process::{Children, Command, Exit, Known, Processes, Start, find};
 use bindings::assay::host::shell as wit;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Result;
@@ -119,7 +119,7 @@ impl wit::HostWithStore<Ctx> for Host {
             run.check(SHELL, &Request::Whole)?;
             let args = words(line.concat())?;
             let folder = prepare::folder(&run, cwd.as_deref())?;
-            Ok(Command::exact(PathBuf::from(SH), b"sh".to_vec()).args(args).folder(folder))
+            Ok(Command::exact(find(SH, Path::new("/"))?.file, b"sh".to_vec()).args(args).folder(folder))
         });
         let ready = match ready.await {
             Ok(ready) => ready.envs(variables.list),
@@ -162,7 +162,7 @@ impl wit::HostWithStore<Ctx> for Host {
             let (stdin, stdout, stderr) =
                 (input.open(&run)?, output.open(&run)?, Output::Inherit.open(&run)?);
             let start = Start {
-                program: PathBuf::from(SH),
+                program: find(SH, Path::new("/"))?.file,
                 args: std::iter::once(b"sh".to_vec()).chain(args).collect(),
                 env: variables.list,
                 folder: None,

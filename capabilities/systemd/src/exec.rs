@@ -6,10 +6,12 @@ use crate::name;
 use crate::scope::check_machine;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Run, error, off_thread};
-use assay_capability_process::{Command, Finished, Processes};
+use assay_capability_process::{Command, Executable, Finished, Processes};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +79,7 @@ fn unit_name() -> String {
 
 /// Stops the unit in the machine when the call ends before the program: killing systemd-run leaves it running.
 struct StopOnDrop {
-    systemctl: PathBuf,
+    systemctl: Arc<Executable>,
     machine: String,
     unit: String,
     over: bool,
@@ -85,8 +87,11 @@ struct StopOnDrop {
 
 impl StopOnDrop {
     fn command(&self) -> std::process::Command {
-        let mut command = std::process::Command::new(&self.systemctl);
+        // What was found, whatever is at its path by now. The name decides what it is.
+        let mut command =
+            std::process::Command::new(format!("/proc/self/fd/{}", self.systemctl.file.as_raw_fd()));
         command
+            .arg0("systemctl")
             .arg(format!("--machine={}", self.machine))
             .args(["--quiet", "--no-ask-password", "stop", "--"])
             .arg(&self.unit)
@@ -105,8 +110,10 @@ impl Drop for StopOnDrop {
             return;
         }
         // Not a child of the run: it must outlive a run that just ends. systemctl gives up by itself.
-        let mut command = self.command();
+        let (mut command, systemctl) = (self.command(), self.systemctl.clone());
         let stop = move || {
+            // Open until it has started.
+            let _systemctl = systemctl;
             if let Err(failed) = command.status() {
                 tracing::warn!(%failed, "a program in a machine could not be stopped");
             }
@@ -129,7 +136,7 @@ pub async fn exec(bus: &Bus, run: &Arc<Run>, processes: &Processes, task: Task) 
     // systemd-run would end with 1 for a machine that is not there, as the program may too.
     bus.call(run, &what, Method::machines("GetMachine"), &task.machine.as_str()).await?;
     let found = off_thread(|| {
-        let systemctl = assay_capability_process::find("systemctl", Path::new("/"))?.real;
+        let systemctl = assay_capability_process::find("systemctl", Path::new("/"))?.file;
         Ok((Command::new("systemd-run")?, systemctl))
     });
     let (command, systemctl) = found.await.map_err(|mut failed| {

@@ -8,10 +8,10 @@ use crate::scope::{check_machine, check_unit, check_whole};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, HandleGuard, Run, error, io_error, off_thread};
 use assay_capability_process::stream::{self, Stream};
-use assay_capability_process::{Child, Processes, Start};
+use assay_capability_process::{Child, Executable, Processes, Start};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -186,7 +186,7 @@ pub struct Entries {
 /// How journalctl is started.
 struct Reader {
     processes: Processes,
-    program: PathBuf,
+    program: Arc<Executable>,
     folder: Option<OwnedFd>,
     query: Query,
 }
@@ -225,7 +225,7 @@ pub async fn open(run: Arc<Run>, processes: Processes, mut query: Query) -> Resu
     let checked = run.clone();
     let reader = off_thread(move || {
         let folder = query.allow(&checked)?;
-        let program = assay_capability_process::find(JOURNALCTL, Path::new("/")).map_err(no_journalctl)?.real;
+        let program = assay_capability_process::find(JOURNALCTL, Path::new("/")).map_err(no_journalctl)?.file;
         Ok(Reader { processes, program, folder, query })
     })
     .await?;

@@ -7,8 +7,9 @@ use std::os::unix::ffi::OsStringExt;
 
 /// Bytes of a packet.
 pub const PACKET: usize = 32;
-/// Descriptors of [`Order::Start`]: input, output, errors, working folder, and the file with [`Text`].
-pub const DESCRIPTORS: usize = 5;
+/// Descriptors of [`Order::Start`]: input, output, errors, working folder, the file with [`Text`], and the program: the
+/// folder it lies in and its file.
+pub const DESCRIPTORS: usize = 7;
 
 /// How far a signal goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +128,7 @@ impl News {
 /// The words of a program to start: none holds a NUL byte, which separates them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
+    /// The path of the program, for what can be started by its name only.
     pub program: OsString,
     /// The name it is called by, and its arguments.
     pub args: Vec<OsString>,
