@@ -29,7 +29,7 @@
 ---
 --- Other types of PostgreSQL are an error that says to select them with `::text`.
 ---
---- Parameters are written `$1`, `$2` for PostgreSQL and `?` for MySQL and SQLite, and given as a list. nil in it is NULL,
+--- Parameters are written `$1`, `$2` for PostgreSQL and `?` for MySQL and SQLite (where `$1` goes too), and given as a list. nil in it is NULL,
 --- also at its end, where it leaves no trace: a list that is too short is filled up with NULL. PostgreSQL says which type each
 --- must have; strings, numbers and booleans are converted to it, tables become JSON or arrays, and seconds since 1970 a
 --- `timestamptz`. Elsewhere strings go as text, or as bytes where they are not UTF-8, and tables as JSON.
@@ -231,7 +231,10 @@ fails("function, which no database can hold", db.query, conn, "SELECT ?", { prin
 fails("1 parameters, and 0 were given", db.query, conn, "SELECT ?")
 fails("0 parameters, and 1 were given", db.query, conn, "SELECT 1", { 1 })
 fails("1 parameters, and 2 were given", db.query, conn, "SELECT ?", { 1, 2 })
-fails("are written ?", db.query, conn, "SELECT $1", { 1 })
+assert.eq(db.query(conn, "SELECT $2 AS b, $1 AS a, $2 AS c", { 1, 2 })[1], { a = 1, b = 2, c = 2 })
+fails("2 parameters, and 3 were given", db.query, conn, "SELECT $2", { 1, 2, 3 })
+fails("are written ?", db.query, conn, "SELECT $0", { 1 })
+fails("are written ?", db.query, conn, "SELECT $name", { 1 })
 fails("are written ?", db.query, conn, "SELECT :name", { 1 })
 fails("more than one statement", db.query, conn, "SELECT 1; SELECT 2")
 fails("NUL byte", db.query, conn, "SELECT 1 -- \0")

@@ -318,3 +318,83 @@ for _, url in ipairs({ "sqlite:secret/a.db", "sqlite:way/a.db", "sqlite:x/../sec
   assert.contains(err.message, url:find("way", 1, true) and "is refused: its way leads" or "is denied by --deny ")
 end
 assert.eq(#db.connect("sqlite:open.db"):query("SELECT 1 AS x"), 1)
+
+--# case: databases in the temporary folder take its room
+--# allow: db
+--# flags: --temp-bytes 1MiB
+local dir = fs.tempdir()
+local function full(call, ...)
+  local ok, err = pcall(call, ...)
+  assert.eq(ok, false)
+  assert.eq(err.code, "limit", err.message)
+  assert.contains(err.message, "--temp-bytes")
+end
+local conn <close> = db.connect("sqlite:" .. dir .. "/a.db")
+conn:execute("CREATE TABLE t (v)")
+for _, mode in ipairs({ "delete", "truncate", "persist" }) do
+  assert.eq(conn:query("PRAGMA journal_mode = " .. mode)[1].journal_mode, mode)
+  full(conn.execute, conn, "INSERT INTO t VALUES (zeroblob(2000000))")
+  -- What fits goes on, and room comes back.
+  for _ = 1, 20 do
+    conn:execute("INSERT INTO t VALUES (zeroblob(100000))")
+    conn:execute("DELETE FROM t")
+  end
+end
+-- Files and databases have one room.
+conn:execute("INSERT INTO t VALUES (zeroblob(100000))")
+full(fs.write, dir .. "/b", ("x"):rep(1000000))
+fs.write(dir .. "/b", ("x"):rep(100000))
+full(conn.execute, conn, "INSERT INTO t VALUES (zeroblob(900000))")
+assert.eq(#conn:query("SELECT * FROM t"), 1)
+
+--# case: the log of a database takes room of the temporary folder
+--# allow: db
+--# flags: --temp-bytes 1MiB
+local dir = fs.tempdir()
+local conn <close> = db.connect("sqlite:" .. dir .. "/a.db")
+assert.eq(conn:query("PRAGMA journal_mode = wal")[1].journal_mode, "wal")
+conn:execute("CREATE TABLE t (v)")
+local count, message = 0, nil
+repeat
+  local ok, err = pcall(conn.execute, conn, "INSERT INTO t VALUES (zeroblob(100000))")
+  count, message = count + 1, not ok and err.message
+until message or count == 100
+assert.contains(message, "--temp-bytes")
+assert.eq(#conn:query("SELECT * FROM t"), count - 1)
+local sum = 0
+for _, name in ipairs({ "a.db", "a.db-wal", "a.db-shm" }) do
+  sum = sum + fs.stat(dir .. "/" .. name).size
+end
+assert.lt(sum, (1 << 20) + 1)
+assert.gt(sum, 900000)
+
+--# case: databases elsewhere take no room of the temporary folder
+--# allow: db=sqlite:${TMP}
+--# flags: --temp-bytes 1KiB
+-- Nor does what SQLite keeps of a statement or sorts: that is in memory.
+local conn <close> = db.connect("sqlite:a.db")
+conn:execute("CREATE TABLE t (u UNIQUE, v)")
+conn:execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) "
+  .. "INSERT INTO t SELECT i, zeroblob(1000) FROM n")
+db.transaction(conn, function(tx)
+  tx:execute("UPDATE t SET v = zeroblob(999)")
+end)
+assert.eq(conn:query("SELECT v, u FROM t ORDER BY v, -u LIMIT 1")[1].u, 2000)
+conn:execute("VACUUM")
+
+--# case: files of databases are entries of the temporary folder
+--# allow: db
+--# flags: --temp-entries 3
+local dir = fs.tempdir()
+local conn <close> = db.connect("sqlite:" .. dir .. "/a.db")
+fs.write(dir .. "/b", "")
+local ok, err = pcall(conn.execute, conn, "CREATE TABLE t (v)")
+assert.eq(ok, false)
+assert.eq(err.code, "limit", err.message)
+assert.contains(err.message, "--temp-entries")
+ok, err = pcall(db.connect, "sqlite:" .. dir .. "/c.db")
+assert.eq(ok, false)
+assert.eq(err.code, "limit", err.message)
+fs.remove(dir .. "/b")
+conn:execute("CREATE TABLE t (v)")
+conn:execute("INSERT INTO t VALUES (1)")

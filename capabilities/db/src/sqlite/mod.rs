@@ -5,6 +5,7 @@
 //! to the guest, and between two batches other statements may run.
 
 mod cache;
+mod file;
 mod hooks;
 mod statement;
 mod vfs;
@@ -80,10 +81,10 @@ impl Place {
     ///
     /// # Errors
     /// `denied`.
-    pub fn memory(run: &Run, options: &Options) -> Result<Place, Error> {
+    pub fn memory(run: &Arc<Run>, options: &Options) -> Result<Place, Error> {
         let request = Request::Action { verb: WRITE_FILE, name: MEMORY, scope: "sqlite::memory:" };
         run.check("db", &request)?;
-        let vfs = Vfs::new(c"")?;
+        let vfs = Vfs::new(run, c"", None)?;
         let shown = "sqlite::memory:".to_string();
         Ok(Place {
             shown,
@@ -99,7 +100,7 @@ impl Place {
     ///
     /// # Errors
     /// `denied`, `not_found`, or the operating system's.
-    pub fn file(run: &Run, path: &str, create: bool, options: &Options) -> Result<Place, Error> {
+    pub fn file(run: &Arc<Run>, path: &str, create: bool, options: &Options) -> Result<Place, Error> {
         let read_only = options.read_only || only_readable(run, path);
         // Reading first, so that what is denied altogether says the narrower grant only where that is asked for.
         let access: &[Access] = if read_only { &[Access::Read] } else { &[Access::Write, Access::Read] };
@@ -116,7 +117,7 @@ impl Place {
             shown: format!("sqlite:{path}"),
             read_only,
             create,
-            vfs: Vfs::new(&full)?,
+            vfs: Vfs::new(run, &full, assay_capability_fs::room(run, &place.real))?,
             path: full,
             _folder: Some(place.parent),
         })
@@ -192,9 +193,9 @@ impl Lite {
         }
         if code != SQLITE_OK {
             // SAFETY: the connection is there, if only for its message.
-            return Err(lite.cannot_open(unsafe { failure(db, "") }));
+            return Err(lite.cannot_open(lite.explain(unsafe { failure(db, "") })));
         }
-        lite.harden(run, options, in_memory).map_err(|failure| lite.cannot_open(failure))?;
+        lite.harden(run, options, in_memory).map_err(|failure| lite.cannot_open(lite.explain(failure)))?;
         Ok(lite)
     }
 
@@ -288,8 +289,11 @@ impl Lite {
         Ok(())
     }
 
-    /// Adds to an error why the authorizer refused, or that nobody waited.
+    /// Adds to an error why the authorizer refused, or that nobody waited; says which room was too small.
     fn explain(&self, mut failure: Error) -> Error {
+        if let Some(refusal) = self.place.vfs.take_refusal() {
+            return Error { message: format!("db: {}", refusal.message), ..refusal };
+        }
         if let Some(why) = self.hooks.take_refusal()
             && failure.code == ErrorCode::Denied
         {
@@ -525,6 +529,8 @@ async fn blocking<T: Send + 'static>(
         let run = lease.pool().run.clone();
         let out = lease.lite().and_then(|lite| {
             lite.bound_heap(&run);
+            // One of before that did not matter.
+            lite.place.vfs.take_refusal();
             let out = work(lite);
             lite.count_memory()?;
             Ok(out)

@@ -157,6 +157,25 @@ impl Statement {
         }
     }
 
+    /// Which of the values the parameter `n` takes, from 0: `?` stands for the next, `?3` and `$3` for the third.
+    fn place(&self, n: c_int) -> Result<usize, Error> {
+        // SAFETY: the statement lives; the name is null or lives as long.
+        let name = unsafe {
+            let name = sqlite3_bind_parameter_name(self.raw, n);
+            if name.is_null() { None } else { Some(CStr::from_ptr(name)) }
+        };
+        let name = name.map(CStr::to_string_lossy);
+        let number = match name.as_deref().map(|name| (name, name.strip_prefix('$'))) {
+            None => usize::try_from(n).ok(),
+            Some((name, None)) => usize::try_from(n).ok().filter(|_| name.starts_with('?')),
+            Some((_, Some(digits))) => digits.parse().ok(),
+        };
+        number.and_then(|number: usize| number.checked_sub(1)).ok_or_else(|| {
+            let name = name.unwrap_or_default();
+            invalid(format!("db: parameters of SQLite are written ? (or ?1, $1), not {name}"))
+        })
+    }
+
     /// Binds the parameters.
     ///
     /// # Errors
@@ -164,20 +183,11 @@ impl Statement {
     pub fn bind(&mut self, params: &[Param], given: bool, sql: &str) -> Result<(), Error> {
         // SAFETY: the statement lives.
         let count = unsafe { sqlite3_bind_parameter_count(self.raw) };
-        arity(usize::try_from(count).unwrap_or(0), params.len(), given, sql, "?")?;
-        for n in 1..=count {
-            // SAFETY: the statement lives and has this parameter; the name is null or lives as long.
-            let name = unsafe {
-                let name = sqlite3_bind_parameter_name(self.raw, n);
-                if name.is_null() { None } else { Some(CStr::from_ptr(name)) }
-            };
-            if let Some(name) = name.filter(|name| !name.to_bytes().starts_with(b"?")) {
-                let name = name.to_string_lossy();
-                return Err(invalid(format!("db: parameters of SQLite are written ? (or ?1), not {name}")));
-            }
-        }
-        for (n, param) in params.iter().enumerate() {
-            let n = n as c_int + 1;
+        let places = (1..=count).map(|n| self.place(n)).collect::<Result<Vec<_>, _>>()?;
+        let expected = places.iter().map(|place| place.saturating_add(1)).max().unwrap_or(0);
+        arity(expected, params.len(), given, sql, "?")?;
+        for (n, place) in (1..).zip(places) {
+            let Some(param) = params.get(place) else { continue };
             // SAFETY: the statement lives, has this parameter, and copies what is bound.
             let code = unsafe {
                 match param {

@@ -4,22 +4,35 @@
 //! names as the journal of several databases, which it even deletes. So each database has a file system of its own that
 //! knows only its own names. They lead through a folder that was checked and is held open, and SQLite follows no
 //! link in the last part of a name, so that nothing on the way can be swapped.
+//!
+//! What SQLite writes in the run's temporary directory takes its room. It has no temporary files of its own: those it
+//! holds in memory (`temp_store`), and there they are refused.
 
-use assay_capability_api::error;
+use super::file;
 use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Run, error};
+use assay_capability_fs::Temp;
 use libsqlite3_sys::*;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A file system of SQLite. The first field must stay the first: SQLite gives back a pointer to it.
 #[repr(C)]
-struct Guarded {
+pub struct Guarded {
     vfs: sqlite3_vfs,
     /// SQLite's own, which does the work.
     inner: *mut sqlite3_vfs,
     name: CString,
     /// The database's path; empty where it is in memory.
     path: Vec<u8>,
+    run: Arc<Run>,
+    /// The run's temporary directory, where the database lies in it.
+    room: Option<Arc<Temp>>,
+    /// Where in a file's memory [`file::count`] begins.
+    offset: usize,
+    /// Why the last write was refused.
+    refusal: Mutex<Option<Error>>,
 }
 
 /// The file system of one database, as long as it is in use.
@@ -31,11 +44,11 @@ unsafe impl Send for Vfs {}
 unsafe impl Sync for Vfs {}
 
 impl Vfs {
-    /// Registers a file system for the database at `path`.
+    /// Registers a file system for the database at `path`, which lies in `room` if there is one.
     ///
     /// # Errors
     /// Where SQLite has no file system of its own.
-    pub fn new(path: &CStr) -> Result<Vfs, Error> {
+    pub fn new(run: &Arc<Run>, path: &CStr, room: Option<Arc<Temp>>) -> Result<Vfs, Error> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let name =
             CString::new(format!("assay-{}", NUMBER.fetch_add(1, Ordering::Relaxed))).unwrap_or_default();
@@ -53,7 +66,10 @@ impl Vfs {
         vfs.xAccess = Some(access);
         vfs.xFullPathname = Some(full_path);
         vfs.xDlOpen = None;
-        let mut guarded = Box::new(Guarded { vfs, inner, name, path: path.to_bytes().to_vec() });
+        let offset;
+        (vfs.szOsFile, offset) = file::size_of_file(vfs.szOsFile);
+        let (path, run, refusal) = (path.to_bytes().to_vec(), run.clone(), Mutex::default());
+        let mut guarded = Box::new(Guarded { vfs, inner, name, path, run, room, offset, refusal });
         // SAFETY: the box keeps its address until `drop` takes it back.
         let code = unsafe { sqlite3_vfs_register(&raw mut guarded.vfs, 0) };
         match code {
@@ -66,6 +82,11 @@ impl Vfs {
     pub fn name(&self) -> &CStr {
         &self.0.name
     }
+
+    /// Why a write was refused since this was asked last.
+    pub fn take_refusal(&self) -> Option<Error> {
+        self.0.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Drop for Vfs {
@@ -76,6 +97,28 @@ impl Drop for Vfs {
 }
 
 impl Guarded {
+    /// Takes room for what is about to be written; whether there is so much.
+    pub fn take(&self, bytes: u64, entries: u64) -> bool {
+        let Some(room) = &self.room else { return true };
+        let taken = room.take(&self.run, bytes, entries);
+        // SQLite has no more than a number for the reason.
+        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.map_err(|failure| *refusal = Some(failure)).is_ok()
+    }
+
+    /// Whether there is a file.
+    ///
+    /// # Safety
+    /// `name` is a string.
+    unsafe fn exists(&self, name: *const c_char) -> bool {
+        let mut found = 0;
+        // SAFETY: the file system is SQLite's own, and `found` is a place for a number.
+        let code = unsafe {
+            (*self.inner).xAccess.map(|access| access(self.inner, name, SQLITE_ACCESS_EXISTS, &mut found))
+        };
+        code == Some(SQLITE_OK) && found != 0
+    }
+
     /// Whether a name is the database's or that of one of its companions.
     fn owns(&self, name: &CStr) -> bool {
         let rest = name.to_bytes().strip_prefix(self.path.as_slice());
@@ -103,15 +146,19 @@ unsafe extern "C" fn open(
     // SAFETY: the arguments are SQLite's own, handed on as they are.
     unsafe {
         let own = guarded(vfs);
-        if !name.is_null() && !own.owns(CStr::from_ptr(name)) {
-            // SQLite looks here to see whether there is something to close.
-            (*file).pMethods = std::ptr::null();
-            return SQLITE_CANTOPEN;
+        // SQLite looks here to see whether there is something to close.
+        (*file).pMethods = std::ptr::null();
+        let is_own = !name.is_null() && own.owns(CStr::from_ptr(name));
+        let Some(open) = (*own.inner).xOpen.filter(|_| is_own) else { return SQLITE_CANTOPEN };
+        let makes = own.room.is_some() && flags & SQLITE_OPEN_CREATE != 0 && !own.exists(name);
+        if makes && !own.take(0, 1) {
+            return SQLITE_FULL;
         }
-        match (*own.inner).xOpen {
-            Some(open) => open(own.inner, name, file, flags, out),
-            None => SQLITE_CANTOPEN,
+        let code = open(own.inner, name, file, flags, out);
+        if code == SQLITE_OK && own.room.is_some() {
+            file::count(file, own.offset, own);
         }
+        code
     }
 }
 
