@@ -57,3 +57,33 @@ for _, names in ipairs({
   assert.eq(said(names[1], names[3]), said(names[2], names[3]))
 end
 assert.eq(package.searchpath("x", "?.lua"), "x.lua")
+
+--# case: what is denied to fs is no module
+--# allow: fs=read:${TMP}
+--# deny: fs=read:./modules/secret,fs=./modules/one.lua
+--# file: modules/secret/key.lua=return 'key'
+--# file: modules/secret/init.lua=return 'init'
+--# file: modules/one.lua=return 'one'
+--# file: modules/open.lua=return 'open'
+--# link: modules/link.lua=secret/key.lua
+--# link: modules/folder=secret
+for _, name in ipairs({ "secret.key", "secret", "one", "link", "folder.key", "secret.nothing" }) do
+  local ok, err = pcall(require, name)
+  assert.eq(ok, false, name)
+  assert.contains(err, "denied by --deny fs=", name)
+end
+assert.eq(require("open"), "open")
+package.path = "modules/?.lua;modules/?/init.lua;./modules/../modules/?.lua"
+for _, name in ipairs({ "secret.key", "secret", "one", "link", "folder.key" }) do
+  assert.eq(package.searchpath(name, package.path), nil, name)
+  assert.eq(pcall(require, name), false, name)
+  assert.eq(pcall(loadfile, "modules/" .. name:gsub("%.", "/") .. ".lua") and name ~= "secret", false, name)
+end
+assert.eq(package.searchpath("open", package.path), "modules/open.lua")
+
+--# case: all of fs is denied to require too
+--# deny: fs
+--# file: modules/x.lua=return 'x'
+local ok, err = pcall(require, "x")
+assert.eq(ok, false)
+assert.contains(err, "denied by --deny fs")

@@ -26,6 +26,9 @@ pub struct Folder {
     parent: Option<(Arc<OwnedFd>, OsString)>,
 }
 
+/// Says why a file at this path may not be read.
+pub type Judge<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
+
 fn path_of(file: &OwnedFd) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
@@ -70,16 +73,21 @@ impl Folder {
         openat(parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()).map(Arc::new)
     }
 
-    /// Reads a file of at most `most` bytes in the folder; gives its path as scripts see it. Links are followed within the folder only.
+    /// Reads a file of at most `most` bytes in the folder; gives its path as scripts see it. Links are followed within the
+    /// folder only. `judge` is asked about the path before it is looked at, and about where the file really is.
     ///
     /// # Errors
     /// Why it is not read.
-    pub fn read(&self, candidate: &str, most: u64) -> Result<(String, Vec<u8>), String> {
+    pub fn read(&self, candidate: &str, most: u64, judge: Judge<'_>) -> Result<(String, Vec<u8>), String> {
         let shown = format!("{}/{candidate}", self.shown);
         let missing = |why: &str| format!("no file '{shown}' ({why})");
+        judge(&self.path.join(candidate)).map_err(|why| missing(&why))?;
         let opened = self.handle().and_then(|folder| open_below(&folder, Path::new(candidate)));
         let file = match opened {
-            Ok(file) => File::from(file),
+            Ok(file) => {
+                path_of(&file).map_or(Ok(()), |path| judge(&path)).map_err(|why| missing(&why))?;
+                File::from(file)
+            }
             Err(Errno::NOENT | Errno::NOTDIR) => return Err(format!("no file '{shown}'")),
             Err(Errno::XDEV | Errno::LOOP) => return Err(missing("it is a link out of the module folder")),
             Err(failure) => return Err(missing(&std::io::Error::from(failure).kind().to_string())),

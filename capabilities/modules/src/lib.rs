@@ -1,11 +1,14 @@
 //! Source of modules for `require`: the project's folder, the user's folder, the standard library.
-//! Always granted, and reaches nothing else.
+//! Always granted, and reaches nothing else. What a deny rule of `fs` is about is no module either.
 
 mod folder;
 
 pub use folder::Folder;
 
-use assay_capability_api::{Capability, Ctx};
+use assay_capability_api::scope::normalize;
+use assay_capability_api::{Access, Capability, Ctx, Request, Run};
+use folder::Judge;
+use std::path::Path;
 use wasmtime::Result;
 use wasmtime::component::{HasSelf, Linker};
 
@@ -22,6 +25,8 @@ use bindings::assay::host::modules;
 
 /// The longest name of a module, bytes: longer than any path.
 const NAME_MAX: usize = 4096;
+/// The capability whose deny rules hold for modules too.
+const FS: &str = "fs";
 
 /// The capability `modules`.
 pub struct Modules;
@@ -87,11 +92,11 @@ impl Folders {
     /// # Errors
     /// The places that were tried and why each did not give the module, one a line.
     pub fn find(&self, name: &str) -> std::result::Result<Found, String> {
-        self.find_within(name, u64::MAX)
+        self.find_within(name, u64::MAX, &|_| Ok(()))
     }
 
-    /// The same, where a file may have so many bytes.
-    fn find_within(&self, name: &str, most: u64) -> std::result::Result<Found, String> {
+    /// The same, where a file may have so many bytes, and `judge` is asked about each.
+    fn find_within(&self, name: &str, most: u64, judge: Judge<'_>) -> std::result::Result<Found, String> {
         if name.len() > NAME_MAX {
             return Err(format!("{} bytes are too many for a module name, at most {NAME_MAX}", name.len()));
         }
@@ -106,7 +111,7 @@ impl Folders {
         for (origin, folder) in [(Origin::Project, &self.project), (Origin::Global, &self.global)] {
             let Some(folder) = folder else { continue };
             for candidate in &candidates {
-                match folder.read(candidate, most) {
+                match folder.read(candidate, most, judge) {
                     Ok((path, text)) => return Ok(Found { origin, path, text }),
                     Err(why) => tried.push(why),
                 }
@@ -148,11 +153,26 @@ fn is_part(part: &str) -> bool {
     !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
+/// Refuses what a deny rule of `fs` is about; modules need no grant of it.
+fn check_undenied(run: &Run, path: &Path) -> std::result::Result<(), String> {
+    let path = normalize(&run.working_folder.join(path));
+    let request = Request::File { access: Access::Read, path: &path };
+    let Some(rule) = run.grants.denial(FS, &request) else { return Ok(()) };
+    // The audit has the path, which a script must not learn where a link leads to it.
+    let refusal = run.refuse_by(FS, &request.describe(FS), rule);
+    Err(match refusal.message.rsplit_once(" is denied by ") {
+        Some((_, rule)) => format!("denied by {rule}"),
+        None => refusal.message,
+    })
+}
+
 impl modules::Host for Ctx {
     // Reads on the thread of the run: modules are small, local, and a run that loads one does nothing else.
     fn find(&mut self, name: String) -> Result<std::result::Result<modules::Source, String>> {
         let folders = self.state::<Folders>().clone();
-        Ok(folders.find_within(&name, self.run.budget.left()).map(|found| {
+        let most = self.run.budget.left();
+        let found = folders.find_within(&name, most, &|path| check_undenied(&self.run, path));
+        Ok(found.map(|found| {
             let chunk = match found.origin {
                 Origin::Builtin => format!("={}", found.path),
                 Origin::Project | Origin::Global => format!("@{}", found.path),

@@ -164,3 +164,43 @@ http.serve(0, { GET = { ["/"] = function() return ("x"):rep(60000) end, ["/small
     server:stop()
   end,
 })
+
+--# case: misspelt fields of responses and events are errors
+--# allow: listen
+--# allow: http=127.0.0.1:*
+local said = {}
+local function answer(response)
+  return function() return response end
+end
+http.serve(0, {
+  GET = {
+    ["/status"] = answer({ stauts = 404 }),
+    ["/both"] = answer({ status = 404, bdoy = "x" }),
+    ["/json"] = answer({ json = { 1 }, header = {} }),
+    ["/file"] = answer({ file = "x", belw = "." }),
+    ["/case"] = answer({ Status = 404 }),
+    ["/other"] = answer({ sse = function() end, protocols = {} }),
+    ["/right"] = answer({ status = 404 }),
+    ["/events"] = answer({
+      sse = function(send)
+        for _, event in ipairs({ { dta = "x" }, { data = "x", Event = "e" }, { data = "x", ID = 1 }, { data = "x", rety = 1 } }) do
+          local ok, err = pcall(send, event)
+          said[#said + 1] = not ok and (type(err) == "table" and err.message or err)
+        end
+        send({ event = "e", data = "x" })
+      end,
+    }),
+  },
+}, {
+  on_listen = function(server)
+    for _, path in ipairs({ "/status", "/both", "/json", "/file", "/case", "/other" }) do
+      assert.eq(http.get(server.url .. path).status, 500, path)
+    end
+    assert.eq(http.get(server.url .. "/right").status, 404)
+    assert.eq(http.get(server.url .. "/events").body, "event: e\ndata: x\n\n")
+    for i, name in ipairs({ "data", "event", "id", "retry" }) do
+      assert.contains(said[i], "did you mean '" .. name .. "'?")
+    end
+    server:stop()
+  end,
+})
