@@ -51,3 +51,37 @@
 #include "lstrlib.c"
 #include "ltablib.c"
 #include "lutf8lib.c"
+
+
+/*
+** What the guest's own code needs of the interpreter's inside.
+*/
+
+/*
+** Calls 'f' in the stack frame of the running C function. An error ends
+** it here and leaves its value on top of the stack as it was before.
+*/
+LUA_API int lua_protect (lua_State *L, Pfunc f, void *ud) {
+  return luaD_pcall(L, f, ud, savestack(L, L->top.p), 0);
+}
+
+
+/*
+** Raises "not enough memory".
+*/
+LUA_API l_noret lua_nomemory (lua_State *L) {
+  luaM_error(L);
+}
+
+
+/*
+** Frees what is no longer used. As in an allocation that fails, no
+** finalizer runs. Gives 0 where it cannot be done now.
+*/
+LUA_API int lua_reclaim (lua_State *L) {
+  global_State *g = G(L);
+  if (!completestate(g) || g->gcstopem)
+    return 0;
+  luaC_fullgc(L, 1);
+  return 1;
+}

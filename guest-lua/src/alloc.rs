@@ -17,16 +17,17 @@ struct Pool {
     free: [*mut u8; CLASSES],
     next: *mut u8,
     end: *mut u8,
-    used: usize,
+    /// Bytes that the system has given: chunks, whatever of them is in use, and large blocks.
+    taken: usize,
     limit: usize,
 }
 
 static mut POOL: Pool =
-    Pool { free: [null_mut(); CLASSES], next: null_mut(), end: null_mut(), used: 0, limit: usize::MAX };
+    Pool { free: [null_mut(); CLASSES], next: null_mut(), end: null_mut(), taken: 0, limit: usize::MAX };
 
-/// How many bytes Lua holds.
-pub fn used() -> usize {
-    unsafe { POOL.used }
+/// How many bytes Lua holds, with those that are free for its small blocks only.
+pub fn taken() -> usize {
+    unsafe { POOL.taken }
 }
 
 /// Sets how many bytes Lua may hold.
@@ -54,10 +55,21 @@ fn layout(size: usize) -> Layout {
 }
 
 impl Pool {
+    fn may_take(&self, bytes: usize) -> bool {
+        bytes <= self.limit.saturating_sub(self.taken)
+    }
+
     #[inline]
     unsafe fn take(&mut self, size: usize) -> *mut u8 {
         if size > SMALL {
-            return unsafe { System.alloc(layout(size)) };
+            if !self.may_take(size) {
+                return null_mut();
+            }
+            let block = unsafe { System.alloc(layout(size)) };
+            if !block.is_null() {
+                self.taken += size;
+            }
+            return block;
         }
         let class = class(size);
         let block = self.free[class];
@@ -71,6 +83,7 @@ impl Pool {
     #[inline]
     unsafe fn give(&mut self, block: *mut u8, size: usize) {
         if size > SMALL {
+            self.taken -= size;
             return unsafe { System.dealloc(block, layout(size)) };
         }
         let class = class(size);
@@ -87,17 +100,46 @@ impl Pool {
             if rest > 0 {
                 unsafe { self.give(self.next, rest * STEP) };
             }
-            let chunk = unsafe { System.alloc(Layout::from_size_align_unchecked(CHUNK, 16)) };
+            self.end = self.next;
+            let chunk = match self.may_take(CHUNK) {
+                true => unsafe { System.alloc(Layout::from_size_align_unchecked(CHUNK, 16)) },
+                false => null_mut(),
+            };
             if chunk.is_null() {
-                self.end = self.next;
-                return chunk;
+                return unsafe { self.split(class) };
             }
+            self.taken += CHUNK;
             self.next = chunk;
             self.end = unsafe { chunk.add(CHUNK) };
         }
         let block = self.next;
         self.next = unsafe { block.add(size) };
         block
+    }
+
+    /// A part of a free block of a larger class.
+    #[cold]
+    unsafe fn split(&mut self, class: usize) -> *mut u8 {
+        let Some(larger) = (class + 1..CLASSES).find(|class| !self.free[*class].is_null()) else {
+            return null_mut();
+        };
+        let block = self.free[larger];
+        unsafe {
+            self.free[larger] = *(block as *mut *mut u8);
+            self.give(block.add(class * STEP), (larger - class) * STEP);
+        }
+        block
+    }
+
+    unsafe fn resize(&mut self, block: *mut u8, old: usize, new: usize) -> *mut u8 {
+        if new > old && !self.may_take(new - old) {
+            return null_mut();
+        }
+        let moved = unsafe { System.realloc(block, layout(old), new) };
+        if !moved.is_null() {
+            self.taken = self.taken - old + new;
+        }
+        moved
     }
 }
 
@@ -112,9 +154,6 @@ pub unsafe extern "C" fn lua_alloc(
     let block = block as *mut u8;
     // With no block, `old` tells the kind of object instead of a size.
     let old = if block.is_null() { 0 } else { old };
-    if new > old && new - old > pool.limit.saturating_sub(pool.used) {
-        return null_mut();
-    }
     unsafe {
         let moved = if new == 0 {
             if old != 0 {
@@ -124,7 +163,7 @@ pub unsafe extern "C" fn lua_alloc(
         } else if old == 0 {
             pool.take(new)
         } else if old > SMALL && new > SMALL {
-            System.realloc(block, layout(old), new)
+            pool.resize(block, old, new)
         } else if old <= SMALL && new <= SMALL && class(old) == class(new) {
             block
         } else {
@@ -135,9 +174,6 @@ pub unsafe extern "C" fn lua_alloc(
             }
             moved
         };
-        if !moved.is_null() || new == 0 {
-            pool.used = pool.used - old + new;
-        }
         moved.cast()
     }
 }

@@ -9,6 +9,7 @@ use crate::host::types;
 use crate::lines;
 use crate::lua::{Lua, Type};
 use crate::options;
+use crate::region;
 use crate::userdata::Userdata;
 use crate::work;
 use std::ffi::{CStr, c_int};
@@ -156,12 +157,100 @@ pub unsafe fn raise(lua: Lua, error: Error) -> c_int {
 /// # Safety
 /// `l` is the running Lua thread.
 pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Returned) -> c_int {
-    work::reset();
-    work::spend(work::CALL);
-    lines::calling(Lua(l));
-    match f(Call(Lua(l))) {
+    let call = begin(l);
+    let running = region::leave();
+    let result = f(call);
+    region::back(running);
+    match result {
         Ok(results) => results,
         Err(error) => unsafe { raise(Lua(l), error) },
+    }
+}
+
+/// Runs a builtin that only computes. Used by [`computing!`].
+///
+/// # Safety
+/// `l` is the running Lua thread.
+pub unsafe fn compute(l: *mut lua_State, f: fn(Call) -> Returned) -> c_int {
+    let call = begin(l);
+    let carried = unsafe { std::mem::replace(&mut *&raw mut CARRIED, usize::MAX) };
+    let result = region::region(call.0, move || f(call));
+    unsafe { CARRIED = carried };
+    match result.and_then(|result| result) {
+        Ok(results) => results,
+        Err(error) => unsafe { raise(Lua(l), error) },
+    }
+}
+
+/// The call of a builtin begins.
+pub fn begin(l: *mut lua_State) -> Call {
+    unsafe { CARRIED = MOST_CARRIED };
+    work::spend(work::CALL);
+    lines::calling(Lua(l));
+    Call(Lua(l))
+}
+
+/// A copy of `bytes` for a call of the host, see [`carry`].
+///
+/// # Errors
+/// `limit`, or "not enough memory".
+pub fn copy(lua: Lua, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    carry(bytes.len())?;
+    region::region(lua, || bytes.to_vec())
+}
+
+/// The result of a builtin that is a string. Unlike a push by itself, an error of it leaves nothing behind.
+///
+/// # Errors
+/// "not enough memory".
+pub fn give(call: Call, bytes: &[u8]) -> Returned {
+    let lua = call.0;
+    region::region(lua, || lua.push_bytes(bytes))?;
+    Ok(1)
+}
+
+/// Text that was one before it was copied.
+fn into_text(bytes: Vec<u8>) -> String {
+    unsafe { String::from_utf8_unchecked(bytes) }
+}
+
+/// Bytes that one call of the host may carry: as many as the host may hold for the run.
+static mut MOST_CARRIED: usize = usize::MAX;
+/// What is left of them for the builtin that runs.
+static mut CARRIED: usize = usize::MAX;
+
+/// What an element of a list that goes to the host takes beside its bytes.
+pub const ITEM: usize = 64;
+
+/// Sets how many bytes one call of the host may carry.
+pub fn set_carried(bytes: u64) {
+    unsafe { MOST_CARRIED = usize::try_from(bytes).unwrap_or(usize::MAX) };
+}
+
+/// What goes to the host in one piece of a text that may go in several.
+pub fn piece() -> usize {
+    unsafe { MOST_CARRIED }.clamp(4096, 1 << 20)
+}
+
+/// Accounts for an argument that goes to the host with the builtin's call. What the accessors of [`Call`] and
+/// [`Fields`] give is accounted for; a builtin that only computes carries nothing.
+///
+/// # Errors
+/// `limit`, where it is more than one call may carry.
+pub fn carry(bytes: usize) -> Result<(), Error> {
+    let (left, most) = unsafe { (CARRIED, MOST_CARRIED) };
+    match left.checked_sub(bytes) {
+        Some(left) => {
+            unsafe { CARRIED = left };
+            Ok(())
+        }
+        None => Err(Error::failed(
+            types::ErrorCode::Limit,
+            format!(
+                "the host-memory limit of this run is reached ({most}): the arguments of the call have more bytes; give \
+                 them in parts, or raise it with --host-memory"
+            ),
+        )),
     }
 }
 
@@ -171,6 +260,19 @@ macro_rules! function {
     ($f:path) => {{
         unsafe extern "C" fn entry(l: *mut $crate::ffi::lua_State) -> std::ffi::c_int {
             unsafe { $crate::call::enter(l, $f) }
+        }
+        entry as $crate::ffi::lua_CFunction
+    }};
+}
+
+/// The C function of a builtin `fn(Call) -> Returned` that only computes: it calls no function of Lua and does not
+/// ask the host, and stores nothing but on the Lua stack. Where memory is short it ends in Lua's error, as it
+/// runs in a [`region`](crate::region::region).
+#[macro_export]
+macro_rules! computing {
+    ($f:path) => {{
+        unsafe extern "C" fn entry(l: *mut $crate::ffi::lua_State) -> std::ffi::c_int {
+            unsafe { $crate::call::compute(l, $f) }
         }
         entry as $crate::ffi::lua_CFunction
     }};
@@ -242,6 +344,13 @@ impl Call {
 
     /// The bytes of argument `index`; a number is taken as its text, as Lua's own functions do.
     pub fn bytes<'a>(self, index: c_int) -> Result<&'a [u8], Error> {
+        let bytes = self.text(index)?;
+        carry(bytes.len())?;
+        Ok(bytes)
+    }
+
+    /// The same, of an argument that does not go to the host in one piece.
+    pub fn text<'a>(self, index: c_int) -> Result<&'a [u8], Error> {
         if matches!(self.0.type_of(index), Type::Integer | Type::Float) {
             unsafe { lua_tolstring(self.0.0, index, std::ptr::null_mut()) };
         }
@@ -249,6 +358,17 @@ impl Call {
         // Whoever takes a text looks at it.
         work::spend(bytes.len());
         Ok(bytes)
+    }
+
+    /// The bytes of argument `index` for a call of the host that keeps them.
+    pub fn owned(self, index: c_int) -> Result<Vec<u8>, Error> {
+        copy(self.0, self.text(index)?)
+    }
+
+    /// The same of UTF-8 text.
+    pub fn string(self, index: c_int) -> Result<String, Error> {
+        let text = utf8(self.text(index)?, index)?;
+        Ok(into_text(copy(self.0, text.as_bytes())?))
     }
 
     /// Argument `index` as UTF-8 text.
@@ -387,7 +507,7 @@ impl Fields {
     }
 
     pub fn bytes(self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.get(name, "string", |lua| lua.bytes(-1).map(<[u8]>::to_vec))
+        self.get(name, "string", |lua| lua.bytes(-1).map(|bytes| copy(lua, bytes)))?.transpose()
     }
 
     pub fn string(self, name: &str) -> Result<Option<String>, Error> {
@@ -450,6 +570,7 @@ impl Fields {
                 };
                 for n in 1..=length {
                     self.lua.raw_get_index(-1, n);
+                    carry(ITEM + self.lua.raw_len(-1) as usize)?;
                     let item = self.lua.bytes(-1).map(|bytes| String::from_utf8(bytes.to_vec()));
                     self.lua.pop(1);
                     match item {

@@ -11,6 +11,7 @@ pub type lua_CFunction = unsafe extern "C" fn(*mut lua_State) -> c_int;
 pub type lua_KContext = isize;
 pub type lua_KFunction = unsafe extern "C" fn(*mut lua_State, c_int, lua_KContext) -> c_int;
 pub type lua_Alloc = unsafe extern "C" fn(*mut c_void, *mut c_void, usize, usize) -> *mut c_void;
+pub type lua_Protected = unsafe extern "C" fn(*mut lua_State, *mut c_void);
 pub type lua_WarnFunction = unsafe extern "C" fn(*mut c_void, *const c_char, c_int);
 
 pub const LUA_OK: c_int = 0;
@@ -104,6 +105,7 @@ unsafe extern "C" {
 
     pub fn lua_setwarnf(l: *mut lua_State, f: Option<lua_WarnFunction>, ud: *mut c_void);
     pub fn lua_gc(l: *mut lua_State, what: c_int, ...) -> c_int;
+    pub fn lua_concat(l: *mut lua_State, n: c_int);
     pub fn lua_next(l: *mut lua_State, idx: c_int) -> c_int;
 
     pub fn luaL_tolstring(l: *mut lua_State, idx: c_int, len: *mut usize) -> *const c_char;
@@ -139,4 +141,9 @@ unsafe extern "C" {
     pub fn lua_reseed(l: *mut lua_State, seed: c_uint);
     pub fn lua_softerror(l: *mut lua_State) -> c_int;
     pub fn lua_suspendk(l: *mut lua_State, ctx: lua_KContext, k: lua_KFunction) -> c_int;
+
+    // From csrc/onelua.c.
+    pub fn lua_protect(l: *mut lua_State, f: lua_Protected, ud: *mut c_void) -> c_int;
+    pub fn lua_nomemory(l: *mut lua_State) -> !;
+    pub fn lua_reclaim(l: *mut lua_State) -> c_int;
 }

@@ -8,6 +8,7 @@ mod ffi;
 mod lines;
 mod lua;
 mod options;
+mod region;
 mod run;
 mod scheduler;
 mod state;

@@ -206,12 +206,16 @@ impl Lua {
         (ok != 0).then_some(value)
     }
 
-    /// What `tostring` gives for the value at `index`, lossily as UTF-8. May run `__tostring`.
-    pub fn display(self, index: c_int) -> String {
+    /// Pushes what `tostring` gives for the value at `index`. May run `__tostring`.
+    pub fn push_text<'a>(self, index: c_int) -> &'a [u8] {
         let mut len = 0;
         let start = unsafe { luaL_tolstring(self.0, index, &mut len) };
-        let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) };
-        let text = String::from_utf8_lossy(bytes).into_owned();
+        unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) }
+    }
+
+    /// What `tostring` gives for the value at `index`, lossily as UTF-8. May run `__tostring`.
+    pub fn display(self, index: c_int) -> String {
+        let text = String::from_utf8_lossy(self.push_text(index)).into_owned();
         self.pop(1);
         text
     }

@@ -9,7 +9,8 @@ use crate::scheduler::{self, Ended, Failed};
 use crate::{alloc, state};
 
 pub async fn run(job: Job) -> Result<Outcome, Failure> {
-    alloc::set_limit(lua_memory(job.memory_limit));
+    set_memory(job.memory_limit);
+    crate::call::set_carried(job.host_memory);
     crate::scheduler::set_memory(job.memory_limit);
     crate::lines::tell(job.tells_lines);
     let lua = state::main();
@@ -27,14 +28,15 @@ pub async fn run(job: Job) -> Result<Outcome, Failure> {
     result
 }
 
-/// What Lua may hold of the instance's memory: what the component does not need itself, less a part for the
-/// data formats and buffers in Rust, whose want of memory ends the run instead of raising an error.
-fn lua_memory(limit: u64) -> usize {
+/// Sets what Lua may hold of the instance's memory, and what it and Rust code may together: Lua leaves a part for
+/// the data formats and buffers in Rust.
+fn set_memory(limit: u64) {
     const PAGE: usize = 64 * 1024;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let taken = core::arch::wasm32::memory_size(0) * PAGE;
+    let more = limit.saturating_sub(core::arch::wasm32::memory_size(0) * PAGE);
     let reserve = (limit / 8).max(1 << 20);
-    (limit.saturating_sub(taken).saturating_sub(reserve) + alloc::used()).max(1 << 20)
+    alloc::set_limit((more.saturating_sub(reserve) + alloc::taken()).max(1 << 20));
+    crate::region::set_limit(more);
 }
 
 /// Gives this instance its own randomness: the snapshot's is the same for all. What is in the snapshot keeps its

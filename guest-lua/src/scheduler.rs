@@ -6,6 +6,7 @@ use crate::call::Error;
 use crate::ffi::*;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Ref};
+use crate::region;
 use crate::task::Thread;
 use crate::work::{CALL, spend};
 use futures_util::StreamExt;
@@ -227,7 +228,7 @@ thread_local! {
 /// Starts a task that runs the function below `arguments` values on top of `lua`'s stack; pops them.
 ///
 /// # Errors
-/// `limit`, where there are too many.
+/// `limit`, where there are too many; "not enough memory".
 pub fn spawn(lua: Lua, arguments: c_int) -> Result<Rc<Shared>, Error> {
     let most = MOST_TASKS.get();
     if ALIVE.get() >= most {
@@ -236,6 +237,7 @@ pub fn spawn(lua: Lua, arguments: c_int) -> Result<Rc<Shared>, Error> {
         );
         return Err(Error::failed(ErrorCode::Limit, why));
     }
+    region::make_room(lua, TASK_BYTES as usize)?;
     Ok(start(lua, arguments))
 }
 

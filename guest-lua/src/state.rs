@@ -18,6 +18,7 @@ pub fn main() -> Lua {
 /// # Panics
 /// When there is no memory for an empty state, or a builtin cannot be frozen.
 pub fn init() {
+    crate::region::check();
     // Each instance gets a seed of its own for the strings that it makes.
     let state = unsafe { lua_newstate(alloc::lua_alloc, null_mut(), 0) };
     assert!(!state.is_null(), "no memory for a Lua state");

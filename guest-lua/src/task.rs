@@ -8,11 +8,11 @@
 //! function that cannot yield lies between (a comparator of `table.sort`, a callback of
 //! `string.gsub`), the wait blocks the instance instead.
 
-use crate::call::{Call, Error, Returned, raise};
+use crate::call::{Call, Error, Returned, begin, raise};
 use crate::ffi::*;
 use crate::lines;
 use crate::lua::{Lua, Ref};
-use crate::work;
+use crate::region::{self, Running};
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::future::Future;
@@ -69,8 +69,11 @@ pub fn current_id() -> usize {
     CURRENT.get().addr()
 }
 
-fn finish(call: Call, result: Result<Push, Error>) -> c_int {
-    match result.and_then(|push| push(call)) {
+/// Gives the results of a wait, and goes back to the region that was left for it.
+fn finish(call: Call, result: Result<Push, Error>, left: Running) -> c_int {
+    let result = result.and_then(|push| push(call));
+    region::back(left);
+    match result {
         Ok(results) => results,
         Err(error) => unsafe { raise(call.0, error) },
     }
@@ -79,26 +82,28 @@ fn finish(call: Call, result: Result<Push, Error>) -> c_int {
 unsafe extern "C" fn resumed(l: *mut lua_State, _: c_int, _: lua_KContext) -> c_int {
     lines::waiting(false);
     let result = current().and_then(|current| current.ready.take());
-    finish(Call(Lua(l)), result.unwrap_or_else(|| Err(Error::Plain("the wait was cancelled".into()))))
+    let result = result.unwrap_or_else(|| Err(Error::Plain("the wait was cancelled".into())));
+    finish(Call(Lua(l)), result, region::leave())
 }
+
+/// What a wait takes on both ways: its future, what the host tells.
+const WAIT: usize = 4096;
 
 /// Runs a builtin that may wait. Used by [`waiting!`](crate::waiting).
 ///
 /// # Safety
 /// `l` is the running Lua thread.
 pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Result<Pending, Error>) -> c_int {
-    let call = Call(Lua(l));
-    work::reset();
-    work::spend(work::CALL);
-    lines::calling(call.0);
-    let mut future = match f(call) {
+    let call = begin(l);
+    let left = region::leave();
+    let mut future = match region::make_room(call.0, WAIT).and_then(|()| f(call)) {
         Ok(future) => future,
-        Err(error) => return unsafe { raise(call.0, error) },
+        Err(error) => return finish(call, Err(error), left),
     };
     let Some(current) = current() else {
         // Outside a task (the snapshot's initialisation) nothing can wait.
         drop(future);
-        return unsafe { raise(call.0, Error::Plain("cannot wait here".into())) };
+        return finish(call, Err(Error::Plain("cannot wait here".into())), left);
     };
     let polled = future.future.as_mut().poll(unsafe { &mut *current.context });
     let result = match polled {
@@ -113,7 +118,7 @@ pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Result<Pending, Error
         }
         Poll::Pending => block(future),
     };
-    finish(call, result)
+    finish(call, result, left)
 }
 
 /// Waits for `future` without giving way to the other tasks of the instance.
@@ -193,7 +198,6 @@ impl Thread {
         let outer = CURRENT.replace(&raw mut self.current);
         let mut results = 0;
         let status = unsafe { lua_resume(self.lua.0, null_mut(), self.arguments, &mut results) };
-        work::reset();
         CURRENT.set(outer);
         self.arguments = 0;
         self.current.context = null_mut();

@@ -46,7 +46,8 @@ fn push_metatable<T: Userdata>(lua: Lua) {
         let slot = unsafe { lua_touserdata(l, 1) } as *mut Option<T>;
         // A script can call this too, by way of the debug library.
         if get::<T>(Lua(l), 1).is_some() {
-            drop(unsafe { (*slot).take() });
+            // The collection may have been set off by a region.
+            crate::region::outside(|| drop(unsafe { (*slot).take() }));
         }
         0
     }

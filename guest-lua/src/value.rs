@@ -501,8 +501,10 @@ fn digits(call: Call) -> Returned {
 }
 
 fn concatenate(call: Call) -> Returned {
-    let text = call.lua().display(1) + &call.lua().display(2);
-    call.lua().push_str(&text);
+    let lua = call.lua();
+    lua.push_text(1);
+    lua.push_text(2);
+    unsafe { lua_concat(lua.0, 2) };
     Ok(1)
 }
 

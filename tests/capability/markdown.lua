@@ -1,5 +1,5 @@
 --- # markdown
---- CommonMark to HTML. Always available. A text may have 1 MiB; a larger one is an error with the code `limit`.
+--- CommonMark to HTML. Always available. A text may have 512 KiB; a larger one is an error with the code `limit`.
 ---
 --- ## markdown.to_html(source, options?) -> string
 --- `source` as HTML: CommonMark with tables, `~~strikethrough~~`, task lists and footnotes. Raw HTML is

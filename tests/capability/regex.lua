@@ -4,8 +4,10 @@
 ---
 --- One search takes time linear in the text, whatever the pattern; the larger the pattern, the more for each
 --- byte. `find_all`, `replace` and `split` search again after each match: a pattern that must read to the end of
---- the text to know a short match, as `.*;|[a-z]` does where there is no `;`, makes them quadratic. What takes more
---- than 4,294,967,296 steps is an error with the code `limit`, and the limits of the run are looked at meanwhile.
+--- the text to know a short match, as `.*;|[a-z]` does where there is no `;`, makes them quadratic. A call has 268,435,456
+--- steps and 512 for each byte of the text; what takes more is an error with the code `limit`. That is some 3 seconds for
+--- a text of 1 MB. The limits of the run are looked at meanwhile, but no other task runs: bound the size of texts that
+--- others send.
 ---
 --- Strings may hold any bytes; `.` and classes match whole characters of valid UTF-8, and `(?-u)`
 --- switches to bytes. `(?i)` ignores case, `(?m)` makes `^` and `$` match at lines, `(?s)` makes `.`

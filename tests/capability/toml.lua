@@ -3,7 +3,7 @@
 ---
 --- Integers have 64 bits, floats may be `inf` and `nan`. Dates and times are read as strings
 --- (`"1979-05-27T07:32:00Z"`), and are strings when written again. Nesting is limited to 80 levels of
---- values or of dotted names in the text, and to 128 tables in all. A text may have 1 MiB; a larger one is an error
+--- values or of dotted names in the text, and to 128 tables in all. A text may have 512 KiB; a larger one is an error
 --- with the code `limit`.
 ---
 --- Errors have `code` `invalid_data` and name line and column, or `invalid_argument` and name the path

@@ -38,7 +38,7 @@ fn root(options: Option<Fields>) -> Result<Option<String>, Error> {
 }
 
 fn query(call: Call) -> Result<Pending, Error> {
-    let (name, root) = (call.str(1)?.to_string(), root(call.opt_options(2, &["root"])?)?);
+    let (name, root) = (call.string(1)?, root(call.opt_options(2, &["root"])?)?);
     wait(async move {
         let package = apt::query(name, root).await?;
         Ok(move |call: Call| {

@@ -65,7 +65,7 @@ fn held(_: Call) -> Returned {
 /// Whether the text of the first argument matches the pattern.
 fn search(call: Call) -> Returned {
     let pattern = regex::compile(call, 2)?;
-    let found = regex::matches(&pattern, call.bytes(1)?)?;
+    let found = regex::matches(call.lua(), &pattern, call.text(1)?)?;
     drop(pattern);
     call.lua().push_bool(found);
     Ok(1)
@@ -210,9 +210,9 @@ fn matches(call: Call) -> Returned {
     let pattern = regex::compile(call, 2)?;
     let lua = call.lua();
     let found = if is_error(lua, 1) {
-        regex::matches(&pattern, lua.display(1).as_bytes())?
+        regex::matches(lua, &pattern, lua.display(1).as_bytes())?
     } else {
-        regex::matches(&pattern, call.bytes(1)?)?
+        regex::matches(lua, &pattern, call.text(1)?)?
     };
     drop(pattern);
     if found {

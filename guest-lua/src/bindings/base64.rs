@@ -1,13 +1,13 @@
 //! `base64`: RFC 4648, sections 4 (standard) and 5 (URL-safe).
 
 use crate::call::{Call, Error, Returned, library};
-use crate::function;
+use crate::computing;
 use crate::host::types::ErrorCode;
 use crate::lua::Lua;
-use crate::work::{PIECE, region, spend};
+use crate::work::{PIECE, spend};
 
 pub fn register(lua: Lua) {
-    library(lua, "base64", &[("encode", function!(encode)), ("decode", function!(decode))]);
+    library(lua, "base64", &[("encode", computing!(encode)), ("decode", computing!(decode))]);
 }
 
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -40,14 +40,14 @@ fn encode(call: Call) -> Returned {
         url = options.boolean("url")?.unwrap_or(url);
         pad = options.boolean("pad")?.unwrap_or(pad);
     }
-    let text = region(|| to_base64(bytes, url, pad));
+    let text = to_base64(bytes, url, pad);
     call.lua().push_bytes(&text);
     Ok(1)
 }
 
 fn decode(call: Call) -> Returned {
     let text = call.bytes(1)?;
-    let bytes = region(|| from_base64(text))
+    let bytes = from_base64(text)
         .map_err(|why| Error::failed(ErrorCode::InvalidData, format!("base64.decode: {why}")))?;
     call.lua().push_bytes(&bytes);
     Ok(1)

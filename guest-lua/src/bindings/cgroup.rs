@@ -33,7 +33,7 @@ fn version(_: Call) -> Result<Pending, Error> {
 }
 
 fn list(call: Call) -> Result<Pending, Error> {
-    let path = call.str(1)?.to_string();
+    let path = call.string(1)?;
     wait(async move {
         let paths = cgroup::children(path).await?;
         Ok(move |call: Call| {
@@ -61,7 +61,7 @@ fn push_counters(lua: Lua, counters: &Counters) {
 }
 
 fn read(call: Call, part: Part) -> Result<Pending, Error> {
-    let path = call.str(1)?.to_string();
+    let path = call.string(1)?;
     wait(async move {
         let sets = cgroup::read(path, part).await?;
         Ok(move |call: Call| {
@@ -100,7 +100,7 @@ fn pids(call: Call) -> Result<Pending, Error> {
 }
 
 fn procs(call: Call) -> Result<Pending, Error> {
-    let path = call.str(1)?.to_string();
+    let path = call.string(1)?;
     wait(async move {
         let processes = cgroup::processes(path).await?;
         Ok(move |call: Call| {

@@ -101,7 +101,7 @@ impl Setup {
     fn read(call: Call, first: i32, usual: u64) -> Result<Setup, Error> {
         let options = call.opt_table(first + 2)?;
         Ok(Setup {
-            format: call.str(first)?.to_string(),
+            format: call.string(first)?,
             packing: call.lua().boolean(first + 1),
             level: level(options)?,
             bounds: bounds(options, usual)?,
@@ -182,7 +182,7 @@ fn step(call: Call) -> Result<Pending, Error> {
         };
         return Err(tag(closed));
     };
-    let (input, last) = (call.bytes(3)?.to_vec(), call.lua().boolean(4));
+    let (input, last) = (call.owned(3)?, call.lua().boolean(4));
     wait(async move {
         let piece = coder.step(input, last).await.map_err(tag)?;
         Ok(move |call: Call| {
@@ -201,7 +201,7 @@ fn close(call: Call) -> Returned {
 /// `file(name, source, destination, packing, options)` gives the size of the result.
 fn file(call: Call) -> Result<Pending, Error> {
     let tag = tagged(call.str(1)?);
-    let (source, destination) = (call.str(2)?.to_string(), call.str(3)?.to_string());
+    let (source, destination) = (call.string(2)?, call.string(3)?);
     let packing = call.lua().boolean(4);
     let options = call.opt_table(5)?;
     let read = || {

@@ -1,10 +1,11 @@
 //! `crypto`: hashes, message authentication, randomness, tokens and encryption.
 
 use super::json;
-use crate::call::{Call, Error, Returned, library};
+use crate::call::{Call, Error, Returned, give, library};
 use crate::ffi::*;
 use crate::host::crypto::{self, Token, Verification, VerificationKey};
 use crate::lua::{Lua, Type};
+use crate::region;
 use crate::task::{Pending, wait};
 use crate::{function, waiting};
 use std::hint::black_box;
@@ -33,6 +34,10 @@ pub fn register(lua: Lua) {
 }
 
 const DEFAULT_HASH: &str = "sha256";
+/// What the host gives at a time; it refuses more.
+const MOST_RANDOM: u32 = 16 << 20;
+/// What encryption adds to a text, at most.
+const SEAL: usize = 64;
 const DEFAULT_CIPHER: &str = "aes-256-gcm";
 
 /// The options of `jwt_verify`.
@@ -64,7 +69,7 @@ fn hash(call: Call) -> Returned {
 }
 
 fn hash_file(call: Call) -> Result<Pending, Error> {
-    let path = call.str(1)?.to_string();
+    let path = call.string(1)?;
     let algorithm = call.opt_str(2)?.unwrap_or(DEFAULT_HASH).to_string();
     wait(async move {
         let digest = hex(&crypto::hash_file(path, algorithm).await?);
@@ -106,16 +111,21 @@ fn hkdf(call: Call) -> Returned {
     Ok(1)
 }
 
+/// As many random bytes as the first argument says.
+fn some(call: Call) -> Result<Vec<u8>, Error> {
+    let count = count(call, 1)?;
+    region::make_room(call.lua(), count.min(MOST_RANDOM) as usize)?;
+    Ok(crypto::random(count)?)
+}
+
 fn random(call: Call) -> Returned {
-    let bytes = crypto::random(count(call, 1)?)?;
-    call.lua().push_str(&hex(&bytes));
-    Ok(1)
+    let bytes = some(call)?;
+    let digits = region::region(call.lua(), || hex(&bytes))?;
+    give(call, digits.as_bytes())
 }
 
 fn random_bytes(call: Call) -> Returned {
-    let bytes = crypto::random(count(call, 1)?)?;
-    call.lua().push_bytes(&bytes);
-    Ok(1)
+    give(call, &some(call)?)
 }
 
 /// The text of a UUID (RFC 9562 section 4) of this version; the variant bits are set here.
@@ -154,7 +164,7 @@ fn uuid_v7(call: Call) -> Returned {
 
 /// Compares in a time that depends on the lengths only.
 fn equal(call: Call) -> Returned {
-    let (a, b) = (call.bytes(1)?, call.bytes(2)?);
+    let (a, b) = (call.text(1)?, call.text(2)?);
     let mut difference = a.len() ^ b.len();
     for (a, b) in a.iter().zip(b) {
         // Without the black box the compiler may leave the loop at the first difference.
@@ -174,8 +184,9 @@ fn cipher_options(call: Call) -> Result<(String, Vec<u8>), Error> {
 }
 
 fn encrypt(call: Call) -> Result<Pending, Error> {
-    let (key, plaintext) = (call.bytes(1)?.to_vec(), call.bytes(2)?.to_vec());
+    let (key, plaintext) = (call.owned(1)?, call.owned(2)?);
     let (algorithm, aad) = cipher_options(call)?;
+    region::make_room(call.lua(), plaintext.len() + SEAL)?;
     wait(async move {
         let sealed = crypto::encrypt(algorithm, key, plaintext, aad).await?;
         Ok(move |call: Call| {
@@ -186,8 +197,9 @@ fn encrypt(call: Call) -> Result<Pending, Error> {
 }
 
 fn decrypt(call: Call) -> Result<Pending, Error> {
-    let (key, sealed) = (call.bytes(1)?.to_vec(), call.bytes(2)?.to_vec());
+    let (key, sealed) = (call.owned(1)?, call.owned(2)?);
     let (algorithm, aad) = cipher_options(call)?;
+    region::make_room(call.lua(), sealed.len())?;
     wait(async move {
         let plaintext = crypto::decrypt(algorithm, key, sealed, aad).await?;
         Ok(move |call: Call| {
@@ -229,7 +241,7 @@ fn header_json(call: Call, index: i32) -> Result<String, Error> {
 
 fn jwt_sign(call: Call) -> Result<Pending, Error> {
     call.table(1)?;
-    let key = call.bytes(2)?.to_vec();
+    let key = call.owned(2)?;
     let algorithm = call.opt_str(3)?.unwrap_or("HS256").to_string();
     let header = header_json(call, 4)?.into_bytes();
     let claims = json::encode_with(call.lua(), 1, 0, "crypto.jwt_sign")?.into_bytes();
@@ -263,7 +275,7 @@ fn jwt_verify(call: Call) -> Returned {
         Type::Table => {
             VerificationKey::Jwks(json::encode_with(call.lua(), 2, 0, "crypto.jwt_verify")?.into_bytes())
         }
-        Type::String => VerificationKey::Text(call.bytes(2)?.to_vec()),
+        Type::String => VerificationKey::Text(call.owned(2)?),
         _ => return Err(Error::Type(2, c"string or table")),
     };
     let mut verification = Verification {

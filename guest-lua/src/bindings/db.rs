@@ -2,20 +2,24 @@
 //! file, which turn parameters into bytes and bytes into rows. The format is in `wit/db.wit`.
 
 use super::json;
-use crate::call::{Call, Error, Returned, failure, prelude, push_library, set_library};
+use crate::call::{Call, Error, Returned, carry, failure, piece, prelude, push_library, set_library};
 use crate::ffi::*;
 use crate::host::db::{self, Want};
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
+use crate::region::region;
 use crate::task::{Pending, wait};
 use crate::userdata::{self, Userdata};
 use crate::value::{self, Value, Walk};
 use crate::{function, waiting};
 use std::ffi::{CStr, c_int};
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 /// Parameters of one statement, as PostgreSQL has it.
 const MAX_PARAMS: i64 = 65_535;
+/// Bytes of a parameter that is a number, or beside those of one that is not.
+const NUMBER: usize = 9;
 /// Bytes of parameters that cross at a time.
 const BATCH: usize = 1 << 20;
 
@@ -70,7 +74,8 @@ pub fn register(lua: Lua) {
 }
 
 fn blob(call: Call) -> Returned {
-    let bytes = call.bytes(1)?.to_vec();
+    let bytes = call.text(1)?;
+    let bytes = region(call.lua(), || bytes.to_vec())?;
     userdata::push(call.lua(), Blob(bytes));
     Ok(1)
 }
@@ -87,7 +92,7 @@ fn push_connection(call: Call, connection: db::Connection) -> Returned {
 
 /// `connect(url, options)` gives a handle.
 fn connect(call: Call) -> Result<Pending, Error> {
-    let url = call.str(1)?.to_string();
+    let url = call.string(1)?;
     let mut options = Vec::new();
     if call.opt_table(2)?.is_some() {
         let lua = call.lua();
@@ -121,7 +126,7 @@ fn connect(call: Call) -> Result<Pending, Error> {
 /// `run(handle, sql, params, want)` gives the first rows as a list, their number, a handle for more of them or
 /// nil, how many rows were changed, and the number of the last new one or nil.
 fn run(call: Call) -> Result<Pending, Error> {
-    let (connection, sql) = (handle(call)?, call.str(2)?.to_string());
+    let (connection, sql) = (handle(call)?, call.string(2)?);
     let mut params = Vec::new();
     encode_list(call.lua(), 3, &mut params)?;
     let want = match call.str(4)? {
@@ -134,7 +139,7 @@ fn run(call: Call) -> Result<Pending, Error> {
         Ok(move |call: Call| {
             let lua = call.lua();
             lua.new_table(0, 0);
-            let count = decode(lua, &outcome.batch, 0)?;
+            let count = region(lua, || decode(lua, &outcome.batch, 0))??;
             lua.push_integer(count);
             match outcome.more {
                 Some(rows) => userdata::push(lua, Rows(Some(Rc::new(rows)))),
@@ -163,7 +168,7 @@ fn fetch(call: Call) -> Result<Pending, Error> {
         Ok(move |call: Call| {
             let lua = call.lua();
             lua.push_copy(2);
-            let count = decode(lua, &batch, count)?;
+            let count = region(lua, || decode(lua, &batch, count))??;
             lua.push_integer(count);
             Ok(1)
         })
@@ -173,13 +178,13 @@ fn fetch(call: Call) -> Result<Pending, Error> {
 /// `batch(handle, sql, sets, from)` runs the statement for some of the lists from number `from` on; gives how many
 /// rows that changed, and the number of the next list or nil.
 fn batch(call: Call) -> Result<Pending, Error> {
-    let (connection, sql) = (handle(call)?, call.str(2)?.to_string());
+    let (connection, sql) = (handle(call)?, call.string(2)?);
     call.table(3)?;
     let mut next = call.integer(4)?;
     let lua = call.lua();
     let last = i64::try_from(lua.raw_len(3)).unwrap_or(i64::MAX);
     let mut sets = Vec::new();
-    while next <= last && sets.len() < BATCH {
+    while next <= last && sets.len() < BATCH.min(piece() / 2) {
         lua.raw_get_index(3, next);
         let at = lua.top();
         if lua.type_of(at) != Type::Table {
@@ -203,7 +208,7 @@ fn batch(call: Call) -> Result<Pending, Error> {
 }
 
 fn script(call: Call) -> Result<Pending, Error> {
-    let (connection, sql) = (handle(call)?, call.str(2)?.to_string());
+    let (connection, sql) = (handle(call)?, call.string(2)?);
     wait(async move {
         connection.script(sql).await?;
         Ok(|_: Call| Ok(0))
@@ -251,10 +256,14 @@ fn abandon(call: Call) -> Returned {
     Ok(0)
 }
 
-fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+fn put_bytes(lua: Lua, out: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Result<(), Error> {
+    carry(bytes.len())?;
+    // The vector is as it was where there is no memory for it.
+    region(lua, AssertUnwindSafe(|| out.reserve(bytes.len() + NUMBER)))?;
     out.push(tag);
     out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     out.extend_from_slice(bytes);
+    Ok(())
 }
 
 /// How many parameters the list at `at` has. `nil` leaves holes, so its largest index counts, or its field `n`.
@@ -294,6 +303,7 @@ fn encode_list(lua: Lua, at: c_int, out: &mut Vec<u8>) -> Result<(), Error> {
         let message = format!("db: a statement has at most {MAX_PARAMS} parameters, not {count}");
         return Err(Error::failed(ErrorCode::Limit, message));
     }
+    carry(NUMBER * count as usize)?;
     out.extend_from_slice(&(count as u32).to_le_bytes());
     for n in 1..=count {
         lua.raw_get_index(at, n);
@@ -309,13 +319,13 @@ fn encode_list(lua: Lua, at: c_int, out: &mut Vec<u8>) -> Result<(), Error> {
                 out.push(4);
                 out.extend_from_slice(&lua.number(value).unwrap_or_default().to_le_bytes());
             }
-            Type::String => put_bytes(out, 5, lua.bytes(value).unwrap_or_default()),
-            Type::Table => put_bytes(out, 6, json::encode_with(lua, value, 0, "db")?.as_bytes()),
+            Type::String => put_bytes(lua, out, 5, lua.bytes(value).unwrap_or_default())?,
+            Type::Table => put_bytes(lua, out, 6, json::encode_with(lua, value, 0, "db")?.as_bytes())?,
             _ => match userdata::get::<Blob>(lua, value) {
-                Some(blob) => put_bytes(out, 8, &blob.0),
+                Some(blob) => put_bytes(lua, out, 8, &blob.0)?,
                 None => match Walk::new(lua).read(value) {
                     Ok(Value::Null) => out.push(0),
-                    Ok(Value::Number(digits)) => put_bytes(out, 5, digits.as_bytes()),
+                    Ok(Value::Number(digits)) => put_bytes(lua, out, 5, digits.as_bytes())?,
                     _ => {
                         let kind = value::type_name(lua, value);
                         let message = format!("db: parameter {n} is a {kind}, which no database can hold");
@@ -368,8 +378,10 @@ impl<'a> Reader<'a> {
             6 => {
                 let text = self.text()?;
                 // What a file of SQLite has in a column of JSON need not be any.
-                if json::push(lua, text).is_err() {
-                    lua.push_bytes(text);
+                match json::push(lua, text) {
+                    Ok(()) => {}
+                    Err(Error::Raised) => return Err(Error::Raised),
+                    Err(_) => lua.push_bytes(text),
                 }
             }
             7 => {

@@ -25,7 +25,7 @@ fn integer(bytes: u64) -> i64 {
 }
 
 fn usage(call: Call) -> Result<Pending, Error> {
-    let path = call.str(1)?.to_string();
+    let path = call.string(1)?;
     wait(async move {
         let space = disk::usage(path).await?;
         Ok(move |call: Call| {
@@ -76,7 +76,7 @@ fn mounts(_: Call) -> Result<Pending, Error> {
 }
 
 fn sweep(call: Call) -> Result<Pending, Error> {
-    let (path, age) = (call.str(1)?.to_string(), call.number(2)?);
+    let (path, age) = (call.string(1)?, call.number(2)?);
     wait(async move {
         let removed = disk::sweep(path, age).await?;
         Ok(move |call: Call| {
@@ -87,7 +87,7 @@ fn sweep(call: Call) -> Result<Pending, Error> {
 }
 
 fn dir_size(call: Call) -> Result<Pending, Error> {
-    let path = call.str(1)?.to_string();
+    let path = call.string(1)?;
     wait(async move {
         let bytes = disk::dir_size(path).await?;
         Ok(move |call: Call| {

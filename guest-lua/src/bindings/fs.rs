@@ -2,7 +2,7 @@
 
 pub mod buffer;
 
-use crate::call::{Call, Error, Returned, prelude, push_library, set_library};
+use crate::call::{Call, Error, Returned, piece, prelude, push_library, set_library};
 use crate::ffi::*;
 use crate::host::fs::{self, Entry, File, Kind, OpenFlags};
 use crate::host::types::{self, ErrorCode};
@@ -85,7 +85,7 @@ pub fn doing(what: &'static str) -> impl Fn(types::Error) -> Error {
 }
 
 fn path(call: Call, index: i32) -> Result<String, Error> {
-    call.str(index).map(str::to_owned)
+    call.string(index)
 }
 
 /// Reads an open file to its end.
@@ -126,7 +126,15 @@ async fn read_path(path: String) -> Result<Buffer, Error> {
 /// The host's: `denied`, `not-found`...
 pub fn read_blocking(path: &str) -> Result<Vec<u8>, types::Error> {
     match wit_bindgen::block_on(read_path(path.to_owned())) {
-        Ok(buffer) => Ok(buffer.as_slice().to_vec()),
+        Ok(buffer) => {
+            let mut bytes = Vec::new();
+            if bytes.try_reserve_exact(buffer.as_slice().len()).is_err() {
+                let message = format!("cannot read {path}: not enough memory");
+                return Err(types::Error { code: ErrorCode::Limit, message, errno: 0 });
+            }
+            bytes.extend_from_slice(buffer.as_slice());
+            Ok(bytes)
+        }
         Err(Error::Failed(error)) => Err(error),
         Err(_) => {
             Err(types::Error { code: ErrorCode::Other, message: format!("cannot read {path}"), errno: 0 })
@@ -178,7 +186,7 @@ impl Text {
     /// # Errors
     /// When it is something else.
     pub fn take(call: Call, index: i32) -> Result<Text, Error> {
-        let bytes: &[u8] = call.bytes(index)?;
+        let bytes: &[u8] = call.text(index)?;
         let bytes = unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
         call.lua().push_copy(index);
         Ok(Text { _alive: Ref::pop(call.lua()), bytes })
@@ -194,7 +202,7 @@ impl Text {
 /// # Errors
 /// The host's.
 pub async fn write_all(file: &File, bytes: &[u8]) -> Result<(), types::Error> {
-    for piece in bytes.chunks(PIECE) {
+    for piece in bytes.chunks(piece()) {
         file.write(piece.to_vec()).await?;
     }
     Ok(())

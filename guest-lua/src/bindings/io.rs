@@ -307,7 +307,7 @@ fn push_opened(lua: Lua, result: Result<Rc<Stream>, types::Error>) -> Returned {
 }
 
 fn open(call: Call) -> Result<Pending, Error> {
-    let path = call.str(1)?.to_owned();
+    let path = call.string(1)?;
     let mode = call.opt_bytes(2)?.unwrap_or(b"r");
     let Some(flags) = paths::flags(mode) else { return Err(Error::Argument(2, "invalid mode".into())) };
     wait(async move {
@@ -355,7 +355,7 @@ fn default_file(call: Call, key: &'static u8) -> Result<Option<c_int>, Error> {
 }
 
 fn default_by_name(call: Call, key: &'static u8, flags: OpenFlags) -> Result<Pending, Error> {
-    let path = call.str(1)?.to_owned();
+    let path = call.string(1)?;
     wait(async move {
         let result = open_stream(path.clone(), flags).await;
         Ok(move |call: Call| {
@@ -513,7 +513,7 @@ fn open_lines(
     kind: i64,
     failed: impl FnOnce(types::Error) -> Error + 'static,
 ) -> Result<Pending, Error> {
-    let path = call.str(1)?.to_owned();
+    let path = call.string(1)?;
     wait(async move {
         let result = open_stream(path, OpenFlags::READ).await;
         Ok(move |call: Call| {
@@ -527,7 +527,7 @@ fn open_lines(
 }
 
 fn lines(call: Call) -> Result<Pending, Error> {
-    let path = call.str(1)?.to_owned();
+    let path = call.string(1)?;
     open_lines(call, CLOSE, move |error| cannot_open(&path, error))
 }
 

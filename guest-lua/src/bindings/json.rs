@@ -1,12 +1,13 @@
 //! `json`: RFC 8259 from and to Lua values.
 
-use crate::call::{Call, Error, Returned, push_library, set_library};
+use crate::call::{Call, Error, Returned, carry, push_library, set_library};
 use crate::ffi::*;
-use crate::function;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
+use crate::region::region;
 use crate::value::{self, Fault, MAX_DEPTH, Meter, Pin, Value, Walk};
-use crate::work::{PIECE, region, spend};
+use crate::work::{PIECE, spend};
+use crate::{computing, function};
 use std::borrow::Cow;
 use std::ffi::c_int;
 
@@ -14,8 +15,8 @@ pub fn register(lua: Lua) {
     push_library(
         lua,
         &[
-            ("parse", function!(parse)),
-            ("encode", function!(encode)),
+            ("parse", computing!(parse)),
+            ("encode", computing!(encode)),
             ("array", function!(array)),
             ("object", function!(object)),
             ("number", function!(number)),
@@ -90,9 +91,12 @@ pub fn push(lua: Lua, text: &[u8]) -> Result<(), Error> {
 /// As [`push`]; null becomes the value at stack index `null` (0: nil), and errors start with `name`.
 pub fn push_named(lua: Lua, text: &[u8], null: c_int, name: &str) -> Result<(), Error> {
     let top = lua.top();
-    let mut parser =
-        Parser { lua, text, at: 0, null, depth: 0, unescaped: Vec::new(), meter: Meter::default() };
-    parser.document().map_err(|bad| {
+    let document = region(lua, || {
+        let mut parser =
+            Parser { lua, text, at: 0, null, depth: 0, unescaped: Vec::new(), meter: Meter::default() };
+        parser.document()
+    })?;
+    document.map_err(|bad| {
         lua.set_top(top);
         let (line, column) = value::position(text, bad.at);
         Error::failed(ErrorCode::InvalidData, format!("{name}: {} at line {line} column {column}", bad.why))
@@ -346,8 +350,7 @@ impl Parser<'_> {
     }
 
     fn keep(&mut self, start: usize) {
-        let (unescaped, text) = (&mut self.unescaped, &self.text[start..self.at]);
-        region(|| unescaped.extend_from_slice(text));
+        self.unescaped.extend_from_slice(&self.text[start..self.at]);
     }
 
     fn escape(&mut self) -> Result<(), Bad> {
@@ -491,14 +494,18 @@ fn encode(call: Call) -> Returned {
 /// line). Errors start with `name`.
 ///
 /// # Errors
-/// `invalid_argument` with the path of what has no form in JSON.
+/// `invalid_argument` with the path of what has no form in JSON; `limit` where it is more than goes to the host in one
+/// call, "not enough memory" where it does not fit.
 pub fn encode_with(lua: Lua, at: c_int, indent: usize, name: &str) -> Result<String, Error> {
     let (at, top) = (lua.abs(at), lua.top());
-    let mut out = String::new();
-    let mut encoder = Encoder { out: &mut out, indent };
-    let result = region(|| encoder.value(&mut Walk::new(lua), at, 0));
+    let result = region(lua, || {
+        let mut out = String::new();
+        let mut encoder = Encoder { out: &mut out, indent };
+        encoder.value(&mut Walk::new(lua), at, 0).map(|()| out)
+    })?;
     lua.set_top(top);
-    result.map_err(|fault| fault.into_error(name))?;
+    let out = result.map_err(|fault| fault.into_error(name))?;
+    carry(out.len())?;
     Ok(out)
 }
 

@@ -483,7 +483,7 @@ fn begin(call: Call) -> Returned {
 
 /// `write(id, data)`.
 fn write(call: Call) -> Result<Pending, Error> {
-    let (id, data) = (id(call)?, call.bytes(2)?.to_vec());
+    let (id, data) = (id(call)?, call.owned(2)?);
     wait(async move {
         listen::write(id, data).await?;
         Ok(|_: Call| Ok(0))
@@ -515,7 +515,7 @@ fn release(call: Call) -> Returned {
 fn send_file(call: Call) -> Result<Pending, Error> {
     let fields = request::fields(call, 3, None)?;
     let (id, status) = (id(call)?, status(call)?);
-    let (root, path) = (call.str(4)?.to_string(), call.str(5)?.to_string());
+    let (root, path) = (call.string(4)?, call.string(5)?);
     let options = match call.opt_options(6, &["index", "dotfiles", "cache_control"])? {
         None => FileOptions { index: None, dotfiles: false, cache_control: None },
         Some(options) => FileOptions {

@@ -1,9 +1,10 @@
 //! `log.info(message, fields?)` and its levels.
 
-use crate::call::{Call, Error, Returned, library};
+use crate::call::{Call, Error, Returned, carry, library};
 use crate::function;
 use crate::host::log::{self, Level};
 use crate::lua::{Lua, Type};
+use crate::region::region;
 
 pub fn register(lua: Lua) {
     library(
@@ -26,7 +27,11 @@ fn write(call: Call, level: Level) -> Returned {
     if call.lua().type_of(1) == Type::None {
         return Err(Error::Argument(1, "value expected".into()));
     }
-    let message = call.lua().display(1);
+    let lua = call.lua();
+    lua.set_top(2);
+    let message = lua.push_text(1);
+    carry(message.len())?;
+    let message = region(lua, || String::from_utf8_lossy(message))?;
     let fields = match call.lua().type_of(2) {
         Type::None | Type::Nil => String::new(),
         Type::Table => super::json::encode_with(call.lua(), 2, 0, "log")?,

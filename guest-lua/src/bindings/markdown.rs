@@ -1,17 +1,17 @@
 //! `markdown.to_html`: CommonMark with tables, strikethrough, task lists and footnotes.
 
 use crate::call::{Call, Error, Returned, library};
-use crate::function;
+use crate::computing;
 use crate::host::types::ErrorCode;
 use crate::lua::Lua;
-use crate::work::{CALL, region, spend};
+use crate::work::{CALL, spend};
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, html};
 
 /// Bytes of one text: the parser finds its blocks in one go.
-const MAX_SOURCE: usize = 1 << 20;
+const MAX_SOURCE: usize = 512 << 10;
 
 pub fn register(lua: Lua) {
-    library(lua, "markdown", &[("to_html", function!(to_html))]);
+    library(lua, "markdown", &[("to_html", computing!(to_html))]);
 }
 
 fn to_html(call: Call) -> Returned {
@@ -31,16 +31,13 @@ fn to_html(call: Call) -> Returned {
         | Options::ENABLE_STRIKETHROUGH
         | Options::ENABLE_TASKLISTS
         | Options::ENABLE_FOOTNOTES;
-    let out = region(|| {
-        let events = Parser::new_ext(source, options).inspect(|_| spend(CALL));
-        let mut out = String::with_capacity(source.len() * 3 / 2);
-        if safe {
-            html::push_html(&mut out, events.filter_map(without_active_content));
-        } else {
-            html::push_html(&mut out, events);
-        }
-        out
-    });
+    let events = Parser::new_ext(source, options).inspect(|_| spend(CALL));
+    let mut out = String::with_capacity(source.len() * 3 / 2);
+    if safe {
+        html::push_html(&mut out, events.filter_map(without_active_content));
+    } else {
+        html::push_html(&mut out, events);
+    }
     call.lua().push_str(&out);
     Ok(1)
 }

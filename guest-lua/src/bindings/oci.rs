@@ -98,8 +98,8 @@ fn read(call: Call) -> Result<Job, Error> {
         return Err(options.invalid("client_key", "it needs client_cert or client_cert_file"));
     }
     let request = Request {
-        source: call.str(2)?.to_string(),
-        destination: call.str(3)?.to_string(),
+        source: call.string(2)?,
+        destination: call.string(3)?,
         source_login: login("src")?,
         destination_login: login("dst")?,
         docker_config: options.string("docker_config")?,

@@ -1,10 +1,11 @@
 //! `process`: starting programs. What the options mean is in process.lua; here they are plain values.
 
-use crate::call::{Call, Error, Fields, Returned, prelude, push_library, set_library};
+use crate::call::{Call, Error, Fields, ITEM, Returned, carry, piece, prelude, push_library, set_library};
 use crate::ffi::*;
 use crate::host::process::{self, Child, Exit, Finished, Input, Output, Program};
-use crate::host::types::ErrorCode;
+use crate::host::types::{self, ErrorCode};
 use crate::lua::{Lua, Type};
+use crate::region;
 use crate::task::{Pending, wait};
 use crate::userdata::{self, Userdata};
 use crate::{function, waiting};
@@ -65,23 +66,29 @@ fn monotonic(call: Call) -> Returned {
 }
 
 /// A list of byte strings in the field `name`; process.lua has made sure that it is one.
-pub fn words(fields: Fields, name: &str) -> Vec<Vec<u8>> {
+///
+/// # Errors
+/// `limit`, where it is more than one call may carry.
+pub fn words(fields: Fields, name: &str) -> Result<Vec<Vec<u8>>, Error> {
     let lua = fields.lua;
     let mut words = Vec::new();
     if fields.push(name) == Type::Table {
         for n in 1..=lua.raw_len(-1) {
             lua.raw_get_index(-1, n as i64);
-            words.extend(lua.bytes(-1).map(<[u8]>::to_vec));
+            if let Some(word) = lua.bytes(-1) {
+                carry(ITEM + word.len())?;
+                words.push(word.to_vec());
+            }
             lua.pop(1);
         }
     }
     lua.pop(1);
-    words
+    Ok(words)
 }
 
 /// The environment, which comes as a list of names and values in turn.
 pub fn variables(fields: Fields) -> Result<Vec<(String, Vec<u8>)>, Error> {
-    let mut words = words(fields, "env").into_iter();
+    let mut words = words(fields, "env")?.into_iter();
     let mut list = Vec::new();
     while let (Some(name), Some(value)) = (words.next(), words.next()) {
         let name = String::from_utf8(name).map_err(|_| {
@@ -95,7 +102,7 @@ pub fn variables(fields: Fields) -> Result<Vec<(String, Vec<u8>)>, Error> {
 fn program(fields: Fields) -> Result<Program, Error> {
     Ok(Program {
         cmd: fields.string("cmd")?.unwrap_or_default(),
-        args: words(fields, "args"),
+        args: words(fields, "args")?,
         env: variables(fields)?,
         clear_env: fields.boolean("clear_env")?.unwrap_or(false),
         cwd: fields.string("cwd")?,
@@ -138,16 +145,41 @@ fn run(call: Call) -> Result<Pending, Error> {
     let fields = call.table(1)?;
     let program = program(fields)?;
     let stdin = fields.bytes("stdin")?.unwrap_or_default();
-    let (timeout, max_output) =
-        (nanoseconds(fields.number("timeout")?), count(fields.integer("max_output")?));
+    let timeout = nanoseconds(fields.number("timeout")?);
+    let most = MostOutput::new(count(fields.integer("max_output")?));
     wait(async move {
-        let Finished { exit, stdout, stderr, timed_out } =
-            process::run(program, stdin, timeout, max_output).await?;
+        let finished = process::run(program, stdin, timeout, most.bytes).await;
+        let Finished { exit, stdout, stderr, timed_out } = finished.map_err(|error| most.told(error))?;
         Ok(move |call: Call| {
-            push_finished(call.lua(), (exit.status, exit.signal), &stdout, &stderr, timed_out);
-            Ok(1)
+            push_finished(call.lua(), (exit.status, exit.signal), &stdout, &stderr, timed_out)
         })
     })
+}
+
+/// How much of its output a program may leave to a script that gets all of it at once.
+pub struct MostOutput {
+    pub bytes: u64,
+    wanted: u64,
+}
+
+impl MostOutput {
+    /// What is wanted, or less where there is no memory for it: both streams, and the strings that are made of them.
+    pub fn new(wanted: u64) -> MostOutput {
+        MostOutput { bytes: wanted.min(region::room() as u64 / 4), wanted }
+    }
+
+    /// The error of a program that wrote more.
+    pub fn told(&self, error: types::Error) -> types::Error {
+        if error.code != ErrorCode::Limit || self.bytes == self.wanted {
+            return error;
+        }
+        let message = format!(
+            "not enough memory: the program was killed when it had written {} bytes; read its output as it comes, or \
+             raise the limit with --memory",
+            self.bytes
+        );
+        types::Error { message, ..error }
+    }
 }
 
 /// Seconds as nanoseconds, 0 for no bound; the shortest bound is a nanosecond.
@@ -173,13 +205,16 @@ pub fn set_exit(lua: Lua, (status, signal): (i32, i32), timed_out: bool) {
     }
 }
 
-pub fn push_finished(lua: Lua, exit: (i32, i32), stdout: &[u8], stderr: &[u8], timed_out: bool) {
-    lua.new_table(0, 7);
-    set_exit(lua, exit, timed_out);
-    lua.push_bytes(stdout);
-    lua.raw_set(-2, "stdout");
-    lua.push_bytes(stderr);
-    lua.raw_set(-2, "stderr");
+pub fn push_finished(lua: Lua, exit: (i32, i32), stdout: &[u8], stderr: &[u8], timed_out: bool) -> Returned {
+    region::region(lua, || {
+        lua.new_table(0, 7);
+        set_exit(lua, exit, timed_out);
+        lua.push_bytes(stdout);
+        lua.raw_set(-2, "stdout");
+        lua.push_bytes(stderr);
+        lua.raw_set(-2, "stderr");
+    })?;
+    Ok(1)
 }
 
 /// Pushes how a program ended, or that it did not in time.
@@ -267,7 +302,7 @@ fn write(call: Call) -> Result<Pending, Error> {
     let child = call.userdata::<Handle>(1)?.0.clone();
     let text = super::fs::Text::take(call, 2)?;
     wait(async move {
-        for piece in text.bytes().chunks(super::fs::PIECE) {
+        for piece in text.bytes().chunks(piece()) {
             child.write(piece.to_vec()).await?;
         }
         Ok(|_: Call| Ok(0))

@@ -57,7 +57,7 @@ fn spawn(call: Call) -> Result<Pending, Error> {
     let fields = call.table(1)?;
     let program = Program {
         cmd: fields.string("cmd")?.unwrap_or_default(),
-        args: words(fields, "args"),
+        args: words(fields, "args")?,
         env: variables(fields)?,
         clear_env: fields.boolean("clear_env")?.unwrap_or(false),
         cwd: fields.string("cwd")?,

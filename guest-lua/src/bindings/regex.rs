@@ -4,23 +4,31 @@ mod engine;
 mod replacement;
 mod threads;
 
+use crate::bindings::fs::buffer::Buffer;
 use crate::call::{Call, Error, Returned, library};
-use crate::function;
 use crate::host::types::ErrorCode;
 use crate::lua::Lua;
+use crate::region::{self, region};
 use crate::value::{self, Pin};
 use crate::work;
+use crate::{computing, function};
 pub use engine::Regex;
 use engine::{Bad, Search, Stopped};
 use regex_automata::Span;
 use replacement::Replacement;
 use std::cell::Cell;
 use std::ffi::c_int;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
-/// How many compiled patterns are kept for the next call, and how much memory they may take.
+/// How many compiled patterns are kept for the next call, and how much memory they may take: a part of all that there
+/// is, up to so many bytes.
 const KEPT: usize = 16;
+const KEPT_PART: usize = 16;
 const KEPT_BYTES: usize = 8 << 20;
+
+/// What an allocation stands for while a pattern is compiled: a class of Unicode is thousands of ranges.
+const COMPILING: usize = 64;
 
 type Kept = Vec<(String, Rc<Regex>)>;
 
@@ -40,7 +48,7 @@ pub fn register(lua: Lua) {
             ("replace", function!(replace)),
             ("captures", function!(captures)),
             ("split", function!(split)),
-            ("escape", function!(escape)),
+            ("escape", computing!(escape)),
         ],
     );
 }
@@ -60,14 +68,15 @@ pub fn compile(call: Call, index: c_int) -> Result<Rc<Regex>, Error> {
         return Ok(regex);
     }
     COMPILED.set(kept);
-    let regex = Regex::new(pattern).map_err(|bad| Error::Argument(index, describe(pattern, bad)))?;
+    let regex = region::weighted(call.lua(), COMPILING, || Regex::new(pattern))?
+        .map_err(|bad| Error::Argument(index, describe(pattern, bad)))?;
     let regex = Rc::new(regex);
     let mut kept = COMPILED.take();
     kept.insert(0, (pattern.to_owned(), regex.clone()));
     let mut bytes = 0;
     let within = |(text, regex): &(String, Rc<Regex>)| {
         bytes += text.len() + regex.size();
-        bytes <= KEPT_BYTES
+        bytes <= KEPT_BYTES.min(region::limit() / KEPT_PART)
     };
     let fit = kept.iter().map(within).take(KEPT).take_while(|within| *within).count();
     kept.truncate(fit.max(1));
@@ -99,9 +108,12 @@ fn describe(pattern: &str, bad: Bad) -> String {
     }
 }
 
-/// The error of a search that used up its budget.
+/// The error of a search that did not come to its end.
 fn stopped(name: &'static str) -> impl Fn(Stopped) -> Error {
-    move |_| {
+    move |stopped| {
+        if let Stopped::Memory(error) = stopped {
+            return error;
+        }
         let why = "the search takes too many steps: the pattern goes through the text again and again, or is too wide \
                    for one of this size; make the pattern simpler, or search the text in parts";
         Error::failed(ErrorCode::Limit, format!("regex.{name}: {why}"))
@@ -110,7 +122,7 @@ fn stopped(name: &'static str) -> impl Fn(Stopped) -> Error {
 
 /// The pattern and the text of a call.
 fn arguments<'a>(call: Call) -> Result<(Rc<Regex>, &'a [u8]), Error> {
-    let text = call.bytes(2)?;
+    let text = call.text(2)?;
     Ok((compile(call, 1)?, text))
 }
 
@@ -118,13 +130,13 @@ fn arguments<'a>(call: Call) -> Result<(Rc<Regex>, &'a [u8]), Error> {
 ///
 /// # Errors
 /// `limit`, where the search takes too many steps.
-pub fn matches(regex: &Regex, text: &[u8]) -> Result<bool, Error> {
-    Search::new(regex, text).is_match().map_err(stopped("match"))
+pub fn matches(lua: Lua, regex: &Regex, text: &[u8]) -> Result<bool, Error> {
+    Search::new(lua, regex, text)?.is_match().map_err(stopped("match"))
 }
 
 fn is_match(call: Call) -> Returned {
     let (regex, text) = arguments(call)?;
-    let matches = matches(&regex, text)?;
+    let matches = matches(call.lua(), &regex, text)?;
     drop(regex);
     call.lua().push_bool(matches);
     Ok(1)
@@ -132,7 +144,7 @@ fn is_match(call: Call) -> Returned {
 
 fn find(call: Call) -> Returned {
     let (regex, text) = arguments(call)?;
-    let found = Matches::new(&regex, text).next().map_err(stopped("find"))?;
+    let found = Matches::new(call.lua(), &regex, text)?.next().map_err(stopped("find"))?;
     drop(regex);
     match found {
         Some(found) => call.lua().push_bytes(&text[found.range()]),
@@ -151,8 +163,8 @@ struct Matches<'a> {
 }
 
 impl<'a> Matches<'a> {
-    fn new(regex: &'a Regex, text: &'a [u8]) -> Matches<'a> {
-        Matches { search: Search::new(regex, text), text, from: 0, last: None }
+    fn new(lua: Lua, regex: &'a Regex, text: &'a [u8]) -> Result<Matches<'a>, Error> {
+        Ok(Matches { search: Search::new(lua, regex, text)?, text, from: 0, last: None })
     }
 
     fn next(&mut self) -> Result<Option<Span>, Stopped> {
@@ -191,14 +203,16 @@ fn splits(text: &[u8], at: usize) -> bool {
 }
 
 /// All matches, or the first `limit` (0: all).
-fn all(regex: &Regex, text: &[u8], limit: usize) -> Result<Vec<Span>, Stopped> {
-    let mut matches = Matches::new(regex, text);
+fn all(lua: Lua, regex: &Regex, text: &[u8], limit: usize) -> Result<Vec<Span>, Stopped> {
+    let mut matches = Matches::new(lua, regex, text)?;
     let mut found = Vec::new();
     while (limit == 0 || found.len() < limit)
         && let Some(next) = matches.next()?
     {
         if found.len() == found.capacity() {
-            work::region(|| found.reserve(found.len().max(16)));
+            let more = found.len().max(16);
+            // The list is as it was where there is no memory for it.
+            region(lua, AssertUnwindSafe(|| found.reserve_exact(more)))?;
         }
         found.push(next);
     }
@@ -207,9 +221,10 @@ fn all(regex: &Regex, text: &[u8], limit: usize) -> Result<Vec<Span>, Stopped> {
 
 fn find_all(call: Call) -> Returned {
     let (regex, text) = arguments(call)?;
-    let found = all(&regex, text, 0).map_err(stopped("find_all"))?;
+    let lua = call.lua();
+    let found = all(lua, &regex, text, 0).map_err(stopped("find_all"))?;
     drop(regex);
-    push_list(call.lua(), found.iter().map(|found| &text[found.range()]));
+    region(lua, || push_list(lua, found.iter().map(|found| &text[found.range()])))?;
     Ok(1)
 }
 
@@ -236,44 +251,43 @@ fn limit(call: Call, index: c_int) -> Result<usize, Error> {
 }
 
 fn replace(call: Call) -> Returned {
-    let (replacement, limit) = (call.bytes(3)?, limit(call, 4)?);
+    let (replacement, limit) = (call.text(3)?, limit(call, 4)?);
     let (regex, text) = arguments(call)?;
     let lua = call.lua();
-    let replacement = Replacement::new(&regex, replacement);
-    let replaced = replaced(&regex, text, &replacement, limit).map_err(stopped("replace"))?;
+    let replacement = region(lua, AssertUnwindSafe(|| Replacement::new(&regex, replacement)))?;
+    let replaced = replaced(lua, &regex, text, &replacement, limit).map_err(stopped("replace"))?;
     drop((regex, replacement));
-    lua.push_bytes(&replaced);
+    replaced.push(lua);
     Ok(1)
 }
 
 fn replaced(
+    lua: Lua,
     regex: &Regex,
     text: &[u8],
     replacement: &Replacement<'_>,
     limit: usize,
-) -> Result<Vec<u8>, Stopped> {
-    let mut matches = Matches::new(regex, text);
-    let (mut out, mut copied, mut count) = (Vec::new(), 0, 0);
+) -> Result<Buffer, Stopped> {
+    let mut matches = Matches::new(lua, regex, text)?;
+    let (mut out, mut copied, mut count) = (Buffer::new(), 0, 0);
     while (limit == 0 || count < limit)
         && let Some(found) = matches.next()?
     {
         let groups =
             if replacement.needs_groups() { matches.search.groups(found)? } else { vec![Some(found)] };
-        work::region(|| {
-            out.extend_from_slice(&text[copied..found.start]);
-            replacement.write(text, &groups, &mut out);
-        });
+        out.extend(&text[copied..found.start])?;
+        replacement.write(text, &groups, &mut out)?;
         copied = found.end;
         count += 1;
     }
-    work::region(|| out.extend_from_slice(&text[copied..]));
+    out.extend(&text[copied..])?;
     Ok(out)
 }
 
 fn captures(call: Call) -> Returned {
     let (regex, text) = arguments(call)?;
     let lua = call.lua();
-    let mut matches = Matches::new(&regex, text);
+    let mut matches = Matches::new(lua, &regex, text)?;
     let groups = matches
         .next()
         .and_then(|found| found.map(|found| matches.search.groups(found)).transpose())
@@ -283,7 +297,7 @@ fn captures(call: Call) -> Returned {
         lua.push_nil();
         return Ok(1);
     };
-    push_captures(lua, &regex, text, &groups);
+    region(lua, AssertUnwindSafe(|| push_captures(lua, &regex, text, &groups)))?;
     Ok(1)
 }
 
@@ -305,10 +319,11 @@ fn push_captures(lua: Lua, regex: &Regex, text: &[u8], groups: &[Option<Span>]) 
 fn split(call: Call) -> Returned {
     let limit = limit(call, 3)?;
     let (regex, text) = arguments(call)?;
+    let lua = call.lua();
     let cuts = match limit {
         1 => Ok(Vec::new()),
-        0 => all(&regex, text, 0),
-        limit => all(&regex, text, limit - 1),
+        0 => all(lua, &regex, text, 0),
+        limit => all(lua, &regex, text, limit - 1),
     };
     let cuts = cuts.map_err(stopped("split"))?;
     drop(regex);
@@ -317,12 +332,19 @@ fn split(call: Call) -> Returned {
         let end = cuts.get(n).map_or(text.len(), |cut| cut.start);
         &text[start..end]
     };
-    push_list(call.lua(), (0..cuts.len() + 1).map(part));
+    region(lua, || push_list(lua, (0..cuts.len() + 1).map(part)))?;
     Ok(1)
 }
 
 fn escape(call: Call) -> Returned {
-    let escaped = regex_syntax::escape(call.str(1)?);
+    let mut rest = call.str(1)?;
+    let mut escaped = String::new();
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(rest.floor_char_boundary(work::PIECE));
+        work::spend(8 * piece.len());
+        regex_syntax::escape_into(piece, &mut escaped);
+        rest = after;
+    }
     call.lua().push_str(&escaped);
     Ok(1)
 }

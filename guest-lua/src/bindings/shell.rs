@@ -1,6 +1,6 @@
 //! `shell`: command lines. `io.popen` and `os.execute` go the same way.
 
-use super::process::{count, nanoseconds, push_finished, push_natives, variables};
+use super::process::{MostOutput, count, nanoseconds, push_finished, push_natives, variables};
 use crate::call::{Call, Error, prelude, push_library, set_library};
 use crate::host::shell::{self, Command, Finished};
 use crate::lua::Lua;
@@ -28,20 +28,19 @@ fn run(call: Call) -> Result<Pending, Error> {
         cwd: fields.string("cwd")?,
     };
     let stdin = fields.bytes("stdin")?.unwrap_or_default();
-    let (timeout, max_output) =
-        (nanoseconds(fields.number("timeout")?), count(fields.integer("max_output")?));
+    let timeout = nanoseconds(fields.number("timeout")?);
+    let most = MostOutput::new(count(fields.integer("max_output")?));
     wait(async move {
-        let Finished { exit, stdout, stderr, timed_out } =
-            shell::run(command, stdin, timeout, max_output).await?;
+        let finished = shell::run(command, stdin, timeout, most.bytes).await;
+        let Finished { exit, stdout, stderr, timed_out } = finished.map_err(|error| most.told(error))?;
         Ok(move |call: Call| {
-            push_finished(call.lua(), (exit.status, exit.signal), &stdout, &stderr, timed_out);
-            Ok(1)
+            push_finished(call.lua(), (exit.status, exit.signal), &stdout, &stderr, timed_out)
         })
     })
 }
 
 fn which(call: Call) -> Result<Pending, Error> {
-    let name = call.str(1)?.to_string();
+    let name = call.string(1)?;
     wait(async move {
         let path = shell::which(name).await?;
         Ok(move |call: Call| {

@@ -1,6 +1,6 @@
 //! `print`, `warn` and the standard streams.
 
-use crate::call::{Call, Error, Returned};
+use crate::call::{Call, Error, Returned, piece};
 use crate::ffi::*;
 use crate::function;
 use crate::host::stdio::{self, Target};
@@ -23,6 +23,13 @@ pub fn flush() {
     let _ = stdio::flush(Target::Stderr);
 }
 
+/// Texts up to here are put together into one write.
+const SHORT: usize = 32 << 10;
+
+fn write(bytes: &[u8]) -> Result<(), Error> {
+    bytes.chunks(piece()).try_for_each(|piece| stdio::write(Target::Stdout, piece)).map_err(Error::from)
+}
+
 fn print(call: Call) -> Returned {
     let lua = call.lua();
     let mut line = Vec::new();
@@ -30,13 +37,22 @@ fn print(call: Call) -> Returned {
         if index > 1 {
             line.push(b'\t');
         }
-        let mut len = 0;
-        let text = unsafe { luaL_tolstring(lua.0, index, &mut len) };
-        line.extend_from_slice(unsafe { std::slice::from_raw_parts(text.cast(), len) });
+        let text = lua.push_text(index);
+        if text.len() > SHORT {
+            write(&line)?;
+            line.clear();
+            write(text)?;
+        } else {
+            line.extend_from_slice(text);
+        }
         lua.pop(1);
+        if line.len() > SHORT {
+            write(&line)?;
+            line.clear();
+        }
     }
     line.push(b'\n');
-    stdio::write(Target::Stdout, &line).map_err(Error::from)?;
+    write(&line)?;
     Ok(0)
 }
 

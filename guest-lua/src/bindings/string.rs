@@ -1,7 +1,7 @@
 //! `string.split`, which joins Lua's own `string` library.
 
 use crate::call::{Call, Error, Returned};
-use crate::function;
+use crate::computing;
 use crate::lua::Lua;
 use crate::value::{self, Pin};
 use crate::work::{CALL, PIECE, spend};
@@ -9,7 +9,7 @@ use crate::work::{CALL, PIECE, spend};
 pub fn register(lua: Lua) {
     lua.push_globals();
     lua.raw_get(-1, "string");
-    lua.push_function(function!(split));
+    lua.push_function(computing!(split));
     lua.raw_set(-2, "split");
     lua.pop(2);
 }

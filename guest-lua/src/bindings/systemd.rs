@@ -55,7 +55,7 @@ fn units(call: Call) -> Result<Pending, Error> {
 
 /// `query(what, name?)` gives a table.
 fn query(call: Call) -> Result<Pending, Error> {
-    let (what, name) = (call.str(1)?.to_owned(), call.opt_str(2)?.unwrap_or_default().to_owned());
+    let (what, name) = (call.string(1)?, call.opt_str(2)?.unwrap_or_default().to_owned());
     wait(async move {
         let text = match what.as_str() {
             "timers" => host::list_timers().await,
@@ -68,7 +68,7 @@ fn query(call: Call) -> Result<Pending, Error> {
 }
 
 fn is_active(call: Call) -> Result<Pending, Error> {
-    let name = call.str(1)?.to_owned();
+    let name = call.string(1)?;
     wait(async move {
         let active = host::is_active(name).await?;
         Ok(move |call: Call| {
@@ -112,7 +112,7 @@ fn push_result(text: String) -> impl FnOnce(Call) -> Returned + 'static {
 
 /// `unit(name, options, verb)`
 fn unit(call: Call) -> Result<Pending, Error> {
-    let (name, options) = (call.str(1)?.to_owned(), action_options(call)?);
+    let (name, options) = (call.string(1)?, action_options(call)?);
     let verb = match call.str(3)? {
         "start" => UnitVerb::Start,
         "stop" => UnitVerb::Stop,
@@ -127,7 +127,7 @@ fn unit(call: Call) -> Result<Pending, Error> {
 
 /// `machine(name, options, verb)`
 fn machine(call: Call) -> Result<Pending, Error> {
-    let (name, options) = (call.str(1)?.to_owned(), action_options(call)?);
+    let (name, options) = (call.string(1)?, action_options(call)?);
     let verb = match call.str(3)? {
         "start" => MachineVerb::Start,
         "poweroff" => MachineVerb::Poweroff,
@@ -146,7 +146,7 @@ fn reload(_: Call) -> Result<Pending, Error> {
 
 /// `exec(name, options)`: `options.arguments` is the list of words, `options.variables` names and values by turns.
 fn exec(call: Call) -> Result<Pending, Error> {
-    let (machine, options) = (call.str(1)?.to_owned(), call.table(2)?);
+    let (machine, options) = (call.string(1)?, call.table(2)?);
     let variables = options.strings("variables")?.unwrap_or_default();
     let command = Command {
         machine,

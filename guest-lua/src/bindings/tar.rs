@@ -56,7 +56,7 @@ fn integer(value: u64) -> i64 {
 /// `entries(name, archive, options, full)` gives a list of names, or of tables.
 fn entries(call: Call) -> Result<Pending, Error> {
     let tag = tagged(call.str(1)?);
-    let path = call.str(2)?.to_string();
+    let path = call.string(2)?;
     let options = call.opt_table(3)?;
     let read = || Ok((compression(options)?, bounds(options)?));
     let (compression, bounds) = read().map_err(as_failure(call.str(1)?))?;
@@ -133,7 +133,7 @@ fn selection(options: Option<Fields>) -> Result<Selection, Error> {
 /// `extract(name, archive, destination, options)` gives `{entries, bytes, skipped}`.
 fn extract(call: Call) -> Result<Pending, Error> {
     let tag = tagged(call.str(1)?);
-    let (path, destination) = (call.str(2)?.to_string(), call.str(3)?.to_string());
+    let (path, destination) = (call.string(2)?, call.string(3)?);
     let selection = selection(call.opt_table(4)?).map_err(as_failure(call.str(1)?))?;
     wait(async move {
         let done = tar::extract(path, destination, selection).await.map_err(tag)?;
@@ -162,7 +162,7 @@ fn extract(call: Call) -> Result<Pending, Error> {
 /// `member(archive, destination, options)`: `compress.untar`.
 pub fn member(call: Call) -> Result<Pending, Error> {
     const NAME: &str = "compress.untar";
-    let (path, destination) = (call.str(1)?.to_string(), call.str(2)?.to_string());
+    let (path, destination) = (call.string(1)?, call.string(2)?);
     let read = || {
         let options = call.table(3)?;
         let member = options.bytes("member")?.ok_or_else(|| options.invalid("member", "it is missing"))?;
@@ -189,7 +189,7 @@ impl Userdata for Writer {
 /// `create(name, output, compression, options)` gives a handle.
 fn create(call: Call) -> Result<Pending, Error> {
     let tag = tagged(call.str(1)?);
-    let (output, compression) = (call.str(2)?.to_string(), call.str(3)?.to_string());
+    let (output, compression) = (call.string(2)?, call.string(3)?);
     let level = level(call.opt_table(4)?).map_err(as_failure(call.str(1)?))?;
     wait(async move {
         let writer = Rc::new(tar::create(output, compression, level).await.map_err(tag)?);
@@ -209,11 +209,11 @@ fn writer(call: Call) -> Result<Rc<tar::Writer>, Error> {
 fn add(call: Call) -> Result<Pending, Error> {
     let tag = tagged(call.str(1)?);
     let writer = writer(call)?;
-    let name = call.bytes(3)?.to_vec();
+    let name = call.owned(3)?;
     let content = match call.str(4)? {
-        "data" => Content::Data(call.bytes(5)?.to_vec()),
-        "file" => Content::File(call.str(5)?.to_string()),
-        "link" => Content::Symlink(call.bytes(5)?.to_vec()),
+        "data" => Content::Data(call.owned(5)?),
+        "file" => Content::File(call.string(5)?),
+        "link" => Content::Symlink(call.owned(5)?),
         _ => Content::Directory,
     };
     let mode = match call.is_nil(6) {

@@ -4,22 +4,29 @@
 
 mod nesting;
 
-use crate::bindings::fs;
+use crate::bindings::fs::{self, buffer::Buffer};
 use crate::call::{Call, Error, Returned, library};
+use crate::ffi::lua_reclaim;
 use crate::function;
 use crate::host::types::{self, ErrorCode};
 use crate::lua::Lua;
+use crate::region::{self, region};
 use crate::value::{Fault, Meter, Value, Walk};
-use crate::work::{self, CALL, spend};
+use crate::work::{CALL, spend};
 use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::ffi::c_int;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What one rendering may use up: an instruction costs 1, and so do 64 bytes of data that it makes.
 const FUEL: u64 = 2_000_000;
+/// Bytes that the engine may take for one of them: while data is made it is there up to three times.
+const FUEL_BYTES: usize = 192;
+/// Bytes that it takes for one of a template's tags, at most.
+const COMPILED: usize = 128;
 /// Bytes of one template: its text is read in one go.
 const MAX_SOURCE: usize = 4 << 20;
 /// Levels of nested includes, macros and loops, weighed by the engine; it bounds the wasm stack.
@@ -77,7 +84,7 @@ fn variables(call: Call, index: c_int, function: &str) -> Result<(minijinja::Val
         return Ok((minijinja::Value::from_pairs(Vec::<(String, minijinja::Value)>::new()), strict));
     }
     let top = lua.top();
-    let vars = work::region(|| convert(&mut Walk::new(lua), index));
+    let vars = region(lua, || convert(&mut Walk::new(lua), index))?;
     lua.set_top(top);
     Ok((vars.map_err(|fault| fault.into_error(function))?, strict))
 }
@@ -127,16 +134,22 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses what the engine has no bound for.
-fn check_source(name: &str, source: &str) -> Result<(), types::Error> {
+/// The text for the engine; refuses what it has no bound for.
+fn prepared<'a>(name: &str, source: &'a str) -> Result<Cow<'a, str>, types::Error> {
     let limit = |message| Err(types::Error { code: ErrorCode::Limit, message, errno: 0 });
     if source.len() > MAX_SOURCE {
         let (len, most) = (source.len(), MAX_SOURCE);
         return limit(format!("{name} has {len} bytes, {most} are allowed; give what is long as a variable"));
     }
-    match nesting::too_deep(source) {
-        None => Ok(()),
-        Some(line) => limit(format!(
+    match nesting::bounded(source, NESTED) {
+        Ok(text)
+            if (text.tags.saturating_mul(COMPILED)).saturating_add(2 * source.len()) > region::room() =>
+        {
+            let len = source.len();
+            limit(format!("not enough memory to compile {name}, which has {len} bytes"))
+        }
+        Ok(text) => Ok(text.source),
+        Err(line) => limit(format!(
             "{name} line {line}: more than {} operators or elif in one expression; divide it, with set or a loop",
             nesting::MAX
         )),
@@ -159,16 +172,46 @@ fn text(path: &str, bytes: Vec<u8>) -> Result<String, types::Error> {
     })
 }
 
-/// Output that asks for the run's limits as it grows.
+/// The filter that what is assigned to a namespace goes through.
+const NESTED: &str = "__nested";
+/// Levels of lists and tables that a namespace may hold: each rendering adds to what it got, and the engine walks
+/// through it with the stack.
+const MAX_NESTED: usize = 200;
+
+fn is_nested_deeper(value: &minijinja::Value, levels: usize) -> bool {
+    spend(16);
+    let container = matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable);
+    if !container {
+        return false;
+    }
+    if levels == 0 {
+        return true;
+    }
+    // What cannot be walked through is not walked through by the engine either.
+    let Ok(mut items) = value.try_iter() else { return false };
+    match value.kind() {
+        ValueKind::Map => {
+            items.any(|key| value.get_item(&key).is_ok_and(|item| is_nested_deeper(&item, levels - 1)))
+        }
+        _ => items.any(|item| is_nested_deeper(&item, levels - 1)),
+    }
+}
+
+/// Output in Lua's memory, which asks for the run's limits as it grows.
 struct Output {
-    text: Vec<u8>,
+    text: Buffer,
     meter: Meter,
+    /// The memory was used up.
+    short: bool,
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(bytes);
-        self.meter.reach(self.text.len());
+        if self.text.extend(bytes).is_err() {
+            self.short = true;
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.meter.reach(self.text.as_slice().len());
         Ok(bytes.len())
     }
 
@@ -187,14 +230,19 @@ fn finish(
     vars: minijinja::Value,
     strict: bool,
 ) -> Returned {
-    check_source(name, source).map_err(|error| {
+    let lua = call.lua();
+    if region::room() < region::limit() / 4 {
+        unsafe { lua_reclaim(lua.0) };
+    }
+    let source = prepared(name, source).map_err(|error| {
         let message = format!("{function}: {}", error.message);
         Error::Failed(types::Error { message, ..error })
     })?;
+    let fuel = FUEL.min((region::room() / FUEL_BYTES) as u64);
     // What the host said about a file that could not be read: its code says more than the engine's.
     let refused = Arc::new(Mutex::new(None));
     let mut environment = Environment::new();
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(fuel));
     environment.set_formatter(format);
     environment.set_recursion_limit(RECURSION);
     if strict {
@@ -202,36 +250,45 @@ fn finish(
     }
     let (folder, keep) = (folder.to_owned(), refused.clone());
     environment.set_loader(move |name| load(&folder, name, &keep));
+    let keep = refused.clone();
+    environment.add_filter(NESTED, move |value: minijinja::Value| {
+        match is_nested_deeper(&value, MAX_NESTED) {
+            false => Ok(value),
+            true => Err(refuse(
+                &keep,
+                types::Error {
+                    code: ErrorCode::Limit,
+                    message: format!(
+                        "what is assigned to a namespace has more than {MAX_NESTED} nested lists and maps"
+                    ),
+                    errno: 0,
+                },
+            )),
+        }
+    });
 
-    prepare();
-    let mut output = Output { text: Vec::new(), meter: Meter::default() };
-    let result = work::region(|| {
+    let mut output = Output { text: Buffer::new(), meter: Meter::default(), short: false };
+    // No region: the engine keeps some of its buffers for the next template. What it makes is bounded by its fuel.
+    let result = region::counted(|| {
         let result = environment
-            .template_from_named_str(name, source)
+            .template_from_named_str(name, &source)
             .and_then(|template| template.render_captured_to(vars, &mut output).map(drop));
         drop(environment);
         result
     });
     match result {
         Ok(()) => {
-            call.lua().push_bytes(&output.text);
+            output.text.push(lua);
             Ok(1)
+        }
+        Err(_) if output.short => {
+            Err(Error::failed(ErrorCode::Limit, format!("{function}: not enough memory for the text")))
         }
         Err(error) => {
             let refused = refused.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Err(Error::Failed(failure(function, &error, refused)))
+            Err(Error::Failed(failure(function, &error, fuel, refused)))
         }
     }
-}
-
-/// Makes what the engine makes once for all (a table of the texts of small numbers), outside of any region: what is
-/// allocated in one may be freed again. Not for the snapshot: the engine asks for a seed.
-fn prepare() {
-    static PREPARED: Once = Once::new();
-    PREPARED.call_once(|| {
-        // It cannot fail; if it does, the rendering tells.
-        let _ = Environment::new().render_str("{{ 1 }}", ());
-    });
 }
 
 /// Booleans are written as Lua, YAML, TOML and JSON do, not as Python does.
@@ -254,9 +311,9 @@ fn load(
 ) -> Result<Option<String>, minijinja::Error> {
     check_name(name).map_err(|why| minijinja::Error::new(ErrorKind::InvalidOperation, why))?;
     let path = join(folder, name);
-    match work::outside(|| fs::read_blocking(&path)).and_then(|bytes| text(&path, bytes)) {
-        Ok(source) => match check_source(name, &source) {
-            Ok(()) => Ok(Some(source)),
+    match region::outside(|| fs::read_blocking(&path)).and_then(|bytes| text(&path, bytes)) {
+        Ok(source) => match prepared(name, &source) {
+            Ok(source) => Ok(Some(source.into_owned())),
             Err(error) => Err(refuse(refused, error)),
         },
         Err(error) if error.code == ErrorCode::NotFound => Ok(None),
@@ -272,7 +329,12 @@ fn refuse(refused: &Mutex<Option<types::Error>>, error: types::Error) -> minijin
 }
 
 /// The error of a rendering, with the template and line, and those of the templates it includes.
-fn failure(function: &str, error: &minijinja::Error, refused: Option<types::Error>) -> types::Error {
+fn failure(
+    function: &str,
+    error: &minijinja::Error,
+    fuel: u64,
+    refused: Option<types::Error>,
+) -> types::Error {
     let mut message = function.to_owned();
     let mut code = ErrorCode::InvalidData;
     let mut next = Some(error);
@@ -284,7 +346,10 @@ fn failure(function: &str, error: &minijinja::Error, refused: Option<types::Erro
         match error.kind() {
             ErrorKind::OutOfFuel => {
                 code = ErrorCode::Limit;
-                message.push_str(&format!("more than {FUEL} steps, the limit of one rendering"));
+                message.push_str(&match fuel {
+                    FUEL => format!("more than {FUEL} steps, the limit of one rendering"),
+                    fuel => format!("not enough memory for more than {fuel} steps; raise it with --memory"),
+                });
             }
             ErrorKind::TemplateNotFound => {
                 code = ErrorCode::NotFound;

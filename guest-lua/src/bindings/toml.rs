@@ -1,21 +1,21 @@
 //! `toml`: TOML 1.1 from and to Lua tables.
 
 use crate::call::{Call, Error, Returned, library};
-use crate::function;
+use crate::computing;
 use crate::host::types::ErrorCode;
 use crate::lua::Lua;
 use crate::value::{self, Fault, MAX_DEPTH, Meter, Pin, Value, Walk};
-use crate::work::{PIECE, region, spend};
+use crate::work::{PIECE, spend};
 use std::ffi::c_int;
 use std::fmt::Write as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Bytes of one text: the parser reads it in one go.
-const MAX_SOURCE: usize = 1 << 20;
+const MAX_SOURCE: usize = 512 << 10;
 
 pub fn register(lua: Lua) {
-    library(lua, "toml", &[("parse", function!(parse)), ("encode", function!(encode))]);
+    library(lua, "toml", &[("parse", computing!(parse)), ("encode", computing!(encode))]);
 }
 
 fn parse(call: Call) -> Returned {
@@ -31,12 +31,11 @@ fn parse(call: Call) -> Returned {
         return Err(Error::failed(ErrorCode::Limit, format!("toml.parse: {why}")));
     }
     let lua = call.lua();
-    let table = region(|| DeTable::parse(source))
+    let table = DeTable::parse(source)
         .map_err(|error| bad(error.message().trim_end(), error.span().map_or(0, |span| span.start)))?;
     let mut pusher = Pusher { lua, depth: 0, meter: Meter::default() };
-    let pushed = pusher.table(table.get_ref(), 0).map_err(|(why, at)| bad(&why, at));
-    region(|| drop(table));
-    pushed.map(|()| 1)
+    pusher.table(table.get_ref(), 0).map_err(|(why, at)| bad(&why, at))?;
+    Ok(1)
 }
 
 struct Pusher {
@@ -112,7 +111,7 @@ fn encode(call: Call) -> Returned {
     let top = lua.top();
     let mut out = String::new();
     let mut walk = Walk::new(lua);
-    let result = region(|| match walk.read(1) {
+    let result = match walk.read(1) {
         Ok(Value::Object(keys)) => {
             let result = section(&mut walk, 1, &keys, "", &mut out);
             keys.release(lua);
@@ -120,7 +119,7 @@ fn encode(call: Call) -> Returned {
         }
         Ok(_) => Err(Fault::new("an array, but a TOML document is a table")),
         Err(fault) => Err(fault),
-    });
+    };
     lua.set_top(top);
     result.map_err(|fault| fault.into_error("toml.encode"))?;
     lua.push_str(&out);

@@ -2,7 +2,7 @@
 
 use super::compress::{as_failure, bound};
 use super::http::options::read_connection;
-use crate::call::{Call, Error, Fields, Returned, failure, prelude, push_library, set_library};
+use crate::call::{Call, Error, Fields, Returned, failure, give, prelude, push_library, set_library};
 use crate::ffi::*;
 use crate::host::types::ErrorCode;
 use crate::host::ws::{self, Kind, Received, Target};
@@ -116,7 +116,7 @@ fn timeout(call: Call, index: i32) -> Result<u64, Error> {
 /// `send(handle, message, binary, timeout)`.
 fn send(call: Call) -> Result<Pending, Error> {
     let connection = connection(call)?;
-    let (data, binary) = (call.bytes(2)?.to_vec(), call.lua().boolean(3));
+    let (data, binary) = (call.owned(2)?, call.lua().boolean(3));
     let timeout = timeout(call, 4)?;
     wait(async move {
         connection.send(data, binary, timeout).await?;
@@ -135,7 +135,7 @@ fn push(call: Call, received: &Received) -> Returned {
             Ok(3)
         }
         kind => {
-            lua.push_bytes(&received.data);
+            give(call, &received.data)?;
             lua.push_str(if kind == Kind::Text { "text" } else { "binary" });
             Ok(2)
         }
@@ -155,7 +155,7 @@ fn receive(call: Call) -> Result<Pending, Error> {
 /// `ping(handle, payload, timeout)` gives seconds.
 fn ping(call: Call) -> Result<Pending, Error> {
     let connection = connection(call)?;
-    let payload = call.bytes(2)?.to_vec();
+    let payload = call.owned(2)?;
     let timeout = timeout(call, 3)?;
     wait(async move {
         let elapsed = connection.ping(payload, timeout).await?;
@@ -170,7 +170,7 @@ fn ping(call: Call) -> Result<Pending, Error> {
 fn close(call: Call) -> Result<Pending, Error> {
     let connection = connection(call)?;
     let code = u16::try_from(call.integer(2)?).unwrap_or(0);
-    let (reason, timeout) = (call.str(3)?.to_string(), timeout(call, 4)?);
+    let (reason, timeout) = (call.string(3)?, timeout(call, 4)?);
     wait(async move {
         let received = connection.close(code, reason, timeout).await?;
         Ok(move |call: Call| push(call, &received))

@@ -8,12 +8,12 @@ mod scalar;
 
 use crate::bindings::base64::from_base64;
 use crate::call::{Call, Error, Returned, library};
+use crate::computing;
 use crate::ffi::*;
-use crate::function;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
 use crate::value::{self, MAX_DEPTH, Pin};
-use crate::work::{CALL, region, spend};
+use crate::work::{CALL, spend};
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 use input::Counted;
 use scalar::Scalar;
@@ -28,10 +28,10 @@ pub fn register(lua: Lua) {
         lua,
         "yaml",
         &[
-            ("parse", function!(parse)),
-            ("parse_all", function!(parse_all)),
-            ("encode", function!(encode::encode)),
-            ("encode_all", function!(encode::encode_all)),
+            ("parse", computing!(parse)),
+            ("parse_all", computing!(parse_all)),
+            ("encode", computing!(encode::encode)),
+            ("encode_all", computing!(encode::encode_all)),
         ],
     );
 }
@@ -139,8 +139,7 @@ impl<'a> Composer<'a> {
 
     fn next(&mut self) -> Result<(Event<'a>, Marker), Bad> {
         spend(CALL);
-        let parser = &mut self.parser;
-        match region(|| parser.next_event()) {
+        match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, span.start)),
             Some(Err(error)) => Err(error.into()),
             None => Ok((Event::StreamEnd, Marker::new(0, 1, 0))),
@@ -221,8 +220,8 @@ impl<'a> Composer<'a> {
         let tag = tag.map(Tag::parts);
         let resolved = match tag {
             Some(("tag:yaml.org,2002:", "binary")) => {
-                let bytes = region(|| from_base64(text.as_bytes()))
-                    .map_err(|why| Bad::new(format!("!!binary: {why}"), at))?;
+                let bytes =
+                    from_base64(text.as_bytes()).map_err(|why| Bad::new(format!("!!binary: {why}"), at))?;
                 lua.push_bytes(&bytes);
                 return Ok(());
             }

@@ -114,6 +114,7 @@ impl Runtime {
             arg0: job.arg0,
             args: job.args,
             memory_limit: run.limits.memory,
+            host_memory: run.budget.limit(),
             package_path: job.package_path,
             blocked_globals: job.blocked_globals,
             tells_lines: run.grants.asks(),

@@ -1,6 +1,6 @@
 //! The options of a request, from Lua to what the host takes.
 
-use crate::call::{Call, Error, Fields};
+use crate::call::{Call, Error, Fields, ITEM, carry, copy};
 use crate::ffi::lua_next;
 use crate::host::http::{
     ClientIdentity, Content, FileOptions, Header, Part, Pem, Request, RequestBody, Want,
@@ -8,6 +8,7 @@ use crate::host::http::{
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
 use crate::options::{unknown, unknown_beside};
+use crate::region::region;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_int;
 
@@ -37,7 +38,7 @@ pub fn read(call: Call) -> Result<Prepared, Error> {
         Some("events") => Want::Events,
         _ => Want::Whole,
     };
-    let method = call.str(1)?.to_string();
+    let method = call.string(1)?;
     let options = call.opt_table(4)?;
     let request = Reading { call, options }.request(method, call.str(2)?, 3, want).map_err(as_failure)?;
     Ok(Prepared { request, want })
@@ -48,7 +49,7 @@ pub fn read(call: Call) -> Result<Prepared, Error> {
 /// # Errors
 /// `invalid_argument`, with the name of the option.
 pub fn read_download(call: Call) -> Result<(Request, String, FileOptions), Error> {
-    let path = call.str(2)?.to_string();
+    let path = call.string(2)?;
     let options = call.opt_table(3)?;
     let read = || {
         let method = match options {
@@ -231,11 +232,11 @@ impl Reading {
                 lua.raw_get_index(-1, position);
             };
             field(["user", "username"], 1);
-            let user = scalar(lua, -1);
+            let user = scalar(lua, -1)?;
             lua.pop(1);
             field(["pass", "password"], 2);
             // A name alone has an empty password.
-            let password = if lua.is_nil(-1) { Some(Vec::new()) } else { scalar(lua, -1) };
+            let password = if lua.is_nil(-1) { Some(Vec::new()) } else { scalar(lua, -1)? };
             lua.pop(1);
             let text = |value: Option<Vec<u8>>| value.and_then(|value| String::from_utf8(value).ok());
             let (Some(user), Some(password)) = (text(user), text(password)) else {
@@ -261,11 +262,12 @@ impl Reading {
 }
 
 /// A string, or a number or boolean as its text.
-fn scalar(lua: Lua, index: c_int) -> Option<Vec<u8>> {
+fn scalar(lua: Lua, index: c_int) -> Result<Option<Vec<u8>>, Error> {
+    carry(ITEM)?;
     match lua.type_of(index) {
-        Type::String => lua.bytes(index).map(<[u8]>::to_vec),
-        Type::Integer | Type::Float | Type::Boolean => Some(lua.display(index).into_bytes()),
-        _ => None,
+        Type::String => lua.bytes(index).map(|bytes| copy(lua, bytes)).transpose(),
+        Type::Integer | Type::Float | Type::Boolean => Ok(Some(lua.display(index).into_bytes())),
+        _ => Ok(None),
     }
 }
 
@@ -286,18 +288,20 @@ fn each(lua: Lua, index: c_int, mut take: impl FnMut(&str) -> Result<(), Error>)
 }
 
 /// A value, or each value of a list.
-fn values(lua: Lua) -> Option<Vec<Vec<u8>>> {
+fn values(lua: Lua) -> Result<Option<Vec<Vec<u8>>>, Error> {
     if lua.type_of(-1) != Type::Table {
-        return Some(vec![scalar(lua, -1)?]);
+        return Ok(scalar(lua, -1)?.map(|value| vec![value]));
     }
     let mut list = Vec::new();
-    for n in 1..=lua.list_len(-1)? {
+    let Some(length) = lua.list_len(-1) else { return Ok(None) };
+    for n in 1..=length {
         lua.raw_get_index(-1, n);
-        let value = scalar(lua, -1);
+        let value = scalar(lua, -1)?;
         lua.pop(1);
-        list.push(value?);
+        let Some(value) = value else { return Ok(None) };
+        list.push(value);
     }
-    Some(list)
+    Ok(Some(list))
 }
 
 /// Values by name.
@@ -311,7 +315,7 @@ fn multimap(options: Fields, name: &str) -> Result<Option<Multimap>, Error> {
         Type::Table => {
             let mut map = BTreeMap::new();
             each(lua, -1, |key| {
-                let values = values(lua).ok_or_else(|| {
+                let values = values(lua)?.ok_or_else(|| {
                     options.invalid(
                         name,
                         &format!("'{key}': a string, number, boolean or a list of them expected"),
@@ -362,7 +366,7 @@ fn value_body(lua: Lua, index: c_int, content_type: &mut Option<&'static str>) -
                 crate::bindings::json::encode_with(lua, lua.abs(index), 0, "http")?.into_bytes(),
             ))
         }
-        _ => match scalar(lua, index) {
+        _ => match scalar(lua, index)? {
             Some(bytes) => Ok(RequestBody::Data(bytes)),
             None => Err(invalid("http: the body must be a string, or a table to send as JSON")),
         },
@@ -393,7 +397,9 @@ fn option_body(
         "form" => {
             *content_type = Some("application/x-www-form-urlencoded");
             let form = multimap(options, name)?.unwrap_or_default();
-            RequestBody::Data(encode(&form, FORM_SAFE, "+").into_bytes())
+            let form = region(lua, || encode(&form, FORM_SAFE, "+"))?;
+            carry(form.len())?;
+            RequestBody::Data(form.into_bytes())
         }
         "multipart" => RequestBody::Multipart(parts(options)?),
         "body_file" => RequestBody::File(options.string(name)?.unwrap_or_default()),
@@ -452,7 +458,7 @@ fn parts(options: Fields) -> Result<Vec<Part>, Error> {
         }
         let field = |name: &str| {
             let present = lua.raw_get(-1, name) != Type::Nil;
-            let value = scalar(lua, -1);
+            let value = scalar(lua, -1)?;
             lua.pop(1);
             match value {
                 None if present => Err(wrong(&format!("'{name}': a string expected"))),

@@ -22,7 +22,7 @@ pub fn push_exit(lua: Lua, exit: Exit) -> c_int {
 }
 
 pub fn popen(call: Call) -> Result<Pending, Error> {
-    let line = call.bytes(1)?.to_vec();
+    let line = call.owned(1)?;
     let mode = match call.opt_bytes(2)? {
         None | Some(b"r") => Mode::Read,
         Some(b"w") => Mode::Write,

@@ -27,13 +27,13 @@ pub fn flags(mode: &[u8]) -> Option<OpenFlags> {
 
 /// `os.remove(path)`: a file, a link or an empty folder.
 pub fn remove(call: Call) -> Result<Pending, Error> {
-    let path = call.str(1)?.to_owned();
+    let path = call.string(1)?;
     attempt(fs::remove_one(path))
 }
 
 /// `os.rename(from, to)`
 pub fn rename(call: Call) -> Result<Pending, Error> {
-    let (from, to) = (call.str(1)?.to_owned(), call.str(2)?.to_owned());
+    let (from, to) = (call.string(1)?, call.string(2)?);
     attempt(fs::rename(from, to))
 }
 

@@ -277,7 +277,7 @@ impl Stream {
             }
             Source::Command { pipe, .. } => {
                 self.flush().await?;
-                for piece in bytes.chunks(crate::bindings::fs::PIECE) {
+                for piece in bytes.chunks(crate::call::piece()) {
                     pipe.write(piece.to_vec()).await?;
                 }
                 Ok(())
@@ -332,7 +332,7 @@ impl Stream {
 }
 
 fn write_output(target: Target, bytes: &[u8]) -> Result<(), types::Error> {
-    bytes.chunks(crate::bindings::fs::PIECE).try_for_each(|piece| stdio::write(target, piece))
+    bytes.chunks(crate::call::piece()).try_for_each(|piece| stdio::write(target, piece))
 }
 
 impl Drop for Stream {

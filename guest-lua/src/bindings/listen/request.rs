@@ -1,6 +1,6 @@
 //! The heads of requests and the header fields of responses.
 
-use crate::call::{Call, Error, Returned};
+use crate::call::{Call, Error, Returned, carry};
 use crate::ffi::lua_next;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
@@ -181,5 +181,6 @@ pub fn fields(call: Call, index: c_int, content_type: Option<&[u8]>) -> Result<V
     if let (false, Some(content_type)) = (typed, content_type) {
         field(&mut out, b"content-type", content_type)?;
     }
+    carry(out.len())?;
     Ok(out)
 }

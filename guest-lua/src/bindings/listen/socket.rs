@@ -55,7 +55,7 @@ pub fn receive(call: Call) -> Result<Pending, Error> {
 
 /// `send(id, data, binary)`.
 pub fn send(call: Call) -> Result<Pending, Error> {
-    let (id, data, binary) = (id(call)?, call.bytes(2)?.to_vec(), call.lua().boolean(3));
+    let (id, data, binary) = (id(call)?, call.owned(2)?, call.lua().boolean(3));
     wait(async move {
         listen::send(id, Message { data, binary }).await?;
         Ok(|_: Call| Ok(0))
@@ -66,7 +66,7 @@ pub fn send(call: Call) -> Result<Pending, Error> {
 pub fn close(call: Call) -> Result<Pending, Error> {
     let id = id(call)?;
     let code = u16::try_from(call.integer(2)?).unwrap_or(0);
-    let reason = call.str(3)?.to_string();
+    let reason = call.string(3)?;
     wait(async move {
         listen::close(id, CloseReason { code, reason }).await?;
         Ok(|_: Call| Ok(0))

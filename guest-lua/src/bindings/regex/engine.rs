@@ -4,7 +4,10 @@
 //! so that the limits of the run are asked as the search goes on, and all searches of one call share one budget.
 
 use super::threads::Threads;
-use crate::work::{self, spend};
+use crate::call::Error;
+use crate::lua::Lua;
+use crate::region::{self, region};
+use crate::work::spend;
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
@@ -12,11 +15,13 @@ use regex_automata::util::prefilter::Prefilter;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind, Span};
 use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
 
 /// Bytes that one compiled pattern may take.
 const SIZE_LIMIT: usize = 2 << 20;
-/// Bytes that the states of one automaton may take; older ones are thrown away.
+/// Bytes that the states of one automaton may take, of a part of all that there is; older ones are thrown away.
 const CACHE_LIMIT: usize = 1 << 20;
+const CACHE_PART: usize = 64;
 /// Bytes of a pattern's text: what is longer takes more than SIZE_LIMIT in nearly all cases.
 const PATTERN_LIMIT: usize = 64 << 10;
 /// Classes of Unicode in a pattern, as `\w`: each is a list of hundreds of ranges while the pattern is read, and
@@ -24,9 +29,10 @@ const PATTERN_LIMIT: usize = 64 << 10;
 const CLASSES_LIMIT: usize = 1000;
 /// Slots for the positions of groups that all threads of a search may have.
 const SLOTS_LIMIT: usize = 1 << 20;
-/// What the searches of one call may cost. One unit is a byte that an automaton reads; a state of the pattern that
-/// is looked at costs more.
-pub const BUDGET: u64 = 1 << 32;
+/// What the searches of one call may cost, and for each byte of the text. One unit is a byte that an automaton reads; a
+/// state of the pattern that is looked at costs more. It takes some 3 ns at most.
+const BUDGET: u64 = 1 << 28;
+const BYTE_BUDGET: u64 = 1 << 9;
 /// The cost of a state that is looked at, where the automaton has not seen the same before.
 pub const STATE: usize = 8;
 /// The most that is read between two accounts.
@@ -59,6 +65,14 @@ pub enum Stopped {
     Lazy,
     /// The budget of the call is used up.
     Budget,
+    /// There is not enough memory.
+    Memory(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Stopped {
+        Stopped::Memory(error)
+    }
 }
 
 /// Why a pattern does not compile.
@@ -70,7 +84,7 @@ pub enum Bad {
 }
 
 impl Regex {
-    /// Compiles a pattern; `lua` gets the error where memory is short.
+    /// Compiles a pattern, in a region.
     pub fn new(pattern: &str) -> Result<Regex, Bad> {
         if pattern.len() > PATTERN_LIMIT {
             return Err(Bad::TooLong);
@@ -79,7 +93,7 @@ impl Regex {
         if pattern.as_bytes().windows(2).filter(class).count() > CLASSES_LIMIT {
             return Err(Bad::TooLarge);
         }
-        work::region(|| Regex::build(pattern))
+        Regex::build(pattern)
     }
 
     fn build(pattern: &str) -> Result<Regex, Bad> {
@@ -114,6 +128,12 @@ impl Regex {
         self.nfa.group_info().pattern_names(regex_automata::PatternID::ZERO)
     }
 
+    /// Bytes that a search may need.
+    fn needed(&self) -> usize {
+        let lazy = if self.lazy.is_some() { 2 * cache_limit() } else { 0 };
+        lazy + Threads::needed(&self.nfa)
+    }
+
     /// Bytes that it takes, about.
     pub fn size(&self) -> usize {
         let caches = self.caches.take();
@@ -123,10 +143,14 @@ impl Regex {
     }
 }
 
+fn cache_limit() -> usize {
+    CACHE_LIMIT.min(region::limit() / CACHE_PART)
+}
+
 impl Lazy {
     fn new(nfa: &NFA, reverse: NFA, prefilter: Option<Prefilter>) -> Option<Lazy> {
         let config = DFA::config()
-            .cache_capacity(CACHE_LIMIT)
+            .cache_capacity(cache_limit())
             .unicode_word_boundary(true)
             .minimum_cache_clear_count(Some(3))
             .minimum_bytes_per_state(Some(10));
@@ -185,13 +209,23 @@ impl Budget {
 }
 
 impl<'a> Search<'a> {
-    pub fn new(regex: &'a Regex, text: &'a [u8]) -> Search<'a> {
-        let caches = match regex.caches.take() {
+    /// # Errors
+    /// "not enough memory", where what the search may need is not there.
+    pub fn new(lua: Lua, regex: &'a Regex, text: &'a [u8]) -> Result<Search<'a>, Error> {
+        let mut caches = regex.caches.take();
+        let held = caches.as_ref().map_or(0, |caches| caches.size());
+        let needed = regex.needed().saturating_sub(held);
+        if needed > region::room() {
+            caches = None;
+            region::make_room(lua, regex.needed())?;
+        }
+        let caches = match caches {
             Some(caches) => caches,
-            None => work::region(|| Box::new(Caches::new(regex))),
+            None => region(lua, AssertUnwindSafe(|| Box::new(Caches::new(regex))))?,
         };
         let threads_only = regex.lazy.is_none();
-        Search { regex, text, caches: Some(caches), threads_only, budget: Budget(BUDGET) }
+        let budget = Budget(BUDGET.saturating_add(BYTE_BUDGET.saturating_mul(text.len() as u64)));
+        Ok(Search { regex, text, caches: Some(caches), threads_only, budget })
     }
 
     /// Whether there is a match.

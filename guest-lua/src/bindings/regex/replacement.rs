@@ -1,6 +1,9 @@
 //! What a match is replaced with: text in which `$name` stands for a group.
 
 use super::engine::Regex;
+use crate::bindings::fs::buffer::Buffer;
+use crate::call::Error;
+use crate::work::spend;
 use regex_automata::Span;
 
 pub struct Replacement<'a> {
@@ -16,6 +19,7 @@ impl<'a> Replacement<'a> {
     pub fn new(regex: &Regex, mut text: &'a [u8]) -> Replacement<'a> {
         let mut parts = Vec::new();
         while let Some(dollar) = memchr::memchr(b'$', text) {
+            spend(32 + dollar);
             parts.push(Part::Text(&text[..dollar]));
             text = &text[dollar..];
             if text.get(1) == Some(&b'$') {
@@ -38,17 +42,18 @@ impl<'a> Replacement<'a> {
         self.parts.iter().any(|part| matches!(part, Part::Group(1..)))
     }
 
-    pub fn write(&self, text: &[u8], groups: &[Option<Span>], out: &mut Vec<u8>) {
+    pub fn write(&self, text: &[u8], groups: &[Option<Span>], out: &mut Buffer) -> Result<(), Error> {
         for part in &self.parts {
             match part {
-                Part::Text(text) => out.extend_from_slice(text),
+                Part::Text(text) => out.extend(text)?,
                 Part::Group(n) => {
                     if let Some(Some(group)) = groups.get(*n) {
-                        out.extend_from_slice(&text[group.range()]);
+                        out.extend(&text[group.range()])?;
                     }
                 }
             }
         }
+        Ok(())
     }
 }
 

@@ -63,6 +63,13 @@ impl Threads {
         Threads { current: List::new(states), next: List::new(states), stack: Vec::new() }
     }
 
+    /// The most bytes that a search takes.
+    pub fn needed(nfa: &NFA) -> usize {
+        let (states, slots) = (nfa.states().len(), nfa.group_info().slot_len());
+        let list = states * (size_of::<u32>() + 2 * size_of::<StateID>() + slots * size_of::<usize>());
+        2 * list + 2 * states * size_of::<Step>()
+    }
+
     pub fn size(&self) -> usize {
         let list =
             |list: &List| 4 * (list.places.capacity() + list.states.capacity() + list.slots.capacity());

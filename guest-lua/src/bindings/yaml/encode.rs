@@ -32,10 +32,8 @@ pub fn encode_all(call: Call) -> Returned {
     for n in 1..=lua.raw_len(1) as i64 {
         lua.raw_get_index(1, n);
         let document = document(lua, lua.top(), "yaml.encode_all")?;
-        work::region(|| {
-            text.push_str("---\n");
-            text.push_str(&document);
-        });
+        text.push_str("---\n");
+        text.push_str(&document);
         lua.pop(1);
     }
     lua.push_str(&text);
@@ -46,7 +44,7 @@ fn document(lua: Lua, at: c_int, name: &str) -> Result<String, Error> {
     let top = lua.top();
     let mut out = String::new();
     let place = Place { indent: 0, after: After::Start };
-    let result = work::region(|| value(&mut Walk::new(lua), at, &mut out, place));
+    let result = value(&mut Walk::new(lua), at, &mut out, place);
     lua.set_top(top);
     result.map_err(|fault| fault.into_error(name))?;
     Ok(out)

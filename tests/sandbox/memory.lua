@@ -1,0 +1,190 @@
+--# case: want of memory in every builtin that computes is an error
+--# flags: --memory 16MiB
+-- The attack: what is parsed, encoded, searched or rendered takes more memory than there is. Each is tried with the
+-- memory empty, full of other values, and many times over: nothing may be lost by an error.
+local cases = {
+  json_lists = function() return json.parse("[" .. ("[],"):rep(2000000) .. "1]") end,
+  json_escapes = function() return json.parse('"' .. ("\\n"):rep(4000000) .. '"') end,
+  json_encode = function() return json.encode(("\1"):rep(3000000)) end,
+  yaml_lists = function() return yaml.parse(("- [a, b]\n"):rep(300000)) end,
+  yaml_escapes = function() return yaml.parse('"' .. ("\\n"):rep(4000000) .. '"') end,
+  yaml_encode = function() return yaml.encode(("\1"):rep(3000000)) end,
+  toml_lists = function() return toml.parse("a=[" .. ("[],"):rep(170000) .. "]") end,
+  toml_encode = function() return toml.encode({ a = ("\1"):rep(3000000) }) end,
+  markdown_emphasis = function() return markdown.to_html(("*_"):rep(260000)) end,
+  markdown_brackets = function() return markdown.to_html(("["):rep(520000)) end,
+  base64_encode = function() return base64.encode(("x"):rep(5000000)) end,
+  base64_decode = function() return base64.decode(("aaaa"):rep(2300000)) end,
+  split = function() return (("a "):rep(3000000)):split() end,
+  find_all = function() return regex.find_all("a", ("a"):rep(3000000)) end,
+  replace = function() return regex.replace("a", ("a"):rep(1000000), ("b"):rep(100)) end,
+  regex_split = function() return regex.split(",", (","):rep(3000000)) end,
+  escape = function() return regex.escape(("."):rep(5000000)) end,
+  template_text = function() return template.render_string("{% for i in range(100000) %}" .. ("x"):rep(1000) .. "{% endfor %}") end,
+  template_source = function() return template.render_string(("{{ a }}"):rep(400000), { a = 1 }) end,
+  template_values = function()
+    local t = {}
+    for i = 1, 400000 do t[i] = i end
+    return template.render_string("x", { t = t })
+  end,
+  template_strings = function() return template.render_string("{{ ('x' * 30000000)|length }}") end,
+}
+local function hoard()
+  local t = {}
+  pcall(function()
+    while true do t[#t + 1] = ("x"):rep(50000) .. #t end
+  end)
+  for _ = 1, 10 do t[#t] = nil end
+  return t
+end
+for round = 1, 4 do
+  for name, case in pairs(cases) do
+    local kept = round == 2 and hoard()
+    local ok, err = pcall(case)
+    assert.eq(ok, false, name)
+    assert(type(err) == "table" and err.code == "limit" or err == "not enough memory", name .. ": " .. tostring(err))
+    kept = nil
+    collectgarbage()
+    -- The script goes on, and every builtin with it.
+    assert.eq(json.parse(json.encode({ 1, 2 })), { 1, 2 })
+    assert.eq(yaml.parse(yaml.encode({ a = "b" })), { a = "b" })
+    assert.eq(toml.parse(toml.encode({ a = { 1 } })), { a = { 1 } })
+    assert.eq(template.render_string("{% for a in b %}{{ a }}{% endfor %}", { b = { 1, 2 } }), "12")
+    assert.eq(markdown.to_html("*a*"), "<p><em>a</em></p>\n")
+    assert.eq(regex.replace("a(b)", "ab", "$1"), "b")
+  end
+end
+
+--# case: what fits is worked on
+--# flags: --memory 16MiB
+assert.eq(#json.parse("[" .. ("1,"):rep(100000) .. "1]"), 100001)
+assert.eq(#json.encode(("\1"):rep(300000)), 1800002)
+assert.eq(#yaml.parse(("- a\n"):rep(50000)), 50000)
+assert.eq(#toml.parse("a=[" .. ("1,"):rep(20000) .. "1]").a, 20001)
+assert.eq(#base64.decode(base64.encode(("x"):rep(1500000))), 1500000)
+assert.eq(#(("a "):rep(100000)):split(), 100000)
+assert.eq(#regex.find_all("a", ("a"):rep(100000)), 100000)
+assert.eq(#template.render_string("{% for i in range(1000) %}{{ a }}{% endfor %}", { a = ("x"):rep(1000) }), 1000000)
+
+--# case: an error is the same as of Lua's own allocations
+--# flags: --memory 16MiB
+--# exit: 137
+--# stderr: not enough memory
+json.parse("[" .. ("[],"):rep(2000000) .. "1]")
+
+--# case: finalizers run while values are encoded
+--# flags: --memory 48MiB
+-- The attack: a collection that an encoder sets off runs code of the script, which calls builtins that keep what they
+-- allocate; then the encoder is ended for want of memory.
+local kept, runs = {}, 0
+local function finalize()
+  runs = runs + 1
+  kept[runs % 50] = regex.find_all("a" .. runs % 100, "xa1" .. runs)
+  kept[-(runs % 50)] = async.spawn(function() return runs end)
+  pcall(json.encode, { runs })
+  pcall(template.render_string, "{{ a }}", { a = runs })
+end
+for round = 1, 30 do
+  for _ = 1, 200 do setmetatable({}, { __gc = finalize }) end
+  local t = {}
+  for i = 1, 20000 do t[i] = { i, tostring(i) } end
+  pcall(function() return json.encode({ t, t, t, t, t, t, ("\1"):rep(round % 2 == 0 and 4000000 or 10) }) end)
+  pcall(function() return json.parse('["' .. ("\\n"):rep(round % 3 == 0 and 5000000 or 1000) .. '", []]') end)
+end
+assert(runs > 0)
+for i = 0, 49 do
+  if kept[-i] then assert(kept[-i]:await() > 0) end
+end
+assert.eq(json.parse("[1]"), { 1 })
+
+--# case: the arguments of one call have a limit
+--# flags: --host-memory 8MiB
+--# allow: db=sqlite::memory:
+--# allow: process
+--# allow: http=127.0.0.1
+-- The attack: more in one call than the host may hold for the run, which used to end it.
+local function attempts(n)
+  local s = ("x"):rep(n)
+  local many = {}
+  for i = 1, n // 64 do many[i] = "" end
+  return {
+    hash = function() return crypto.hash(s) end,
+    hmac = function() return crypto.hmac("k", s) end,
+    encrypt = function() return crypto.encrypt(("k"):rep(32), s) end,
+    jwt = function() return crypto.jwt_sign({ a = s }, ("k"):rep(32)) end,
+    http_body = function() return http.post("http://127.0.0.1:1/", s) end,
+    http_json = function() return http.post("http://127.0.0.1:1/", { a = s }) end,
+    http_form = function() return http.post("http://127.0.0.1:1/", nil, { form = { a = s } }) end,
+    http_field = function() return http.get("http://127.0.0.1:1/", { headers = { a = s } }) end,
+    http_fields = function() return http.get("http://127.0.0.1:1/", { headers = { a = many } }) end,
+    http_url = function() return http.get("http://127.0.0.1:1/" .. s) end,
+    db_parameter = function()
+      local c <close> = db.connect("sqlite::memory:")
+      return db.query(c, "select length(?) as n", { s })
+    end,
+    db_statement = function()
+      local c <close> = db.connect("sqlite::memory:")
+      return db.query(c, "select '" .. s .. "'")
+    end,
+    process_input = function() return process.run({ cmd = "/usr/bin/true", stdin = s }) end,
+    process_argument = function() return process.run({ cmd = "/usr/bin/true", args = { s } }) end,
+    process_arguments = function() return process.run({ cmd = "/usr/bin/true", args = many }) end,
+    log_message = function() return log.trace(s) or log.info(s) end,
+    log_fields = function() return log.info("x", { a = s }) end,
+    file_name = function() return fs.exists(s) end,
+    module = function() return require(s) end,
+  }
+end
+for name, attempt in pairs(attempts(9 << 20)) do
+  local ok, err = pcall(attempt)
+  assert.eq(ok, false, name)
+  assert.eq(type(err) == "table" and err.code, "limit", name .. ": " .. tostring(err):sub(1, 200))
+  assert.contains(err.message, "--host-memory", name)
+end
+-- A little less goes to the host, which may say no for other reasons.
+for name, attempt in pairs(attempts(1 << 20)) do
+  local ok, err = pcall(attempt)
+  assert(ok or not tostring(err):find("the arguments of the call", 1, true), name)
+end
+assert.eq(#crypto.hash(("x"):rep(8 << 20 - 100)), 64)
+
+--# case: what may go in parts has no such limit
+--# flags: --host-memory 2MiB
+--# allow: process
+--# stdout: done
+local s = ("x"):rep(9 << 20)
+local path = fs.tempdir() .. "/x"
+fs.write(path, s)
+assert.eq(#fs.read(path), #s)
+fs.append(path, s)
+assert.eq(fs.stat(path).size, 2 * #s)
+local f <close> = io.open(path, "w")
+f:write(s)
+f:flush()
+assert.eq(fs.stat(path).size, #s)
+assert.eq(#compress.gunzip(compress.gzip(s)), #s)
+-- What computes does not ask the host.
+assert.eq(regex.match("y", s), false)
+assert.eq(#base64.encode(s), 4 * #s // 3)
+assert.eq(#json.encode(s), #s + 2)
+print(s)
+print("done")
+
+--# case: output of a program that does not fit is an error
+--# flags: --memory 16MiB
+--# allow: process
+local ok, err = pcall(process.run, { cmd = "/usr/bin/head", args = { "-c", "14000000", "/dev/zero" } })
+assert.eq(ok, false)
+assert.eq(err.code, "limit")
+assert.eq(#process.run({ cmd = "/usr/bin/head", args = { "-c", "1000000", "/dev/zero" } }).stdout, 1000000)
+
+--# case: results of the host that do not fit are errors
+--# flags: --memory 16MiB
+for _ = 1, 3 do
+  local ok, err = pcall(crypto.random_bytes, 15000000)
+  assert.eq(ok, false)
+  local s = ("x"):rep(5000000)
+  local ok, err = pcall(crypto.encrypt, ("k"):rep(32), s)
+  assert(ok or err == "not enough memory" or err.code == "limit", tostring(err))
+end
+assert.eq(#crypto.random_bytes(1000000), 1000000)
