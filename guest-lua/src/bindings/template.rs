@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What one rendering may use up: an instruction costs 1, and so do 64 bytes of data that it makes.
 const FUEL: u64 = 2_000_000;
-/// Bytes that the engine may take for one of them: while data is made it is there up to three times.
-const FUEL_BYTES: usize = 192;
+/// Bytes that the engine may take for one of them: while data is made it is there twice.
+const FUEL_BYTES: usize = 128;
 /// Bytes that it takes for one of a template's tags, at most.
 const COMPILED: usize = 128;
 /// Bytes of one template: its text is read in one go.
