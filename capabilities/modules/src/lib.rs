@@ -159,7 +159,7 @@ fn check_undenied(run: &Run, path: &Path) -> std::result::Result<(), String> {
     let request = Request::File { access: Access::Read, path: &path };
     let Some(rule) = run.grants.denial(FS, &request) else { return Ok(()) };
     // The audit has the path, which a script must not learn where a link leads to it.
-    let refusal = run.refuse_by(FS, &request.describe(FS), rule);
+    let refusal = run.refuse_by(FS, &request.describe(FS), &rule);
     Err(match refusal.message.rsplit_once(" is denied by ") {
         Some((_, rule)) => format!("denied by {rule}"),
         None => refusal.message,
