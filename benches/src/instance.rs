@@ -2,7 +2,7 @@
 
 use crate::report::{Table, at_most, no_target, quantile, seconds};
 use crate::{Effort, Result, reactor};
-use assay_capability_api::{Grants, Limits, Output, Run};
+use assay_capability_api::{Grants, Limits, Output, Run, Shared};
 use assay_runtime::{Ended, Job, Runtime};
 use std::path::PathBuf;
 use std::process::Command;
@@ -76,7 +76,7 @@ fn job(source: &str) -> Job {
 pub fn limited_run() -> Arc<Run> {
     let limit = Some(Duration::from_secs(1000));
     let limits = Limits { cpu: limit, timeout: limit, ..Limits::default() };
-    Arc::new(Run { limits, ..Run::new(Grants::default(), PathBuf::from("/")) })
+    Arc::new(Shared { limits, ..Shared::new(Grants::default(), PathBuf::from("/")) }.into())
 }
 
 /// A runtime with a pool, as a host of many scripts has it: one instance alone would get none.

@@ -159,6 +159,7 @@ pub unsafe fn raise(lua: Lua, error: Error) -> c_int {
 pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Returned) -> c_int {
     let call = begin(l);
     let running = region::leave();
+    let _ = lines::calling(call.0);
     let result = f(call);
     region::back(running);
     match result {
@@ -186,7 +187,6 @@ pub unsafe fn compute(l: *mut lua_State, f: fn(Call) -> Returned) -> c_int {
 pub fn begin(l: *mut lua_State) -> Call {
     unsafe { CARRIED = MOST_CARRIED };
     work::spend(work::CALL);
-    lines::calling(Lua(l));
     Call(Lua(l))
 }
 

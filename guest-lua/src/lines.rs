@@ -3,7 +3,6 @@
 use crate::ffi::luaL_where;
 use crate::host::control;
 use crate::lua::Lua;
-use crate::task;
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 
@@ -12,6 +11,7 @@ const LEVELS: c_int = 40;
 
 thread_local! {
     static TELLS: Cell<bool> = const { Cell::new(false) };
+    static CALLS: Cell<u64> = const { Cell::new(0) };
     /// The chunk names of the Lua parts of bindings, which are no lines of the script.
     static EMBEDDED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
@@ -26,18 +26,26 @@ pub fn is_embedded(name: &str) {
     EMBEDDED.with_borrow_mut(|names| names.push(format!("{name}:")));
 }
 
-/// A builtin begins.
-pub fn calling(lua: Lua) {
-    if TELLS.get() {
-        control::calling(task::current_id() as u64, &line(lua));
+/// A call of a builtin, where anybody wants to know.
+pub struct Called(Option<(u64, String)>);
+
+impl Called {
+    /// What the host is asked for from here on is for this call.
+    pub fn tell(&self) {
+        if let Some((number, line)) = &self.0 {
+            control::calling(*number, line);
+        }
     }
 }
 
-/// The builtin waits, or goes on.
-pub fn waiting(waits: bool) {
-    if TELLS.get() {
-        control::waiting(task::current_id() as u64, waits);
-    }
+/// A builtin begins.
+pub fn calling(lua: Lua) -> Called {
+    let called = Called(TELLS.get().then(|| {
+        CALLS.set(CALLS.get() + 1);
+        (CALLS.get(), line(lua))
+    }));
+    called.tell();
+    called
 }
 
 /// `script.lua:12`, of the innermost function that is the script's.

@@ -23,6 +23,7 @@ pub async fn run(job: Job) -> Result<Outcome, Failure> {
     let result = match job.mode {
         Mode::Run => run_chunk(lua, &job).await,
         Mode::Repl => repl(lua).await,
+        Mode::Check => load_chunk(lua, &job).map(|()| Outcome { values: Vec::new(), assertions: 0 }),
     };
     crate::bindings::io::finish();
     result
@@ -116,13 +117,18 @@ pub fn without_shebang(source: &[u8]) -> &[u8] {
     }
 }
 
-async fn run_chunk(lua: Lua, job: &Job) -> Result<Outcome, Failure> {
-    if let Err(status) = lua.load(without_shebang(&job.source), &job.name) {
+/// Compiles the chunk, and leaves it on the stack.
+fn load_chunk(lua: Lua, job: &Job) -> Result<(), Failure> {
+    lua.load(without_shebang(&job.source), &job.name).map_err(|status| {
         let message = scheduler::message(lua, -1);
         lua.pop(1);
         let kind = if status == LUA_ERRMEM { FailureKind::Memory } else { FailureKind::Syntax };
-        return Err(Failure { kind, message, traceback: String::new(), code: None, assertions: 0 });
-    }
+        Failure { kind, message, traceback: String::new(), code: None, assertions: 0 }
+    })
+}
+
+async fn run_chunk(lua: Lua, job: &Job) -> Result<Outcome, Failure> {
+    load_chunk(lua, job)?;
     for arg in &job.args {
         lua.push_bytes(arg);
     }

@@ -10,7 +10,7 @@
 
 use crate::call::{Call, Error, Returned, begin, raise};
 use crate::ffi::*;
-use crate::lines;
+use crate::lines::{self, Called};
 use crate::lua::{Lua, Ref};
 use crate::region::{self, Running};
 use std::cell::Cell;
@@ -28,6 +28,8 @@ pub struct Pending {
     future: Pin<Box<dyn Future<Output = Result<Push, Error>>>>,
     /// Whether it waits for other tasks of this instance only, and so cannot block them.
     on_tasks: bool,
+    /// The call that waits.
+    called: Option<Called>,
 }
 
 /// A wait for the host. The future's output pushes the results.
@@ -37,7 +39,7 @@ where
     P: FnOnce(Call) -> Returned + 'static,
 {
     let future = Box::pin(async move { Ok(Box::new(future.await?) as Push) });
-    Ok(Pending { future, on_tasks: false })
+    Ok(Pending { future, on_tasks: false, called: None })
 }
 
 /// A wait for other tasks of this instance.
@@ -80,7 +82,6 @@ fn finish(call: Call, result: Result<Push, Error>, left: Running) -> c_int {
 }
 
 unsafe extern "C" fn resumed(l: *mut lua_State, _: c_int, _: lua_KContext) -> c_int {
-    lines::waiting(false);
     let result = current().and_then(|current| current.ready.take());
     let result = result.unwrap_or_else(|| Err(Error::Plain("the wait was cancelled".into())));
     finish(Call(Lua(l)), result, region::leave())
@@ -96,9 +97,13 @@ const WAIT: usize = 4096;
 pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Result<Pending, Error>) -> c_int {
     let call = begin(l);
     let left = region::leave();
+    let called = lines::calling(call.0);
     let mut future = match region::make_room(call.0, WAIT).and_then(|()| f(call)) {
-        Ok(future) => future,
-        Err(error) => return finish(call, Err(error), left),
+        Ok(future) => Pending { called: Some(called), ..future },
+        Err(error) => {
+            drop(called);
+            return finish(call, Err(error), left);
+        }
     };
     let Some(current) = current() else {
         // Outside a task (the snapshot's initialisation) nothing can wait.
@@ -113,7 +118,6 @@ pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Result<Pending, Error
         }
         Poll::Pending if unsafe { lua_isyieldable(l) } != 0 => {
             current.waiting = Some(future);
-            lines::waiting(true);
             return unsafe { lua_suspendk(l, 0, resumed) };
         }
         Poll::Pending => block(future),
@@ -211,6 +215,10 @@ impl Future for Thread {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Some(waiting) = &mut this.current.waiting {
+            // Another task's call may have been the last.
+            if let Some(called) = &waiting.called {
+                called.tell();
+            }
             match waiting.future.as_mut().poll(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(result) => {

@@ -2,7 +2,9 @@
 --- Files and folders.
 ---
 --- Grants: `--allow fs=PATH` and `fs=read:PATH` grant reading, `fs=write:PATH` writing, `fs=rw:PATH`
---- both; a folder covers what is under it, a file only itself. Setting the bits setuid, setgid and sticky takes
+--- both; a folder covers what is under it, a file only itself. `fs=stat:PATH` grants what `fs.exists`, `fs.is_dir`,
+--- `fs.is_file`, `fs.stat`, `fs.readlink` and `fs.canonicalize` ask of this one path, `fs=list:PATH` the names in a folder
+--- too. Setting the bits setuid, setgid and sticky takes
 --- `fs=setid:PATH` too, which nothing wider includes. A path is matched as it is written and
 --- again with its symbolic links resolved. The run's own temporary folder (`fs.tempdir`) needs no
 --- grant. `/proc`, devices and pipes need a grant of their own. Relative paths start in the folder

@@ -1,82 +1,15 @@
-//! What a user is told to grant: by `assay explain` before a run, by denials in it.
+//! What a user is told to grant by denials and the audit.
 
 use assay_tests::executable::{Folder, run_in};
 
 /// Every test of this file.
 pub const TESTS: &[(&str, fn())] = &[
-    ("explain_says_what_it_cannot_know", explain_says_what_it_cannot_know),
-    ("explain_knows_what_is_loaded", explain_knows_what_is_loaded),
-    ("what_explain_says_is_enough", what_explain_says_is_enough),
     ("wrong_scopes_end_before_the_script_starts", wrong_scopes_end_before_the_script_starts),
     ("what_needs_no_grant_cannot_be_denied", what_needs_no_grant_cannot_be_denied),
     ("the_audit_has_the_rule_that_denied", the_audit_has_the_rule_that_denied),
     ("a_denial_names_a_flag_that_is_enough", a_denial_names_a_flag_that_is_enough),
     ("a_denial_names_no_flag_that_grants_more", a_denial_names_no_flag_that_grants_more),
 ];
-
-fn explain(folder: &Folder, script: &str) -> (String, serde_json::Value) {
-    folder.write("a.lua", script);
-    let json = run_in(folder, &["explain", "--json", "a.lua"]).stdout;
-    (run_in(folder, &["explain", "a.lua"]).stdout, serde_json::from_str(&json).expect("JSON"))
-}
-
-fn explain_says_what_it_cannot_know() {
-    let folder = Folder::new();
-    let (text, json) = explain(
-        &folder,
-        "http.get(arg[1])\nshell.exec{cmd = 'git status'}\nprocess.spawn({cmd = 'git', args = {...}})",
-    );
-    let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap_or_default();
-    assert!(line("http ").contains("cannot be read from the source: any"), "{text}");
-    assert!(line("process ").contains(" git "), "{text}");
-    assert!(line("shell ").contains("all of it"), "{text}");
-    assert!(text.contains("\nassay run --allow http,process=git,shell a.lua\n"), "{text}");
-    assert!(text.contains("\nassay run --learn grants.toml --allow-all a.lua\n"), "{text}");
-    assert_eq!(json["undecided"], serde_json::json!(["http"]));
-    assert_eq!(json["allow"], serde_json::json!(["http", "process=git", "shell"]));
-    // Where all is known there is nothing to learn.
-    let (text, json) = explain(&folder, "fs.read('x')");
-    assert!(!text.contains("--learn"), "{text}");
-    assert_eq!(json["undecided"], serde_json::json!([]));
-}
-
-/// The list in `explain` is the guest's.
-fn explain_knows_what_is_loaded() {
-    let folder = Folder::new();
-    folder.write("list.lua", "for name in pairs(package.loaded) do print(name) end");
-    let loaded = run_in(&folder, &["run", "list.lua"]).stdout;
-    assert!(loaded.lines().any(|name| name == "assay.compress"), "{loaded}");
-    let script: String = loaded.lines().map(|name| format!("require('{name}')\n")).collect();
-    let (text, json) = explain(&folder, &format!("{script}require('no.such')"));
-    for name in loaded.lines() {
-        assert_eq!(json["modules"][name], "builtin", "{name}: {text}");
-    }
-    assert!(json["modules"]["no.such"].is_null() && text.contains("no.such  not found"), "{text}");
-    // One in the project's folder is not loaded in its place.
-    folder.write("modules/json.lua", "fs.read('x')");
-    let (text, _) = explain(&folder, "require('json')");
-    assert!(text.contains("needs no grants"), "{text}");
-}
-
-fn what_explain_says_is_enough() {
-    let folder = Folder::new();
-    folder.write("in/a.txt", "a");
-    let script = "fs.mkdir('out')\nfs.copy('in/a.txt', 'out/b.txt')\nfs.copy('in/a.txt', 'out/c.txt')\n\
-        fs.write('out/d', '') fs.rename('out/d', 'out/e')\nfs.symlink('c.txt', 'out/link')\nfs.sub_in_file('out/c.txt', 'a', 'b')\n\
-        assert.eq(#fs.glob('in/*.txt'), 1)\nlocal f = io.open('out/c.txt', 'r+') f:write('x') f:close()\n\
-        tar.create('out/a.tar.gz', 'in')\ntar.extract('out/a.tar.gz', 'out/tree')\n\
-        compress.pack_file('in/a.txt', 'out/a.gz')\ncompress.unpack_file('out/a.gz', 'out/a')\n\
-        os.rename('out/a', 'out/z')\nos.remove('out/z')\nprint(disk.usage('in').total > 0)\n\
-        local db = db.connect('sqlite:out/app.db')\nprint(#db:query('SELECT 1'))\n\
-        print(process.run{cmd = 'echo', args = {'x'}}.stdout)\n\
-        http.serve('unix:out/app.sock', {}, { on_listen = function(server) server:stop() end })\n\
-        print(linux.kernel().os_release, os.hostname(), env.get('HOME'))\nprint(cgroup.version())";
-    let (text, _) = explain(&folder, script);
-    let command = text.lines().find(|line| line.starts_with("assay run ")).expect("a command");
-    let words: Vec<_> = command.split(' ').skip(1).collect();
-    let done = run_in(&folder, &words);
-    assert_eq!(done.code, Some(0), "{command}: {}", done.stderr);
-}
 
 fn wrong_scopes_end_before_the_script_starts() {
     let folder = Folder::new();

@@ -5,8 +5,10 @@ mod cli;
 mod docs;
 mod environment;
 mod examples;
+mod explain;
 mod files;
 mod grants;
+mod learn;
 mod limits;
 mod memory;
 mod options;
@@ -46,8 +48,10 @@ fn main() -> ExitCode {
         ("cli", cli::TESTS),
         ("environment", environment::TESTS),
         ("examples", examples::TESTS),
+        ("explain", explain::TESTS),
         ("files", files::TESTS),
         ("grants", grants::TESTS),
+        ("learn", learn::TESTS),
         ("limits", limits::TESTS),
         ("memory", memory::TESTS),
         ("options", options::TESTS),

@@ -10,6 +10,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("the_prompt_denies", the_prompt_denies),
     ("a_denial_is_final", a_denial_is_final),
     ("an_answer_holds_for_the_whole_request", an_answer_holds_for_the_whole_request),
+    ("redirects_are_part_of_the_request", redirects_are_part_of_the_request),
+    ("a_redirect_to_another_host_is_asked", a_redirect_to_another_host_is_asked),
+    ("each_task_is_asked_at_its_line", each_task_is_asked_at_its_line),
+    ("an_answer_holds_while_others_call", an_answer_holds_while_others_call),
     ("the_prompt_writes_the_manifest", the_prompt_writes_the_manifest),
     ("the_prompt_shows_the_line", the_prompt_shows_the_line),
     ("what_is_typed_ahead_answers_nothing", what_is_typed_ahead_answers_nothing),
@@ -117,6 +121,126 @@ fn an_answer_holds_for_the_whole_request() {
             assert!(done.stdout.contains(&format!("got\t{shown}")), "{answer}: {}", done.stdout);
         }
     }
+}
+
+/// How often something was asked.
+fn questions(done: &Finished) -> usize {
+    done.stdout.matches("The script asks").count()
+}
+
+fn redirects_are_part_of_the_request() {
+    let folder = Folder::new();
+    let server = assay_tests::servers::start("http", folder.path()).expect("the server starts");
+    let port = &server.values["HTTP_PORT"];
+    folder.write(
+        "a.lua",
+        &format!(
+            "for _ = 1, 2 do
+               local ok, r = pcall(http.get, 'http://localhost:{port}/redirect/3')
+               print('got', ok and r.status or r.code)
+             end"
+        ),
+    );
+    for (answers, asked, shown) in [("oo", 2, "200"), ("a", 1, "200"), ("d", 1, "denied")] {
+        let steps: Vec<_> = answers.chars().map(|answer| format!("deny > ={answer}")).collect();
+        let done = on_terminal(&folder, &steps.join("|"), &["run", "--prompt", "a.lua"]);
+        assert_eq!(questions(&done), asked, "{answers}: {}", done.stdout);
+        assert_eq!(done.stdout.matches(&format!("got\t{shown}")).count(), 2, "{answers}: {}", done.stdout);
+    }
+    // What is written lets the whole request through the next time.
+    folder.write("m.toml", "");
+    let args = ["run", "--manifest", "m.toml", "--prompt", "a.lua"];
+    let done = on_terminal(&folder, "deny > =m", &args);
+    assert_eq!((questions(&done), done.stdout.matches("got\t200").count()), (1, 2), "{}", done.stdout);
+    let text = std::fs::read_to_string(folder.path().join("m.toml")).expect("it is there");
+    for path in ["/redirect/3", "/redirect/2", "/redirect/1", "/echo"] {
+        assert!(text.contains(&format!("http=GET:http://localhost:{port}{path}\"")), "{path}: {text}");
+    }
+    let done = on_terminal(&folder, "", &args);
+    assert_eq!((questions(&done), done.stdout.matches("got\t200").count()), (0, 2), "{}", done.stdout);
+}
+
+fn a_redirect_to_another_host_is_asked() {
+    let folder = Folder::new();
+    let server = assay_tests::servers::start("http", folder.path()).expect("the server starts");
+    let port = &server.values["HTTP_PORT"];
+    let source = format!(
+        "local url = 'http://localhost:{port}/redirect_to?url=http://127.0.0.1:{port}/redirect/1'
+         local ok, r = pcall(http.get, url) print('got', ok and r.status or r.code)"
+    );
+    for (second, shown) in [("o", "200"), ("d", "denied"), ("x", "denied")] {
+        let steps = format!("deny > =o|deny > ={second}");
+        let done = on_terminal(&folder, &steps, &["exec", "--prompt", "-e", &source]);
+        assert_eq!(questions(&done), 2, "{second}: {}", done.stdout);
+        assert!(
+            done.stdout.contains(&format!("for GET http://127.0.0.1:{port}/redirect/1")),
+            "{}",
+            done.stdout
+        );
+        let led = format!("It was allowed http=GET:http://localhost:{port}/redirect_to and is led on");
+        assert_eq!(done.stdout.matches(&led).count(), 1, "{}", done.stdout);
+        assert!(done.stdout.contains(&format!("got\t{shown}")), "{second}: {}", done.stdout);
+    }
+}
+
+/// What is asked for, and at which line, as it is shown.
+fn asked_at(done: &Finished) -> Vec<(String, String)> {
+    let mut lines = done.stdout.lines();
+    let mut all = Vec::new();
+    while let Some(line) = lines.next() {
+        if let Some((_, what)) = line.split_once("The script asks for ") {
+            let place = lines.next().unwrap_or_default().trim().trim_start_matches("at ");
+            all.push((what.trim().trim_end_matches('.').to_string(), place.to_string()));
+        }
+    }
+    all.sort();
+    all
+}
+
+fn each_task_is_asked_at_its_line() {
+    let folder = Folder::new();
+    let server = assay_tests::servers::start("http", folder.path()).expect("the server starts");
+    let port = &server.values["HTTP_PORT"];
+    let mut wanted = Vec::new();
+    let mut script = String::from("local tasks = {}\n");
+    for n in 0..6 {
+        folder.write(&format!("f{n}"), "x");
+        let file = folder.path().join(format!("f{n}"));
+        for (call, what) in [
+            (
+                format!("http.get('http://localhost:{port}/status/{n}')"),
+                format!("GET http://localhost:{port}/status/{n}"),
+            ),
+            (format!("fs.read('f{n}')"), format!("reading {}", file.display())),
+            (format!("process.run{{cmd = 'no-such-{n}'}}"), format!("process no-such-{n}")),
+        ] {
+            script.push_str(&format!("tasks[#tasks + 1] = async.spawn(function() sleep(0) return pcall(function() {call} end) end)\n"));
+            wanted.push((what, format!("x.lua:{}", script.lines().count())));
+        }
+    }
+    script.push_str("for _, task in ipairs(tasks) do task:await() end print('end')");
+    folder.write("x.lua", &script);
+    let steps = vec!["deny > =o"; wanted.len()].join("|");
+    let done = on_terminal(&folder, &steps, &["run", "--prompt", "x.lua"]);
+    assert_eq!(done.code, Some(0), "{}", done.stdout);
+    wanted.sort();
+    assert_eq!(asked_at(&done), wanted, "{}", done.stdout);
+}
+
+/// A call that is under way keeps its answer, whatever other tasks call.
+fn an_answer_holds_while_others_call() {
+    let folder = Folder::new();
+    let server = assay_tests::servers::start("http", folder.path()).expect("the server starts");
+    let port = &server.values["HTTP_PORT"];
+    let source = format!(
+        "local done = false
+         local other = async.spawn(function() while not done do sleep(0) fs.tempdir() end end)
+         local ok, r = pcall(http.get, 'http://localhost:{port}/redirect/5') done = true other:await()
+         print('got', ok and r.status or r.code)"
+    );
+    let done = on_terminal(&folder, "deny > =o", &["exec", "--prompt", "-e", &source]);
+    assert_eq!(questions(&done), 1, "{}", done.stdout);
+    assert!(done.stdout.contains("got\t200"), "{}", done.stdout);
 }
 
 fn the_prompt_writes_the_manifest() {

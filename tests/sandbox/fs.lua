@@ -214,6 +214,66 @@ assert.eq(there.code, "denied")
 assert.eq(missing.code, "denied")
 assert.eq(select(2, pcall(fs.symlink, "/etc/there-is-no-such-file", "l")).code, "denied")
 
+--# case: looking and listing grant nothing more
+--# allow: fs=stat:${TMP}/secret,fs=list:${TMP}/folder,fs=stat:${TMP}/folder/..
+--# file: secret=text
+--# file: folder/inner=text
+--# file: folder/deep/x=text
+--# link: link=secret
+assert.eq(fs.exists("secret"), true)
+assert.eq(fs.stat("secret").size, 4)
+assert.eq(fs.exists("folder"), true)
+assert.eq(#fs.list("folder"), 2)
+assert.eq(fs.is_dir("."), true)
+for _, call in ipairs({
+  function() fs.read("secret") end,
+  function() fs.write("secret", "") end,
+  function() assert(io.open("secret")) end,
+  function() assert(io.open("secret", "w")) end,
+  function() fs.list(".") end,
+  function() fs.readdir("folder") end,
+  function() fs.readdir("folder", { depth = 2 }) end,
+  function() fs.list("folder/deep") end,
+  function() fs.glob("folder/*") end,
+  function() fs.exists("folder/inner") end,
+  function() fs.read("folder/inner") end,
+  function() fs.exists("secret/x") end,
+  function() fs.exists("link") end,
+  function() fs.copy("secret", fs.tempdir() .. "/copy") end,
+  function() crypto.hash_file("secret", "sha256") end,
+  function() tar.create(fs.tempdir() .. "/a.tar", "folder") end,
+}) do
+  local ok, err = pcall(call)
+  assert.eq(ok, false)
+  assert.contains(tostring(err), "granted")
+end
+
+--# case: what may not be looked at may not be read
+--# allow: fs=rw:${TMP}
+--# deny: fs=stat:${TMP}/secret,fs=list:${TMP}/folder
+--# file: secret=text
+--# file: folder/inner=text
+for _, call in ipairs({
+  function() fs.exists("secret") end,
+  function() fs.read("secret") end,
+  function() fs.list("folder") end,
+  function() fs.exists("folder") end,
+  function() fs.read("folder/inner") end,
+  function() fs.glob("folder/*") end,
+}) do
+  assert.eq(select(2, pcall(call)).code, "denied")
+end
+
+--# case: what may only be written is not looked at by being moved
+--# allow: fs=write:${TMP},fs=stat:${TMP}/seen,fs=list:${TMP}/listed
+--# file: secret=text
+--# file: folder/inner=text
+assert.eq(select(2, pcall(fs.rename, "secret", "seen")).code, "denied")
+assert.eq(select(2, pcall(fs.rename, "folder", "listed")).code, "denied")
+assert.eq(select(2, pcall(os.rename, "secret", "seen")) ~= true, true)
+assert.eq(fs.exists("seen"), false)
+fs.rename("secret", "other")
+
 --# case: ways up and down again tell nothing about what is on them
 --# allow: fs=rw:${TMP}
 --# link: out=/etc

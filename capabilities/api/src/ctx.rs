@@ -91,8 +91,32 @@ pub struct Identity {
     pub script_hash: String,
 }
 
-/// What all parts of one run share. Host calls that wait hold it across their waits.
+/// A call of a builtin by a script, for a person who is asked whether it may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// No other call of the run has it: which instance of the guest it is from, and its number there.
+    pub number: (u64, u64),
+    /// `script.lua:12`; empty where that is not known.
+    pub line: String,
+}
+
+/// A run as one call of the script has it, so that whatever is asked in the end, on whichever thread, is asked for that
+/// call. Host calls that wait hold it across their waits.
 pub struct Run {
+    shared: Arc<Shared>,
+    call: Option<Call>,
+}
+
+impl std::ops::Deref for Run {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+/// What all parts of one run share.
+pub struct Shared {
     pub grants: Grants,
     pub limits: Limits,
     pub usage: Usage,
@@ -117,10 +141,10 @@ pub struct Run {
     pub compat: bool,
 }
 
-impl Run {
-    /// A run that begins now, with the limits of `assay run`, no audit, and nobody to learn.
-    pub fn new(grants: Grants, working_folder: PathBuf) -> Run {
-        Run {
+impl Shared {
+    /// Of a run that begins now, with the limits of `assay run`, no audit, and nobody to learn.
+    pub fn new(grants: Grants, working_folder: PathBuf) -> Shared {
+        Shared {
             grants,
             budget: Budget::new(Limits::default().host_memory()),
             limits: Limits::default(),
@@ -136,6 +160,30 @@ impl Run {
             temporary: Mutex::default(),
             compat: false,
         }
+    }
+}
+
+impl From<Shared> for Run {
+    fn from(shared: Shared) -> Run {
+        Run { shared: Arc::new(shared), call: None }
+    }
+}
+
+impl Run {
+    /// A run with what [`Shared::new`] gives it.
+    pub fn new(grants: Grants, working_folder: PathBuf) -> Run {
+        Shared::new(grants, working_folder).into()
+    }
+
+    /// What can still be set before the run begins; none once something else has it.
+    pub fn settings(&mut self) -> Option<&mut Shared> {
+        Arc::get_mut(&mut self.shared)
+    }
+
+    /// The same run for a call of the script.
+    #[must_use]
+    pub fn for_call(&self, call: Call) -> Run {
+        Run { shared: self.shared.clone(), call: Some(call) }
     }
 
     /// Puts a decision into the audit. One that cannot be written ends the run: what nobody can read about afterwards
@@ -210,7 +258,7 @@ impl Run {
     /// As for [`Run::check`].
     pub fn check_whole(&self, capability: &str, request: &Request<'_>) -> Result<(), Error> {
         let what = request.describe(capability);
-        match self.grants.decide(capability, request) {
+        match self.grants.decide(self.call.as_ref(), capability, request) {
             Verdict::Allow(rule) => {
                 self.guard_name(capability, request, &what, request.scope())?;
                 self.record(Decision::Allow, capability, &what, Some(&rule))
@@ -299,7 +347,7 @@ impl Run {
             });
         }
         let what = request.describe(capability);
-        match self.grants.decide(capability, request) {
+        match self.grants.decide(self.call.as_ref(), capability, request) {
             Verdict::Allow(rule) => {
                 self.guard_name(capability, request, &what, request.scope())?;
                 Ok(Some(rule))
@@ -330,7 +378,7 @@ impl Run {
         let decided = match (self.grants.decide_unasked(capability, &at), by_name) {
             (Some(verdict), _) => verdict,
             (None, Some(rule)) => Verdict::Allow(rule.to_string()),
-            (None, None) => self.grants.decide(capability, &at),
+            (None, None) => self.grants.decide(self.call.as_ref(), capability, &at),
         };
         let rule = match decided {
             Verdict::Allow(rule) => rule,

@@ -2,12 +2,11 @@
 
 use crate::scope::{PathScope, rule_text, unescape};
 use crate::secrets::hide;
-use crate::{Capability, Denied, Request, Scope};
-use std::collections::HashMap;
+use crate::{Call, Capability, Denied, Request, Scope};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock};
-use std::thread::ThreadId;
 
 /// A grant that cannot be read. The message names the text and the forms there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +67,8 @@ pub enum Answer {
     Once,
     /// The run may, for as long as it lasts.
     Always,
+    /// The run may, and the rule was kept for the next ones.
+    Keep,
     /// The run may not.
     Deny,
     /// Nor anything else that would have to be asked for.
@@ -83,69 +84,59 @@ pub struct Question<'a> {
     pub rule: &'a str,
     /// Whether the rule stands for this request alone, so that it may be kept.
     pub is_own: bool,
-    /// The lines of the script that may be asking: one, unless several tasks wait.
-    pub places: &'a [String],
+    /// The line of the script that asks, where it is known.
+    pub line: Option<&'a str>,
+    /// What the same call was allowed before, where that led here: a redirect to another host.
+    pub after: Option<&'a str>,
 }
 
 /// Asks a person, on a terminal.
 pub trait Asker: Send + Sync {
     fn ask(&self, question: &Question<'_>) -> Answer;
+
+    /// Keeps one more rule, which a request needs that was answered with [`Answer::Keep`].
+    fn keep(&self, rule: &str) {
+        let _ = rule;
+    }
 }
 
 /// What a person was asked so far.
 #[derive(Default)]
 struct Asked {
     /// Rules, and whether each was allowed or denied for the rest of the run.
-    for_good: Vec<(String, bool)>,
-    /// Rules that were allowed once, for the call of the script that is under way.
-    once: Vec<String>,
+    for_good: HashMap<String, Answered>,
+    /// What calls of the script were allowed, the last ones.
+    calls: VecDeque<Allowed>,
     deny_all: bool,
-    places: Places,
 }
 
-/// Which lines of the script call builtins.
-#[derive(Default)]
-struct Places {
-    /// For each task its last call, and whether that waits.
-    tasks: HashMap<(ThreadId, u64), (String, bool)>,
-    /// The task that calls right now, on its thread.
-    current: HashMap<ThreadId, u64>,
+/// An answer that holds for the rest of the run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    Allowed { kept: bool },
+    Denied,
 }
 
-/// How many tasks are looked at: what a script starts is bounded by its memory, not here.
-const TASKS_MAX: usize = 1000;
+/// What one call of the script was allowed.
+struct Allowed {
+    call: (u64, u64),
+    capability: String,
+    rule: String,
+    /// Where a request by HTTP goes.
+    origin: Option<String>,
+    answer: Answer,
+}
 
-impl Places {
-    fn calling(&mut self, task: u64, place: String) {
-        let thread = std::thread::current().id();
-        if self.tasks.len() >= TASKS_MAX {
-            self.tasks.retain(|_, (_, waits)| *waits);
-        }
-        if self.tasks.len() < TASKS_MAX {
-            self.tasks.insert((thread, task), (place, false));
-        }
-        self.current.insert(thread, task);
-    }
+/// So many calls that were allowed something are known at a time. One that is forgotten is asked about anew.
+const CALLS_MAX: usize = 1000;
 
-    fn waiting(&mut self, task: u64, waits: bool) {
-        let thread = std::thread::current().id();
-        self.current.remove(&thread);
-        if let Some((_, waiting)) = self.tasks.get_mut(&(thread, task)) {
-            *waiting = waits;
+/// Scheme, host and port of a request that may be redirected: what a person who allowed it has seen.
+fn origin(request: &Request<'_>) -> Option<String> {
+    match request {
+        Request::Network { scheme: scheme @ ("http" | "https"), host, port, .. } => {
+            Some(format!("{scheme}://{host}:{port}"))
         }
-    }
-
-    fn asking(&self) -> Vec<String> {
-        let thread = std::thread::current().id();
-        let current = self.current.get(&thread).and_then(|task| self.tasks.get(&(thread, *task)));
-        let mut places: Vec<String> = match current {
-            Some((place, _)) => vec![place.clone()],
-            None => self.tasks.values().filter(|(_, waits)| *waits).map(|(place, _)| place.clone()).collect(),
-        };
-        places.retain(|place| !place.is_empty());
-        places.sort();
-        places.dedup();
-        places
+        _ => None,
     }
 }
 
@@ -454,8 +445,8 @@ impl Grants {
         borders
     }
 
-    pub(crate) fn decide(&self, capability: &str, request: &Request<'_>) -> Verdict {
-        self.decide_unasked(capability, request).unwrap_or_else(|| self.ask_person(capability, request))
+    pub(crate) fn decide(&self, call: Option<&Call>, capability: &str, request: &Request<'_>) -> Verdict {
+        self.decide_unasked(capability, request).unwrap_or_else(|| self.ask_person(call, capability, request))
     }
 
     /// What the rules say; none where only a person could still allow it.
@@ -531,39 +522,47 @@ impl Grants {
         self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// A task of the script calls a builtin at this place. What was allowed once was allowed to the call before.
-    pub fn calling(&self, task: u64, place: String) {
-        let mut asked = self.asked();
-        asked.once.clear();
-        asked.places.calling(task, place);
-    }
-
-    /// The call of a task waits, or goes on.
-    pub fn waiting(&self, task: u64, waits: bool) {
-        self.asked().places.waiting(task, waits);
-    }
-
     /// Asks once for each rule and call of the script; what was denied stays denied. The lock is held while a
     /// person thinks, so that there is one question at a time.
-    fn ask_person(&self, capability: &str, request: &Request<'_>) -> Verdict {
+    fn ask_person(&self, call: Option<&Call>, capability: &str, request: &Request<'_>) -> Verdict {
         let Some(asker) = &self.asker else { return Verdict::Deny(None) };
         let rule = rule_text(capability, request.scope().as_deref());
         let mut asked = self.asked();
-        let known = asked.for_good.iter().find(|(text, _)| *text == rule).map(|(_, allowed)| *allowed);
-        if known == Some(true) || asked.once.contains(&rule) {
-            return Verdict::Allow(rule);
-        }
-        if known == Some(false) || asked.deny_all {
-            return Verdict::Deny(None);
-        }
-        let what = hide(&request.describe(capability)).into_owned();
-        let places = asked.places.asking();
-        let is_own = request.has_own_scope();
-        match asker.ask(&Question { what: &what, rule: &rule, is_own, places: &places }) {
-            Answer::Once => asked.once.push(rule.clone()),
-            Answer::Always => asked.for_good.push((rule.clone(), true)),
+        let answer = match asked.for_good.get(&rule) {
+            Some(Answered::Denied) => return Verdict::Deny(None),
+            Some(Answered::Allowed { kept }) => {
+                if *kept {
+                    Answer::Keep
+                } else {
+                    Answer::Always
+                }
+            }
+            None => match asked.of_call(call, capability, &rule, request) {
+                // What belongs to a request that was allowed is not asked anew, and is kept where that was.
+                Some(answer) => {
+                    if answer == Answer::Keep && request.has_own_scope() {
+                        asker.keep(&rule);
+                    }
+                    answer
+                }
+                None if asked.deny_all => return Verdict::Deny(None),
+                None => {
+                    let what = hide(&request.describe(capability)).into_owned();
+                    let line = call.map(|call| call.line.as_str()).filter(|line| !line.is_empty());
+                    let after = asked.led_from(call, capability, request);
+                    let is_own = request.has_own_scope();
+                    asker.ask(&Question { what: &what, rule: &rule, is_own, line, after })
+                }
+            },
+        };
+        match answer {
+            Answer::Once => {}
+            Answer::Always | Answer::Keep => {
+                let kept = answer == Answer::Keep;
+                asked.for_good.insert(rule.clone(), Answered::Allowed { kept });
+            }
             Answer::Deny => {
-                asked.for_good.push((rule, false));
+                asked.for_good.insert(rule, Answered::Denied);
                 return Verdict::Deny(None);
             }
             Answer::DenyAll => {
@@ -571,6 +570,134 @@ impl Grants {
                 return Verdict::Deny(None);
             }
         }
+        asked.allow(call, capability, &rule, request, answer);
         Verdict::Allow(rule)
+    }
+}
+
+impl Asked {
+    /// What the call was answered for this rule, or for another request to the same place: redirects, with what they
+    /// change of path and method, are part of the request that was asked for.
+    fn of_call(
+        &self,
+        call: Option<&Call>,
+        capability: &str,
+        rule: &str,
+        request: &Request<'_>,
+    ) -> Option<Answer> {
+        let origin = origin(request);
+        let covers = |allowed: &&Allowed| {
+            allowed.rule == rule
+                || (allowed.capability == capability && origin.is_some() && allowed.origin == origin)
+        };
+        self.of(call).find(covers).map(|allowed| allowed.answer)
+    }
+
+    /// The rule of the request that led the call to another place.
+    fn led_from(&self, call: Option<&Call>, capability: &str, request: &Request<'_>) -> Option<&str> {
+        origin(request)?;
+        let led = |allowed: &&Allowed| allowed.capability == capability && allowed.origin.is_some();
+        self.of(call).find(led).map(|allowed| allowed.rule.as_str())
+    }
+
+    fn of(&self, call: Option<&Call>) -> impl Iterator<Item = &Allowed> {
+        let number = call.map(|call| call.number);
+        self.calls.iter().rev().filter(move |allowed| Some(allowed.call) == number)
+    }
+
+    fn allow(
+        &mut self,
+        call: Option<&Call>,
+        capability: &str,
+        rule: &str,
+        request: &Request<'_>,
+        answer: Answer,
+    ) {
+        let Some(call) = call.map(|call| call.number) else { return };
+        if self.calls.iter().any(|allowed| allowed.call == call && allowed.rule == rule) {
+            return;
+        }
+        if self.calls.len() >= CALLS_MAX {
+            self.calls.pop_front();
+        }
+        let (capability, rule) = (capability.to_string(), rule.to_string());
+        self.calls.push_back(Allowed { call, capability, rule, origin: origin(request), answer });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// Answers in order, and remembers what it kept.
+    struct Person {
+        answers: Mutex<VecDeque<Answer>>,
+        kept: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Asker for Person {
+        fn ask(&self, _: &Question<'_>) -> Answer {
+            self.answers.lock().unwrap().pop_front().expect("nothing more is asked")
+        }
+
+        fn keep(&self, rule: &str) {
+            self.kept.lock().unwrap().push(rule.into());
+        }
+    }
+
+    fn asking(answers: &[Answer]) -> (Grants, Arc<Mutex<Vec<String>>>) {
+        let kept = Arc::default();
+        let mut grants = Grants::default();
+        let answers = Mutex::new(answers.iter().copied().collect());
+        grants.ask(Box::new(Person { answers, kept: Arc::clone(&kept) }));
+        (grants, kept)
+    }
+
+    fn get<'a>(scheme: &'a str, host: &'a str, path: &'a str) -> Request<'a> {
+        Request::Network { scheme, method: Some("GET"), host, port: 80, path: Some(path), address: None }
+    }
+
+    fn allows(grants: &Grants, number: (u64, u64), request: &Request<'_>) -> bool {
+        let call = Call { number, line: "x.lua:1".into() };
+        matches!(grants.decide(Some(&call), "http", request), Verdict::Allow(_))
+    }
+
+    #[test]
+    fn an_answer_is_for_one_call_of_one_instance() {
+        let (grants, _) = asking(&[Answer::Once, Answer::Once, Answer::Once, Answer::Deny]);
+        let a = get("http", "a", "/x");
+        // The same call again, another call, the same number in another instance, and no call at all.
+        assert!(allows(&grants, (1, 1), &a) && allows(&grants, (1, 1), &a));
+        assert!(allows(&grants, (1, 2), &a) && allows(&grants, (1, 1), &a));
+        assert!(allows(&grants, (2, 1), &a));
+        assert_eq!(grants.decide(None, "http", &a), Verdict::Deny(None));
+    }
+
+    #[test]
+    fn redirects_within_a_place_are_part_of_a_request() {
+        let (grants, kept) = asking(&[Answer::Keep, Answer::Once, Answer::DenyAll]);
+        assert!(allows(&grants, (1, 1), &get("http", "a", "/x")));
+        assert!(allows(&grants, (1, 1), &get("http", "a", "/y")));
+        assert_eq!(*kept.lock().unwrap(), ["http=GET:http://a/y"]);
+        // Now by its rule, in any call; and what follows from it.
+        assert!(
+            allows(&grants, (1, 2), &get("http", "a", "/y"))
+                && allows(&grants, (1, 2), &get("http", "a", "/z"))
+        );
+        // Another place, another scheme, another call that was allowed nothing there.
+        assert!(allows(&grants, (1, 1), &get("http", "b", "/y")));
+        assert!(!allows(&grants, (1, 1), &get("https", "a", "/y")));
+        assert!(!allows(&grants, (1, 3), &get("http", "a", "/w")));
+        assert!(allows(&grants, (1, 3), &get("http", "a", "/x")));
+    }
+
+    #[test]
+    fn calls_that_are_remembered_are_bounded() {
+        let (grants, _) = asking(&[Answer::Always]);
+        for number in 0..2 * CALLS_MAX as u64 {
+            assert!(allows(&grants, (1, number), &get("http", "a", "/x")));
+        }
+        assert_eq!(grants.asked().calls.len(), CALLS_MAX);
     }
 }

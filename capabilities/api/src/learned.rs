@@ -14,7 +14,7 @@ const BYTES_MAX: usize = 8 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Use {
     /// A file or directory.
-    File { capability: String, write: bool, path: PathBuf },
+    File { capability: String, access: Access, path: PathBuf },
     /// A URL: what is before its path (`https://api.example.com`), and the path where a scope can say it.
     Url { capability: String, method: Option<String>, place: String, path: Option<String> },
     /// Anything else, by its narrowest scope.
@@ -40,11 +40,9 @@ impl Learned {
         }
         let scope = request.scope();
         let one = match *request {
-            Request::File { access, path } => Use::File {
-                capability: capability.into(),
-                write: access == Access::Write,
-                path: path.to_path_buf(),
-            },
+            Request::File { access, path } => {
+                Use::File { capability: capability.into(), access, path: path.to_path_buf() }
+            }
             Request::Network { scheme: "http" | "https" | "ws" | "wss", method, .. } => {
                 let scope = scope.unwrap_or_default();
                 // The scope is `METHOD:SCHEME://PLACE/PATH`, of which the method and path may be missing.

@@ -29,7 +29,7 @@ pub use blocking::{Lost, blocking};
 pub use budget::{Budget, Held};
 pub use capability::{Capability, Denied, Literal, Need, ScopeForm, Target, text_field};
 pub use cpu::{Cpu, CpuGuard};
-pub use ctx::{Ctx, HandleGuard, Identity, Output, Run, Stop, limit_error};
+pub use ctx::{Call, Ctx, HandleGuard, Identity, Output, Run, Shared, Stop, limit_error};
 pub use ending::Ending;
 pub use error::{denied, denied_by, denied_without_scope, denier, error, io_error};
 pub use grants::{Answer, Asker, GrantError, Grants, Question, Rule};

@@ -14,12 +14,29 @@ use std::net::IpAddr;
 use std::path::Path;
 
 /// What a file operation does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
+    /// Whether something is there, what is known about it (type, size, times), and where a link leads; part of listing.
+    Stat,
+    /// The names in a folder; part of reading.
+    List,
     Read,
     Write,
     /// Setting the bits setuid, setgid and sticky, which reading and writing do not include.
     SetId,
+}
+
+impl Access {
+    /// As it stands before the path of a scope.
+    pub fn word(self) -> &'static str {
+        match self {
+            Access::Stat => "stat",
+            Access::List => "list",
+            Access::Read => "read",
+            Access::Write => "write",
+            Access::SetId => "setid",
+        }
+    }
 }
 
 /// One thing that a script asks for. It is matched again whenever it changes on the way: each
@@ -77,9 +94,7 @@ impl Request<'_> {
                 let path = path.filter(|path| network::is_own_path(path)).unwrap_or_default();
                 Some(format!("{method}{scheme}://{}{path}", network::authority(scheme, host, *port)))
             }
-            Request::File { access: Access::Read, path } => Some(format!("read:{}", path.display())),
-            Request::File { access: Access::Write, path } => Some(format!("write:{}", path.display())),
-            Request::File { access: Access::SetId, path } => Some(format!("setid:{}", path.display())),
+            Request::File { access, path } => Some(format!("{}:{}", access.word(), path.display())),
             Request::Name(name) => Some((*name).to_string()),
             Request::Program { name, path, .. } => Some(match name.contains('/') {
                 true => path.display().to_string(),
@@ -125,6 +140,8 @@ impl Request<'_> {
                 let place = network::authority(scheme, host, *port);
                 format!("{what} {scheme}://{place}{}", path.unwrap_or_default())
             }
+            Request::File { access: Access::Stat, path } => format!("looking at {}", path.display()),
+            Request::File { access: Access::List, path } => format!("listing {}", path.display()),
             Request::File { access: Access::Read, path } => format!("reading {}", path.display()),
             Request::File { access: Access::Write, path } => format!("writing {}", path.display()),
             Request::File { access: Access::SetId, path } => {

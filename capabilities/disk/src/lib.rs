@@ -99,7 +99,7 @@ fn usage(run: &Run, path: &str) -> Result<Space, Error> {
     let opened = match mounted.filter(|mount| assay_capability_fs::path_of(mount).as_ref() == Some(&lexical))
     {
         Some(mount) => mount,
-        None => assay_capability_fs::open_path(run, Access::Read, path)?,
+        None => assay_capability_fs::open_path(run, Access::Stat, path)?,
     };
     let stat = rustix::fs::fstatvfs(&opened)
         .map_err(|failed| io_error(&format!("reading the space of {path}"), &failed.into()))?;

@@ -77,7 +77,7 @@ impl Search<'_> {
         let listed = resolve(self.run, path, &[Access::Read], Last::Follow, false).and_then(|place| {
             let folder = open_folder(self.run, &[Access::Read], &place)?;
             let items = entries(self.run, &folder, path)?;
-            check_still(self.run, &folder, &place.real, path)?;
+            check_still(self.run, &folder, &place.real, path, Access::Read)?;
             Ok(items)
         });
         let items = match listed {

@@ -234,6 +234,16 @@ impl Capability for Fs {
             },
             ScopeForm { form: "rw:PATH", grants: "both", example: "fs=rw:./data" },
             ScopeForm {
+                form: "list:PATH",
+                grants: "the names in this folder, not what is in them; part of read",
+                example: "fs=list:/srv",
+            },
+            ScopeForm {
+                form: "stat:PATH",
+                grants: "asking whether this path is there, and its size, type and times; part of read",
+                example: "fs=stat:/etc/debian_version",
+            },
+            ScopeForm {
                 form: "setid:PATH",
                 grants: "setting the bits setuid, setgid and sticky, beside write; nothing wider includes it",
                 example: "fs=setid:./image",
@@ -253,9 +263,17 @@ impl Capability for Fs {
     }
 
     fn needs(&self) -> &'static [Need] {
+        const STAT: Literal = Literal::Scope(|path| Some(format!("stat:{path}")));
         const NEEDS: &[Need] = &[
             Need::new("fs.tempdir", Literal::Free),
             Need::new("fs.temp_dir", Literal::Free),
+            Need::new("fs.exists", STAT),
+            Need::new("fs.is_file", STAT),
+            Need::new("fs.is_dir", STAT),
+            Need::new("fs.stat", STAT),
+            Need::new("fs.metadata", STAT),
+            Need::new("fs.readlink", STAT),
+            Need::new("fs.canonicalize", STAT),
             Need::new("fs.write", Literal::WRITE),
             Need::new("fs.write_bytes", Literal::WRITE),
             Need::new("fs.append", Literal::WRITE),
@@ -314,7 +332,7 @@ impl Capability for Fs {
             Need::new("tar.extract", Literal::READ),
             Need::at("tar.extract", 1, Literal::CHANGED),
             Need::new("tar.*", Literal::READ),
-            Need::new("disk.usage", Literal::READ),
+            Need::new("disk.usage", STAT),
             Need::new("disk.dir_size", Literal::READ),
             Need::new("disk.sweep", Literal::WRITE),
             Need::new("apt.add_source", Literal::read_option("key_path")),

@@ -80,6 +80,10 @@ pub fn remove(run: &Run, path: &str, how: Remove, cancel: &Cancel) -> Result<(),
         Ok(FileType::Directory) => {
             check_removable(run, &place)?;
             check_below(run, &place, "removing")?;
+            // A rule that began here would make it the folder that was granted, which stays.
+            if let Some(parent) = place.real.parent() {
+                run.learn(FS, &Request::File { access: Access::Write, path: parent });
+            }
             let whole = match how {
                 Remove::One => false,
                 Remove::Entry => run.compat || room(run, &place.real).is_some(),
@@ -169,7 +173,7 @@ fn check_rights(run: &Run, from: &Place, to: &Place) -> Result<(), Error> {
         for border in borders {
             // Joining with nothing would add a slash, which is the same path.
             let (old, new) = (from.real.join(&border), to.real.join(&border));
-            for access in [Access::Read, Access::Write, Access::SetId] {
+            for access in [Access::Stat, Access::List, Access::Read, Access::Write, Access::SetId] {
                 if would_allow(run, access, &new) && !would_allow(run, access, &old) {
                     return refuse("what is in it would get rights that it does not have where it is");
                 }
@@ -180,14 +184,16 @@ fn check_rights(run: &Run, from: &Place, to: &Place) -> Result<(), Error> {
         }
     }
     // Else a folder that may only be written could be read by moving its files.
-    if would_allow(run, Access::Read, &to.real) && !would_allow(run, Access::Read, &from.real) {
-        // As it was asked for where that is what was written, which gives the flag to grant.
-        let named = from.real == run.path(&from.shown);
-        let asked = if named { allow_written(run, Access::Read, &from.real, &from.shown) } else { Ok(()) };
-        asked.and_then(|()| match would_allow(run, Access::Read, &from.real) {
-            true => Ok(()),
-            false => refuse("it could be read there, and may not be read where it is"),
-        })?;
+    for access in [Access::Read, Access::List, Access::Stat] {
+        if would_allow(run, access, &to.real) && !would_allow(run, access, &from.real) {
+            // As it was asked for where that is what was written, which gives the flag to grant.
+            let named = from.real == run.path(&from.shown);
+            let asked = if named { allow_written(run, access, &from.real, &from.shown) } else { Ok(()) };
+            asked.and_then(|()| match would_allow(run, access, &from.real) {
+                true => Ok(()),
+                false => refuse("it could be read there, and may not be read where it is"),
+            })?;
+        }
     }
     Ok(())
 }
@@ -323,8 +329,8 @@ pub fn mkdir(run: &Run, path: &str) -> Result<(), Error> {
 /// `denied`, or the operating system's.
 pub fn stat(run: &Run, path: &str, follow: bool) -> Result<(Metadata, bool), Error> {
     let look = |last| {
-        let place = resolve(run, path, &[Access::Read], last, false)?;
-        let opened = open_path(run, &[Access::Read], &place)?;
+        let place = resolve(run, path, &[Access::Stat], last, false)?;
+        let opened = open_path(run, &[Access::Stat], &place)?;
         let metadata = File::from(opened).metadata().map_err(|source| place.failed(source))?;
         if place.folder && last == Last::Follow && !metadata.is_dir() {
             return Err(place.failed(Errno::NOTDIR));
@@ -363,7 +369,7 @@ pub fn symlink(run: &Run, target: &str, path: &str) -> Result<(), Error> {
 /// # Errors
 /// `denied`, `invalid-data` where it is not UTF-8, or the operating system's.
 pub fn readlink(run: &Run, path: &str) -> Result<String, Error> {
-    let place = resolve(run, path, &[Access::Read], Last::Keep, false)?;
+    let place = resolve(run, path, &[Access::Stat], Last::Keep, false)?;
     let target =
         rustix::fs::readlinkat(&place.parent, &place.name, Vec::new()).map_err(|source| match source {
             Errno::INVAL => Error {
@@ -382,11 +388,11 @@ pub fn readlink(run: &Run, path: &str) -> Result<String, Error> {
 /// # Errors
 /// `denied`, `invalid-data` where it is not UTF-8, or the operating system's.
 pub fn canonicalize(run: &Run, path: &str) -> Result<String, Error> {
-    let place = resolve(run, path, &[Access::Read], Last::Follow, false)?;
+    let place = resolve(run, path, &[Access::Stat], Last::Follow, false)?;
     if place.folder {
-        drop(open_folder(run, &[Access::Read], &place)?);
+        drop(open_folder(run, &[Access::Stat], &place)?);
     } else {
-        drop(open_path(run, &[Access::Read], &place)?);
+        drop(open_path(run, &[Access::Stat], &place)?);
     }
     let real = place.real.into_os_string().into_string();
     real.map_err(|_| error(ErrorCode::InvalidData, format!("{path}: its real path is not UTF-8")))

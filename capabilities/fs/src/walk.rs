@@ -90,11 +90,15 @@ pub fn join(folder: &str, name: &OsStr) -> String {
 ///
 /// # Errors
 /// `denied`.
-pub fn check_still(run: &Run, folder: &OwnedFd, real: &Path, shown: &str) -> Result<(), Error> {
+pub fn check_still(
+    run: &Run,
+    folder: &OwnedFd,
+    real: &Path,
+    shown: &str,
+    access: Access,
+) -> Result<(), Error> {
     match path_of(folder) {
-        Some(now) if now != real => {
-            allow(run, Access::Read, &now).map_err(|_| elsewhere(&[Access::Read], shown))
-        }
+        Some(now) if now != real => allow(run, access, &now).map_err(|_| elsewhere(&[access], shown)),
         _ => Ok(()),
     }
 }
@@ -124,16 +128,17 @@ impl Walker {
     /// # Errors
     /// `denied`, or the operating system's.
     pub fn new(run: Arc<Run>, path: &str, depth: Option<usize>) -> Result<Walker, Error> {
-        let place = resolve(&run, path, &[Access::Read], Last::Follow, false)?;
-        let folder = open_folder(&run, &[Access::Read], &place)?;
+        let access = if depth == Some(1) { Access::List } else { Access::Read };
+        let place = resolve(&run, path, &[access], Last::Follow, false)?;
+        let folder = open_folder(&run, &[access], &place)?;
         let mut walker = Walker { run, levels: Vec::new(), depth, given: 0 };
-        walker.push(folder, path.to_owned(), place.real)?;
+        walker.push(folder, path.to_owned(), place.real, access)?;
         Ok(walker)
     }
 
-    fn push(&mut self, folder: OwnedFd, shown: String, real: PathBuf) -> Result<(), Error> {
+    fn push(&mut self, folder: OwnedFd, shown: String, real: PathBuf, access: Access) -> Result<(), Error> {
         let (mut items, held) = entries(&self.run, &folder, &shown)?;
-        check_still(&self.run, &folder, &real, &shown)?;
+        check_still(&self.run, &folder, &real, &shown, access)?;
         items.reverse();
         self.levels.push(Level { folder, items, shown, real, _held: held });
         Ok(())
@@ -176,7 +181,7 @@ impl Walker {
             ));
         }
         if let Some(folder) = enter(&level.folder, name, path)? {
-            self.push(folder, path.to_owned(), real)?;
+            self.push(folder, path.to_owned(), real, Access::Read)?;
         }
         Ok(())
     }

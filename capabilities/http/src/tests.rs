@@ -8,7 +8,7 @@ use crate::download::Download;
 use crate::exchange::{Answer, perform};
 use crate::pool::Pool;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Grants, Limits, Run, grants};
+use assay_capability_api::{Capability, Grants, Limits, Run, Shared, grants};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ fn run_with(rules: &[&str], folder: &Path, limits: Limits) -> Arc<Run> {
             rule => grants.allow(grants::parse(rule, folder, &capabilities).unwrap()),
         }
     }
-    Arc::new(Run { limits, ..Run::new(grants, folder.to_path_buf()) })
+    Arc::new(Shared { limits, ..Shared::new(grants, folder.to_path_buf()) }.into())
 }
 
 fn run(rules: &[&str]) -> Arc<Run> {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::parse::*;
 use crate::process::{stat, status};
-use assay_capability_api::{Grants, Limits, grants};
+use assay_capability_api::{Grants, Limits, Shared, grants};
 use bindings::assay::host::linux::Value;
 
 fn get<'a>(row: &'a Row, name: &str) -> Option<&'a Value> {
@@ -30,7 +30,7 @@ fn run(allow: &str, deny: &str) -> Run {
     rules.allow(parse(allow));
     rules.deny(parse(deny));
     let limits = Limits { host_bytes: Some(1 << 20), ..Limits::default() };
-    Run { limits, ..Run::new(rules, "/".into()) }
+    Shared { limits, ..Shared::new(rules, "/".into()) }.into()
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn this_machine() {
 #[test]
 fn bytes_are_counted() {
     let mut run = run("linux", "");
-    run.limits.host_bytes = Some(10);
+    run.settings().expect("it has not begun").limits.host_bytes = Some(10);
     assert_eq!(read::read(&run, Source::Memory, 0).unwrap_err().code, ErrorCode::Limit);
 }
 

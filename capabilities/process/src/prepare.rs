@@ -37,7 +37,8 @@ pub fn program(run: &Run, capability: &str, name: &str) -> Outcome<Program> {
 /// # Errors
 /// `denied`, or the operating system's.
 pub fn folder(run: &Run, path: Option<&str>) -> Outcome<Option<OwnedFd>> {
-    let opened = path.map(|path| assay_capability_fs::open_folder(run, Access::Read, path)).transpose();
+    // What a program does there is its own; the script reads nothing by it.
+    let opened = path.map(|path| assay_capability_fs::open_folder(run, Access::Stat, path)).transpose();
     opened.map_err(|mut error| {
         if error.code != ErrorCode::Denied {
             error.message = format!("the working folder {}", error.message);

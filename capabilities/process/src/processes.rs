@@ -69,10 +69,14 @@ impl Exit {
 /// The programs of a run. Cheap to clone; when the last clone is gone, which is when the run is over, everything
 /// that was started and all that it has started ends.
 #[derive(Clone)]
-pub struct Processes(Arc<Inner>);
-
-struct Inner {
+pub struct Processes {
+    inner: Arc<Inner>,
+    /// As the call has it that these are for.
     run: Arc<Run>,
+}
+
+#[derive(Default)]
+struct Inner {
     supervisor: OnceCell<Supervisor>,
     /// Programs that are running or being started.
     count: Arc<AtomicU64>,
@@ -82,15 +86,16 @@ impl Processes {
     /// Those of this run.
     pub fn of(ctx: &mut Ctx) -> Processes {
         let run = ctx.run.clone();
-        ctx.state_or(|| Processes::new(run)).clone()
+        Processes { inner: ctx.state::<Arc<Inner>>().clone(), run }
     }
 
+    #[cfg(test)]
     pub(crate) fn new(run: Arc<Run>) -> Processes {
-        Processes(Arc::new(Inner { run, supervisor: OnceCell::new(), count: Arc::default() }))
+        Processes { inner: Arc::default(), run }
     }
 
     pub fn run(&self) -> &Arc<Run> {
-        &self.0.run
+        &self.run
     }
 
     /// Starts a program. What is dropped before it has started does not stay.
@@ -117,7 +122,7 @@ impl Processes {
         let packed = || -> io::Result<(OwnedFd, OwnedFd)> {
             let folder = match start.folder {
                 Some(folder) => folder,
-                None => std::fs::File::open(&self.0.run.working_folder)?.into(),
+                None => std::fs::File::open(&self.run.working_folder)?.into(),
             };
             let file = rustix::fs::memfd_create("assay", rustix::fs::MemfdFlags::CLOEXEC)?;
             let mut file = std::fs::File::from(file);
@@ -147,18 +152,18 @@ impl Processes {
     }
 
     fn take_slot(&self) -> Result<Slot, Error> {
-        let allowed = self.0.run.limits.children;
-        let running = self.0.count.fetch_add(1, Ordering::Relaxed) + 1;
+        let allowed = self.run.limits.children;
+        let running = self.inner.count.fetch_add(1, Ordering::Relaxed) + 1;
         if running > allowed {
-            self.0.count.fetch_sub(1, Ordering::Relaxed);
+            self.inner.count.fetch_sub(1, Ordering::Relaxed);
             return Err(limit_error(Limit::Children, allowed));
         }
-        self.0.run.usage.children_peak.fetch_max(running, Ordering::Relaxed);
-        Ok(Slot(self.0.count.clone()))
+        self.run.usage.children_peak.fetch_max(running, Ordering::Relaxed);
+        Ok(Slot(self.inner.count.clone()))
     }
 
     async fn link(&self) -> Result<&Arc<Link>, Error> {
-        let started = self.0.supervisor.get_or_try_init(|| async { Supervisor::start() }).await;
+        let started = self.inner.supervisor.get_or_try_init(|| async { Supervisor::start() }).await;
         match started {
             Ok(supervisor) => Ok(&supervisor.link),
             Err(source) => Err(io_error("cannot start the supervisor of programs (/proc/self/exe)", &source)),

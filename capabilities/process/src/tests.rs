@@ -2,7 +2,7 @@
 
 use super::*;
 use assay_capability_api::types::ErrorCode;
-use assay_capability_api::{Grants, Limits, Request, Run, grants};
+use assay_capability_api::{Grants, Limits, Request, Run, Shared, grants};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ fn run_with(allow: &str, deny: &str, limits: Limits, folder: PathBuf) -> Arc<Run
     let mut grants = Grants::default();
     grants.allow(rules(allow));
     grants.deny(rules(deny));
-    Arc::new(Run { limits, ..Run::new(grants, folder) })
+    Arc::new(Shared { limits, ..Shared::new(grants, folder) }.into())
 }
 
 fn processes(limits: Limits) -> Processes {

@@ -1,78 +1,46 @@
 //! `assay explain`: what a script needs, from its text alone.
 //!
-//! It reads tokens, not the program: `http.get("https://...")` gives a scope, of `http.get(url)` only the run can
-//! tell. A builtin that hides behind another name is not seen; `--learn` sees it.
+//! Lua's own compiler in the guest says whether the text is Lua; then it is gone through, with the modules that it requires.
+//! `http.get("https://...")` gives a scope. What only the run knows (computed arguments and names, texts that are
+//! compiled) is listed as what cannot be told, with its line; `--learn` sees it.
 
+mod builtins;
 mod call;
 mod lexer;
+mod parser;
+mod syntax;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use crate::args::Explain;
-use crate::print;
-use crate::run::{folder_of, module_folders, read_script};
+use crate::run::{self, folder_of, module_folders, read_script};
+use crate::{print, say};
 use anyhow::Result;
-use assay_capability_api::scope::escape;
+use assay_capability_api::scope::{escape, shell_word};
 use assay_capability_api::secrets::hide;
-use assay_capability_api::{Capability, Literal, Need};
-use assay_capability_modules::{Folders, Origin};
-use assay_runtime::Runtime;
-use call::{Needed, Value, arguments, needed};
-use lexer::{Token, tokens};
-use serde_json::json;
+use assay_capability_api::{Capability, Limits, Literal, Need};
+use assay_capability_modules::{Folders, Found, Origin};
+use assay_runtime::{Ended, Outcome, Runtime};
+use builtins::Guest;
+use call::{Needed, Value, needed};
+use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-/// What the guest has loaded before a script begins: `require` gives it without looking for a file.
-const LOADED: &[&str] = &[
-    "_G",
-    "apt",
-    "assay.compress",
-    "assert",
-    "async",
-    "base64",
-    "cgroup",
-    "compress",
-    "coroutine",
-    "crypto",
-    "db",
-    "debug",
-    "disk",
-    "env",
-    "fs",
-    "http",
-    "io",
-    "json",
-    "linux",
-    "log",
-    "markdown",
-    "math",
-    "oci",
-    "os",
-    "package",
-    "process",
-    "regex",
-    "shell",
-    "string",
-    "systemd",
-    "table",
-    "tar",
-    "template",
-    "toml",
-    "utf8",
-    "ws",
-    "yaml",
-];
-
-/// One use of a capability.
+/// One use of a capability, or of something that may lead to any.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone)]
 struct Use {
-    capability: &'static str,
+    /// None where it may be any.
+    capability: Option<&'static str>,
     function: String,
     asked: Asked,
-    place: String,
+    place: Place,
 }
+
+/// A file as people see it, and a line.
+type Place = (String, usize);
 
 /// How much of a capability a use needs.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone)]
@@ -81,8 +49,8 @@ enum Asked {
     /// Whatever is granted of it.
     Any,
     All,
-    /// Less than all of it may do, but the source does not tell what.
-    Undecided,
+    /// The source does not tell, for this reason.
+    Undecided(String),
 }
 
 impl Asked {
@@ -93,25 +61,39 @@ impl Asked {
         }
     }
 
-    fn describe(&self) -> &str {
+    /// Why the source does not tell.
+    fn why(&self) -> Option<&str> {
         match self {
-            Asked::Scope(scope) => scope,
-            Asked::Any => "any grant of it",
-            Asked::All => "all of it",
-            Asked::Undecided => "cannot be read from the source: any",
+            Asked::Undecided(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Asked::Scope(scope) => scope.escape_debug().to_string(),
+            Asked::Any => "any grant of it".into(),
+            Asked::All => "all of it".into(),
+            Asked::Undecided(why) => format!("cannot tell: {why}"),
         }
     }
 }
 
 pub(crate) fn explain(args: &Explain) -> Result<u8> {
-    let (source, _) = read_script(&args.file)?;
-    let mut found = Findings::default();
+    let (source, name) = read_script(&args.file)?;
+    let file = args.file.display().to_string();
     let folders = module_folders(&folder_of(&args.file), true);
-    found.chunk(&String::from_utf8_lossy(&source), &args.file.display().to_string(), &folders);
-    if args.json {
-        return print(found.as_json().as_bytes());
-    }
-    print(found.as_text(&args.file.display().to_string()).as_bytes())
+    let guest = Guest::new()?;
+    let found = match Findings::of(&guest, folders, &source, &name, &file)? {
+        Ok(found) => found,
+        // As `assay run` ends it.
+        Err(outcome) => {
+            say(&run::explain(&outcome, &Limits::default()).unwrap_or_default());
+            return Ok(run::verdict(&outcome).0);
+        }
+    };
+    let text = if args.json { found.as_json(&guest) } else { found.as_text(&guest, &file) };
+    print(text.as_bytes())
 }
 
 #[derive(Default)]
@@ -119,73 +101,127 @@ struct Findings {
     uses: BTreeSet<Use>,
     /// Modules by name and where they come from; none is not found.
     modules: BTreeMap<String, Option<Origin>>,
+    /// Modules that are still to be gone through.
+    pending: Vec<Found>,
+    folders: Folders,
+    /// What is called or looked into and no builtin, and where.
+    missing: BTreeSet<(String, Place)>,
+    /// The globals that the script makes.
+    assigned: BTreeSet<String>,
 }
 
 impl Findings {
-    fn chunk(&mut self, text: &str, place: &str, folders: &Folders) {
-        let tokens = tokens(text);
-        let locals = locals(&tokens);
-        for (at, token) in tokens.iter().enumerate() {
-            let Token::Name(name, line) = token else { continue };
-            // `x.http` and `x:http` are fields, `{ http = 1 }` and locals are not calls.
-            if at > 0 && matches!(tokens[at - 1], Token::Symbol('.' | ':')) {
-                continue;
-            }
-            let place = format!("{place}:{line}");
-            if *name == "require" {
-                if let Some([Value::Text(module), ..]) = arguments(&tokens[at + 1..]).as_deref() {
-                    self.module(module, folders);
-                }
-                continue;
-            }
-            // A key of a table, or what is assigned to.
-            if matches!(tokens.get(at + 1..at + 3), Some([Token::Symbol('='), next]) if *next != Token::Symbol('='))
-            {
-                continue;
-            }
-            let called = |from: usize| arguments(&tokens[from..]);
-            let (function, rest) = match tokens.get(at + 1..at + 3) {
-                Some([Token::Symbol('.'), Token::Name(field, _)]) => (format!("{name}.{field}"), at + 3),
-                // `local fs = fs`, of which the functions are found by the same name, or a variable of the script's.
-                _ if locals.contains(name) && called(at + 1).is_none() => continue,
-                _ => ((*name).to_string(), at + 1),
+    /// Goes through a script and what it requires. How it ended where one of them does not compile.
+    fn of(
+        guest: &Guest,
+        folders: Folders,
+        source: &[u8],
+        name: &str,
+        file: &str,
+    ) -> Result<std::result::Result<Findings, Outcome>> {
+        let mut found = Findings { folders, ..Findings::default() };
+        let wrong = found.chunk(guest, source, name, file)?;
+        if let Some(outcome) = wrong {
+            return Ok(Err(outcome));
+        }
+        while let Some(module) = found.pending.pop() {
+            let name = match module.origin {
+                Origin::Builtin => format!("={}", module.path),
+                Origin::Project | Origin::Global => format!("@{}", module.path),
             };
-            let arguments = called(rest);
-            for (capability, need) in needs(&function) {
-                // What cannot be granted, such as the path "", is wrong in the script.
-                let known = |scope: &String| capability.scope(scope, Path::new("/")).is_ok();
-                let asked = match needed(need, arguments.as_deref()) {
-                    Needed::Scopes(scopes) if !scopes.iter().all(known) => vec![Asked::Undecided],
-                    Needed::Nothing => continue,
-                    Needed::Scopes(scopes) => {
-                        scopes.iter().map(|scope| Asked::Scope(hide(scope).into_owned())).collect()
-                    }
-                    Needed::Any => vec![Asked::Any],
-                    Needed::Unknown if !capability.scopes().is_empty() => vec![Asked::Undecided],
-                    Needed::Unknown | Needed::Whole => vec![Asked::All],
-                };
-                self.uses.extend(asked.into_iter().map(|asked| Use {
-                    capability: capability.name(),
-                    function: function.clone(),
-                    asked,
-                    place: place.clone(),
-                }));
+            if let Some(outcome) = found.chunk(guest, &module.text, &name, &module.path)? {
+                return Ok(Err(outcome));
             }
+        }
+        Ok(Ok(found))
+    }
+
+    fn chunk(&mut self, guest: &Guest, source: &[u8], name: &str, path: &str) -> Result<Option<Outcome>> {
+        let outcome = guest.compile(name, source)?;
+        if !matches!(outcome.ended, Ended::Returned(_)) {
+            return Ok(Some(outcome));
+        }
+        let tokens = lexer::tokens(source);
+        match tokens.as_deref().and_then(parser::chunk) {
+            Some(chunk) => walk::walk(chunk, path, guest, self),
+            None => self.unseen("-", "the text cannot be gone through", (path, 1)),
+        }
+        Ok(None)
+    }
+
+    /// Something may lead to any builtin.
+    fn unseen(&mut self, function: &str, why: &str, place: (&str, usize)) {
+        self.add(None, function, Asked::Undecided(why.into()), place);
+    }
+
+    /// A builtin goes where it is not followed: what it will be called with is not known.
+    fn escaped(&mut self, path: &str, how: &str, place: (&str, usize)) {
+        let mut is_known = false;
+        for (capability, need) in needs(path).filter(|(_, need)| says_what(need)) {
+            is_known = true;
+            let asked = match need.literal {
+                Literal::Always(scope) => Asked::Scope(scope.into()),
+                Literal::Whole => Asked::All,
+                _ => Asked::Undecided(how.into()),
+            };
+            self.add(Some(capability.name()), path, asked, place);
+        }
+        if !is_known {
+            self.unseen(path, how, place);
         }
     }
 
-    fn module(&mut self, name: &str, folders: &Folders) {
-        if self.modules.contains_key(name) {
+    /// A builtin is called.
+    fn used(&mut self, function: &str, arguments: &[Value], place: (&str, usize)) {
+        for (capability, need) in needs(function) {
+            // What cannot be granted, such as the path "", is wrong in the script.
+            let known = |scope: &String| capability.scope(scope, Path::new("/")).is_ok();
+            let asked = match needed(need, arguments) {
+                Needed::Scopes(scopes) if !scopes.iter().all(known) => {
+                    vec![Asked::Undecided(format!("its argument {} tells no scope", need.argument + 1))]
+                }
+                Needed::Nothing => continue,
+                Needed::Scopes(scopes) => {
+                    scopes.iter().map(|scope| Asked::Scope(hide(scope).into_owned())).collect()
+                }
+                Needed::Any => vec![Asked::Any],
+                Needed::Unknown(why) if !capability.scopes().is_empty() => vec![Asked::Undecided(why)],
+                Needed::Unknown(_) | Needed::Whole => vec![Asked::All],
+            };
+            asked.into_iter().for_each(|asked| self.add(Some(capability.name()), function, asked, place));
+        }
+    }
+
+    fn add(
+        &mut self,
+        capability: Option<&'static str>,
+        function: &str,
+        asked: Asked,
+        (path, line): (&str, usize),
+    ) {
+        let place = (path.to_string(), line);
+        self.uses.insert(Use { capability, function: function.into(), asked, place });
+    }
+
+    /// A name stands for no builtin.
+    fn missing(&mut self, name: &str, (path, line): (&str, usize)) {
+        self.missing.insert((name.into(), (path.into(), line)));
+    }
+
+    /// A module is required.
+    fn requires(&mut self, name: &str, guest: &Guest, place: (&str, usize)) {
+        if guest.loaded(name).is_some() {
+            self.modules.insert(name.into(), Some(Origin::Builtin));
             return;
         }
-        if LOADED.contains(&name) {
-            self.modules.insert(name.to_string(), Some(Origin::Builtin));
+        if self.modules.get(name).is_some_and(Option::is_some) {
             return;
         }
-        let found = folders.find(name).ok();
+        let found = self.folders.find(name).ok();
         self.modules.insert(hide(name).into_owned(), found.as_ref().map(|found| found.origin));
-        if let Some(found) = found {
-            self.chunk(&String::from_utf8_lossy(&found.text), &found.path, folders);
+        match found {
+            Some(found) => self.pending.push(found),
+            None => self.unseen("require", &format!("the module {} is not found", hide(name)), place),
         }
     }
 
@@ -193,7 +229,9 @@ impl Findings {
     fn grants(&self) -> Vec<String> {
         let mut all: BTreeMap<&str, Vec<&Asked>> = BTreeMap::new();
         for one in &self.uses {
-            all.entry(one.capability).or_default().push(&one.asked);
+            if let Some(capability) = one.capability {
+                all.entry(capability).or_default().push(&one.asked);
+            }
         }
         let mut grants = Vec::new();
         for (capability, mut asked) in all {
@@ -209,77 +247,119 @@ impl Findings {
         grants
     }
 
-    fn as_json(&self) -> String {
-        let uses: Vec<_> = self
+    /// The capabilities that are granted whole for want of knowing better.
+    fn undecided(&self) -> BTreeSet<&'static str> {
+        let whole = |one: &&Use| one.asked == Asked::All;
+        let having = |wanted: &dyn Fn(&&Use) -> bool| -> BTreeSet<&'static str> {
+            self.uses.iter().filter(wanted).filter_map(|one| one.capability).collect()
+        };
+        &having(&|one| one.asked.why().is_some()) - &having(&whole)
+    }
+
+    /// Whether all that the script needs is known.
+    fn is_complete(&self) -> bool {
+        self.uses.iter().all(|one| one.asked.why().is_none())
+    }
+
+    /// Names that nothing makes, where each stands, and what may have been meant.
+    fn unknown<'f>(
+        &'f self,
+        guest: &'f Guest,
+    ) -> impl Iterator<Item = (&'f str, &'f Place, Option<&'f str>)> {
+        // What is not seen may make any global.
+        let may_make = self.uses.iter().any(|one| one.capability.is_none());
+        self.missing
+            .iter()
+            .filter(move |(name, _)| name.contains('.') || !(may_make || self.assigned.contains(name)))
+            .map(|(name, place)| (name.as_str(), place, guest.near(name)))
+    }
+
+    fn as_json(&self, guest: &Guest) -> String {
+        let uses: Vec<Json> = self
             .uses
             .iter()
-            .map(|one| json!({ "capability": one.capability, "function": one.function, "scope": one.asked.scope(), "place": one.place }))
+            .map(|one| {
+                json!({ "capability": one.capability, "function": one.function, "scope": one.asked.scope(),
+                        "cannot_tell": one.asked.why(), "place": shown(&one.place) })
+            })
             .collect();
         let modules: BTreeMap<_, _> =
             self.modules.iter().map(|(name, origin)| (name, origin.map(Origin::name))).collect();
-        let undecided: Vec<_> = self.undecided().into_iter().collect();
-        let found =
-            json!({ "uses": uses, "modules": modules, "allow": self.grants(), "undecided": undecided });
+        let unknown: Vec<Json> = self
+            .unknown(guest)
+            .map(|(name, place, meant)| json!({ "name": name, "place": shown(place), "meant": meant }))
+            .collect();
+        let found = json!({
+            "uses": uses,
+            "modules": modules,
+            "unknown": unknown,
+            "allow": self.grants(),
+            "undecided": self.undecided(),
+            "complete": self.is_complete(),
+        });
         format!("{found:#}\n")
     }
 
-    /// The capabilities that are granted whole for want of knowing better.
-    fn undecided(&self) -> BTreeSet<&'static str> {
-        let having = |asked: Asked| {
-            BTreeSet::from_iter(self.uses.iter().filter(|one| one.asked == asked).map(|one| one.capability))
-        };
-        &having(Asked::Undecided) - &having(Asked::All)
-    }
-
-    fn as_text(&self, file: &str) -> String {
+    fn as_text(&self, guest: &Guest, file: &str) -> String {
         let mut text = String::new();
         let width = self.uses.iter().map(|one| one.function.len()).max().unwrap_or(0);
-        for one in &self.uses {
-            let scope = one.asked.describe();
-            let _ =
-                writeln!(text, "{:<8} {:<width$}  {:<40} {}", one.capability, one.function, scope, one.place);
+        // What may be any comes last.
+        let (known, any): (Vec<&Use>, Vec<&Use>) = self.uses.iter().partition(|one| one.capability.is_some());
+        for one in known.into_iter().chain(any) {
+            let (capability, scope) = (one.capability.unwrap_or("any"), one.asked.describe());
+            let place = shown(&one.place);
+            let _ = writeln!(text, "{capability:<8} {:<width$}  {scope:<40} {place}", one.function);
         }
         for (name, origin) in &self.modules {
             let _ = writeln!(text, "module   {name}  {}", origin.map_or("not found", Origin::name));
         }
-        let grants = self.grants();
-        if grants.is_empty() {
+        for (name, place, meant) in self.unknown(guest) {
+            let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+            let _ = writeln!(text, "unknown  {name}: nothing has this name{meant}  {}", shown(place));
+        }
+        let (grants, file) = (self.grants(), shell_word(file));
+        if !grants.is_empty() {
+            let _ = writeln!(text, "\nassay run --allow {} {file}", shell_word(&grants.join(",")));
+        } else if self.is_complete() {
             let _ = writeln!(text, "{file} needs no grants.");
-        } else {
-            let _ = writeln!(text, "\nassay run --allow {} {file}", grants.join(","));
+        }
+        text.push_str(&self.advice(&file));
+        text
+    }
+
+    /// What to do where not all is known.
+    fn advice(&self, file: &str) -> String {
+        if self.is_complete() {
+            return String::new();
         }
         let undecided = Vec::from_iter(self.undecided());
-        if !undecided.is_empty() {
-            let _ = writeln!(
-                text,
-                "\nOf {} more is granted so than the script may need. What it needs is written by a run that is\n\
-                 allowed everything:\n\nassay run --learn grants.toml --allow-all {file}",
-                undecided.join(", ")
-            );
-        }
-        text
+        let granted = match undecided.is_empty() {
+            true => String::new(),
+            false => format!("Of {} more is granted so than the script may need. ", undecided.join(", ")),
+        };
+        let missing = match self.uses.iter().any(|one| one.capability.is_none()) {
+            true => "Where it says any, the script may need more than is listed. ",
+            false => "",
+        };
+        format!(
+            "\n{granted}{missing}What it needs is written by a run that is allowed everything:\n\n\
+             assay run --learn grants.toml --allow-all {file}\n"
+        )
     }
 }
 
-/// The names of local variables, wherever they are declared.
-fn locals<'a>(tokens: &[Token<'a>]) -> BTreeSet<&'a str> {
-    let mut names = BTreeSet::new();
-    for (at, token) in tokens.iter().enumerate() {
-        if !matches!(token, Token::Name("local", _)) {
-            continue;
-        }
-        let mut rest = &tokens[at + 1..];
-        // `local a <const>, b = ...`
-        while let [Token::Name(name, _), tail @ ..] = rest {
-            names.insert(*name);
-            rest = match tail {
-                [Token::Symbol('<'), Token::Name(..), Token::Symbol('>'), Token::Symbol(','), next @ ..]
-                | [Token::Symbol(','), next @ ..] => next,
-                _ => break,
-            };
-        }
-    }
-    names
+fn shown((path, line): &Place) -> String {
+    format!("{path}:{line}")
+}
+
+/// Whether a need is one of the function itself, and not of some calls of it.
+fn says_what(need: &Need) -> bool {
+    !matches!(need.literal, Literal::Free | Literal::Option(..))
+}
+
+/// Whether a builtin needs a grant.
+fn is_needy(path: &str) -> bool {
+    needs(path).any(|(_, need)| says_what(need))
 }
 
 /// The capabilities that a function needs, and how its arguments say what of them.

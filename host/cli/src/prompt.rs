@@ -96,8 +96,8 @@ impl Terminal {
                 "a" | "always" => return Ok(Answer::Always),
                 "d" | "deny" | "n" | "no" => return Ok(Answer::Deny),
                 "x" => return Ok(Answer::DenyAll),
-                "m" if keeps => match self.keep(question.rule) {
-                    Ok(()) => return Ok(Answer::Always),
+                "m" if keeps => match self.write_down(question.rule) {
+                    Ok(()) => return Ok(Answer::Keep),
                     Err(error) => {
                         self.write(&format!("   the manifest cannot be written: {}\n", shown(&error)))?
                     }
@@ -108,7 +108,7 @@ impl Terminal {
         }
     }
 
-    fn keep(&self, rule: &str) -> Result<(), String> {
+    fn write_down(&self, rule: &str) -> Result<(), String> {
         let Some(manifest) = &self.manifest else { return Err("there is none".into()) };
         let mut manifest = manifest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let (path, file) = &mut *manifest;
@@ -134,24 +134,31 @@ impl Asker for Terminal {
         drop(held);
         answer
     }
+
+    fn keep(&self, rule: &str) {
+        if let Err(error) = self.write_down(rule) {
+            let held = port::hold();
+            let _ = self.write(&format!("   the manifest cannot be written: {}\n", shown(&error)));
+            drop(held);
+        }
+    }
 }
 
 /// What is asked, by whom, and what "always" would grant. Its first line is in reverse video.
 fn head(question: &Question<'_>) -> String {
-    let places = question.places;
-    let place = match places {
-        [] => "at a line that is not known".to_string(),
-        [place] => format!("at {}", shown(place)),
-        [first, .., last] => {
-            format!("in one of {} calls, from {} to {}", places.len(), shown(first), shown(last))
-        }
+    let place = match question.line {
+        Some(line) => format!("at {}", shown(line)),
+        None => "at a line that is not known".to_string(),
     };
+    let after =
+        question.after.map(|rule| format!("   It was allowed {} and is led on by that.\n", shown(rule)));
+    let after = after.unwrap_or_default();
     let rule = match question.is_own {
         true => format!("   by --allow {}\n", shown(&shell_word(question.rule))),
         false => "   no rule stands for it alone\n".into(),
     };
     format!(
-        "\x1b[0m\n\x1b[7m assay \x1b[0m The script asks for {}.\n   {place}\n{rule}",
+        "\x1b[0m\n\x1b[7m assay \x1b[0m The script asks for {}.\n   {place}\n{after}{rule}",
         shown(question.what)
     )
 }

@@ -8,7 +8,7 @@ use crate::{grants, logging, port, report, tool, usage, words};
 use anyhow::{Context, Result, bail};
 use assay_capability_api::scope::shell_word;
 use assay_capability_api::{
-    Access, Audit, Budget, Ctx, Identity, Limit, Limits, ReplicasPort, Run, Shutdown, Stop,
+    Access, Audit, Budget, Ctx, Identity, Limit, Limits, ReplicasPort, Run, Shared, Shutdown, Stop,
 };
 use assay_capability_env::Environment;
 use assay_capability_modules::{Folder, Folders};
@@ -173,16 +173,20 @@ pub(crate) fn prepare(
     });
     let env = env.collect::<Result<Vec<_>>>()?;
     let hash = Sha256::digest(&source).iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut run = Run {
+    let shared = Shared {
         budget: Budget::new(limits.host_memory()),
         limits,
         compat: std::env::var_os("ASSAY_COMPAT").is_some_and(|value| value == "1"),
         identity: Identity { tenant: None, script: arg0.clone(), script_hash: hash },
         learned: options.grants.learn.as_ref().map(|_| Default::default()),
-        ..Run::new(granted, std::env::current_dir().context("the working folder cannot be found")?)
+        ..Shared::new(granted, std::env::current_dir().context("the working folder cannot be found")?)
     };
+    let mut run = Run::from(shared);
     if let Some(path) = &options.grants.audit {
-        run.audit = Audit::to_file(outputs::open(&run, path, true)?.into_file());
+        let audit = Audit::to_file(outputs::open(&run, path, true)?.into_file());
+        let settings =
+            run.settings().context("the run has begun before its audit, which is a bug of Assay")?;
+        settings.audit = audit;
     }
     warn_of_writable_programs(&run);
     let package_path = if options.no_local_modules { String::new() } else { PACKAGE_PATH.into() };
@@ -196,6 +200,7 @@ pub(crate) fn prepare(
         args: args.into_iter().map(OsStringExt::into_vec).collect(),
         package_path,
         blocked_globals,
+        check_only: false,
     };
     let input = Input::process();
     let setup = Setup { input, folders: module_folders(project, !options.no_local_modules), env };

@@ -6,7 +6,7 @@ use crate::outputs::Outputs;
 use crate::port::{Port, Stream};
 use crate::run::{self, Host, Prepared};
 use anyhow::{Context, Result, bail};
-use assay_capability_api::{Limit, Limits, Stop};
+use assay_capability_api::{Limit, Limits, Run, Stop};
 use assay_runtime::{Ended, Outcome};
 use serde::Serialize;
 use std::sync::Arc;
@@ -36,8 +36,8 @@ struct Envelope {
 
 /// Runs a script and prints the envelope. The exit code is 0 however it went: the envelope says it.
 pub(crate) fn run(mut prepared: Prepared, options: &RunOptions) -> Result<u8> {
-    if let Some(run) = Arc::get_mut(&mut prepared.run) {
-        run.limits.timeout.get_or_insert(TIMEOUT);
+    if let Some(settings) = Arc::get_mut(&mut prepared.run).and_then(Run::settings) {
+        settings.limits.timeout.get_or_insert(TIMEOUT);
     }
     let kept = Kept::default();
     prepared.sink = Sink::Kept(kept.clone());

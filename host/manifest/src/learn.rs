@@ -62,6 +62,9 @@ pub fn learn(
             rules.insert(rule_text(capability, scope.as_deref()));
         }
     }
+    // What may be written may be read.
+    let is_part = |rule: &String| rule.strip_suffix("?ro").is_some_and(|whole| rules.contains(whole));
+    let rules = rules.iter().filter(|rule| !is_part(rule)).cloned().collect();
     insert(&mut document, rules)?;
     let head = if text.trim().is_empty() { HEAD } else { "" };
     Ok(Learnt { text: format!("{head}{document}"), left_out })
@@ -121,9 +124,8 @@ fn insert(document: &mut DocumentMut, rules: BTreeSet<String>) -> Result<(), Man
 /// Whether the rules that there are allow a use.
 fn is_known(known: &Grants, one: &Use) -> bool {
     match one {
-        Use::File { capability, write, path } => {
-            let access = if *write { Access::Write } else { Access::Read };
-            known.allows(capability, &Request::File { access, path })
+        Use::File { capability, access, path } => {
+            known.allows(capability, &Request::File { access: *access, path })
         }
         Use::Url { capability, method, place, path } => {
             let (scheme, authority) = place.split_once("://").unwrap_or_default();
@@ -143,14 +145,18 @@ fn is_known(known: &Grants, one: &Use) -> bool {
 }
 
 fn files(uses: &[&Use], place: Place<'_>, rules: &mut BTreeSet<String>, left_out: &mut Vec<String>) {
-    let mut all: BTreeMap<&str, [BTreeSet<PathBuf>; 2]> = BTreeMap::new();
+    let mut all: BTreeMap<&str, BTreeMap<Access, BTreeSet<PathBuf>>> = BTreeMap::new();
     for one in uses {
-        if let Use::File { capability, write, path } = one {
-            all.entry(capability).or_default()[usize::from(*write)].insert(path.clone());
+        if let Use::File { capability, access, path } = one {
+            all.entry(capability).or_default().entry(*access).or_default().insert(path.clone());
         }
     }
-    for (capability, accesses) in all {
-        let [read, write] = accesses.map(|paths| fewest(paths, place));
+    for (capability, mut accesses) in all {
+        let mut paths = |access| accesses.remove(&access).unwrap_or_default();
+        let (read, write) = (fewest(paths(Access::Read), place), fewest(paths(Access::Write), place));
+        let mut add = |access: &str, path: &Path| {
+            rules.insert(rule_text(capability, Some(&format!("{access}:{}", relative(path, place)))));
+        };
         for path in read.union(&write) {
             let access = match (read.contains(path), write.contains(path)) {
                 (true, true) => "rw",
@@ -161,8 +167,15 @@ fn files(uses: &[&Use], place: Place<'_>, rules: &mut BTreeSet<String>, left_out
                 left_out.push(format!("{capability}={access}:/"));
                 continue;
             }
-            rules.insert(rule_text(capability, Some(&format!("{access}:{}", relative(path, place)))));
+            add(access, path);
         }
+        // These are about the path alone, so that one for the root grants no more than was used.
+        let is_read =
+            |path: &&PathBuf| path.ancestors().any(|above| above.parent().is_some() && read.contains(above));
+        let (stat, list) = (paths(Access::Stat), paths(Access::List));
+        list.iter().filter(|path| !is_read(path)).for_each(|path| add("list", path));
+        stat.difference(&list).filter(|path| !is_read(path)).for_each(|path| add("stat", path));
+        paths(Access::SetId).iter().for_each(|path| add("setid", path));
     }
 }
 

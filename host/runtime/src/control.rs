@@ -2,9 +2,9 @@
 
 use crate::bindings::assay::host::{console, control};
 use crate::run::Console;
-use assay_capability_api::{Ctx, Run, Stop};
+use assay_capability_api::{Call, Ctx, Run, Stop};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::component::{Accessor, HasSelf};
 use wasmtime::{ResourceLimiter, Result, format_err};
 
@@ -12,6 +12,15 @@ use wasmtime::{ResourceLimiter, Result, format_err};
 #[derive(Default)]
 pub(crate) struct Steering {
     pub(crate) console: Option<Arc<dyn Console>>,
+    /// Which instance it is: several may have the same run.
+    instance: u64,
+}
+
+impl Steering {
+    pub(crate) fn new(console: Option<Arc<dyn Console>>) -> Steering {
+        static INSTANCES: AtomicU64 = AtomicU64::new(1);
+        Steering { console, instance: INSTANCES.fetch_add(1, Ordering::Relaxed) }
+    }
 }
 
 impl control::Host for Ctx {
@@ -26,13 +35,9 @@ impl control::Host for Ctx {
         Err(wasmtime::Error::new(Stop::Exit(code)))
     }
 
-    fn calling(&mut self, task: u64, line: String) -> Result<()> {
-        self.run.grants.calling(task, line);
-        Ok(())
-    }
-
-    fn waiting(&mut self, task: u64, waits: bool) -> Result<()> {
-        self.run.grants.waiting(task, waits);
+    fn calling(&mut self, number: u64, line: String) -> Result<()> {
+        let number = (self.state::<Steering>().instance, number);
+        self.run = Arc::new(self.run.for_call(Call { number, line }));
         Ok(())
     }
 

@@ -29,6 +29,8 @@ pub struct Job {
     pub package_path: String,
     /// Globals to remove.
     pub blocked_globals: Vec<String>,
+    /// Whether the source is only compiled: it runs nothing, and fails where it is no Lua.
+    pub check_only: bool,
 }
 
 /// A Lua error that nothing caught.
@@ -101,10 +103,14 @@ impl Runtime {
         prepare: impl FnOnce(&mut Ctx),
         console: Option<Arc<dyn Console>>,
     ) -> Outcome {
-        let mode = if console.is_some() { script::Mode::Repl } else { script::Mode::Run };
+        let mode = match console {
+            _ if job.check_only => script::Mode::Check,
+            Some(_) => script::Mode::Repl,
+            None => script::Mode::Run,
+        };
         let output = SharedOutput::new(output);
         let mut ctx = Ctx::new(run.clone(), Box::new(output.clone()));
-        ctx.set_state(Steering { console });
+        ctx.set_state(Steering::new(console));
         ctx.set_state(MemoryLimit::new(run.clone()));
         prepare(&mut ctx);
         let job = script::Job {

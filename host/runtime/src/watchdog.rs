@@ -248,11 +248,11 @@ impl Waker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use assay_capability_api::{Grants, Limits};
+    use assay_capability_api::{Grants, Limits, Shared};
     use std::sync::mpsc;
 
     fn run(limits: Limits) -> Arc<Run> {
-        Arc::new(Run { limits, ..Run::new(Grants::default(), "/".into()) })
+        Arc::new(Shared { limits, ..Shared::new(Grants::default(), "/".into()) }.into())
     }
 
     struct Nowhere;

@@ -7,6 +7,8 @@ use std::path::{Component, Path, PathBuf};
 /// A folder with all that is under it, or a file.
 #[derive(Debug)]
 pub struct PathScope {
+    /// Looking at the path itself, or listing it, and nothing under it. Reading includes both.
+    exact: Option<Access>,
     read: bool,
     write: bool,
     setid: bool,
@@ -19,13 +21,13 @@ pub struct PathScope {
 }
 
 impl PathScope {
-    /// Reads `[read:|write:|rw:|setid:]PATH`; a relative path starts at `base`.
+    /// Reads `[stat:|list:|read:|write:|rw:|setid:]PATH`; a relative path starts at `base`.
     ///
     /// # Errors
     /// When the path is empty.
     pub fn parse(text: &str, base: &Path) -> Result<PathScope, GrantError> {
         let (read, write, path) = match text.split_once(':') {
-            Some(("setid", path)) => (false, false, path),
+            Some(("setid" | "stat" | "list", path)) => (false, false, path),
             Some(("read", path)) => (true, false, path),
             Some(("write", path)) => (false, true, path),
             Some(("rw", path)) => (true, true, path),
@@ -33,20 +35,23 @@ impl PathScope {
         };
         let bad = |why: String| {
             GrantError::new(format!(
-                "fs={}: {why}; write read:PATH, write:PATH, rw:PATH or setid:PATH",
+                "fs={}: {why}; write read:PATH, write:PATH, rw:PATH, list:PATH, stat:PATH or setid:PATH",
                 text.escape_debug()
             ))
         };
         let bare = path.len() == text.len();
         let path = read_path(path).map_err(bad)?;
-        let setid = !read && !write;
-        Ok(PathScope { bare, setid, ..PathScope::new(read, write, normalize(&base.join(path))) })
+        let exact = [Access::Stat, Access::List]
+            .into_iter()
+            .find(|access| text.strip_prefix(access.word()).is_some_and(|rest| rest.starts_with(':')));
+        let setid = !read && !write && exact.is_none();
+        Ok(PathScope { bare, exact, setid, ..PathScope::new(read, write, normalize(&base.join(path))) })
     }
 
     /// Everything under an absolute path without `.` and `..`.
     pub fn new(read: bool, write: bool, path: PathBuf) -> PathScope {
         let real = real(&path);
-        PathScope { read, write, setid: false, bare: false, path, real }
+        PathScope { exact: None, read, write, setid: false, bare: false, path, real }
     }
 }
 
@@ -79,7 +84,8 @@ pub fn read_path(text: &str) -> Result<&str, String> {
         Err("a path has no stars; a folder stands for all that is in it".into())
     } else if !word.is_empty() && !word.contains('/') && !word.starts_with('.') {
         Err(format!("there is no access '{word}' (a path with a colon is ./{text})"))
-    } else if ["read=", "write=", "rw=", "setid="].iter().any(|word| text.starts_with(word)) {
+    } else if ["stat=", "list=", "read=", "write=", "rw=", "setid="].iter().any(|word| text.starts_with(word))
+    {
         Err("a colon stands between the access and the path".into())
     } else if text.contains(":/") || text.contains(";/") {
         Err("a rule has one path; write a rule for each".into())
@@ -105,7 +111,10 @@ impl Scope for PathScope {
     fn matches(&self, request: &Request<'_>) -> bool {
         let Request::File { access, path } = request else { return false };
         let granted = match access {
-            Access::Read => self.read,
+            Access::Stat | Access::List if self.exact >= Some(*access) => {
+                return *path == self.path || self.real.as_ref().is_some_and(|real| path == real);
+            }
+            Access::Stat | Access::List | Access::Read => self.read,
             Access::Write => self.write,
             Access::SetId => self.setid,
         };
@@ -116,6 +125,8 @@ impl Scope for PathScope {
     fn widen_for_denial(&mut self) {
         self.write |= self.bare;
         self.setid |= self.write;
+        // Reading what may not even be looked at would tell the same.
+        self.read |= self.exact.take().is_some();
     }
 
     fn places(&self) -> Vec<&Path> {
@@ -158,6 +169,36 @@ mod tests {
         ] {
             let request = Request::File { access: Access::Write, path: Path::new(path) };
             assert_eq!(scope.matches(&request), matches, "{path}");
+        }
+    }
+
+    #[test]
+    fn looking_is_part_of_reading_and_about_one_path() {
+        let asks = |scope: &PathScope, access, path: &str| {
+            scope.matches(&Request::File { access, path: Path::new(path) })
+        };
+        let mut scope = PathScope::parse("stat:data", Path::new("/srv")).unwrap();
+        assert!(asks(&scope, Access::Stat, "/srv/data"));
+        for (access, path) in [
+            (Access::Stat, "/srv/data/x"),
+            (Access::Stat, "/srv"),
+            (Access::Read, "/srv/data"),
+            (Access::Write, "/srv/data"),
+            (Access::SetId, "/srv/data"),
+        ] {
+            assert!(!asks(&scope, access, path), "{access:?} {path}");
+        }
+        let list = PathScope::parse("list:data", Path::new("/srv")).unwrap();
+        assert!(asks(&list, Access::List, "/srv/data") && asks(&list, Access::Stat, "/srv/data"));
+        assert!(!asks(&list, Access::List, "/srv/data/x") && !asks(&list, Access::Read, "/srv/data"));
+        assert!(!asks(&scope, Access::List, "/srv/data"));
+        scope.widen_for_denial();
+        assert!(asks(&scope, Access::Stat, "/srv/data/x") && asks(&scope, Access::Read, "/srv/data"));
+        assert!(!asks(&scope, Access::Write, "/srv/data"));
+        for (text, looks) in [("/srv", true), ("rw:/srv", true), ("write:/srv", false), ("setid:/srv", false)]
+        {
+            let scope = PathScope::parse(text, Path::new("/")).unwrap();
+            assert_eq!(asks(&scope, Access::Stat, "/srv/data"), looks, "{text}");
         }
     }
 

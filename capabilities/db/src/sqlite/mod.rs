@@ -54,7 +54,7 @@ pub struct Place {
 fn judge(run: &Run, access: Access, path: &Path) -> Result<(), Error> {
     let shown = path.to_string_lossy();
     let (verb, scope) = match access {
-        Access::Read => (READ_FILE, format!("sqlite:{shown}?ro")),
+        Access::Stat | Access::List | Access::Read => (READ_FILE, format!("sqlite:{shown}?ro")),
         Access::Write | Access::SetId => (WRITE_FILE, format!("sqlite:{shown}")),
     };
     let request = Request::Action { verb, name: &shown, scope: &scope };

@@ -1,0 +1,118 @@
+//! What a script finds when it begins, as the guest itself tells.
+
+use crate::output::Sink;
+use anyhow::{Context, Result, bail};
+use assay_capability_api::{Grants, Run};
+use assay_runtime::{Ended, Job, Outcome, Runtime};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Gives lines of `GLOBAL KIND`, `LIBRARY.FIELD KIND` and `=MODULE GLOBAL`.
+const LIST: &str = include_str!("builtins.lua");
+
+/// Builtins that lead to others by names that only the run has, or run a text that it has.
+const REACHING: &[(&str, &str)] = &[
+    ("_G", "it holds every builtin"),
+    ("load", "it runs text that only a run has"),
+    ("loadstring", "it runs text that only a run has"),
+    ("loadfile", "it runs a file that is not gone through"),
+    ("dofile", "it runs a file that is not gone through"),
+    ("require", "it gives modules by names that only a run has"),
+    ("package.loaded", "it holds every library"),
+    ("package.preload", "modules may come from elsewhere then"),
+    ("package.searchers", "modules may come from elsewhere then"),
+    ("debug.getregistry", "it holds every library"),
+    ("debug.getupvalue", "it reaches variables of other functions"),
+    ("debug.setupvalue", "it changes variables of other functions"),
+    ("debug.upvaluejoin", "it changes variables of other functions"),
+    ("debug.getlocal", "it reaches variables of other functions"),
+    ("debug.setlocal", "it changes variables of other functions"),
+];
+
+/// Why what a builtin leads to cannot be told.
+pub(super) fn reaches(path: &str) -> Option<&'static str> {
+    REACHING.iter().find(|(name, _)| *name == path).map(|(_, why)| *why)
+}
+
+/// Whether a library has a builtin that reaches others.
+pub(super) fn has_reaching(library: &str) -> bool {
+    REACHING.iter().any(|(name, _)| name.strip_prefix(library).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The guest, which compiles the texts that are explained and runs none of them.
+pub(super) struct Guest {
+    runtime: Runtime,
+    reactor: tokio::runtime::Runtime,
+    /// Globals and fields of libraries by their path, and whether each is a library.
+    names: BTreeMap<String, bool>,
+    /// What `require` gives without looking for a file, and the global that is the same.
+    modules: BTreeMap<String, String>,
+}
+
+impl Guest {
+    pub(super) fn new() -> Result<Guest> {
+        let runtime = Runtime::new(1).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let reactor =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
+        let mut guest = Guest { runtime, reactor, names: BTreeMap::new(), modules: BTreeMap::new() };
+        let list = Job { name: "=builtins".into(), source: LIST.into(), ..Job::default() };
+        let Ended::Returned(values) = guest.run(list)?.ended else {
+            bail!("the sandbox does not list its builtins, which is a bug of Assay");
+        };
+        for line in values.iter().flat_map(|value| value.lines()) {
+            match line.split_once(' ') {
+                Some((name, what)) if name.starts_with('=') => {
+                    guest.modules.insert(name[1..].into(), what.into());
+                }
+                Some((name, what)) => {
+                    guest.names.insert(name.into(), what == "library");
+                }
+                None => {}
+            }
+        }
+        Ok(guest)
+    }
+
+    fn run(&self, job: Job) -> Result<Outcome> {
+        let folder = std::env::current_dir().context("the working folder cannot be found")?;
+        let run = Arc::new(Run::new(Grants::default(), folder));
+        Ok(self.reactor.block_on(self.runtime.run(job, run, Sink::Standard.open(), |_| {}, None)))
+    }
+
+    /// Compiles a text under this name: how that ended.
+    pub(super) fn compile(&self, name: &str, source: &[u8]) -> Result<Outcome> {
+        self.run(Job { name: name.into(), source: source.into(), check_only: true, ..Job::default() })
+    }
+
+    /// Whether there is a builtin of this path.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.names.contains_key(path)
+    }
+
+    pub(super) fn is_library(&self, path: &str) -> bool {
+        self.names.get(path).copied().unwrap_or_default()
+    }
+
+    /// The paths of what is in a library.
+    pub(super) fn fields(&self, library: &str) -> impl Iterator<Item = &str> {
+        let start = format!("{library}.");
+        let names = self.names.range(start.clone()..).map(|(name, _)| name.as_str());
+        names.take_while(move |name| name.starts_with(&start))
+    }
+
+    /// The global that a module is which is loaded before the script begins; empty where none is the same.
+    pub(super) fn loaded(&self, module: &str) -> Option<&str> {
+        self.modules.get(module).map(String::as_str)
+    }
+
+    /// The builtin that somebody who wrote `path` may have meant.
+    pub(super) fn near(&self, path: &str) -> Option<&str> {
+        let library = path.rsplit_once('.').map(|(library, _)| library);
+        let alike = |known: &&String| known.rsplit_once('.').map(|(library, _)| library) == library;
+        let known: BTreeSet<&String> = self.names.keys().filter(alike).collect();
+        let far = |known: &str| strsim::osa_distance(known, path);
+        let nearest = known.into_iter().min_by_key(|known| far(known))?;
+        let name = path.len() - library.map_or(0, |library| library.len() + 1);
+        (far(nearest) <= (name + 1) / 3).then_some(nearest)
+    }
+}
