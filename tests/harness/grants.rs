@@ -124,7 +124,6 @@ fn wrong_scopes_end_before_the_script_starts() {
         "http=10.0.0.0/255.0.0.0",
         "http=10.0.0.0/8/x",
         "http=GET:10.0.0.0/8/x",
-        "http=https://10.0.0.0/8",
         "ws=.example.com",
         "systemd=nginx.service:start:stop",
         "systemd=unit:nginx:start",

@@ -296,6 +296,11 @@ impl Grants {
         self.all = true;
     }
 
+    /// Whether everything is granted that no rule denies.
+    pub fn allows_all(&self) -> bool {
+        self.all
+    }
+
     pub fn ask(&mut self, asker: Box<dyn Asker>) {
         self.asker = Some(asker);
     }
@@ -311,18 +316,6 @@ impl Grants {
     pub fn seal(&self, path: PathBuf, why: &str) {
         let scope = PathScope::new(false, true, path);
         self.sealed().push(Rule::new("fs", Some(Box::new(scope)), why));
-    }
-
-    /// [`Grants::seal`], also for what else of `capabilities` would write there.
-    pub fn seal_for_all(&self, path: &Path, why: &str, capabilities: &[&'static dyn Capability]) {
-        self.seal(path.to_owned(), why);
-        let scope = format!("write:{}", path.display());
-        for other in capabilities.iter().filter(|other| other.name() != "fs") {
-            if let Denied::Part(mut scope) = other.denied_with("fs", Some(&scope), Path::new("/")) {
-                scope.widen_for_denial();
-                self.sealed().push(Rule::new(other.name(), Some(scope), why));
-            }
-        }
     }
 
     /// The files that may be run because a rule names them, with that rule. Where every program is granted there are

@@ -14,6 +14,8 @@ const MOST: u64 = 66 << 20;
 pub struct Decoder<R> {
     pub input: R,
     stream: Stream,
+    /// What the share has been asked for. The library keeps its old limit where a new one is still too little.
+    allowed: u64,
 }
 
 impl<R: BufRead> Decoder<R> {
@@ -22,18 +24,18 @@ impl<R: BufRead> Decoder<R> {
     /// # Errors
     /// Where the library cannot be set up.
     pub fn new(input: R) -> Result<Decoder<R>, Broken> {
-        Ok(Decoder { input, stream: Stream::new_stream_decoder(FIRST as u64, CONCATENATED)? })
+        let allowed = FIRST as u64;
+        Ok(Decoder { input, stream: Stream::new_stream_decoder(allowed, CONCATENATED)?, allowed })
     }
 
     /// Allows the library twice the memory, or all that there may be.
     fn grow(&mut self, memory: &mut Share) -> io::Result<()> {
-        let limit = self.stream.memlimit();
-        if limit >= MOST {
+        if self.allowed >= MOST {
             return Err(io::Error::from(Broken::MemLimit));
         }
-        let wanted = limit.saturating_mul(2).min(MOST);
-        memory.reach(usize::try_from(wanted).unwrap_or(usize::MAX)).map_err(carry)?;
-        match self.stream.set_memlimit(wanted) {
+        self.allowed = self.allowed.saturating_mul(2).min(MOST);
+        memory.reach(usize::try_from(self.allowed).unwrap_or(usize::MAX)).map_err(carry)?;
+        match self.stream.set_memlimit(self.allowed) {
             // Not enough yet: it is tried again with more.
             Ok(()) | Err(Broken::MemLimit) => Ok(()),
             Err(failure) => Err(failure.into()),

@@ -1,6 +1,6 @@
 //! A program that is run to its end, its output captured.
 
-use crate::processes::{Child, Exit, Processes, Start};
+use crate::processes::{Child, Exit, Processes, Start, cannot_start};
 use crate::program::{self, Executable};
 use crate::stream::{self, PIECE, Stream};
 use assay_capability_api::types::{Error, ErrorCode};
@@ -130,7 +130,7 @@ impl Command {
         let shown = String::from_utf8_lossy(&self.name).into_owned();
         let run = processes.run();
         let mut held = hold_words(run, &[&shown], &self.args, &self.env, self.stdin.len()).await?;
-        let failed = |source: std::io::Error| io_error(&format!("cannot start {shown}"), &source);
+        let failed = |source: std::io::Error| cannot_start(&shown, &source);
         let (stdin, input) = match self.stdin.is_empty() {
             true => (stream::null().map_err(failed)?, None),
             false => {
@@ -205,10 +205,7 @@ pub async fn hold_words(
     }
     if longest >= WORD_MAX || all > WORDS_MAX {
         let what = texts.first().map_or("a program", |name| &name[..name.floor_char_boundary(200)]);
-        return Err(io_error(
-            &format!("cannot start {what}"),
-            &std::io::Error::from_raw_os_error(libc::E2BIG),
-        ));
+        return Err(cannot_start(what, &std::io::Error::from_raw_os_error(libc::E2BIG)));
     }
     let mut held = run.hold(texts).await?;
     held.grow(4 * all + input)?;

@@ -105,14 +105,7 @@ impl Processes {
     pub async fn start(&self, start: Start) -> Result<Child, Error> {
         let slot = self.take_slot()?;
         let shown = start.program.path.display().to_string();
-        let failed = |source: &io::Error| {
-            let mut error = io_error(&format!("cannot start {shown}"), source);
-            if error.errno == libc::E2BIG {
-                error.code = ErrorCode::Limit;
-                error.message.push_str("; the system bounds arguments and environment together");
-            }
-            error
-        };
+        let failed = |source: &io::Error| cannot_start(&shown, source);
         let link = self.link().await?;
         let words = Text {
             program: start.program.path.clone().into(),
@@ -182,6 +175,16 @@ impl Drop for Slot {
 
 fn from_bytes(bytes: Vec<u8>) -> std::ffi::OsString {
     std::os::unix::ffi::OsStringExt::from_vec(bytes)
+}
+
+/// Why a program was not started.
+pub fn cannot_start(shown: &str, source: &io::Error) -> Error {
+    let mut error = io_error(&format!("cannot start {shown}"), source);
+    if error.errno == libc::E2BIG {
+        error.code = ErrorCode::Limit;
+        error.message.push_str("; the system bounds arguments and environment together");
+    }
+    error
 }
 
 fn lost() -> Error {

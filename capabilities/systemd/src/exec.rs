@@ -9,8 +9,6 @@ use assay_capability_api::{Run, error, off_thread};
 use assay_capability_process::{Command, Executable, Finished, Processes};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -87,11 +85,9 @@ struct StopOnDrop {
 
 impl StopOnDrop {
     fn command(&self) -> std::process::Command {
-        // What was found, whatever is at its path by now. The name decides what it is.
-        let mut command =
-            std::process::Command::new(format!("/proc/self/fd/{}", self.systemctl.file.as_raw_fd()));
+        // By its path, not what was opened: it may be a script, whose interpreter opens it anew.
+        let mut command = std::process::Command::new(&self.systemctl.path);
         command
-            .arg0("systemctl")
             .arg(format!("--machine={}", self.machine))
             .args(["--quiet", "--no-ask-password", "stop", "--"])
             .arg(&self.unit)
@@ -110,10 +106,8 @@ impl Drop for StopOnDrop {
             return;
         }
         // Not a child of the run: it must outlive a run that just ends. systemctl gives up by itself.
-        let (mut command, systemctl) = (self.command(), self.systemctl.clone());
+        let mut command = self.command();
         let stop = move || {
-            // Open until it has started.
-            let _systemctl = systemctl;
             if let Err(failed) = command.status() {
                 tracing::warn!(%failed, "a program in a machine could not be stopped");
             }

@@ -144,13 +144,14 @@ impl NetworkScope {
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (place, port) = place(authority).map_err(|why| bad(&why))?;
-        // A range with something more, or a mask in place of its length; a path that looks so stands behind a port.
+        // A range with something more, or a mask in place of its length; a path that looks so stands behind a scheme.
         let first = path.split('/').nth(1).unwrap_or_default();
-        if matches!((&place, &port), (Place::Address(_), Port::Default))
+        if scheme.is_none()
+            && matches!((&place, &port), (Place::Address(_), Port::Default))
             && first.starts_with(|c: char| c.is_ascii_digit())
             && first.bytes().all(|c| c.is_ascii_digit() || c == b'.')
         {
-            return Err(bad("it is no range of addresses, nor a path of a host without a port"));
+            return Err(bad("it is no range of addresses, nor a path of a host without scheme and port"));
         }
         let path = match path {
             "" => None,

@@ -203,7 +203,7 @@ fn every_capability_is_explained() {
         (
             "disk",
             "local u = disk.usage('/var')\ndisk.sweep('/var/tmp/x', 3600)",
-            &["disk", "fs=read:/var", "fs=write:/var/tmp/x"],
+            &["disk", "fs=stat:/var", "fs=write:/var/tmp/x"],
         ),
         ("env", "local token = env.get('TOKEN') or os.getenv('GH_TOKEN')", &["env=GH_TOKEN", "env=TOKEN"]),
         (
