@@ -52,12 +52,12 @@ pub enum Remove {
 }
 
 /// What no script means to remove: the folder that it was granted, or the one that it works in.
-fn check_removable(run: &Run, place: &Place) -> Result<(), Error> {
+fn check_removable(run: &Run, place: &Place, doing: &str) -> Result<(), Error> {
     let shown = place.shown.trim_end_matches('/');
     let last = shown.rsplit('/').next().unwrap_or_default();
     let request = Request::File { access: Access::Write, path: &place.real };
     let why = if matches!(last, "" | "." | "..") {
-        "a folder is removed by its name"
+        "a folder is named by its name"
     } else if run.working_folder.starts_with(&place.real) {
         "the script runs in it"
     } else if run.grants.begins_at(FS, &request, &place.real) {
@@ -65,8 +65,8 @@ fn check_removable(run: &Run, place: &Place) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    run.record_denial(FS, &format!("removing {}", place.real.display()));
-    let message = format!("removing {} is refused: {why}; remove what is in it instead", place.shown);
+    run.record_denial(FS, &format!("{doing} {}", place.real.display()));
+    let message = format!("{doing} {} is refused: {why}; do it to what is in it instead", place.shown);
     Err(error(ErrorCode::Denied, message))
 }
 
@@ -78,7 +78,7 @@ pub fn remove(run: &Run, path: &str, how: Remove, cancel: &Cancel) -> Result<(),
     let place = resolve(run, path, &[Access::Write], Last::Keep, false)?;
     match place.kind() {
         Ok(FileType::Directory) => {
-            check_removable(run, &place)?;
+            check_removable(run, &place, "removing")?;
             check_below(run, &place, "removing")?;
             // A rule that began here would make it the folder that was granted, which stays.
             if let Some(parent) = place.real.parent() {
@@ -207,6 +207,9 @@ pub fn rename(run: &Run, source: &str, destination: &str, cancel: &Cancel) -> Re
     let _moving = moving();
     let from = resolve(run, source, &[Access::Write], Last::Keep, false)?;
     let to = resolve(run, destination, &[Access::Write], Last::Keep, false)?;
+    if from.kind() == Ok(FileType::Directory) {
+        check_removable(run, &from, "renaming")?;
+    }
     check_below(run, &from, "renaming")?;
     if let Some(rule) = run.grants.denies_in(FS, &to.real)
         && matches!(from.kind(), Ok(FileType::Directory | FileType::Symlink))

@@ -8,7 +8,7 @@ use crate::tls::Settings;
 use crate::upload::Upload;
 use assay_capability_api::scope::host_and_port;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, Held, Meter, Metered, Run, error, io_error};
+use assay_capability_api::{HandleGuard, Held, Meter, Metered, Run, error, io_error, network};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::io;
@@ -107,11 +107,7 @@ pub async fn connect(
         }
         Some(proxy) => {
             let place = host_and_port(&proxy.host, proxy.port);
-            let host = proxy.host.trim_matches(['[', ']']);
-            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, proxy.port))
-                .await
-                .map_err(|failure| unreachable(subject, &format!("the proxy {place}"), &failure))?
-                .collect();
+            let addresses = network::resolve_undenied(run, "http", &proxy.asked()).await?;
             let (stream, _) = tcp(&addresses)
                 .await
                 .map_err(|failure| unreachable(subject, &format!("the proxy {place}"), &failure))?;

@@ -48,6 +48,7 @@ enum Pattern {
 struct Host {
     verb: &'static str,
     place: NetworkScope,
+    denies: bool,
 }
 
 /// Lifts the guard on addresses, for registries that were granted otherwise.
@@ -72,7 +73,7 @@ pub fn parse(text: &str) -> Result<Box<dyn Scope>, GrantError> {
             if place.sample_address().is_some() {
                 return Err(bad("a host is needed, not a range"));
             }
-            return Ok(Box::new(Host { verb, place }));
+            return Ok(Box::new(Host { verb, place, denies: false }));
         }
     }
     let (pull, push, bare, name) = match text.split_once(':') {
@@ -81,6 +82,13 @@ pub fn parse(text: &str) -> Result<Box<dyn Scope>, GrantError> {
         Some(("pull+push" | "push+pull", name)) => (true, true, false, name),
         _ => (true, false, true, text),
     };
+    if bare
+        && ["loopback", "private"]
+            .iter()
+            .any(|word| text.strip_prefix(word).is_some_and(|rest| rest.starts_with([':', '/'])))
+    {
+        return Err(bad("such addresses stand alone"));
+    }
     if bare
         && let Ok(place) = NetworkScope::parse_for(text, &[], false)
         && place.sample_address().is_some()
@@ -273,12 +281,18 @@ fn host_and_port(place: &str) -> Option<(&str, u16)> {
 
 impl Scope for Host {
     fn matches(&self, request: &Request<'_>) -> bool {
+        // Only a connection tells that another name leads there.
+        if let (true, Request::Network { host, port, address, .. }) = (self.denies, request) {
+            return !self.place.covers_place(host, *port, None)
+                && self.place.covers_place(host, *port, *address);
+        }
         let Request::Action { verb, name, .. } = request else { return false };
         let Some((host, port)) = host_and_port(name) else { return false };
         *verb == self.verb && self.place.covers_place(host, port, None)
     }
 
     fn widen_for_denial(&mut self) {
+        self.denies = true;
         self.place.widen_for_denial();
     }
 

@@ -1,6 +1,5 @@
 //! What machine and system a run is on.
 
-use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::Error;
 use assay_capability_api::{Capability, Ctx, GrantError, Literal, Need, Request, Scope, ScopeForm};
 use bindings::assay::host::os::{self, Machine};
@@ -49,7 +48,8 @@ impl Capability for Os {
 
     fn scope(&self, text: &str, _: &Path) -> Result<Box<dyn Scope>, GrantError> {
         match text {
-            HOSTNAME | INFO => Ok(Box::new(NameScope::new(text))),
+            HOSTNAME => Ok(Box::new(OsScope { name: HOSTNAME, denies: false })),
+            INFO => Ok(Box::new(OsScope { name: INFO, denies: false })),
             _ => Err(GrantError::new(format!("os={text}: the scopes of os are {HOSTNAME} and {INFO}"))),
         }
     }
@@ -64,6 +64,24 @@ impl Capability for Os {
 
     fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
         os::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+}
+
+#[derive(Debug)]
+struct OsScope {
+    name: &'static str,
+    denies: bool,
+}
+
+impl Scope for OsScope {
+    fn matches(&self, request: &Request<'_>) -> bool {
+        // What tells about the system has the machine's name in it.
+        let also = self.denies && self.name == HOSTNAME;
+        matches!(request, Request::Name(name) if *name == self.name || (also && *name == INFO))
+    }
+
+    fn widen_for_denial(&mut self) {
+        self.denies = true;
     }
 }
 

@@ -19,10 +19,16 @@ type Outcome<T> = Result<T, Error>;
 /// `denied`, else as for [`find`].
 pub fn program(run: &Run, capability: &str, name: &str) -> Outcome<Program> {
     match find(name, &run.working_folder) {
-        Ok(program) => {
-            run.check(capability, &program.request())?;
-            Ok(program)
-        }
+        Ok(program) => match run.check(capability, &program.request()) {
+            Ok(()) => Ok(program),
+            Err(mut refused) => {
+                // Where it was found, or that it was, is no matter of who may not start it.
+                let shown =
+                    if name.contains('/') { run.path(name).display().to_string() } else { name.into() };
+                refused.message = refused.message.replace(&program.path.display().to_string(), &shown);
+                Err(refused)
+            }
+        },
         Err(failed) => {
             // Whether it exists is no matter of who may not start it.
             let path = if name.contains('/') { run.path(name) } else { Path::new(name).to_path_buf() };

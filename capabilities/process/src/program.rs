@@ -159,6 +159,8 @@ pub struct ProgramScope {
     /// None for what did not exist when the run started: then it must not be a link.
     real: Option<PathBuf>,
     denies: bool,
+    /// Of a denial: every program of that name on the PATH, and what it leads to.
+    others: Vec<PathBuf>,
 }
 
 impl ProgramScope {
@@ -193,7 +195,13 @@ impl ProgramScope {
             Err(_) if bare => (PathBuf::from(text), None),
             Err(_) => (assay_capability_api::scope::normalize(&base.join(text)), None),
         };
-        Ok(ProgramScope { name: bare.then(|| text.to_string()), path, real, denies: false })
+        Ok(ProgramScope {
+            name: bare.then(|| text.to_string()),
+            path,
+            real,
+            denies: false,
+            others: Vec::new(),
+        })
     }
 }
 
@@ -203,7 +211,8 @@ impl Scope for ProgramScope {
         let same_path = self.path == path;
         if self.denies {
             let same_name = self.name.as_deref().is_some_and(|name| path.file_name() == Some(name.as_ref()));
-            return same_path || same_name || self.real.as_deref() == Some(real);
+            let other = self.others.iter().any(|other| other == path || other == real);
+            return same_path || same_name || other || self.real.as_deref() == Some(real);
         }
         same_path && real == self.real.as_deref().unwrap_or(path)
     }
@@ -216,5 +225,11 @@ impl Scope for ProgramScope {
     /// A denied program stays denied under its other names, and a denied name in every folder.
     fn widen_for_denial(&mut self) {
         self.denies = true;
+        let Some(name) = &self.name else { return };
+        for folder in std::env::split_paths(&search_path()).filter(|folder| folder.is_absolute()) {
+            if let Ok((path, file)) = look(&folder.join(name)) {
+                self.others.extend([path, file.path]);
+            }
+        }
     }
 }

@@ -95,7 +95,7 @@ fn is_plain(path: &[u8]) -> bool {
 fn readings(path: &[u8], loosely: bool) -> Option<Vec<Vec<u8>>> {
     type Step = fn(&[u8]) -> Vec<u8>;
     const STEPS: &[Step] = &[decoded, widened, forward, without_parameters, merged, resolved];
-    const LOOSE: &[Step] = &[without_controls, before_nul, trimmed];
+    const LOOSE: &[Step] = &[without_controls, before_nul, before_query, trimmed];
     let mut all = vec![path.to_vec()];
     if is_plain(path) {
         return Some(all);
@@ -156,6 +156,9 @@ fn widened(path: &[u8]) -> Vec<u8> {
             }
             [0xe0, first @ (0x80 | 0x81), second @ 0x80..=0xbf, ..] => {
                 (Some(u32::from(*first & 1) << 6 | u32::from(*second & 0x3f)), 3)
+            }
+            [0xf0, 0x80, first @ (0x80 | 0x81), second @ 0x80..=0xbf, ..] => {
+                (Some(u32::from(*first & 1) << 6 | u32::from(*second & 0x3f)), 4)
             }
             [0xef, first @ 0xbc..=0xbd, second @ 0x80..=0xbf, ..] => {
                 (Some(0xf000 | u32::from(*first & 0x3f) << 6 | u32::from(*second & 0x3f)), 3)
@@ -229,6 +232,11 @@ fn without_controls(path: &[u8]) -> Vec<u8> {
 
 fn before_nul(path: &[u8]) -> Vec<u8> {
     path.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
+}
+
+/// What a server sees that decodes before it looks for the query.
+fn before_query(path: &[u8]) -> Vec<u8> {
+    path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default().to_vec()
 }
 
 /// Without the dots and blanks at the end of names, which Windows does not see.
@@ -330,6 +338,10 @@ mod tests {
             "/x/.%2e;/admin",
             "/adm%69n",
             "/x%2f%2e%2e/admin",
+            "/admin%3Fx",
+            "/admin%23",
+            "/admin%253fx",
+            "/%f0%80%81%a1dmin",
         ] {
             assert!(denied.might_match(&path(spelling)), "{spelling}");
         }
