@@ -254,3 +254,10 @@ file:write("kept")
 setmetatable({}, { __gc = function() print("finalized") end })
 local guard <close> = setmetatable({}, { __close = function() print("closed") end })
 os.exit(3, true)
+
+--# case: whoever is denied the name does not get it with the rest
+--# allow: os
+--# deny: os=hostname
+local ok, err = pcall(os.info)
+assert.eq(ok, false)
+assert.contains(err.message, "denied by --deny os=hostname")

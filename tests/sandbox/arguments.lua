@@ -168,3 +168,23 @@ says("options have names, but a key is no string", json.parse, "{}", { [json.nul
 says("unknown option '\\u{1b}[31m\\n'; the", json.parse, "{}", { ["\27[31m\n"] = 1 })
 local ok, err = pcall(json.parse, "{}", { [("x"):rep(1 << 20)] = 1 })
 assert.lt(#err, 300)
+
+--# case: values that would be left out without a word
+--# allow: http,listen
+local k = ("k"):rep(32)
+local t = crypto.jwt_sign({a = 1}, k, "HS256")
+for name, attempt in pairs{
+  claims_map = function() crypto.jwt_verify(t, k, {required_claims = {sub = true}}) end,
+  claims_gap = function() crypto.jwt_verify(t, k, {required_claims = {[2] = "sub"}}) end,
+  leeway = function() crypto.jwt_verify(t, k, {leeway = 1e300}) end,
+  header_map = function() http.get("http://127.0.0.1:1/", {headers = {A = {b = "c"}}}) end,
+  query_map = function() http.get("http://127.0.0.1:1/", {query = {a = {b = 1}}}) end,
+  stream = function() http.get("http://127.0.0.1:1/", {stream = "false"}) end,
+  download = function() http.download("http://127.0.0.1:1/", "x", {stream = true}) end,
+  port = function() http.serve({addr = "unix:x", port = 1}, {}) end,
+} do
+  local ok, err = pcall(attempt)
+  assert.eq(ok, false, name)
+  local message = type(err) == "table" and err.message or err
+  assert(not message:find("connect", 1, true) and not message:find("denied", 1, true), name .. ": " .. message)
+end

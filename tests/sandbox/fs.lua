@@ -593,3 +593,45 @@ for _, call in ipairs({
   assert.eq(ok, false)
   assert.eq(err.code, "denied")
 end
+
+--# case: the folder that was granted is not moved away
+--# allow: fs=rw:a,fs=rw:b
+fs.mkdir("a")
+fs.mkdir("b")
+fs.write("a/x", "x")
+for _, attempt in ipairs{
+  function() fs.rename("a", "b/a") end,
+  function() os.rename("a", "b/a") end,
+} do
+  local ok, err = pcall(function() assert(attempt()) end)
+  assert.eq(ok, false)
+end
+assert.eq(fs.read("a/x"), "x")
+fs.mkdir("a/sub")
+fs.rename("a/sub", "b/sub")
+assert.eq(fs.exists("b/sub"), true)
+
+--# case: files that are read and removed keep their room
+--# flags: --temp-bytes 1MiB
+local d = fs.tempdir()
+local open = {}
+local ok, err = pcall(function()
+  for i = 1, 10 do
+    fs.write(d .. "/big", ("x"):rep(400000))
+    open[i] = assert(io.open(d .. "/big"))
+    fs.remove(d .. "/big")
+  end
+end)
+assert.eq(ok, false)
+assert.eq(err.code, "limit")
+assert.contains(err.message, "--temp-bytes")
+for _, file in ipairs(open) do
+  file:close()
+end
+fs.write(d .. "/big", ("x"):rep(400000))
+
+--# case: a walk from the root leaves out the processes
+--# allow: fs=read:/
+for _, entry in ipairs(fs.readdir("/", {depth = 2})) do
+  assert(not entry.path:find("^/+proc/"), entry.path)
+end

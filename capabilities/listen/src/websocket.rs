@@ -293,6 +293,13 @@ impl Task {
                             let _ = tokio::time::timeout(CLOSING, self.stream.next()).await;
                             return End::Gone;
                         }
+                        // Answers must not pile up for a client that only asks.
+                        Some(Ok(Message::Ping(_))) => {
+                            drop(self.meter.became(0));
+                            if self.stream.flush().await.is_err() {
+                                return End::Gone;
+                            }
+                        }
                         Some(Ok(_)) => drop(self.meter.became(0)),
                         Some(Err(_)) if self.meter.is_over() => return End::Leave(CloseCode::Again, NO_MEMORY),
                         Some(Err(failure)) => return refusal(&failure),

@@ -267,7 +267,17 @@ impl Shared {
                         alive = Instant::now();
                     }
                 }
-                // Pings were answered already.
+                // The answer is ready; nothing more is read before the server has taken it, so that answers do not pile
+                // up for one that only asks.
+                Some(Ok(Message::Ping(_))) => {
+                    let answered = poll_fn(|context| {
+                        self.with(|socket| socket.poll_flush(context))
+                            .unwrap_or_else(|| Poll::Ready(Err(Broken::AlreadyClosed)))
+                    });
+                    if let Err(failure) = answered.await {
+                        return End::Failed(self.broken(&failure));
+                    }
+                }
                 Some(Ok(_)) => {}
                 Some(Err(failure)) => {
                     let end = End::Failed(self.broken(&failure));

@@ -11,10 +11,11 @@ local lower, find, sub, upper = string.lower, string.find, string.sub, string.up
 local concat = table.concat
 
 -- The options of a request, of a download and of a client, which has them for all its calls.
-local request_options <const> = shared.names(shared.connection, "query", "body", "json", "form", "multipart", "body_file",
-  "follow_redirects", "max_redirects", "max_body", "decompress", "on_event", "stream")
-local download_options <const> = shared.names(request_options, "method", "max_size", "sha256", "progress")
-local client_options <const> = shared.names(download_options, "base_url")
+local common_options <const> = shared.names(shared.connection, "query", "body", "json", "form", "multipart", "body_file",
+  "follow_redirects", "max_redirects", "max_body", "decompress")
+local request_options <const> = shared.names(common_options, "on_event", "stream")
+local download_options <const> = shared.names(common_options, "method", "max_size", "sha256", "progress")
+local client_options <const> = shared.names(request_options, "method", "max_size", "sha256", "progress", "base_url")
 
 -- A body that is read as it arrives. `piece` is what a line or a read left over, from `from` on.
 local Body = {}
@@ -117,7 +118,11 @@ local function pump(response, fn)
 end
 
 local function send(method, url, body, opts)
-  if not opts or (opts.on_event == nil and not opts.stream) then
+  local stream <const> = opts and opts.stream
+  if stream ~= nil and type(stream) ~= "boolean" then
+    error(failure("invalid_argument", "http: field 'stream': boolean expected, got " .. type(stream)))
+  end
+  if not opts or (opts.on_event == nil and not stream) then
     local response = perform(method, url, body, opts)
     setmetatable(response.headers, headers_meta)
     return response

@@ -98,6 +98,9 @@ local function take_place(options, where)
     where = raw(where)
     take_options(options, where, place_options)
     addr, port = where.addr or addr, where.port
+    if port ~= nil and type(addr) == "string" and sub(addr, 1, 5) == "unix:" then
+      invalid("field 'port': a unix socket has none")
+    end
     if type(addr) ~= "string" then
       invalid("field 'addr': string expected, got " .. type(addr))
     end
