@@ -174,7 +174,7 @@ pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Returned) -> c_int {
 /// `l` is the running Lua thread.
 pub unsafe fn compute(l: *mut lua_State, f: fn(Call) -> Returned) -> c_int {
     let call = begin(l);
-    let carried = unsafe { std::mem::replace(&mut *&raw mut CARRIED, usize::MAX) };
+    let carried = unsafe { std::ptr::replace(&raw mut CARRIED, usize::MAX) };
     let result = region::region(call.0, move || f(call));
     unsafe { CARRIED = carried };
     match result.and_then(|result| result) {

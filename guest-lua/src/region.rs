@@ -130,8 +130,12 @@ pub fn weighted<T>(lua: Lua, weight: usize, f: impl FnOnce() -> T + UnwindSafe) 
         let status = lua_protect(lua.0, run, (&raw mut body).cast());
         RUNNING = outer;
         if status != LUA_OK {
-            while (*mark).next != mark {
-                release((*mark).next);
+            loop {
+                let next = (*mark).next;
+                if next == mark {
+                    break;
+                }
+                release(next);
             }
         } else if !outer.mark.is_null() {
             join(outer.mark, mark);
@@ -161,7 +165,7 @@ pub fn counted<T>(f: impl FnOnce() -> T) -> T {
 /// Leaves the region that runs, for code that it does not know of: finalizers of a collection that it sets off.
 #[must_use]
 pub fn leave() -> Running {
-    unsafe { std::mem::replace(&mut *&raw mut RUNNING, NONE) }
+    unsafe { std::ptr::replace(&raw mut RUNNING, NONE) }
 }
 
 /// Goes back to what [`leave`] gave.

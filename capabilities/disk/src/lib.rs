@@ -141,7 +141,7 @@ impl disk::HostWithStore<Ctx> for HasSelf<Ctx> {
     }
 
     async fn dir_size(accessor: &Accessor<Ctx, Self>, path: String) -> wasmtime::Result<Result<u64, Error>> {
-        blocking(accessor, path, |run, path, alive| tree::size(run, path, alive)).await
+        blocking(accessor, path, tree::size).await
     }
 }
 

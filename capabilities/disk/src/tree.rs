@@ -40,7 +40,7 @@ impl<F: FnMut(BorrowedFd<'_>, &OsStr, &Path, &Stat) -> Result<(), Error>> Walk<'
             }
             let at = path.join(name);
             // A folder that a deny rule takes back is passed over, with what is in it.
-            if !assay_capability_fs::would_allow(&self.run, self.access, &at) {
+            if !assay_capability_fs::would_allow(self.run, self.access, &at) {
                 continue;
             }
             let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {

@@ -49,7 +49,7 @@ impl Proxy {
         Ok(Proxy { host, port: url.port_or_known_default().unwrap_or(80), authorization })
     }
 
-    fn asked(&self) -> Request<'_> {
+    pub(crate) fn asked(&self) -> Request<'_> {
         Request::Network {
             scheme: PROXY,
             method: None,
