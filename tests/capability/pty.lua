@@ -120,7 +120,7 @@ end
 expect("> ")
 -- What is typed while the shell still reads lines is the shell's.
 term:write("echo g''o; cat\n")
-expect("\r\ngo\r\n")
+expect("go\r\n")
 term:write("echo$((1+1))\n")
 expect("echo$((1+1))\r\necho$((1+1))\r\n")
 -- Ctrl-C ends cat and not the shell, which has jobs under control in a terminal of its own.

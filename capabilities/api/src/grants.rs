@@ -296,11 +296,6 @@ impl Grants {
         self.all = true;
     }
 
-    /// Whether everything is granted that no rule denies.
-    pub fn allows_all(&self) -> bool {
-        self.all
-    }
-
     pub fn ask(&mut self, asker: Box<dyn Asker>) {
         self.asker = Some(asker);
     }

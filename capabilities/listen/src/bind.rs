@@ -102,15 +102,7 @@ pub fn bind(run: &Run, address: &str, port: u16) -> Result<(Listener, Address, O
         )));
     };
     let (name, scope) = (wanted.to_string(), wanted.scope());
-    run.check(LISTEN, &Request::Action { verb: BIND, name: &name, scope: &scope }).map_err(
-        |mut refused| {
-            // Where the links of a socket's folder lead is no matter of who may not listen there.
-            if address.starts_with("unix:") {
-                refused.message = refused.message.replace(&name, address);
-            }
-            refused
-        },
-    )?;
+    run.check(LISTEN, &Request::Action { verb: BIND, name: &name, scope: &scope })?;
     let failed = |failure: io::Error| match failure.kind() {
         io::ErrorKind::AddrInUse => error(
             ErrorCode::Exists,

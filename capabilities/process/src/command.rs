@@ -351,13 +351,16 @@ impl Capture<'_> {
                     true => "--host-memory",
                     false => "max_output",
                 };
-                return Err(error(
+                let mut failure = error(
                     ErrorCode::Limit,
                     format!(
                         "{} was killed: it wrote more than {} bytes; raise {raise}, or read its output as it comes",
                         self.shown, self.max
                     ),
-                ));
+                );
+                // What tells it from the other limits of a program.
+                failure.errno = libc::EFBIG;
+                return Err(failure);
             }
             self.hold(bytes, piece.len())?;
             bytes.extend_from_slice(&piece);

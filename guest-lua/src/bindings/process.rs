@@ -156,6 +156,9 @@ fn run(call: Call) -> Result<Pending, Error> {
     })
 }
 
+/// `errno` of the host where a program wrote more than it may.
+const EFBIG: i32 = 27;
+
 /// How much of its output a program may leave to a script that gets all of it at once.
 pub struct MostOutput {
     pub bytes: u64,
@@ -170,7 +173,7 @@ impl MostOutput {
 
     /// The error of a program that wrote more.
     pub fn told(&self, error: types::Error) -> types::Error {
-        if error.code != ErrorCode::Limit || self.bytes == self.wanted {
+        if error.code != ErrorCode::Limit || error.errno != EFBIG || self.bytes == self.wanted {
             return error;
         }
         let message = format!(

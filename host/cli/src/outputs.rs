@@ -3,8 +3,8 @@
 use crate::args::RunOptions;
 use crate::usage;
 use anyhow::Result;
-use assay_capability_api::{Access, Run, Use};
-use assay_capability_fs::{OutputFile, open_output, would_allow};
+use assay_capability_api::{Run, Use};
+use assay_capability_fs::{OutputFile, open_output};
 use assay_manifest::{Learnt, ManifestError, Place};
 use assay_runtime::Runtime;
 use std::collections::BTreeSet;
@@ -29,27 +29,7 @@ impl Outputs {
         let learn = open(&options.grants.learn)?;
         let manifest = learn.as_ref().map(|file| manifest(run, file)).transpose()?;
         let report = open(&options.report_file)?;
-        warn_of_writable(run, options);
         Ok(Outputs { report, learn, manifest: manifest.unwrap_or_default() })
-    }
-}
-
-/// Warns where the script may write the files that the options name: it could change what is told about it, or what it may
-/// do the next time.
-pub(crate) fn warn_of_writable(run: &Run, options: &RunOptions) {
-    for (path, flag) in [
-        (&options.grants.audit, "--audit"),
-        (&options.grants.learn, "--learn"),
-        (&options.report_file, "--report-file"),
-        (&options.grants.manifest, "--manifest"),
-    ] {
-        let Some(path) = path else { continue };
-        if !run.grants.allows_all() && would_allow(run, Access::Write, &run.path(&path.to_string_lossy())) {
-            tracing::warn!(
-                "the script may write the file of {flag}, {}; name one that it cannot reach",
-                path.display()
-            );
-        }
     }
 }
 

@@ -85,7 +85,6 @@ fn one(host: &Host, path: &Path, args: &Test) -> Result<Tested> {
     let prepared =
         run::prepare(source, name, path.display().to_string(), Vec::new(), &folder, &args.options)?;
     let run = prepared.run.clone();
-    outputs::warn_of_writable(&run, &args.options);
     let outcome = host.run(prepared, None)?;
     Ok(Tested::of(&run, &outcome))
 }
