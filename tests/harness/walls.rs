@@ -251,6 +251,7 @@ fn what_nothing_can_interrupt_ends_with_the_process() {
             assert!(stdout.contains(r#""status":"timeout""#), "{stdout}");
         }
     }
+    let _pipe = unread(&folder);
     let mut child =
         started(&folder, assay(folder.path(), &[&["run"][..], &grants, &["stuck_test.lua"]].concat()));
     kill(&child, "TERM");
