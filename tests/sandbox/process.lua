@@ -133,6 +133,8 @@ assert.eq(ok, false)
 assert.eq(err.code, "denied")
 assert.contains(err.message, "it is not empty")
 assert.eq(fs.read(filled .. "/.gitconfig"), "[core]\n\tfsmonitor = id\n")
+-- What was refused is not taken away.
+fs.write(filled .. "/more", "x")
 local parent = fs.tempdir()
 fs.mkdir(parent .. "/home")
 local open = io.open(parent .. "/other", "w")

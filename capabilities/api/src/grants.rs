@@ -307,7 +307,7 @@ impl Grants {
     }
 
     /// Takes back the writing of a file, or of all in a folder, from now on. `why` stands in place of a rule in messages
-    /// and the audit, as a thing: "the file of --audit".
+    /// and the audit, as a thing: "the HOME of a program".
     pub fn seal(&self, path: PathBuf, why: &str) {
         let scope = PathScope::new(false, true, path);
         self.sealed().push(Rule::new("fs", Some(Box::new(scope)), why));

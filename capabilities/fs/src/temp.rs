@@ -297,6 +297,15 @@ pub fn temp_folder(run: &Run) -> Result<String, Error> {
     })
 }
 
+fn is_empty(folder: &OwnedFd) -> Result<bool, Errno> {
+    for entry in Dir::read_from(folder)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Makes a folder in the run's temporary one the home of a program: it must be empty, and the script can put nothing
 /// into it from now on, because programs run what their configuration there says.
 ///
@@ -312,31 +321,29 @@ pub fn seal_home(run: &Run, path: &Path) -> Result<(), String> {
     }
     let below = path.strip_prefix(&own.path).map_err(|_| "it lies elsewhere")?;
     let wrong = |source: Errno| format!("it cannot be opened: {}", std::io::Error::from(source).kind());
-    run.grants.seal(path.to_owned(), "the HOME of a program, which is that folder");
-    let mut parent: Option<OwnedFd> = None;
-    let mut parts = below.components().peekable();
+    let (mut folder, mut parts) = (None, below.components().peekable());
     while let Some(part) = parts.next() {
-        let folder = parent.as_ref().unwrap_or(&own.folder);
+        let parent = folder.as_ref().unwrap_or(&own.folder);
         if parts.peek().is_some() {
-            parent = Some(openat(folder, part.as_os_str(), FOLDER, Mode::empty()).map_err(wrong)?);
+            folder = Some(openat(parent, part.as_os_str(), FOLDER, Mode::empty()).map_err(wrong)?);
             continue;
         }
-        // What the script has begun to write there goes on in the old folder, out of everybody's way.
-        let aside = format!("assay-{}", unique());
-        renameat(folder, part.as_os_str(), &own.parent, &aside).map_err(wrong)?;
-        let old = openat(&own.parent, &aside, FOLDER, Mode::empty()).map_err(wrong)?;
-        let held = Dir::read_from(&old)
-            .map_err(wrong)?
-            .flatten()
-            .any(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."));
-        if held {
-            renameat(&own.parent, &aside, folder, part.as_os_str()).map_err(wrong)?;
+        let name = part.as_os_str();
+        // What is refused stays the script's to write.
+        if !is_empty(&openat(parent, name, FOLDER, Mode::empty()).map_err(wrong)?).map_err(wrong)? {
             return Err("it is not empty".into());
         }
-        unlinkat(&own.parent, &aside, AtFlags::REMOVEDIR).map_err(|_| "it is not empty")?;
-        mkdirat(folder, part.as_os_str(), Mode::RWXU).map_err(wrong)?;
+        run.grants.seal(path.to_owned(), "the HOME of a program, which is that folder");
+        // What the script has begun to write there goes on in the old folder, out of everybody's way.
+        let aside = format!("assay-{}", unique());
+        renameat(parent, name, &own.parent, &aside).map_err(wrong)?;
+        if unlinkat(&own.parent, &aside, AtFlags::REMOVEDIR).is_err() {
+            renameat(&own.parent, &aside, parent, name).map_err(wrong)?;
+            return Err("it is not empty".into());
+        }
+        mkdirat(parent, name, Mode::RWXU).map_err(wrong)?;
         // An empty folder could still be replaced by a rename that is under way.
-        let home = openat(folder, part.as_os_str(), FOLDER, Mode::empty()).map_err(wrong)?;
+        let home = openat(parent, name, FOLDER, Mode::empty()).map_err(wrong)?;
         mkdirat(&home, ".cache", Mode::RWXU).map_err(wrong)?;
     }
     homes.insert(path.to_owned());
