@@ -1,10 +1,10 @@
 //! A server around the runtime that gives each request an instance of its own: what http.serve, with one instance for
 //! all, is compared with.
 
-use crate::instance::{limited_run, runtime};
+use crate::instance::{limited_run, runner};
 use crate::{Result, reactor};
 use assay_capability_api::Output;
-use assay_runtime::{Ended, Job, Runtime};
+use assay_runner::{Ended, Input, RunSpec, Runner, Script};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -33,12 +33,12 @@ pub fn serve() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let port = listener.local_addr().map_err(failed)?.port();
-    let runtime = runtime(INSTANCES * THREADS as u32)?;
+    let runner = runner(INSTANCES * THREADS as u32)?;
     let mut threads = Vec::new();
     for _ in 0..THREADS {
-        let (listener, runtime) = (listener.try_clone().map_err(failed)?, runtime.clone());
+        let (listener, runner) = (listener.try_clone().map_err(failed)?, runner.clone());
         threads.push(std::thread::spawn(move || -> Result<()> {
-            LocalSet::new().block_on(&reactor()?, accept(listener, runtime)).map_err(failed)
+            LocalSet::new().block_on(&reactor()?, accept(listener, runner)).map_err(failed)
         }));
     }
     println!("READY {port}");
@@ -48,14 +48,18 @@ pub fn serve() -> Result<()> {
     Ok(())
 }
 
-async fn accept(listener: TcpListener, runtime: Runtime) -> std::io::Result<()> {
+async fn accept(listener: TcpListener, runner: Runner) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    let scripts = Scripts {
+        hello: Script::named("=handler", "", HELLO.as_bytes()),
+        echo: Script::named("=handler", "", ECHO.as_bytes()),
+    };
     loop {
         let (stream, _) = listener.accept().await?;
         // A failure only costs latency.
         let _ = stream.set_nodelay(true);
-        let runtime = runtime.clone();
-        let service = service_fn(move |request| answer(runtime.clone(), request));
+        let (runner, scripts) = (runner.clone(), scripts.clone());
+        let service = service_fn(move |request| answer(runner.clone(), scripts.clone(), request));
         let connection =
             http1::Builder::new().pipeline_flush(true).serve_connection(TokioIo::new(stream), service);
         // A client that goes away is its own affair.
@@ -63,21 +67,29 @@ async fn accept(listener: TcpListener, runtime: Runtime) -> std::io::Result<()> 
     }
 }
 
+/// What answers the requests; read once.
+#[derive(Clone)]
+struct Scripts {
+    hello: Script,
+    echo: Script,
+}
+
 async fn answer(
-    runtime: Runtime,
+    runner: Runner,
+    scripts: Scripts,
     request: Request<Incoming>,
 ) -> std::result::Result<Response<Full<Bytes>>, hyper::Error> {
     let (parts, body) = request.into_parts();
-    let (source, kind) = match (&parts.method, parts.uri.path()) {
-        (&Method::GET, "/") => (HELLO, "text/plain"),
-        (&Method::POST, "/echo") => (ECHO, "application/json"),
+    let (script, kind) = match (&parts.method, parts.uri.path()) {
+        (&Method::GET, "/") => (scripts.hello, "text/plain"),
+        (&Method::POST, "/echo") => (scripts.echo, "application/json"),
         _ => return Ok(failure(StatusCode::NOT_FOUND, String::new())),
     };
     let body = body.collect().await?.to_bytes();
-    let job =
-        Job { name: "=handler".into(), source: source.into(), args: vec![body.into()], ..Job::default() };
     let output = Collected::default();
-    let outcome = runtime.run(job, limited_run(), Box::new(output.clone()), |_| {}, None).await;
+    let sink = output.clone();
+    let spec = RunSpec { output: Arc::new(move || Box::new(sink.clone())), ..RunSpec::new(limited_run()) };
+    let outcome = runner.run(&script, Input::Arguments(vec![body.into()]), spec).await;
     if !matches!(outcome.ended, Ended::Returned(_)) {
         return Ok(failure(StatusCode::INTERNAL_SERVER_ERROR, format!("{:?}", outcome.ended)));
     }

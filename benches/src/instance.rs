@@ -2,8 +2,8 @@
 
 use crate::report::{Table, at_most, no_target, quantile, seconds};
 use crate::{Effort, Result, reactor};
-use assay_capability_api::{Grants, Limits, Output, Run, Shared};
-use assay_runtime::{Ended, Job, Runtime};
+use assay_capability_api::{Limits, Output, Policy, Run, Shared};
+use assay_runner::{Ended, Input, RunSpec, Runner, Script};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,39 +69,40 @@ impl Output for Probe {
     }
 }
 
-fn job(source: &str) -> Job {
-    Job { name: "=bench".into(), source: source.into(), ..Job::default() }
+fn script(source: &str) -> Script {
+    Script::named("=bench", "", source.as_bytes())
 }
 
-pub fn limited_run() -> Arc<Run> {
+pub fn limited_run() -> Run {
     let limit = Some(Duration::from_secs(1000));
     let limits = Limits { cpu: limit, timeout: limit, ..Limits::default() };
-    Arc::new(Shared { limits, ..Shared::new(Grants::default(), PathBuf::from("/")) }.into())
+    Shared { limits, ..Shared::new(Policy::default(), PathBuf::from("/")) }.into()
 }
 
-/// A runtime with a pool, as a host of many scripts has it: one instance alone would get none.
-pub fn runtime(instances: u32) -> Result<Runtime> {
-    Runtime::new(instances.max(2)).map_err(|error| format!("{error:#}"))
+/// A runner with a pool, as a host of many scripts has it: one instance alone would get none.
+pub fn runner(instances: u32) -> Result<Runner> {
+    Runner::new(instances.max(2))
 }
 
 /// Runs a script in a fresh instance; it must return.
-async fn run(runtime: &Runtime, source: &str, probe: Probe) -> Result<()> {
-    let outcome = runtime.run(job(source), limited_run(), Box::new(probe), |_| {}, None).await;
+async fn run(runner: &Runner, script: &Script, probe: Probe) -> Result<()> {
+    let spec = RunSpec { output: Arc::new(move || Box::new(probe.clone())), ..RunSpec::new(limited_run()) };
+    let outcome = runner.run(script, Input::default(), spec).await;
     match outcome.ended {
         Ended::Returned(_) => Ok(()),
-        other => Err(format!("{source}: {other:?}")),
+        other => Err(format!("{}: {other:?}", String::from_utf8_lossy(script.source()))),
     }
 }
 
 fn ready(effort: Effort) -> Result<Vec<Vec<String>>> {
-    let runtime = runtime(1)?;
+    let (runner, script) = (runner(1)?, script("print(1)"));
     let (mut ready, mut whole) = (Vec::new(), Vec::new());
     reactor()?.block_on(async {
         let warm_up = effort.of(500, 50);
         for round in 0..warm_up + effort.of(5000, 500) {
             let probe = Probe::default();
             let began = Instant::now();
-            run(&runtime, "print(1)", probe.clone()).await?;
+            run(&runner, &script, probe.clone()).await?;
             let ended = began.elapsed();
             let first = probe.first().ok_or("print printed nothing")?;
             if round >= warm_up {
@@ -140,16 +141,17 @@ pub fn idle(count: &str) -> Result<()> {
     let count: u32 = count.parse().map_err(|_| format!("{IDLE} {count}: not a number"))?;
     let reactor = reactor()?;
     // The first run brings what all instances share: the code of the guest, the timers.
-    reactor.block_on(run(&runtime(1)?, "print(1) sleep(0.01)", Probe::default()))?;
-    let runtime = runtime(count)?;
+    reactor.block_on(run(&runner(1)?, &script("print(1) sleep(0.01)"), Probe::default()))?;
+    let runner = runner(count)?;
+    let waiting = script("print(1) sleep(1000)");
     let before = memory()?;
     let tasks = LocalSet::new();
     let probe = Probe::default();
     tasks.block_on(&reactor, async {
         for _ in 0..count {
-            let (runtime, probe) = (runtime.clone(), probe.clone());
+            let (runner, waiting, probe) = (runner.clone(), waiting.clone(), probe.clone());
             tokio::task::spawn_local(async move {
-                if let Err(error) = run(&runtime, "print(1) sleep(1000)", probe).await {
+                if let Err(error) = run(&runner, &waiting, probe).await {
                     eprintln!("{error}");
                     std::process::exit(1);
                 }

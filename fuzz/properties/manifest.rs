@@ -1,7 +1,7 @@
 //! What must hold for every manifest: it is read as TOML says, grants what it names and nothing else, or is refused with
 //! the line that is wrong.
 
-use assay_capability_api::{Grants, Limits};
+use assay_capability_api::{Limits, Policy};
 use std::path::Path;
 
 /// Checks one input: the first line is the name of the set that is chosen, or empty; the rest is the manifest.
@@ -43,8 +43,8 @@ pub fn check(data: &[u8]) {
     written(allow);
 }
 
-fn read(text: &str, set: Option<&str>) -> Result<(Grants, Limits), String> {
-    let (mut grants, mut limits) = (Grants::default(), Limits::default());
+fn read(text: &str, set: Option<&str>) -> Result<(Policy, Limits), String> {
+    let (mut grants, mut limits) = (Policy::default(), Limits::default());
     let both = (&mut grants, &mut limits);
     match assay_manifest::read(text, set, Path::new("/base"), assay_capabilities::ALL, both) {
         Ok(()) => Ok((grants, limits)),

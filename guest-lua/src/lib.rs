@@ -4,6 +4,7 @@
 mod alloc;
 mod bindings;
 mod call;
+mod embedding;
 mod ffi;
 mod lines;
 mod lua;

@@ -17,13 +17,18 @@ pub async fn run(job: Job) -> Result<Outcome, Failure> {
     reseed(lua);
     set_arguments(lua, &job);
     set_package_path(lua, &job.package_path);
+    for extension in &job.extensions {
+        crate::embedding::install(lua, extension);
+    }
     for path in &job.blocked_globals {
         block_global(lua, path);
     }
     let result = match job.mode {
         Mode::Run => run_chunk(lua, &job).await,
         Mode::Repl => repl(lua).await,
-        Mode::Check => load_chunk(lua, &job).map(|()| Outcome { values: Vec::new(), assertions: 0 }),
+        Mode::Check => {
+            load_chunk(lua, &job).map(|()| Outcome { values: Vec::new(), result: None, assertions: 0 })
+        }
     };
     crate::bindings::io::finish();
     result
@@ -129,11 +134,16 @@ fn load_chunk(lua: Lua, job: &Job) -> Result<(), Failure> {
 
 async fn run_chunk(lua: Lua, job: &Job) -> Result<Outcome, Failure> {
     load_chunk(lua, job)?;
-    for arg in &job.args {
-        lua.push_bytes(arg);
-    }
-    let values = execute(lua, job.args.len() as i32).await?;
-    Ok(Outcome { values, assertions: crate::bindings::assert::count() })
+    let Some(call) = &job.call else {
+        for arg in &job.args {
+            lua.push_bytes(arg);
+        }
+        let values = execute(lua, job.args.len() as i32).await?;
+        return Ok(Outcome { values, result: None, assertions: crate::bindings::assert::count() });
+    };
+    let arguments = crate::embedding::push_handler(lua, &call.function, &call.input);
+    let result = execute(lua, arguments).await?.into_iter().next();
+    Ok(Outcome { values: Vec::new(), result, assertions: crate::bindings::assert::count() })
 }
 
 /// Runs the function below `arguments` values and gives its results as text.
@@ -213,5 +223,5 @@ async fn repl(lua: Lua) -> Result<Outcome, Failure> {
         crate::bindings::io::finish();
         crate::bindings::stdio::flush();
     }
-    Ok(Outcome { values: Vec::new(), assertions: 0 })
+    Ok(Outcome { values: Vec::new(), result: None, assertions: 0 })
 }

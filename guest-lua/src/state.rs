@@ -35,6 +35,7 @@ pub fn init() {
     crate::call::register_support(lua);
     crate::value::register(lua);
     bindings::register(lua);
+    crate::embedding::register(lua);
     // Only now: there is no host yet to ask when the bindings' own Lua has used up the budget.
     crate::task::install();
     lua.set_top(0);

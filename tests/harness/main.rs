@@ -8,6 +8,7 @@ mod examples;
 mod explain;
 mod files;
 mod grants;
+mod layers;
 mod learn;
 mod limits;
 mod memory;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         ("explain", explain::TESTS),
         ("files", files::TESTS),
         ("grants", grants::TESTS),
+        ("layers", layers::TESTS),
         ("learn", learn::TESTS),
         ("limits", limits::TESTS),
         ("memory", memory::TESTS),

@@ -100,7 +100,7 @@ fn stems(folder: &Path, extension: &str, without: &[&str]) -> Result<BTreeSet<St
 
 fn world(capabilities: &BTreeSet<String>) -> String {
     let mut imports: BTreeSet<&str> = capabilities.iter().map(String::as_str).collect();
-    imports.extend(["types", "control", "console"]);
+    imports.extend(["types", "control", "console", "extensions"]);
     let imports: String = imports.iter().map(|name| format!("  import {name};\n")).collect();
     format!(
         "// {NOTE}

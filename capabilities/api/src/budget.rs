@@ -20,14 +20,23 @@ pub struct Budget {
     limit: u64,
     used: AtomicU64,
     peak: AtomicU64,
-    /// Something was given back.
-    returned: Notify,
+    /// What it is a part of: what is taken here is taken there too.
+    parent: Option<Arc<Budget>>,
+    /// Something was given back, here or in a budget that shares an ancestor.
+    returned: Arc<Notify>,
 }
 
 impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: u64) -> Arc<Budget> {
-        Arc::new(Budget { limit, used: AtomicU64::new(0), peak: AtomicU64::new(0), returned: Notify::new() })
+        Budget::within(None, limit)
+    }
+
+    /// A budget of `limit` bytes that is a part of another one.
+    pub fn within(parent: Option<&Arc<Budget>>, limit: u64) -> Arc<Budget> {
+        let returned = parent.map_or_else(Arc::default, |parent| parent.returned.clone());
+        let (used, peak) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Budget { limit, used, peak, parent: parent.cloned(), returned })
     }
 
     /// All of it, bytes.
@@ -47,7 +56,8 @@ impl Budget {
 
     /// Bytes that may still be taken.
     pub fn left(&self) -> u64 {
-        self.limit.saturating_sub(self.used())
+        let own = self.limit.saturating_sub(self.used());
+        self.parent.as_ref().map_or(own, |parent| own.min(parent.left()))
     }
 
     /// The smaller of `wanted` and all of the budget: an option lowers a bound, it does not lift it.
@@ -59,12 +69,19 @@ impl Budget {
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(bytes).filter(|sum| *sum <= self.limit)
         });
-        match taken {
-            Ok(before) => {
-                self.peak.fetch_max(before + bytes, Ordering::Relaxed);
-                true
-            }
-            Err(_) => false,
+        let Ok(before) = taken else { return false };
+        if self.parent.as_ref().is_some_and(|parent| !parent.add(bytes)) {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        self.peak.fetch_max(before + bytes, Ordering::Relaxed);
+        true
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(parent) = &self.parent {
+            parent.give_back(bytes);
         }
     }
 
@@ -141,7 +158,7 @@ impl Held {
         let less = less.min(self.bytes);
         if less > 0 {
             self.bytes -= less;
-            self.budget.used.fetch_sub(less as u64, Ordering::Relaxed);
+            self.budget.give_back(less as u64);
             self.budget.returned.notify_waiters();
         }
     }

@@ -1,6 +1,6 @@
 //! The trait that a capability's crate implements.
 
-use crate::{Ctx, GrantError, Request, Scope};
+use crate::{Ctx, GrantError, Request, Required, Scope};
 use std::path::Path;
 use wasmtime::component::{Linker, Val};
 
@@ -184,11 +184,19 @@ pub trait Capability: Send + Sync {
         &[]
     }
 
-    /// Links the real implementation.
+    /// What it cannot do without of what the program that runs the script offers.
+    fn requires(&self) -> &'static [Required] {
+        &[]
+    }
+
+    /// Links the real implementation. An [`crate::Extension`] has none.
     ///
     /// # Errors
     /// When the interface cannot be defined, which is a bug.
-    fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()>;
+    fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+        let _ = linker;
+        Ok(())
+    }
 
     /// What a call of `function` with `args` is about, when the capability is not linked.
     fn target(&self, function: &str, args: &[Val]) -> Target {

@@ -10,6 +10,8 @@ pub struct Cpu {
     /// Nanoseconds of threads that no longer work for the run.
     finished: AtomicU64,
     working: Mutex<Vec<Working>>,
+    /// Whose time it is too.
+    parent: Option<Arc<Cpu>>,
 }
 
 /// A thread that works for the run.
@@ -51,6 +53,16 @@ thread_local! {
 }
 
 impl Cpu {
+    /// The CPU time of what is a part of `parent`.
+    pub fn within(parent: Option<&Arc<Cpu>>) -> Arc<Cpu> {
+        Arc::new(Cpu { parent: parent.cloned(), ..Cpu::default() })
+    }
+
+    /// It, and those that it is a part of.
+    fn chain(&self) -> impl Iterator<Item = &Cpu> {
+        std::iter::successors(Some(self), |cpu| cpu.parent.as_deref())
+    }
+
     fn working(&self) -> MutexGuard<'_, Vec<Working>> {
         self.working.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -74,7 +86,7 @@ impl Cpu {
         }
         let clock = OWN_CLOCK.with(|clock| *clock);
         let thread = Working { clock, began: read(libc::CLOCK_THREAD_CPUTIME_ID) };
-        self.working().push(thread);
+        self.chain().for_each(|cpu| cpu.working().push(thread));
         let before = CURRENT.replace(Some(self.clone()));
         CpuGuard { _entered: Some(Entered { cpu: self.clone(), thread, before }) }
     }
@@ -105,12 +117,14 @@ impl Drop for Entered {
     fn drop(&mut self) {
         CURRENT.replace(self.before.take());
         let used = read(libc::CLOCK_THREAD_CPUTIME_ID).saturating_sub(self.thread.began);
-        let mut working = self.cpu.working();
-        if let Some(at) = working.iter().rposition(|thread| thread.clock == self.thread.clock) {
-            working.swap_remove(at);
+        for cpu in self.cpu.chain() {
+            let mut working = cpu.working();
+            if let Some(at) = working.iter().rposition(|thread| thread.clock == self.thread.clock) {
+                working.swap_remove(at);
+            }
+            // Under the lock, so that no sum misses it or has it twice.
+            cpu.finished.fetch_add(used, Ordering::Relaxed);
         }
-        // Under the lock, so that no sum misses it or has it twice.
-        self.cpu.finished.fetch_add(used, Ordering::Relaxed);
     }
 }
 

@@ -1,12 +1,12 @@
 //! The data of a store: one run of one script.
 
 use crate::audit::Unwritten;
-use crate::grants::Verdict;
+use crate::policy::Verdict;
 use crate::secrets::hide;
 use crate::types::{Error, ErrorCode};
 use crate::{
-    Audit, Budget, Cpu, Decision, Ending, Event, Grants, Held, Learned, Limit, Limits, Request, Usage,
-    denied, denied_by, denied_without_scope, error, io_error,
+    Account, Ambient, Audit, Budget, Counter, Cpu, Decision, Ending, Event, Grants, Held, Learned, Limit,
+    Limits, Request, Services, Usage, denied, denied_by, denied_without_scope, error, io_error,
 };
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -82,9 +82,11 @@ pub trait Output: Send {
     }
 }
 
-/// Who a run is, for the audit.
+/// Who a run is, for the audit and the log.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
+    /// No other run has it.
+    pub run: String,
     pub tenant: Option<String>,
     pub script: String,
     /// SHA-256 of the source, hexadecimal.
@@ -122,9 +124,13 @@ pub struct Shared {
     pub usage: Usage,
     pub audit: Audit,
     pub identity: Identity,
+    /// What the run sees of the process around it.
+    pub ambient: Arc<Ambient>,
     /// The folder that relative paths of the script start from; absolute.
     pub working_folder: PathBuf,
     pub started: Instant,
+    /// What it counts in, beside itself.
+    pub account: Option<Arc<Account>>,
     /// CPU time used so far.
     pub cpu: Arc<Cpu>,
     /// What the host may hold in memory.
@@ -143,16 +149,18 @@ pub struct Shared {
 
 impl Shared {
     /// Of a run that begins now, with the limits of `assay run`, no audit, and nobody to learn.
-    pub fn new(grants: Grants, working_folder: PathBuf) -> Shared {
+    pub fn new(grants: impl Into<Grants>, working_folder: PathBuf) -> Shared {
         Shared {
-            grants,
+            grants: grants.into(),
             budget: Budget::new(Limits::default().host_memory()),
             limits: Limits::default(),
             cpu: Arc::default(),
             ending: Ending::default(),
             usage: Usage::default(),
+            account: None,
             audit: Audit::default(),
             identity: Identity::default(),
+            ambient: Arc::default(),
             working_folder,
             started: Instant::now(),
             signal: Arc::default(),
@@ -160,6 +168,62 @@ impl Shared {
             temporary: Mutex::default(),
             compat: false,
         }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> Shared {
+        let parent = self.account.as_ref().map(|account| &account.budget);
+        Shared { budget: Budget::within(parent, limits.host_memory()), limits, ..self }
+    }
+
+    /// The same as a part of an account.
+    #[must_use]
+    pub fn within(self, account: Arc<Account>) -> Shared {
+        let cpu = Cpu::within(Some(&account.cpu));
+        let limits = self.limits.clone();
+        Shared { cpu, account: Some(account), ..self }.limited(limits)
+    }
+
+    fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.account.iter().flat_map(|account| account.chain())
+    }
+
+    /// Counts what the run uses up.
+    ///
+    /// # Errors
+    /// `limit` when the run or an account has no more left; it is counted all the same.
+    pub fn spend(&self, what: Counter, amount: u64) -> Result<(), Error> {
+        // Each instance of a run has memory of its own, with a limit of its own.
+        let own = self.limits.of(what).filter(|_| what != Counter::Memory);
+        let mut result = match self.usage.add(what, amount, own) {
+            true => Ok(()),
+            false => Err(limit_error(what.limit(), own.unwrap_or(u64::MAX))),
+        };
+        for account in self.accounts() {
+            if !account.usage.add(what, amount, account.limits.of(what)) && result.is_ok() {
+                result = Err(account.limit_error(what));
+            }
+        }
+        result
+    }
+
+    /// Counts what the run has from now on, until it is given back.
+    ///
+    /// # Errors
+    /// `limit` when the run or an account may not have so much; it is not counted then.
+    pub fn acquire(&self, what: Counter, amount: u64) -> Result<(), Error> {
+        let result = self.spend(what, amount);
+        if result.is_err() {
+            self.give_back(what, amount);
+        }
+        result
+    }
+
+    /// Takes back what [`Shared::acquire`] counted.
+    pub fn give_back(&self, what: Counter, amount: u64) {
+        self.usage.subtract(what, amount);
+        self.accounts().for_each(|account| account.usage.subtract(what, amount));
     }
 }
 
@@ -171,7 +235,7 @@ impl From<Shared> for Run {
 
 impl Run {
     /// A run with what [`Shared::new`] gives it.
-    pub fn new(grants: Grants, working_folder: PathBuf) -> Run {
+    pub fn new(grants: impl Into<Grants>, working_folder: PathBuf) -> Run {
         Shared::new(grants, working_folder).into()
     }
 
@@ -475,10 +539,7 @@ impl Run {
     /// # Errors
     /// `limit` when the run has no more left.
     pub fn count_bytes(&self, bytes: usize) -> Result<(), Error> {
-        if Usage::add(&self.usage.host_bytes, bytes as u64, self.limits.host_bytes) {
-            return Ok(());
-        }
-        Err(limit_error(Limit::HostBytes, self.limits.host_bytes.unwrap_or(0)))
+        self.spend(Counter::HostBytes, bytes as u64)
     }
 
     /// Takes from the budget what a call that waits keeps of its texts: as they came, as they are resolved and compared,
@@ -497,12 +558,7 @@ impl Run {
     /// # Errors
     /// `limit` when the run holds as many as it may.
     pub fn take_handle(self: &Arc<Self>) -> Result<HandleGuard, Error> {
-        let held = self.usage.handles.fetch_add(1, Ordering::Relaxed) + 1;
-        if held > self.limits.handles {
-            self.usage.handles.fetch_sub(1, Ordering::Relaxed);
-            return Err(limit_error(Limit::Handles, self.limits.handles));
-        }
-        self.usage.handles_peak.fetch_max(held, Ordering::Relaxed);
+        self.acquire(Counter::Handles, 1)?;
         Ok(HandleGuard(self.clone()))
     }
 
@@ -524,7 +580,7 @@ impl HandleGuard {
 
 impl Drop for HandleGuard {
     fn drop(&mut self) {
-        self.0.usage.handles.fetch_sub(1, Ordering::Relaxed);
+        self.0.give_back(Counter::Handles, 1);
     }
 }
 
@@ -550,16 +606,17 @@ pub struct Ctx {
     pub table: ResourceTable,
     pub run: Arc<Run>,
     pub output: Box<dyn Output>,
+    services: Services,
     states: HashMap<TypeId, Box<dyn Any + Send>>,
 }
 
 impl Ctx {
-    pub fn new(run: Arc<Run>, output: Box<dyn Output>) -> Ctx {
+    pub fn new(run: Arc<Run>, output: Box<dyn Output>, services: Services) -> Ctx {
         let mut table = ResourceTable::new();
         table.set_max_capacity(
             usize::try_from(run.limits.handles).unwrap_or(usize::MAX).saturating_mul(4).max(64),
         );
-        Ctx { table, run, output, states: HashMap::new() }
+        Ctx { table, run, output, services, states: HashMap::new() }
     }
 
     /// Waits until the readers of the output took so much of it that the script may write more.
@@ -582,6 +639,12 @@ impl Ctx {
             self.output.ready().await;
         }
         Ok(())
+    }
+
+    /// What the program that runs the script offers as a type. What a capability requires
+    /// ([`crate::Capability::requires`]) is there.
+    pub fn service<T: ?Sized + Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.services.get()
     }
 
     /// What a capability keeps for this run, made when it is first asked for.

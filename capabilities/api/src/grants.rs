@@ -1,64 +1,13 @@
-//! Grants: the rules of a run, and the one place where they are matched.
+//! Grants: what a run may do by its policy, by what is its own, and by the answers of a person.
 
-use crate::scope::{PathScope, rule_text, unescape};
+use crate::policy::Verdict;
+use crate::scope::{PathScope, rule_text};
 use crate::secrets::hide;
-use crate::{Call, Capability, Denied, Request, Scope};
+use crate::{Call, Policy, Request, Rule};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock};
-
-/// A grant that cannot be read. The message names the text and the forms there are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrantError(String);
-
-impl GrantError {
-    /// Passwords in URLs are hidden in the message.
-    pub fn new(message: impl Into<String>) -> GrantError {
-        GrantError(hide(&message.into()).into_owned())
-    }
-}
-
-impl fmt::Display for GrantError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for GrantError {}
-
-/// `CAP` or `CAP=SCOPE`.
-#[derive(Debug)]
-pub struct Rule {
-    pub capability: &'static str,
-    /// None: the whole capability.
-    pub scope: Option<Box<dyn Scope>>,
-    /// As it was written, for messages and the audit.
-    pub text: String,
-    side: Side,
-}
-
-/// Which rules a rule counts among.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    /// It was written so.
-    Both,
-    /// It came with the grant of another capability, which `text` names.
-    Allow,
-    /// It came with the denial of another capability, which `text` names.
-    Deny,
-}
-
-impl Rule {
-    /// A rule of its own.
-    pub fn new(capability: &'static str, scope: Option<Box<dyn Scope>>, text: impl Into<String>) -> Rule {
-        Rule { capability, scope, text: text.into(), side: Side::Both }
-    }
-
-    fn matches(&self, capability: &str, request: &Request<'_>) -> bool {
-        self.capability == capability && self.scope.as_ref().is_none_or(|scope| scope.matches(request))
-    }
-}
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// What a person answers when asked for a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,14 +89,10 @@ fn origin(request: &Request<'_>) -> Option<String> {
     }
 }
 
-/// The rules of a run. Deny by default; a deny rule always wins.
+/// What a run may do: a policy, and what changes while the run lasts.
 #[derive(Default)]
 pub struct Grants {
-    allow: Vec<Rule>,
-    deny: Vec<Rule>,
-    all: bool,
-    /// Only public addresses are reached unless a rule grants others (hosted scripts).
-    pub public_only: bool,
+    policy: Arc<Policy>,
     asker: Option<Box<dyn Asker>>,
     /// What the run has of its own and needs no grant for: its temporary folder.
     own: OnceLock<(PathBuf, Rule)>,
@@ -156,146 +101,33 @@ pub struct Grants {
     asked: Mutex<Asked>,
 }
 
+impl std::ops::Deref for Grants {
+    type Target = Policy;
+
+    fn deref(&self) -> &Policy {
+        &self.policy
+    }
+}
+
+impl From<Arc<Policy>> for Grants {
+    fn from(policy: Arc<Policy>) -> Grants {
+        Grants { policy, ..Grants::default() }
+    }
+}
+
+impl From<Policy> for Grants {
+    fn from(policy: Policy) -> Grants {
+        Arc::new(policy).into()
+    }
+}
+
 impl fmt::Debug for Grants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grants")
-            .field("allow", &self.allow)
-            .field("deny", &self.deny)
-            .field("all", &self.all)
-            .finish()
+        self.policy.fmt(f)
     }
-}
-
-/// Reads `CAP[=SCOPE][,CAP[=SCOPE]...]`.
-///
-/// # Errors
-/// When a capability does not exist or a scope is none of its own.
-pub fn parse(
-    text: &str,
-    base: &Path,
-    capabilities: &[&'static dyn Capability],
-) -> Result<Vec<Rule>, GrantError> {
-    let mut rules = Vec::new();
-    for item in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
-        let rule = parse_rule(item, base, capabilities)?;
-        let (name, whole) = (rule.capability, rule.scope.is_none());
-        rules.push(rule);
-        let text = || item.to_string();
-        // Part of a capability is not part of what it includes.
-        let included = capabilities.iter().filter(|one| whole && one.name() == name);
-        rules.extend(included.flat_map(|one| one.includes()).map(|capability| Rule {
-            capability,
-            scope: None,
-            text: text(),
-            side: Side::Allow,
-        }));
-        let scope = item.split_once('=').map(|(_, scope)| unescape(scope));
-        for other in capabilities.iter().filter(|other| other.name() != name) {
-            let scope = match other.denied_with(name, scope.as_deref(), base) {
-                Denied::Nothing => continue,
-                Denied::Whole => None,
-                Denied::Part(scope) => Some(scope),
-            };
-            rules.push(Rule { capability: other.name(), scope, text: text(), side: Side::Deny });
-        }
-    }
-    Ok(rules)
-}
-
-/// [`parse`] for what is taken back.
-///
-/// # Errors
-/// As for [`parse`], and where a rule is about what needs no grant: it would take back nothing.
-pub fn parse_denial(
-    text: &str,
-    base: &Path,
-    capabilities: &[&'static dyn Capability],
-) -> Result<Vec<Rule>, GrantError> {
-    let rules = parse(text, base, capabilities)?;
-    let free =
-        |rule: &&Rule| capabilities.iter().any(|one| one.name() == rule.capability && !one.needs_grant());
-    match rules.iter().find(free) {
-        Some(rule) => Err(GrantError::new(format!(
-            "{} needs no grant and cannot be denied: it reaches nothing outside of the run",
-            rule.capability
-        ))),
-        None => Ok(rules),
-    }
-}
-
-fn parse_rule(item: &str, base: &Path, capabilities: &[&'static dyn Capability]) -> Result<Rule, GrantError> {
-    let (name, scope) = match item.split_once('=') {
-        Some((name, scope)) => (name, Some(unescape(scope))),
-        None => (item, None),
-    };
-    if item.is_empty() {
-        return Err(GrantError::new(
-            "a rule is empty; write CAPABILITY or CAPABILITY=SCOPE, with commas between them",
-        ));
-    }
-    if let Some(why) = scope.as_deref().and_then(mishap) {
-        return Err(GrantError::new(format!("in {}: {why}", item.escape_debug())));
-    }
-    let Some(capability) = capabilities.iter().find(|capability| capability.name() == name) else {
-        let names: Vec<_> = capabilities.iter().map(|capability| capability.name()).collect();
-        return Err(GrantError::new(format!(
-            "there is no capability '{name}'; there are {}",
-            names.join(", ")
-        )));
-    };
-    let scope = scope
-        .map(|scope| capability.scope(&scope, base))
-        .transpose()
-        .map_err(|error| GrantError::new(format!("in '{item}': {error}")))?
-        .or_else(|| capability.bare());
-    Ok(Rule::new(capability.name(), scope, item))
-}
-
-/// What a scope has that is hardly meant: it would match nothing, so that a denial would deny nothing.
-fn mishap(scope: &str) -> Option<&'static str> {
-    let quoted = |mark| scope.len() > 1 && scope.starts_with(mark) && scope.ends_with(mark);
-    if scope.trim_start() != scope {
-        Some("a scope does not begin with a blank")
-    } else if quoted('"') || quoted('\'') {
-        Some("the quotes are part of the scope here; write it without them")
-    } else if scope.starts_with('$') {
-        Some("the shell did not replace what begins with '$'; write its value")
-    } else if scope.contains(char::is_control) {
-        Some("a scope has no line breaks and control characters")
-    } else {
-        None
-    }
-}
-
-/// How a request was decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// By this rule.
-    Allow(String),
-    /// By this rule, or because no rule allows it.
-    Deny(Option<String>),
 }
 
 impl Grants {
-    pub fn allow(&mut self, mut rules: Vec<Rule>) {
-        rules.retain(|rule| rule.side != Side::Deny);
-        self.allow.extend(rules);
-    }
-
-    /// What a capability includes stays as it was granted itself; what leads round the denial goes with it.
-    pub fn deny(&mut self, mut rules: Vec<Rule>) {
-        rules.retain(|rule| rule.side != Side::Allow);
-        for scope in rules.iter_mut().filter_map(|rule| rule.scope.as_mut()) {
-            scope.widen_for_denial();
-        }
-        self.deny.extend(rules);
-    }
-
-    /// Everything that no deny rule takes back.
-    pub fn allow_all(&mut self) {
-        self.all = true;
-    }
-
     pub fn ask(&mut self, asker: Box<dyn Asker>) {
         self.asker = Some(asker);
     }
@@ -311,20 +143,6 @@ impl Grants {
     pub fn seal(&self, path: PathBuf, why: &str) {
         let scope = PathScope::new(false, true, path);
         self.sealed().push(Rule::new("fs", Some(Box::new(scope)), why));
-    }
-
-    /// The files that may be run because a rule names them, with that rule. Where every program is granted there are
-    /// none.
-    pub fn programs(&self) -> Vec<(&Path, &str)> {
-        let whole = |name: &str| {
-            self.all || self.allow.iter().any(|rule| rule.capability == name && rule.scope.is_none())
-        };
-        let named = self.allow.iter().filter(|rule| !whole(rule.capability) && !whole("process"));
-        named
-            .flat_map(|rule| {
-                rule.scope.iter().flat_map(|scope| scope.programs()).map(|file| (file, rule.text.as_str()))
-            })
-            .collect()
     }
 
     fn sealed(&self) -> MutexGuard<'_, Vec<Rule>> {
@@ -367,24 +185,6 @@ impl Grants {
         (self.all || self.asker.is_some() || ruled) && self.denial_of_all(capability).is_none()
     }
 
-    /// The rule that takes back all of a capability, as it was written.
-    pub fn denial_of_all(&self, capability: &str) -> Option<&str> {
-        let whole = |rule: &&Rule| rule.capability == capability && rule.scope.is_none();
-        self.deny.iter().find(whole).map(|rule| rule.text.as_str())
-    }
-
-    /// The rules as they were written, allow and deny, for reports.
-    pub fn describe(&self) -> (Vec<&str>, Vec<&str>) {
-        fn written(rules: &[Rule]) -> Vec<&str> {
-            rules.iter().filter(|rule| rule.side == Side::Both).map(|rule| rule.text.as_str()).collect()
-        }
-        let mut allow = written(&self.allow);
-        if self.all {
-            allow.push("all");
-        }
-        (allow, written(&self.deny))
-    }
-
     /// Whether the rules allow the request, without asking anybody.
     pub fn allows(&self, capability: &str, request: &Request<'_>) -> bool {
         matches!(self.decide_unasked(capability, request), Some(Verdict::Allow(_)))
@@ -397,10 +197,10 @@ impl Grants {
 
     /// The deny rule that is about the request, as it was written.
     pub fn denial(&self, capability: &str, request: &Request<'_>) -> Option<String> {
-        let text = |rules: &[Rule]| {
-            rules.iter().find(|rule| rule.matches(capability, request)).map(|rule| rule.text.clone())
+        let sealed = || {
+            self.sealed().iter().find(|rule| rule.matches(capability, request)).map(|rule| rule.text.clone())
         };
-        text(&self.deny).or_else(|| text(&self.sealed()))
+        self.policy.denial(capability, request).map(String::from).or_else(sealed)
     }
 
     /// Whether an allow rule with a scope covers the request, and no deny rule does: what neither a whole capability
@@ -442,63 +242,10 @@ impl Grants {
         if let Some(rule) = self.denial(capability, request) {
             return Some(Verdict::Deny(Some(rule)));
         }
-        if self.all {
-            return Some(Verdict::Allow("all".into()));
+        match self.own.get().filter(|(_, rule)| rule.matches(capability, request)) {
+            Some((_, rule)) if !self.all => Some(Verdict::Allow(rule.text.clone())),
+            _ => self.policy.decide(capability, request),
         }
-        if let Some((_, rule)) = self.own.get().filter(|(_, rule)| rule.matches(capability, request)) {
-            return Some(Verdict::Allow(rule.text.clone()));
-        }
-        let rule = self.allow.iter().find(|rule| rule.matches(capability, request))?;
-        Some(Verdict::Allow(rule.text.clone()))
-    }
-
-    /// Like [`Grants::decide`] without asking, for a request of which only the name is known yet: a rule
-    /// about addresses may still decide.
-    pub(crate) fn depends_on_address(&self, capability: &str, request: &Request<'_>) -> bool {
-        let Request::Network { scheme, method, host, port, path, .. } = *request else { return false };
-        // Some address that a rule's range covers would match.
-        self.allow.iter().any(|rule| {
-            rule.capability == capability
-                && rule.scope.as_ref().is_some_and(|scope| {
-                    scope.sample_address().is_some_and(|address| {
-                        scope.matches(&Request::Network {
-                            scheme,
-                            method,
-                            host,
-                            port,
-                            path,
-                            address: Some(address),
-                        })
-                    })
-                })
-        })
-    }
-
-    /// Whether an allow rule names this address itself, which lifts the guard on special addresses.
-    pub(crate) fn names_address(&self, capability: &str, address: std::net::IpAddr) -> bool {
-        self.allow
-            .iter()
-            .filter(|rule| rule.capability == capability)
-            .filter_map(|rule| rule.scope.as_ref())
-            .any(|scope| scope.names_address(address))
-    }
-
-    /// Whether an allow rule names this host itself, which lifts the guard on the names of metadata services.
-    pub(crate) fn names_host(&self, capability: &str, host: &str) -> bool {
-        self.allow
-            .iter()
-            .filter(|rule| rule.capability == capability)
-            .filter_map(|rule| rule.scope.as_ref())
-            .any(|scope| scope.names_host(host))
-    }
-
-    /// Whether an allow rule that was written with a scheme covers this request, and no deny rule does.
-    pub(crate) fn names_scheme(&self, capability: &str, request: &Request<'_>) -> bool {
-        !self.denies(capability, request)
-            && self.allow.iter().any(|rule| {
-                rule.capability == capability
-                    && rule.scope.as_ref().is_some_and(|scope| scope.names_scheme() && scope.matches(request))
-            })
     }
 
     /// Whether somebody is asked, who wants to know which line of the script asks.
@@ -616,7 +363,6 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     /// Answers in order, and remembers what it kept.
     struct Person {

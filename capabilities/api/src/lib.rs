@@ -4,7 +4,9 @@
 //! This crate knows no capability by name. A capability is a crate beside it with a WIT file of
 //! the same name.
 
+mod account;
 mod address;
+mod ambient;
 mod audit;
 mod blocking;
 mod budget;
@@ -13,17 +15,23 @@ mod cpu;
 mod ctx;
 mod ending;
 mod error;
-pub mod grants;
+mod extension;
+mod grants;
 mod learned;
+mod limit_table;
 mod limits;
 mod metered;
 pub mod network;
 mod off_thread;
+pub mod policy;
+pub mod quantity;
 pub mod scope;
 pub mod secrets;
 mod service;
 mod task;
 
+pub use account::Account;
+pub use ambient::Ambient;
 pub use audit::{Audit, Decision, Event};
 pub use blocking::{Lost, blocking};
 pub use budget::{Budget, Held};
@@ -32,13 +40,16 @@ pub use cpu::{Cpu, CpuGuard};
 pub use ctx::{Call, Ctx, HandleGuard, Identity, Output, Run, Shared, Stop, limit_error};
 pub use ending::Ending;
 pub use error::{denied, denied_by, denied_without_scope, denier, error, io_error};
-pub use grants::{Answer, Asker, GrantError, Grants, Question, Rule};
+pub use extension::{Extension, Extensions, Pending};
+pub use grants::{Answer, Asker, Grants, Question};
 pub use learned::{Learned, Use};
-pub use limits::{Limit, Limits, Report, Usage};
+pub use limit_table::{Amount, LIMITS, LimitSpec, Unit};
+pub use limits::{Counter, Limit, Limits, Report, Usage};
 pub use metered::{Meter, Metered};
 pub use off_thread::{off_thread, spawn_counted};
+pub use policy::{GrantError, Policy, Rule};
 pub use scope::{Access, Request, Scope};
-pub use service::{Hold, Prepare, Replicas, ReplicasPort, Shutdown};
+pub use service::{Hold, Prepare, Replicas, Required, Services, Shutdown};
 pub use task::{Counted, counted, spawn_task};
 
 mod bindings {

@@ -14,6 +14,7 @@ pub enum Limit {
     Log,
     Handles,
     HostBytes,
+    HostCalls,
     HostMemory,
     Children,
     TempBytes,
@@ -32,6 +33,7 @@ impl Limit {
             Limit::Log => "max-log",
             Limit::Handles => "max-handles",
             Limit::HostBytes => "max-host-bytes",
+            Limit::HostCalls => "max-host-calls",
             Limit::HostMemory => "host-memory",
             Limit::Children => "max-children",
             Limit::TempBytes => "temp-bytes",
@@ -58,6 +60,8 @@ pub struct Limits {
     pub handles: u64,
     /// Bytes that go through capabilities in either direction.
     pub host_bytes: Option<u64>,
+    /// Calls from the sandbox to the host; a script that computes makes one now and then, too.
+    pub host_calls: Option<u64>,
     /// Bytes that the host holds for the run at a time; none is as much as `memory`.
     pub host_memory: Option<u64>,
     /// Child processes at a time.
@@ -81,6 +85,7 @@ impl Default for Limits {
             log: Some(64 << 20),
             handles: 1024,
             host_bytes: None,
+            host_calls: None,
             host_memory: None,
             children: 64,
             temp_bytes: 256 << 20,
@@ -91,9 +96,44 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The least memory that an instance starts with.
+    pub const MEMORY_LEAST: u64 = 4 << 20;
+
     /// Bytes that the host may hold for the run at a time.
     pub fn host_memory(&self) -> u64 {
         self.host_memory.unwrap_or(self.memory)
+    }
+
+    /// How much of something there may be.
+    pub fn of(&self, what: Counter) -> Option<u64> {
+        match what {
+            Counter::Output => self.output,
+            Counter::Log => self.log,
+            Counter::HostBytes => self.host_bytes,
+            Counter::HostCalls => self.host_calls,
+            Counter::Handles => Some(self.handles),
+            Counter::Children => Some(self.children),
+            Counter::Memory => Some(self.memory),
+        }
+    }
+
+    /// Of an account that bounds nothing: what its runs use is counted only.
+    pub fn unlimited() -> Self {
+        Limits {
+            memory: u64::MAX,
+            cpu: None,
+            timeout: None,
+            output: None,
+            log: None,
+            handles: u64::MAX,
+            host_bytes: None,
+            host_calls: None,
+            host_memory: None,
+            children: u64::MAX,
+            temp_bytes: u64::MAX,
+            temp_entries: u64::MAX,
+            audit: u64::MAX,
+        }
     }
 
     /// The limits of a script that somebody else wrote.
@@ -106,6 +146,7 @@ impl Limits {
             log: Some(1 << 20),
             handles: 128,
             host_bytes: Some(256 << 20),
+            host_calls: Some(1_000_000),
             host_memory: None,
             children: 0,
             temp_bytes: 64 << 20,
@@ -115,20 +156,77 @@ impl Limits {
     }
 }
 
-/// What a run has used so far. Counters only; the run compares them with its [`Limits`].
+/// What is counted against limits: of a run, and of each account that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Bytes of output, in all.
+    Output,
+    /// Bytes of log lines, in all.
+    Log,
+    /// Bytes through capabilities, in all.
+    HostBytes,
+    /// Calls from the sandbox to the host, in all.
+    HostCalls,
+    /// Open files and connections, at a time.
+    Handles,
+    /// Programs, at a time.
+    Children,
+    /// Bytes of linear memory, at a time.
+    Memory,
+}
+
+impl Counter {
+    const COUNT: usize = Counter::Memory as usize + 1;
+
+    /// Its limit.
+    pub fn limit(self) -> Limit {
+        match self {
+            Counter::Output => Limit::Output,
+            Counter::Log => Limit::Log,
+            Counter::HostBytes => Limit::HostBytes,
+            Counter::HostCalls => Limit::HostCalls,
+            Counter::Handles => Limit::Handles,
+            Counter::Children => Limit::Children,
+            Counter::Memory => Limit::Memory,
+        }
+    }
+}
+
+/// What a run or an account has used so far.
 #[derive(Debug, Default)]
 pub struct Usage {
-    pub memory_peak: AtomicU64,
-    pub output_bytes: AtomicU64,
-    pub log_bytes: AtomicU64,
-    pub host_bytes: AtomicU64,
-    pub handles: AtomicU64,
-    pub handles_peak: AtomicU64,
-    pub children_peak: AtomicU64,
+    now: [AtomicU64; Counter::COUNT],
+    peak: [AtomicU64; Counter::COUNT],
     pub temp_bytes_peak: AtomicU64,
     pub temp_entries_peak: AtomicU64,
-    pub host_calls: AtomicU64,
     pub denials: AtomicU64,
+}
+
+impl Usage {
+    /// How much there is now.
+    pub fn now(&self, what: Counter) -> u64 {
+        self.now[what as usize].load(Ordering::Relaxed)
+    }
+
+    /// The most that there was at a time.
+    pub fn peak(&self, what: Counter) -> u64 {
+        self.peak[what as usize].load(Ordering::Relaxed)
+    }
+
+    /// Adds; false when the sum is above `limit`. What was added stays counted.
+    pub(crate) fn add(&self, what: Counter, amount: u64, limit: Option<u64>) -> bool {
+        let before = self.now[what as usize].fetch_add(amount, Ordering::Relaxed);
+        let sum = before.saturating_add(amount);
+        if limit.is_some_and(|limit| sum > limit) {
+            return false;
+        }
+        self.peak[what as usize].fetch_max(sum, Ordering::Relaxed);
+        true
+    }
+
+    pub(crate) fn subtract(&self, what: Counter, amount: u64) {
+        self.now[what as usize].fetch_sub(amount, Ordering::Relaxed);
+    }
 }
 
 /// [`Usage`] at one moment, for reports.
@@ -138,6 +236,7 @@ pub struct Report {
     pub output_bytes: u64,
     pub log_bytes: u64,
     pub host_bytes: u64,
+    pub host_calls: u64,
     pub handles_peak: u64,
     pub children_peak: u64,
     pub temp_bytes_peak: u64,
@@ -149,21 +248,16 @@ impl Usage {
     pub fn report(&self) -> Report {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Report {
-            memory_peak_bytes: get(&self.memory_peak),
-            output_bytes: get(&self.output_bytes),
-            log_bytes: get(&self.log_bytes),
-            host_bytes: get(&self.host_bytes),
-            handles_peak: get(&self.handles_peak),
-            children_peak: get(&self.children_peak),
+            memory_peak_bytes: self.peak(Counter::Memory),
+            output_bytes: self.now(Counter::Output),
+            log_bytes: self.now(Counter::Log),
+            host_bytes: self.now(Counter::HostBytes),
+            host_calls: self.now(Counter::HostCalls),
+            handles_peak: self.peak(Counter::Handles),
+            children_peak: self.peak(Counter::Children),
             temp_bytes_peak: get(&self.temp_bytes_peak),
             temp_entries_peak: get(&self.temp_entries_peak),
             denials: get(&self.denials),
         }
-    }
-
-    /// Adds to a counter; false when the sum is above `limit`. What was added stays counted.
-    pub fn add(counter: &AtomicU64, amount: u64, limit: Option<u64>) -> bool {
-        let sum = counter.fetch_add(amount, Ordering::Relaxed).saturating_add(amount);
-        limit.is_none_or(|limit| sum <= limit)
     }
 }

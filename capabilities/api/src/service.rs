@@ -3,13 +3,51 @@
 
 use crate::Ctx;
 use crate::types::Error;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How a run is asked to end. While somebody holds it, a signal asks instead of ending the run at once. It
-/// is a state of [`Ctx`]; one that nobody else has a copy of is never asked.
+/// What the program that runs a script offers to capabilities: one thing of each type, a trait as a rule.
+#[derive(Clone, Default)]
+pub struct Services(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl Services {
+    /// Offers something, in place of what was offered as the same type before.
+    pub fn offer<T: ?Sized + Send + Sync + 'static>(&mut self, service: Arc<T>) {
+        self.0.insert(TypeId::of::<T>(), Arc::new(service));
+    }
+
+    /// What is offered as a type.
+    pub fn get<T: ?Sized + Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.get(&TypeId::of::<T>()).and_then(|service| service.downcast_ref::<Arc<T>>()).cloned()
+    }
+}
+
+/// A service that a capability cannot do without.
+#[derive(Clone, Copy, Debug)]
+pub struct Required {
+    /// What it is, for the message of a run that lacks it: "a workflow engine".
+    pub name: &'static str,
+    id: fn() -> TypeId,
+}
+
+impl Required {
+    /// The service of a type, as it is called in messages.
+    pub const fn of<T: ?Sized + Send + Sync + 'static>(name: &'static str) -> Required {
+        Required { name, id: TypeId::of::<T> }
+    }
+
+    /// Whether it is offered.
+    pub fn is_in(self, services: &Services) -> bool {
+        services.0.contains_key(&(self.id)())
+    }
+}
+
+/// How a run is asked to end. While somebody holds it, a signal asks instead of ending the run at once. A service; a
+/// run without it is never asked.
 #[derive(Clone, Default)]
 pub struct Shutdown(Arc<Inner>);
 
@@ -97,7 +135,3 @@ pub trait Replicas: Send + Sync {
     /// When the system gives no thread, or this program has no room for more instances.
     fn start(&self, count: u32, prepare: Prepare) -> Result<(), Error>;
 }
-
-/// The state of [`Ctx`] that [`Replicas`] are found in; empty where the program offers none.
-#[derive(Clone, Default)]
-pub struct ReplicasPort(pub Option<Arc<dyn Replicas>>);

@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use assay_capability_api::types::ErrorCode;
-use assay_capability_api::{error, off_thread};
+use assay_capability_api::{Ambient, error, off_thread};
 use assay_capability_process::{Command, Finished, Processes};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
@@ -91,7 +91,7 @@ impl Program<'_> {
         let path = self.path;
         self.root.map_or(Ok(()), Root::check)?;
         let command = off_thread(move || {
-            Command::new(path).map_err(|failed| match failed.code {
+            Command::new(path, &Ambient::default()).map_err(|failed| match failed.code {
                 ErrorCode::NotFound => error(
                     ErrorCode::Unsupported,
                     format!("{path} does not exist: apt works on Debian and its descendants only"),

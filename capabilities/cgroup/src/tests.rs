@@ -2,7 +2,7 @@
 
 use super::*;
 use assay_capability_api::types::ErrorCode;
-use assay_capability_api::{Grants, grants};
+use assay_capability_api::{Policy, policy};
 use group::Version;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -34,8 +34,8 @@ impl Drop for Fixture {
 }
 
 fn run(allow: &str, deny: &str) -> Run {
-    let mut rules = Grants::default();
-    let parse = |text: &str| grants::parse(text, Path::new("/"), &[&Cgroup]).unwrap();
+    let mut rules = Policy::default();
+    let parse = |text: &str| policy::parse(text, Path::new("/"), &[&Cgroup]).unwrap();
     rules.allow(parse(allow));
     rules.deny(parse(deny));
     Run::new(rules, PathBuf::from("/"))

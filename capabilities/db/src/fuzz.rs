@@ -16,7 +16,7 @@ use crate::target::{self, Target};
 use crate::value::{Bounds, Param, Reader, Sink};
 use assay_capability_api::scope::READ;
 use assay_capability_api::types::ErrorCode;
-use assay_capability_api::{Grants, Request, Run};
+use assay_capability_api::{Policy, Request, Run};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub fn one(data: &[u8]) {
 }
 
 fn sink() -> (Sink, tokio::sync::mpsc::Receiver<crate::value::Batch>) {
-    let run = Arc::new(Run::new(Grants::default(), PathBuf::from("/")));
+    let run = Arc::new(Run::new(Policy::default(), PathBuf::from("/")));
     let (out, rows) = tokio::sync::mpsc::channel(1);
     let limits = Bounds { rows: None, bytes: None, row_bytes: u64::MAX, discard: false };
     (Sink::new(run, out, limits), rows)

@@ -1,7 +1,7 @@
 //! On real folders.
 
 use super::*;
-use assay_capability_api::{Grants, grants};
+use assay_capability_api::{Policy, policy};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -24,8 +24,8 @@ impl Folder {
     }
 
     fn run(&self, allow: &str, deny: &str) -> Run {
-        let mut rules = Grants::default();
-        let parse = |text: &str| grants::parse(text, &self.0, &[&Disk, &assay_capability_fs::Fs]).unwrap();
+        let mut rules = Policy::default();
+        let parse = |text: &str| policy::parse(text, &self.0, &[&Disk, &assay_capability_fs::Fs]).unwrap();
         rules.allow(parse(allow));
         rules.deny(parse(deny));
         Run::new(rules, self.0.clone())

@@ -12,8 +12,8 @@ use assay_capability_api::{
 };
 use bindings::assay::host::env::{self, Variable};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use wasmtime::component::{HasSelf, Linker};
 
@@ -85,12 +85,10 @@ impl Capability for Env {
     }
 }
 
-/// What a run's environment is made of. The runtime puts one in place with [`Ctx::set_state`]; without it
-/// the variables of the process are the host's.
-#[derive(Clone, Debug)]
+/// The variables of a run, beside those of its surroundings ([`assay_capability_api::Ambient`]), which are read under the
+/// grants. Those whose names are not UTF-8 are left out: no grant can name them.
+#[derive(Clone, Debug, Default)]
 pub struct Environment {
-    /// Read under the grants.
-    host: BTreeMap<String, Vec<u8>>,
     /// Given to this run by whoever started it (`--env NAME=VALUE`, the `env:` of a check): no grant is
     /// needed, the giving is one.
     given: BTreeMap<String, Vec<u8>>,
@@ -99,27 +97,11 @@ pub struct Environment {
     set_bytes: usize,
 }
 
-impl Default for Environment {
-    fn default() -> Environment {
-        Environment::new(std::env::vars_os(), [])
-    }
-}
-
 impl Environment {
-    /// `host` is read under the grants, `given` without. Names that are not UTF-8 are left out: no grant
-    /// can name them.
-    pub fn new(
-        host: impl IntoIterator<Item = (OsString, OsString)>,
-        given: impl IntoIterator<Item = (String, String)>,
-    ) -> Environment {
-        let host =
-            host.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_vec())));
-        Environment {
-            host: host.collect(),
-            given: given.into_iter().map(|(name, value)| (name, value.into_bytes())).collect(),
-            set: BTreeMap::new(),
-            set_bytes: 0,
-        }
+    /// One with variables that are given to the run.
+    pub fn given(given: impl IntoIterator<Item = (String, String)>) -> Environment {
+        let given = given.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+        Environment { given, ..Environment::default() }
     }
 
     /// One variable as the script sees it. The host's go through the grants; a refusal is audited there
@@ -137,22 +119,22 @@ impl Environment {
         }
         // Checked before it is known whether the variable exists, so that the audit shows every attempt.
         run.check(ENV, &Request::Name(name)).ok()?;
-        self.host.get(name).cloned()
+        of_host(run, name)
     }
 
     /// Every variable that the script sees, by name. It is also what the programs that it starts get.
     pub fn list(&self, run: &Run) -> BTreeMap<String, Vec<u8>> {
         let whole = run.would_allow(ENV, &Request::Whole) && run.check_whole(ENV, &Request::Whole).is_ok();
-        let mut list: BTreeMap<String, Vec<u8>> = self
-            .host
-            .iter()
+        let host = run.ambient.variables.iter();
+        let mut list: BTreeMap<String, Vec<u8>> = host
+            .filter_map(|(name, value)| Some((name.to_str()?, value)))
             .filter(|(name, _)| !self.given.contains_key(*name) && !self.set.contains_key(*name))
             .filter(|(name, _)| {
                 // Names that are not granted are no attempt to read them, so they are not audited.
                 let request = Request::Name(name);
                 run.would_allow(ENV, &request) && (whole || run.check_whole(ENV, &request).is_ok())
             })
-            .map(|(name, value)| (name.clone(), value.clone()))
+            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
             .collect();
         list.extend(self.given.clone());
         for (name, value) in &self.set {
@@ -171,7 +153,7 @@ impl Environment {
             return Some(value.clone());
         }
         // Not read by the script: no attempt to be audited.
-        self.host.get(name).filter(|_| run.would_allow(ENV, &Request::Name(name))).cloned()
+        of_host(run, name).filter(|_| run.would_allow(ENV, &Request::Name(name)))
     }
 
     /// The variables to which the script has given a value.
@@ -216,6 +198,11 @@ impl Environment {
         self.set.insert(name, value);
         Ok(())
     }
+}
+
+/// A variable of the surroundings.
+fn of_host(run: &Run, name: &str) -> Option<Vec<u8>> {
+    run.ambient.variables.get(OsStr::new(name)).map(|value| value.as_bytes().to_vec())
 }
 
 impl env::Host for Ctx {

@@ -1,21 +1,22 @@
 //! What a run sees of its environment, under grants and without.
 
 use super::*;
-use assay_capability_api::{Grants, grants};
+use assay_capability_api::{Ambient, Policy, Shared, policy};
 use std::sync::atomic::Ordering;
 
 fn run(allow: &str, deny: &str) -> Run {
-    let mut rules = Grants::default();
-    let parse = |text: &str| grants::parse(text, Path::new("/"), &[&Env]).unwrap();
+    let mut rules = Policy::default();
+    let parse = |text: &str| policy::parse(text, Path::new("/"), &[&Env]).unwrap();
     rules.allow(parse(allow));
     rules.deny(parse(deny));
-    Run::new(rules, "/".into())
+    let host = [("HOME", "/home/x"), ("AWS_REGION", "eu"), ("AWS_KEY", "k"), ("SECRET", "s")];
+    let variables = host.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let ambient = Ambient { variables, ..Ambient::default() }.into();
+    Shared { ambient, ..Shared::new(rules, "/".into()) }.into()
 }
 
 fn environment() -> Environment {
-    let host = [("HOME", "/home/x"), ("AWS_REGION", "eu"), ("AWS_KEY", "k"), ("SECRET", "s")];
-    let host = host.map(|(name, value)| (name.into(), value.into()));
-    Environment::new(host, [("GIVEN".to_string(), "g".to_string())])
+    Environment::given([("GIVEN".to_string(), "g".to_string())])
 }
 
 fn names(run: &Run, environment: &Environment) -> String {

@@ -4,7 +4,7 @@ use crate::open::unique;
 use crate::resolve::{FS, allow, failed, path_of};
 use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Limit, Rule, Run, error, limit_error};
+use assay_capability_api::{Access, Ambient, Limit, Rule, Run, error, io_error, limit_error};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat, renameat, statat, unlinkat,
 };
@@ -48,13 +48,13 @@ struct Count {
 }
 
 impl Temp {
-    fn create() -> Result<Temp, Error> {
-        let base = std::env::temp_dir();
+    fn create(ambient: &Ambient) -> Result<Temp, Error> {
         let shown = "the temporary folder of the system";
+        let base = ambient.temporary().map_err(|source| io_error(shown, &source))?;
         // The operator's choice, links and all; from here on it is this folder.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let parent = openat(CWD, &base, flags, Mode::empty()).map_err(|source| failed(shown, source))?;
-        let real = path_of(&parent).map_or_else(|| std::fs::canonicalize(&base), Ok);
+        let parent = openat(CWD, base, flags, Mode::empty()).map_err(|source| failed(shown, source))?;
+        let real = path_of(&parent).map_or_else(|| std::fs::canonicalize(base), Ok);
         let real = real.map_err(|source| failed(shown, source))?;
         let name = format!("assay-{}", unique());
         mkdirat(&parent, &name, Mode::RWXU).map_err(|source| failed(shown, source))?;
@@ -274,7 +274,7 @@ fn own_or_new(run: &Run) -> Result<Arc<Temp>, Error> {
     if let Some(own) = own.clone().and_then(|own| own.downcast().ok()) {
         return Ok(own);
     }
-    let made = Arc::new(Temp::create()?);
+    let made = Arc::new(Temp::create(&run.ambient)?);
     let scope = PathScope::new(true, true, made.path.clone());
     let rule = Rule::new(FS, Some(Box::new(scope)), "the run's temporary folder");
     run.grants.set_own(made.path.clone(), rule);

@@ -1,5 +1,5 @@
 use super::*;
-use assay_capability_api::{Grants, grants};
+use assay_capability_api::{Ambient, Policy, Shared, policy};
 use std::os::unix::fs::symlink;
 
 /// A folder that is removed at the end of the test.
@@ -16,12 +16,13 @@ impl Folder {
     fn run(&self, allow: &str, deny: &str) -> Run {
         let rules = |text: &str| {
             let text = text.replace("TMP", self.0.to_str().unwrap());
-            grants::parse(&text, &self.0, &[&Fs]).unwrap()
+            policy::parse(&text, &self.0, &[&Fs]).unwrap()
         };
-        let mut grants = Grants::default();
+        let mut grants = Policy::default();
         grants.allow(rules(allow));
         grants.deny(rules(deny));
-        Run::new(grants, self.0.clone())
+        let ambient = Ambient::inherited().into();
+        Shared { ambient, ..Shared::new(grants, self.0.clone()) }.into()
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -1,17 +1,20 @@
-//! The Kubernetes cluster that this process runs in, if it does.
+//! The Kubernetes cluster that a run is in, if it is.
 //!
 //! Its API has a certificate of the cluster's own authority, which each pod finds in a file. That authority is trusted
 //! for the API and for nothing else.
 
-/// Where a pod finds the certificate of the cluster's authority ("Accessing the API from within a Pod").
-const AUTHORITY: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+use assay_capability_api::Ambient;
+
+/// The certificate of the cluster's authority, beside the token of a service account ("Accessing the Kubernetes API
+/// from a Pod").
+const AUTHORITY: &str = "ca.crt";
 
 /// The names of the API's service, before the cluster's own domain.
 const SERVICE: [&str; 3] = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"];
 
-/// Whether an origin is the API of the cluster around this process.
-pub fn is_api(host: &str, port: u16) -> bool {
-    let variable = |name| std::env::var(name).ok();
+/// Whether an origin is the API of the cluster around a run.
+pub fn is_api(ambient: &Ambient, host: &str, port: u16) -> bool {
+    let variable = |name| ambient.variable(name).map(String::from);
     is_service(host, port, variable("KUBERNETES_SERVICE_HOST"), variable("KUBERNETES_SERVICE_PORT"))
 }
 
@@ -26,8 +29,9 @@ fn is_service(host: &str, port: u16, address: Option<String>, at: Option<String>
 }
 
 /// The certificate of the cluster's authority, PEM; nothing where it cannot be read.
-pub async fn authority() -> Option<Vec<u8>> {
-    tokio::task::spawn_blocking(|| std::fs::read(AUTHORITY).ok()).await.ok().flatten()
+pub async fn authority(ambient: &Ambient) -> Option<Vec<u8>> {
+    let path = ambient.service_account.as_ref()?.join(AUTHORITY);
+    tokio::task::spawn_blocking(|| std::fs::read(path).ok()).await.ok().flatten()
 }
 
 #[cfg(test)]

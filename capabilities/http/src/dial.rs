@@ -93,7 +93,8 @@ pub async fn dial(run: &Arc<Run>, settings: &Settings, dial: Dial) -> Result<Dia
         if !head.origin.secure {
             return Ok(Box::new(tcp) as Box<dyn Stream>);
         }
-        let mut config = (*settings.0.tls.settings(&material, &head.origin).await?.config).clone();
+        let mut config =
+            (*settings.0.tls.settings(&run.ambient, &material, &head.origin).await?.config).clone();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let host = head.origin.host.trim_matches(['[', ']']).trim_end_matches('.').to_string();
         let name = ServerName::try_from(host).map_err(|_| {

@@ -249,7 +249,7 @@ impl Hop<'_> {
     pub async fn exchange(&self) -> Result<(http::Response<Incoming>, Lease), Error> {
         let proxy = proxy::choose(self.run, self.proxy, &self.head.origin)?;
         let tls = match self.head.origin.secure {
-            true => Some(self.pool.tls.settings(self.material, &self.head.origin).await?),
+            true => Some(self.pool.tls.settings(&self.run.ambient, self.material, &self.head.origin).await?),
             false => None,
         };
         let mut fresh = false;

@@ -86,7 +86,7 @@ pub fn choose(run: &Run, named: Option<&str>, origin: &Origin) -> Result<Option<
             Ok(Some(proxy))
         }
         None => {
-            let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+            let variable = |name: &str| run.ambient.variable(name).map(String::from);
             let Some(text) = from_environment(variable, origin) else { return Ok(None) };
             Ok(Proxy::parse(&text).ok().filter(|proxy| run.grants_scheme("http", &proxy.asked())))
         }

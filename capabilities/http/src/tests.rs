@@ -8,7 +8,7 @@ use crate::download::Download;
 use crate::exchange::{Answer, perform};
 use crate::pool::Pool;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Grants, Limits, Run, Shared, grants};
+use assay_capability_api::{Capability, Counter, Limits, Policy, Run, Shared, policy};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -69,11 +69,11 @@ fn url(port: &str, path: &str) -> String {
 
 fn run_with(rules: &[&str], folder: &Path, limits: Limits) -> Arc<Run> {
     let capabilities: [&'static dyn Capability; 2] = [&crate::Http, &assay_capability_fs::Fs];
-    let mut grants = Grants::default();
+    let mut grants = Policy::default();
     for rule in rules {
         match *rule {
             "all" => grants.allow_all(),
-            rule => grants.allow(grants::parse(rule, folder, &capabilities).unwrap()),
+            rule => grants.allow(policy::parse(rule, folder, &capabilities).unwrap()),
         }
     }
     Arc::new(Shared { limits, ..Shared::new(grants, folder.to_path_buf()) }.into())
@@ -295,7 +295,7 @@ async fn handles_are_given_back() {
     assert_eq!(fetch(&run, &pool, get(url("http_port", "/hello"))).await.unwrap().1, "hello");
     drop(pool);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(run.usage.handles.load(Ordering::Relaxed), 0);
+    assert_eq!(run.usage.now(Counter::Handles), 0);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::errors::invalid;
 use crate::files;
 use crate::request::Origin;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error};
+use assay_capability_api::{Ambient, Run, error};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex};
 use tokio::sync::OnceCell;
@@ -114,8 +114,13 @@ impl Cache {
     /// # Errors
     /// `invalid_argument` where a PEM text has no certificate or key, `unavailable` where the system has
     /// no certificate authorities.
-    pub async fn settings(&self, material: &Material, origin: &Origin) -> Result<Settings, Error> {
-        let cluster = material.authorities.is_none() && cluster::is_api(&origin.host, origin.port);
+    pub async fn settings(
+        &self,
+        ambient: &Ambient,
+        material: &Material,
+        origin: &Origin,
+    ) -> Result<Settings, Error> {
+        let cluster = material.authorities.is_none() && cluster::is_api(ambient, &origin.host, origin.port);
         let material = &Material { cluster, ..material.clone() };
         let ready = |entries: &[(Material, Settings)]| {
             entries.iter().find(|(key, _)| key == material).map(|(_, settings)| settings.clone())
@@ -123,7 +128,7 @@ impl Cache {
         if let Some(settings) = ready(&self.lock().1) {
             return Ok(settings);
         }
-        let config = Arc::new(build(material).await?);
+        let config = Arc::new(build(ambient, material).await?);
         let mut entries = self.lock();
         if let Some(settings) = ready(&entries.1) {
             return Ok(settings);
@@ -142,10 +147,10 @@ impl Cache {
     }
 }
 
-async fn build(material: &Material) -> Result<ClientConfig, Error> {
+async fn build(ambient: &Ambient, material: &Material) -> Result<ClientConfig, Error> {
     let roots = match &material.authorities {
         Some(pem) => Arc::new(authorities(pem)?),
-        None if material.cluster => with_cluster().await?,
+        None if material.cluster => with_cluster(ambient).await?,
         None => system().await?,
     };
     let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
@@ -214,9 +219,9 @@ async fn system() -> Result<Arc<RootCertStore>, Error> {
 }
 
 /// The system's authorities and that of the cluster; one of both will do.
-async fn with_cluster() -> Result<Arc<RootCertStore>, Error> {
+async fn with_cluster(ambient: &Ambient) -> Result<Arc<RootCertStore>, Error> {
     let system = system().await;
-    let Some(own) = cluster::authority().await else { return system };
+    let Some(own) = cluster::authority(ambient).await else { return system };
     let mut roots = system.map_or_else(|_| RootCertStore::empty(), |roots| (*roots).clone());
     for certificate in certificates(&own, "the cluster's ca.crt")? {
         roots

@@ -3,7 +3,7 @@
 use super::*;
 use crate::parse::*;
 use crate::process::{stat, status};
-use assay_capability_api::{Grants, Limits, Shared, grants};
+use assay_capability_api::{Limits, Policy, Shared, policy};
 use bindings::assay::host::linux::Value;
 
 fn get<'a>(row: &'a Row, name: &str) -> Option<&'a Value> {
@@ -25,8 +25,8 @@ fn txt<'a>(row: &'a Row, name: &str) -> Option<&'a str> {
 }
 
 fn run(allow: &str, deny: &str) -> Run {
-    let mut rules = Grants::default();
-    let parse = |text: &str| grants::parse(text, Path::new("/"), &[&Linux]).unwrap();
+    let mut rules = Policy::default();
+    let parse = |text: &str| policy::parse(text, Path::new("/"), &[&Linux]).unwrap();
     rules.allow(parse(allow));
     rules.deny(parse(deny));
     let limits = Limits { host_bytes: Some(1 << 20), ..Limits::default() };

@@ -15,7 +15,7 @@ use crate::server::{Pulled, Server};
 use crate::settings::{Settings, invalid};
 use crate::{tls, websocket};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Ctx, HandleGuard, Hold, ReplicasPort, Run, Shutdown, error, spawn_counted};
+use assay_capability_api::{Ctx, HandleGuard, Hold, Replicas, Run, Shutdown, error, spawn_counted};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
@@ -368,8 +368,8 @@ impl wit::HostWithStore<Ctx> for Host {
         let (run, shutdown, replicas, shared) = accessor.with(|mut access| {
             let ctx = access.get();
             let run = ctx.run.clone();
-            let shutdown = ctx.state::<Shutdown>().clone();
-            (run, shutdown, ctx.state::<ReplicasPort>().0.clone(), ctx.state::<Shared>().clone())
+            let shutdown = ctx.service::<Shutdown>().map(|shutdown| (*shutdown).clone()).unwrap_or_default();
+            (run, shutdown, ctx.service::<dyn Replicas>(), ctx.state::<Shared>().clone())
         });
         let key = format!("{} {}", options.address, options.port);
         if shared.replica {

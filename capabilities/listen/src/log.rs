@@ -1,7 +1,7 @@
 //! Log lines of the server itself. They count against the run's limit on log bytes.
 
 use crate::exchange::Peer;
-use assay_capability_api::{Run, Usage};
+use assay_capability_api::{Counter, Run};
 use std::fmt::Write;
 
 /// The target of what scripts log: the lines of their servers belong to it.
@@ -28,14 +28,14 @@ pub fn access(run: &Run, access: &Access<'_>) {
         None => write!(line, " stream"),
     };
     let _ = write!(line, " {:.1} ms {}", access.seconds * 1000.0, access.peer);
-    if Usage::add(&run.usage.log_bytes, line.len() as u64, run.limits.log) {
+    if run.spend(Counter::Log, line.len() as u64).is_ok() {
         tracing::info!(target: TARGET, "{line}");
     }
 }
 
 /// Writes a warning about what a client has made happen, within the run's limit on log bytes: clients are many.
 pub fn warn(run: &Run, line: &str) {
-    if Usage::add(&run.usage.log_bytes, line.len() as u64, run.limits.log) {
+    if run.spend(Counter::Log, line.len() as u64).is_ok() {
         tracing::warn!(target: TARGET, "{line}");
     }
 }

@@ -1,10 +1,11 @@
-//! Log lines of scripts. Always granted; they go through `tracing` with the target `script`, and the
-//! program that runs the script decides how and where they are written.
+//! Log lines of scripts. Always granted; they go where the program that runs the script says ([`LogSink`]), or nowhere.
 
-use assay_capability_api::{Capability, Ctx, Limit, Usage};
-use bindings::assay::host::log::{self, Level};
+use assay_capability_api::{Capability, Counter, Ctx, Limit, Run};
+use bindings::assay::host::log;
 use serde_json::{Map, Value};
 use std::fmt::Write;
+use std::sync::Arc;
+use tracing::Level;
 use wasmtime::component::{HasSelf, Linker};
 
 mod bindings {
@@ -22,6 +23,12 @@ pub const TARGET: &str = "script";
 
 /// The field of an event that has the script's own fields: the text of a JSON object on one line.
 pub const FIELDS: &str = "fields";
+
+/// The field with the id of the run.
+pub const RUN: &str = "run";
+
+/// The field with its tenant, where it has one.
+pub const TENANT: &str = "tenant";
 
 /// The longest message that is written whole, bytes.
 const MESSAGE_MAX: usize = 256 << 10;
@@ -130,59 +137,81 @@ pub fn pairs(fields: &str) -> Vec<(String, String)> {
     object.into_iter().map(shown).collect()
 }
 
+/// Where the log lines of scripts go: a service of a run.
+pub trait LogSink: Send + Sync {
+    /// Whether lines of a level are of use.
+    fn is_enabled(&self, level: Level) -> bool;
+
+    /// Takes a line: a message on one line, and the text of a JSON object on one line where the script gave fields.
+    fn write(&self, run: &Run, level: Level, message: &str, fields: Option<&str>);
+}
+
+/// Lines as events of `tracing` with the target [`TARGET`] and the fields `run`, `tenant` and [`FIELDS`].
+pub struct Tracing;
+
 macro_rules! at_level {
     ($level:expr, $event:ident, $($arguments:tt)*) => {
         match $level {
-            Level::Trace => tracing::$event!(target: TARGET, tracing::Level::TRACE, $($arguments)*),
-            Level::Debug => tracing::$event!(target: TARGET, tracing::Level::DEBUG, $($arguments)*),
-            Level::Info => tracing::$event!(target: TARGET, tracing::Level::INFO, $($arguments)*),
-            Level::Warn => tracing::$event!(target: TARGET, tracing::Level::WARN, $($arguments)*),
-            Level::Error => tracing::$event!(target: TARGET, tracing::Level::ERROR, $($arguments)*),
+            Level::TRACE => tracing::$event!(target: TARGET, Level::TRACE, $($arguments)*),
+            Level::DEBUG => tracing::$event!(target: TARGET, Level::DEBUG, $($arguments)*),
+            Level::INFO => tracing::$event!(target: TARGET, Level::INFO, $($arguments)*),
+            Level::WARN => tracing::$event!(target: TARGET, Level::WARN, $($arguments)*),
+            Level::ERROR => tracing::$event!(target: TARGET, Level::ERROR, $($arguments)*),
         }
     };
 }
 
-fn is_enabled(level: Level) -> bool {
-    match level {
-        Level::Trace => tracing::enabled!(target: TARGET, tracing::Level::TRACE),
-        Level::Debug => tracing::enabled!(target: TARGET, tracing::Level::DEBUG),
-        Level::Info => tracing::enabled!(target: TARGET, tracing::Level::INFO),
-        Level::Warn => tracing::enabled!(target: TARGET, tracing::Level::WARN),
-        Level::Error => tracing::enabled!(target: TARGET, tracing::Level::ERROR),
+impl LogSink for Tracing {
+    fn is_enabled(&self, level: Level) -> bool {
+        at_level!(level, enabled,)
+    }
+
+    fn write(&self, run: &Run, level: Level, message: &str, fields: Option<&str>) {
+        let (id, tenant) = (run.identity.run.as_str(), run.identity.tenant.as_deref());
+        at_level!(level, event, run = id, tenant, fields, "{message}");
     }
 }
 
+fn level_of(level: log::Level) -> Level {
+    match level {
+        log::Level::Trace => Level::TRACE,
+        log::Level::Debug => Level::DEBUG,
+        log::Level::Info => Level::INFO,
+        log::Level::Warn => Level::WARN,
+        log::Level::Error => Level::ERROR,
+    }
+}
+
+/// What takes lines of this level.
+fn sink(ctx: &Ctx, level: Level) -> Option<Arc<dyn LogSink>> {
+    ctx.service::<dyn LogSink>().filter(|sink| sink.is_enabled(level))
+}
+
 impl log::Host for Ctx {
-    fn enabled(&mut self, level: Level) -> wasmtime::Result<bool> {
-        Ok(is_enabled(level))
+    fn enabled(&mut self, level: log::Level) -> wasmtime::Result<bool> {
+        Ok(sink(self, level_of(level)).is_some())
     }
 
-    async fn write(&mut self, level: Level, message: String, fields: String) -> wasmtime::Result<()> {
-        if !is_enabled(level) {
-            return Ok(());
-        }
+    async fn write(&mut self, level: log::Level, message: String, fields: String) -> wasmtime::Result<()> {
+        let level = level_of(level);
+        let Some(sink) = sink(self, level) else { return Ok(()) };
         let bytes = (message.len() + fields.len()) as u64;
-        if !Usage::add(&self.run.usage.log_bytes, bytes, self.run.limits.log) {
+        if self.run.spend(Counter::Log, bytes).is_err() {
             let limit = self.run.limits.log.unwrap_or(0);
             let lines = self.state::<Lines>();
             lines.dropped += 1;
             if lines.dropped == 1 {
                 let flag = Limit::Log.name();
-                at_level!(
-                    Level::Warn,
-                    event,
+                let last = format!(
                     "the script has logged {limit} bytes, its limit; what follows is left out (--{flag})"
                 );
+                sink.write(&self.run, Level::WARN, &last, None);
             }
             return Ok(());
         }
         let message = one_line(&message);
-        if fields.is_empty() {
-            at_level!(level, event, "{message}");
-        } else {
-            let fields = json_line(&fields);
-            at_level!(level, event, fields = fields.as_str(), "{message}");
-        }
+        let fields = (!fields.is_empty()).then(|| json_line(&fields));
+        sink.write(&self.run, level, &message, fields.as_deref());
         // A line that cannot be written is no error of the script.
         let _ = self.settle().await;
         Ok(())

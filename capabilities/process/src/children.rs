@@ -2,7 +2,7 @@
 
 use crate::processes::Child;
 use crate::stream::{PIECE, Stream};
-use assay_capability_api::{Ctx, Limit, Stop, Usage};
+use assay_capability_api::{Counter, Ctx, Limit, Stop};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -91,7 +91,7 @@ async fn settle(accessor: &Accessor<Ctx, HasSelf<Ctx>>) {
 fn write(accessor: &Accessor<Ctx, HasSelf<Ctx>>, child: &Child, stderr: bool, bytes: &[u8]) -> Result<bool> {
     accessor.with(|mut access| {
         let ctx = access.get();
-        if !Usage::add(&ctx.run.usage.output_bytes, bytes.len() as u64, ctx.run.limits.output) {
+        if ctx.run.spend(Counter::Output, bytes.len() as u64).is_err() {
             tracing::error!(pid = child.pid, "killed: it wrote more than the {} limit", Limit::Output.name());
             child.kill_tree_now();
             return Ok(false);

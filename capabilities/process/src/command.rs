@@ -4,7 +4,7 @@ use crate::processes::{Child, Exit, Processes, Start, cannot_start};
 use crate::program::{self, Executable};
 use crate::stream::{self, PIECE, Stream};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Held, Run, error, io_error};
+use assay_capability_api::{Ambient, Held, Run, error, io_error};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -52,13 +52,13 @@ pub struct Finished {
 }
 
 impl Command {
-    /// A program by its name, looked for on the `PATH` of this process, or by its path. Looks at the disk: call it
+    /// A program by its name, looked for on the search path of the run, or by its path. Looks at the disk: call it
     /// where that may block.
     ///
     /// # Errors
     /// `not-found` where there is no such program.
-    pub fn new(name: &str) -> Result<Command, Error> {
-        let found = program::find(name, std::path::Path::new("/"))?;
+    pub fn new(name: &str, ambient: &Ambient) -> Result<Command, Error> {
+        let found = program::find(name, std::path::Path::new("/"), ambient)?;
         Ok(Command::exact(found.file, found.name.into_bytes()))
     }
 

@@ -4,7 +4,6 @@
 //! `LD_PRELOAD`. So a script sets the variables that are granted and those few that only tell a language, a time zone,
 //! a terminal or an empty home; what whoever started the run gives or grants to be read goes through as it is.
 
-use crate::program::safe_search_path;
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Ctx, GrantError, Request, Run, Scope};
@@ -98,7 +97,7 @@ impl Variables {
             set.insert(name.clone(), value.clone());
             list.insert(name, value);
         }
-        let path = environment.of_operator(&run, PATH).unwrap_or_else(safe_search_path);
+        let path = environment.of_operator(&run, PATH).unwrap_or_else(|| run.ambient.path_variable());
         set.retain(|name, value| match name.as_str() {
             PATH => *value != path,
             name => environment.of_operator(&run, name).as_ref() != Some(value),

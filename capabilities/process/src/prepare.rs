@@ -18,7 +18,7 @@ type Outcome<T> = Result<T, Error>;
 /// # Errors
 /// `denied`, else as for [`find`].
 pub fn program(run: &Run, capability: &str, name: &str) -> Outcome<Program> {
-    match find(name, &run.working_folder) {
+    match find(name, &run.working_folder, &run.ambient) {
         Ok(program) => match run.check(capability, &program.request()) {
             Ok(()) => Ok(program),
             Err(mut refused) => {

@@ -4,7 +4,7 @@ use crate::program::Executable;
 use crate::supervisor::wire::{DESCRIPTORS, News, Order, PACKET, Reach, Text};
 use crate::supervisor::{self, wait_readable};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Ctx, Limit, Run, error, io_error, limit_error};
+use assay_capability_api::{Counter, Ctx, Run, error, io_error};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags,
     SocketType, recv, sendmsg, shutdown, socketpair,
@@ -78,8 +78,6 @@ pub struct Processes {
 #[derive(Default)]
 struct Inner {
     supervisor: OnceCell<Supervisor>,
-    /// Programs that are running or being started.
-    count: Arc<AtomicU64>,
 }
 
 impl Processes {
@@ -145,14 +143,8 @@ impl Processes {
     }
 
     fn take_slot(&self) -> Result<Slot, Error> {
-        let allowed = self.run.limits.children;
-        let running = self.inner.count.fetch_add(1, Ordering::Relaxed) + 1;
-        if running > allowed {
-            self.inner.count.fetch_sub(1, Ordering::Relaxed);
-            return Err(limit_error(Limit::Children, allowed));
-        }
-        self.run.usage.children_peak.fetch_max(running, Ordering::Relaxed);
-        Ok(Slot(self.inner.count.clone()))
+        self.run.acquire(Counter::Children, 1)?;
+        Ok(Slot(self.run.clone()))
     }
 
     async fn link(&self) -> Result<&Arc<Link>, Error> {
@@ -165,11 +157,11 @@ impl Processes {
 }
 
 /// One of the programs that a run may have at a time.
-struct Slot(Arc<AtomicU64>);
+struct Slot(Arc<Run>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.give_back(Counter::Children, 1);
     }
 }
 

@@ -4,7 +4,7 @@
 //! programs (busybox, pgrep and pkill), and a link can be turned to another file.
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{GrantError, Request, Scope, error, io_error, text_field};
+use assay_capability_api::{Ambient, GrantError, Request, Scope, error, io_error, text_field};
 use assay_capability_fs::path_of;
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, fstat, openat, readlinkat};
 use std::ffi::{OsStr, OsString};
@@ -13,9 +13,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Where programs are looked for when the process has no `PATH`.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Links on the way to a program, as Linux allows.
 const MAX_LINKS: usize = 40;
@@ -56,18 +53,6 @@ impl Program {
     }
 }
 
-fn search_path() -> OsString {
-    std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into())
-}
-
-/// The search path for programs: the entries that do not depend on where a program happens to be.
-pub fn safe_search_path() -> Vec<u8> {
-    let path = search_path();
-    let entries = std::env::split_paths(&path).filter(|entry| entry.is_absolute());
-    // Entries that came out of a path have no separator in them.
-    std::env::join_paths(entries).unwrap_or_else(|_| DEFAULT_PATH.into()).into_encoded_bytes()
-}
-
 /// The folder of a path, opened as the system follows it, so `..` leads where it really leads; the name in it, and
 /// what the whole is without the folder's links.
 fn enter(at: impl AsFd, path: &Path) -> io::Result<(OwnedFd, OsString, PathBuf)> {
@@ -102,11 +87,10 @@ fn look(path: &Path) -> io::Result<(PathBuf, Executable)> {
     Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
-/// Looks for a bare name on this process's `PATH`. Entries that are not absolute depend on where the process
-/// happens to be, and do not count.
-fn look_up(name: &str) -> io::Result<(PathBuf, Executable)> {
+/// Looks for a bare name on the search path.
+fn look_up(name: &str, ambient: &Ambient) -> io::Result<(PathBuf, Executable)> {
     let mut failed = io::Error::from_raw_os_error(libc::ENOENT);
-    for folder in std::env::split_paths(&search_path()).filter(|folder| folder.is_absolute()) {
+    for folder in ambient.search_directories() {
         match look(&folder.join(name)) {
             Ok(found) => return Ok(found),
             // There is one that may not be executed; the next may.
@@ -117,22 +101,22 @@ fn look_up(name: &str) -> io::Result<(PathBuf, Executable)> {
     Err(failed)
 }
 
-fn find_io(name: &str, base: &Path) -> io::Result<(PathBuf, Executable)> {
+fn find_io(name: &str, base: &Path, ambient: &Ambient) -> io::Result<(PathBuf, Executable)> {
     match name {
         "" | "." | ".." => Err(io::Error::from_raw_os_error(libc::ENOENT)),
         _ if name.contains('\0') => Err(io::Error::from_raw_os_error(libc::ENOENT)),
         _ if name.contains('/') => look(&base.join(name)),
-        _ => look_up(name),
+        _ => look_up(name, ambient),
     }
 }
 
-/// Finds a program: a bare name on the `PATH` of this process (never of the script), anything with a slash relative
-/// to `base`.
+/// Finds a program: a bare name on the search path of the run (never on the script's `PATH`), anything with a slash
+/// relative to `base`.
 ///
 /// # Errors
 /// `not-found`, `permission`, or the operating system's.
-pub fn find(name: &str, base: &Path) -> Result<Program, Error> {
-    match find_io(name, base) {
+pub fn find(name: &str, base: &Path, ambient: &Ambient) -> Result<Program, Error> {
+    match find_io(name, base, ambient) {
         Ok((path, file)) => Ok(Program { name: name.to_string(), path, file: Arc::new(file) }),
         Err(source) if source.kind() == io::ErrorKind::NotFound && !name.contains('/') => {
             let mut error =
@@ -189,7 +173,7 @@ impl ProgramScope {
         if let Some(wrong) = wrong {
             return Err(GrantError::new(format!("{text:?}: {wrong}; {forms}, or {capability}=env:NAME")));
         }
-        let (path, real) = match find_io(text, base) {
+        let (path, real) = match find_io(text, base, &Ambient::inherited()) {
             Ok((path, file)) => (path, Some(file.path)),
             // What a request for what is not there has; a program that appears later is found elsewhere.
             Err(_) if bare => (PathBuf::from(text), None),
@@ -226,7 +210,7 @@ impl Scope for ProgramScope {
     fn widen_for_denial(&mut self) {
         self.denies = true;
         let Some(name) = &self.name else { return };
-        for folder in std::env::split_paths(&search_path()).filter(|folder| folder.is_absolute()) {
+        for folder in Ambient::inherited().search_directories() {
             if let Ok((path, file)) = look(&folder.join(name)) {
                 self.others.extend([path, file.path]);
             }

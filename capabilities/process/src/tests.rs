@@ -2,7 +2,7 @@
 
 use super::*;
 use assay_capability_api::types::ErrorCode;
-use assay_capability_api::{Grants, Limits, Request, Run, Shared, grants};
+use assay_capability_api::{Ambient, Limits, Policy, Request, Run, Shared, policy};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,13 +47,14 @@ fn run_with(allow: &str, deny: &str, limits: Limits, folder: PathBuf) -> Arc<Run
         if text.is_empty() {
             Vec::new()
         } else {
-            grants::parse(text, &folder, &[&Process, &assay_capability_fs::Fs]).unwrap()
+            policy::parse(text, &folder, &[&Process, &assay_capability_fs::Fs]).unwrap()
         }
     };
-    let mut grants = Grants::default();
+    let mut grants = Policy::default();
     grants.allow(rules(allow));
     grants.deny(rules(deny));
-    Arc::new(Shared { limits, ..Shared::new(grants, folder) }.into())
+    let ambient = Ambient::inherited().into();
+    Arc::new(Shared { limits, ambient, ..Shared::new(grants, folder) }.into())
 }
 
 fn processes(limits: Limits) -> Processes {
@@ -61,7 +62,7 @@ fn processes(limits: Limits) -> Processes {
 }
 
 fn sh(line: &str) -> Command {
-    Command::new("/bin/sh").unwrap().arg("-c").arg(line)
+    Command::new("/bin/sh", &Ambient::inherited()).unwrap().arg("-c").arg(line)
 }
 
 /// Whether a process is there and not a zombie.
@@ -82,7 +83,7 @@ async fn a_program_is_captured() {
 #[tokio::test]
 async fn the_environment_is_what_was_set() {
     let all = processes(Limits::default());
-    let env = Command::new("env").unwrap();
+    let env = Command::new("env", &Ambient::inherited()).unwrap();
     let finished = env.env("A", "x y=z").run(&all).await.unwrap();
     assert_eq!(String::from_utf8(finished.stdout).unwrap(), "A=x y=z\n");
 }
@@ -181,17 +182,28 @@ async fn a_supervisor_that_was_killed_is_told() {
 #[tokio::test]
 async fn words_hold_no_nul() {
     let all = processes(Limits::default());
-    let refused = Command::new("true").unwrap().arg("a\0b").run(&all).await.unwrap_err();
+    let refused =
+        Command::new("true", &Ambient::inherited()).unwrap().arg("a\0b").run(&all).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::InvalidArgument);
-    let refused = Command::new("true").unwrap().env("A", "a\0b").run(&all).await.unwrap_err();
+    let refused =
+        Command::new("true", &Ambient::inherited()).unwrap().env("A", "a\0b").run(&all).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::InvalidArgument);
-    assert_eq!(Command::new("no-such-program-anywhere").unwrap_err().code, ErrorCode::NotFound);
-    let huge = Command::new("true").unwrap().arg(vec![b'x'; 4 << 20]).run(&all).await.unwrap_err();
+    assert_eq!(
+        Command::new("no-such-program-anywhere", &Ambient::inherited()).unwrap_err().code,
+        ErrorCode::NotFound
+    );
+    let huge = Command::new("true", &Ambient::inherited())
+        .unwrap()
+        .arg(vec![b'x'; 4 << 20])
+        .run(&all)
+        .await
+        .unwrap_err();
     assert_eq!((huge.code, huge.errno), (ErrorCode::Limit, libc::E2BIG));
 }
 
 fn allowed(run: &Run, name: &str) -> bool {
-    find(name, &run.working_folder).is_ok_and(|program| run.would_allow(PROCESS, &program.request()))
+    find(name, &run.working_folder, &run.ambient)
+        .is_ok_and(|program| run.would_allow(PROCESS, &program.request()))
 }
 
 #[test]
@@ -237,7 +249,7 @@ fn a_grant_is_for_a_name_and_what_it_leads_to() {
 #[test]
 fn scopes_name_one_program() {
     for text in ["process=", "process=*", "process=/usr/bin/", "process=.."] {
-        assert!(grants::parse(text, std::path::Path::new("/"), &[&Process]).is_err(), "{text}");
+        assert!(policy::parse(text, std::path::Path::new("/"), &[&Process]).is_err(), "{text}");
     }
 }
 
@@ -253,14 +265,18 @@ fn what_is_no_program_is_not_found() {
         ("./data", ErrorCode::Permission),
         ("/", ErrorCode::NotFound),
     ] {
-        assert_eq!(find(name, &folder.0).unwrap_err().code, code, "{name:?}");
+        assert_eq!(find(name, &folder.0, &Ambient::inherited()).unwrap_err().code, code, "{name:?}");
     }
-    assert!(find("/tmp", &folder.0).is_err());
+    assert!(find("/tmp", &folder.0, &Ambient::inherited()).is_err());
 }
 
 /// Copies a program of the system, which is no script.
 fn copy(program: &str, to: PathBuf) {
-    std::fs::copy(find(program, std::path::Path::new("/")).unwrap().file.path.clone(), to).unwrap();
+    std::fs::copy(
+        find(program, std::path::Path::new("/"), &Ambient::inherited()).unwrap().file.path.clone(),
+        to,
+    )
+    .unwrap();
 }
 
 #[tokio::test]
@@ -275,7 +291,7 @@ async fn what_was_found_is_what_runs() {
     let all = processes(Limits::default());
     let found = |name: &str| {
         symlink("good/tool", &link).unwrap();
-        let program = find(name, &folder.0).unwrap();
+        let program = find(name, &folder.0, &Ambient::inherited()).unwrap();
         std::fs::remove_file(&link).unwrap();
         Command::exact(program.file.clone(), program.call_name())
     };
@@ -307,7 +323,7 @@ async fn a_script_that_was_swapped_does_not_run() {
     std::fs::write(&other, "#!/bin/sh\necho other\n").unwrap();
     let all = processes(Limits::default());
     let found = || {
-        let program = find("./script", &folder.0).unwrap();
+        let program = find("./script", &folder.0, &Ambient::inherited()).unwrap();
         Command::exact(program.file.clone(), program.call_name())
     };
     assert_eq!(found().run(&all).await.unwrap().stdout, b"ran\n");
@@ -318,7 +334,8 @@ async fn a_script_that_was_swapped_does_not_run() {
     std::fs::write(&script, "#!/bin/sh\necho $0; cat /proc/$$/comm\n").unwrap();
     let shown = format!("{}\nscript\n", script.display());
     assert_eq!(String::from_utf8(found().run(&all).await.unwrap().stdout).unwrap(), shown);
-    let comm = Command::new("cat").unwrap().arg("/proc/self/comm").run(&all).await.unwrap();
+    let comm =
+        Command::new("cat", &Ambient::inherited()).unwrap().arg("/proc/self/comm").run(&all).await.unwrap();
     assert_eq!(comm.stdout, b"cat\n");
 }
 
@@ -327,10 +344,10 @@ fn links_of_programs_end() {
     let folder = Folder::new("links");
     symlink("b", folder.0.join("a")).unwrap();
     symlink("a", folder.0.join("b")).unwrap();
-    assert_eq!(find("./a", &folder.0).unwrap_err().errno, libc::ELOOP);
+    assert_eq!(find("./a", &folder.0, &Ambient::inherited()).unwrap_err().errno, libc::ELOOP);
     let program = folder.program("program");
     symlink(&program, folder.0.join("absolute")).unwrap();
     symlink("../../..", folder.0.join("up")).unwrap();
-    assert_eq!(find("./absolute", &folder.0).unwrap().file.path, program);
-    assert!(find("./up", &folder.0).is_err());
+    assert_eq!(find("./absolute", &folder.0, &Ambient::inherited()).unwrap().file.path, program);
+    assert!(find("./up", &folder.0, &Ambient::inherited()).is_err());
 }

@@ -92,7 +92,7 @@ fn words(line: Vec<u8>) -> std::result::Result<[Vec<u8>; 2], Error> {
 impl wit::Host for Ctx {
     fn available(&mut self) -> Answered<bool> {
         let allowed = self.run.check(SHELL, &Request::Whole);
-        Ok(allowed.map(|()| find(SH, Path::new("/")).is_ok()))
+        Ok(allowed.map(|()| find(SH, Path::new("/"), &self.run.ambient).is_ok()))
     }
 }
 
@@ -119,7 +119,9 @@ impl wit::HostWithStore<Ctx> for Host {
             run.check(SHELL, &Request::Whole)?;
             let args = words(line.concat())?;
             let folder = prepare::folder(&run, cwd.as_deref())?;
-            Ok(Command::exact(find(SH, Path::new("/"))?.file, b"sh".to_vec()).args(args).folder(folder))
+            Ok(Command::exact(find(SH, Path::new("/"), &run.ambient)?.file, b"sh".to_vec())
+                .args(args)
+                .folder(folder))
         });
         let ready = match ready.await {
             Ok(ready) => ready.envs(variables.list),
@@ -162,7 +164,7 @@ impl wit::HostWithStore<Ctx> for Host {
             let (stdin, stdout, stderr) =
                 (input.open(&run)?, output.open(&run)?, Output::Inherit.open(&run)?);
             let start = Start {
-                program: find(SH, Path::new("/"))?.file,
+                program: find(SH, Path::new("/"), &run.ambient)?.file,
                 args: std::iter::once(b"sh".to_vec()).chain(args).collect(),
                 env: variables.list,
                 folder: None,
@@ -203,7 +205,7 @@ impl wit::HostWithStore<Ctx> for Host {
         let found = off_thread(move || {
             let _held = held;
             run.check(SHELL, &Request::Whole)?;
-            Ok(find(&name, &run.working_folder).ok())
+            Ok(find(&name, &run.working_folder, &run.ambient).ok())
         });
         Ok(found.await.map(|found| found.map(|program| program.path.display().to_string())))
     }

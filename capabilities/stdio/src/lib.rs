@@ -3,7 +3,7 @@
 mod input;
 
 use assay_capability_api::types::Error;
-use assay_capability_api::{Capability, Ctx, Limit, Stop, Usage, io_error, limit_error};
+use assay_capability_api::{Capability, Counter, Ctx, Stop, io_error};
 use bindings::assay::host::stdio::{self, Target};
 pub use input::Input;
 use std::io::{self, ErrorKind};
@@ -66,8 +66,8 @@ fn outcome(to: Target, result: io::Result<()>) -> wasmtime::Result<Result<(), Er
 
 impl stdio::Host for Ctx {
     async fn write(&mut self, to: Target, bytes: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
-        if !Usage::add(&self.run.usage.output_bytes, bytes.len() as u64, self.run.limits.output) {
-            return Ok(Err(limit_error(Limit::Output, self.run.limits.output.unwrap_or(0))));
+        if let Err(refused) = self.run.spend(Counter::Output, bytes.len() as u64) {
+            return Ok(Err(refused));
         }
         // What is short is written whatever else the run holds: a message about that, above all.
         let held = if bytes.len() > SHORT { bytes.len() } else { 0 };

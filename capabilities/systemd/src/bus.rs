@@ -11,9 +11,6 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use zbus::{Connection, DynamicType, Message};
 
-/// Where the bus is unless the operator's environment says otherwise (D-Bus specification, "Well-known
-/// Message Bus Instances").
-const STANDARD: &str = "unix:path=/run/dbus/system_bus_socket;unix:path=/var/run/dbus/system_bus_socket";
 /// For connecting and the handshake.
 const CONNECT: Duration = Duration::from_secs(5);
 /// For a call, unless the script says otherwise.
@@ -80,7 +77,7 @@ impl Bus {
         }
         *connected = None;
         let handle = run.take_handle()?;
-        let connection = tokio::time::timeout(CONNECT, connect(what))
+        let connection = tokio::time::timeout(CONNECT, connect(run, what))
             .await
             .unwrap_or_else(|_| Err(timed_out(what, "the system bus did not answer", CONNECT)))?;
         *connected = Some(Connected { connection: connection.clone(), _handle: handle });
@@ -180,9 +177,12 @@ fn unescape(value: &[u8]) -> Vec<u8> {
 
 /// Connects to the first address that answers. Only sockets of this machine: an address with a host would
 /// go around the network check.
-async fn connect(what: &str) -> Result<Connection, Error> {
-    let configured = std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS").filter(|value| !value.is_empty());
-    let addresses = configured.as_deref().map_or(STANDARD.as_bytes(), OsStrExt::as_bytes);
+async fn connect(run: &Run, what: &str) -> Result<Connection, Error> {
+    let addresses = run.ambient.system_bus.as_deref().ok_or_else(|| {
+        let why = "the program that runs the script gives it no system bus";
+        error(ErrorCode::Unsupported, format!("{what}: {why}"))
+    })?;
+    let addresses = addresses.as_bytes();
     let sockets = sockets(addresses);
     if sockets.is_empty() {
         return Err(error(
@@ -224,7 +224,7 @@ mod tests {
         let of = |text: &str| -> Vec<Vec<u8>> {
             sockets(text.as_bytes()).into_iter().map(OsString::into_vec).collect()
         };
-        assert_eq!(of(STANDARD).len(), 2);
+        assert_eq!(of("unix:path=/run/a;unix:path=/run/b").len(), 2);
         assert_eq!(of("unix:path=/tmp/a%20b,guid=12"), [b"/tmp/a b".to_vec()]);
         assert_eq!(of("tcp:host=example.com,port=1;unix:abstract=x"), [b"\0x".to_vec()]);
         assert_eq!(of("unix:path=/a%zz"), [b"/a%zz".to_vec()]);

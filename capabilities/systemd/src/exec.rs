@@ -129,9 +129,10 @@ pub async fn exec(bus: &Bus, run: &Arc<Run>, processes: &Processes, task: Task) 
     let what = format!("cannot run a program in machine {}", task.machine);
     // systemd-run would end with 1 for a machine that is not there, as the program may too.
     bus.call(run, &what, Method::machines("GetMachine"), &task.machine.as_str()).await?;
-    let found = off_thread(|| {
-        let systemctl = assay_capability_process::find("systemctl", Path::new("/"))?.file;
-        Ok((Command::new("systemd-run")?, systemctl))
+    let ambient = run.ambient.clone();
+    let found = off_thread(move || {
+        let systemctl = assay_capability_process::find("systemctl", Path::new("/"), &ambient)?.file;
+        Ok((Command::new("systemd-run", &ambient)?, systemctl))
     });
     let (command, systemctl) = found.await.map_err(|mut failed| {
         failed.message = format!("{what}: {}", failed.message);

@@ -225,7 +225,8 @@ pub async fn open(run: Arc<Run>, processes: Processes, mut query: Query) -> Resu
     let checked = run.clone();
     let reader = off_thread(move || {
         let folder = query.allow(&checked)?;
-        let program = assay_capability_process::find(JOURNALCTL, Path::new("/")).map_err(no_journalctl)?.file;
+        let found = assay_capability_process::find(JOURNALCTL, Path::new("/"), &checked.ambient);
+        let program = found.map_err(no_journalctl)?.file;
         Ok(Reader { processes, program, folder, query })
     })
     .await?;

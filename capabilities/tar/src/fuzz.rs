@@ -3,7 +3,7 @@
 use crate::archive::{self, Bounds};
 use crate::extract::{self, Selection};
 use crate::reader::{Piece, Reader};
-use assay_capability_api::{Access, Grants, Run, grants};
+use assay_capability_api::{Access, Policy, Run, policy};
 use assay_capability_compress::Share;
 use assay_capability_compress::codec::Format;
 use assay_capability_fs::{Cancel, Fs, enter_folder};
@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) fn run(folder: &Path, allow: &str, deny: &str) -> Arc<Run> {
     let rules = |text: &str| {
         let text = text.replace("TMP", &folder.to_string_lossy());
-        grants::parse(&text, folder, &[&Fs]).unwrap_or_else(|failure| panic!("{failure}"))
+        policy::parse(&text, folder, &[&Fs]).unwrap_or_else(|failure| panic!("{failure}"))
     };
-    let mut grants = Grants::default();
+    let mut grants = Policy::default();
     grants.allow(rules(allow));
     grants.deny(rules(deny));
     Arc::new(Run::new(grants, folder.to_path_buf()))

@@ -1,10 +1,11 @@
-//! The command line.
+//! The command line: what all commands share, and what those share that run scripts. The arguments of a command stand
+//! beside it in `commands/`.
 
-use assay_manifest::{duration, size};
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use crate::commands::Command;
+use assay_capability_api::{Amount, LIMITS, LimitSpec, Limits, Unit};
+use clap::{Args, Parser, ValueEnum, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 #[derive(Parser, Debug)]
 #[command(
@@ -57,51 +58,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-#[derive(Subcommand, Debug)]
-pub(crate) enum Command {
-    /// Run a script
-    Run(Run),
-    /// Run a line of Lua, a file, or standard input (-)
-    Exec(Exec),
-    /// Try Lua line by line
-    Repl(Repl),
-    /// Run the *_test.lua files of a folder
-    Test(Test),
-    /// Say what a script needs to be granted, without running it
-    Explain(Explain),
-    /// List what can be granted
-    Capabilities(Capabilities),
-    /// List the modules that require finds
-    Modules(Modules),
-    /// Print a completion script for a shell
-    #[command(after_help = "Examples:
-  assay completion bash > /etc/bash_completion.d/assay
-  assay completion zsh > ~/.zfunc/_assay")]
-    Completion { shell: clap_complete::Shell },
-    /// Print the version
-    #[command(after_help = "Examples:
-  assay version
-  assay version --json                              with the capabilities that are built in")]
-    Version {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-impl Command {
-    /// Whether somebody is to be asked for grants.
-    pub(crate) fn asks(&self) -> bool {
-        match self {
-            Command::Run(Run { options, .. })
-            | Command::Exec(Exec { options, .. })
-            | Command::Repl(Repl { options })
-            | Command::Test(Test { options, .. }) => options.grants.prompt,
-            _ => false,
-        }
-    }
-}
-
 /// What a script may reach.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct GrantArgs {
@@ -134,45 +90,58 @@ pub(crate) struct GrantArgs {
     pub(crate) env: Vec<String>,
 }
 
-/// How much a script may use.
-#[derive(Args, Debug, Clone, Default)]
-pub(crate) struct LimitArgs {
-    /// Memory of the script [default: 256MiB]
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
-    pub(crate) memory: Option<u64>,
-    /// CPU time [default: none]
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits")]
-    pub(crate) cpu: Option<Duration>,
-    /// Time from start to end [default: none]
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits")]
-    pub(crate) timeout: Option<Duration>,
-    /// Bytes on stdout and stderr [default: none]
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
-    pub(crate) max_output: Option<u64>,
-    /// Bytes of log lines [default: 64MiB]
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
-    pub(crate) max_log: Option<u64>,
-    /// Open files and connections at a time [default: 1024]
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub(crate) max_handles: Option<u64>,
-    /// Programs that run at a time [default: 64]
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub(crate) max_children: Option<u64>,
-    /// Bytes read and written through capabilities [default: none]
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
-    pub(crate) max_host_bytes: Option<u64>,
-    /// Bytes of the audit file [default: 64MiB]
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
-    pub(crate) max_audit: Option<u64>,
-    /// Memory of the host that holds what goes through capabilities [default: as --memory]
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
-    pub(crate) host_memory: Option<u64>,
-    /// Bytes in the temporary directory of the run [default: 256MiB]
-    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Limits")]
-    pub(crate) temp_bytes: Option<u64>,
-    /// Files, directories and links in it [default: 10000]
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub(crate) temp_entries: Option<u64>,
+/// How much a script may use: a flag for each of the table's limits.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LimitArgs(Vec<(&'static LimitSpec, Amount)>);
+
+impl LimitArgs {
+    /// Sets what flags say.
+    pub(crate) fn apply(&self, limits: &mut Limits) {
+        self.0.iter().for_each(|(spec, amount)| spec.set(limits, *amount));
+    }
+}
+
+impl clap::FromArgMatches for LimitArgs {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<LimitArgs, clap::Error> {
+        let mut args = LimitArgs::default();
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        let given =
+            LIMITS.iter().filter_map(|spec| Some((spec, *matches.get_one::<Amount>(spec.limit.name())?)));
+        self.0.extend(given);
+        Ok(())
+    }
+}
+
+impl Args for LimitArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        LIMITS.iter().fold(command, |command, spec| {
+            let form = match spec.unit {
+                Unit::Size => "SIZE",
+                Unit::Time => "TIME",
+                Unit::Count => "N",
+            };
+            let flag = clap::Arg::new(spec.limit.name())
+                .long(spec.limit.name())
+                .value_name(form)
+                .value_parser(|text: &str| spec.read(text))
+                .help(format!("{} [default: {}]", capitalized(spec.bounds), spec.default_text()))
+                .help_heading("Limits");
+            command.arg(flag)
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        LimitArgs::augment_args(command)
+    }
+}
+
+fn capitalized(phrase: &str) -> String {
+    let mut characters = phrase.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
 
 #[derive(Args, Debug, Clone)]
@@ -198,14 +167,6 @@ pub(crate) enum ReportFormat {
     Json,
 }
 
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// As they are; the exit code tells
-    Script,
-    /// In one line of JSON on stdout; ends after 20 s if no --timeout is given
-    Tool,
-}
-
 /// What is run, and its arguments. Everything behind it is the script's: `words` takes it away before flags are read.
 #[derive(Args, Debug)]
 pub(crate) struct Script {
@@ -220,109 +181,6 @@ pub(crate) struct Script {
     pub(crate) args: Vec<OsString>,
 }
 
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Flags of Assay stand before FILE. What stands behind it is the script's, whatever it looks like.
-
-Examples:
-  assay run --allow http=GET:api.example.com,env=API_* report.lua --month 11
-  assay run --manifest prod.toml -P nightly --timeout 5m job.lua
-  assay run --learn job.toml -A job.lua             find out what to grant
-  assay run --mode tool --allow http ask.lua x      run it as the tool of an agent, with JSON on stdout"
-)]
-pub(crate) struct Run {
-    #[command(flatten)]
-    pub(crate) options: RunOptions,
-    /// How the script's output and end are told
-    #[arg(long, value_enum, default_value = "script", env = "ASSAY_MODE", hide_env = true)]
-    pub(crate) mode: Mode,
-    #[command(flatten)]
-    pub(crate) script: Script,
-}
-
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Flags of Assay stand before CODE and FILE. What stands behind is the script's, whatever it looks like.
-
-Examples:
-  assay exec -e 'print(time())'
-  assay exec --allow env=HOME -e 'print(env.get(\"HOME\"), arg[1])' x
-  echo 'print(1 + 1)' | assay exec -"
-)]
-pub(crate) struct Exec {
-    #[command(flatten)]
-    pub(crate) options: RunOptions,
-    #[command(flatten)]
-    pub(crate) script: Script,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  assay repl
-  assay repl --allow fs=read:.                      with files to look at")]
-pub(crate) struct Repl {
-    #[command(flatten)]
-    pub(crate) options: RunOptions,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "Flags stand before the first path: a file of tests has no arguments.
-
-Examples:
-  assay test tests/
-  assay test --allow http=localhost:8080 --junit report.xml tests/")]
-pub(crate) struct Test {
-    #[command(flatten)]
-    pub(crate) options: RunOptions,
-    /// Files, or folders that are searched for *_test.lua
-    #[arg(default_value = ".", value_hint = ValueHint::AnyPath)]
-    pub(crate) paths: Vec<PathBuf>,
-    /// Write the results as JUnit XML
-    #[arg(long, value_name = "FILE")]
-    pub(crate) junit: Option<PathBuf>,
-    /// Run only files whose path contains this text
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) filter: Option<String>,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  assay explain report.lua                          what to grant, and what cannot be told
-  assay explain --json report.lua                   the same for a program")]
-pub(crate) struct Explain {
-    /// The script
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(crate) file: PathBuf,
-    /// As JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  assay capabilities                                all of them with their scopes
-  assay capabilities http                           those of http")]
-pub(crate) struct Capabilities {
-    /// Only this capability
-    pub(crate) name: Option<String>,
-    /// As JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  assay modules                                     what require finds from here
-  assay modules --no-local-modules                  what is built in")]
-pub(crate) struct Modules {
-    /// As JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Find modules in the standard library only
-    #[arg(long)]
-    pub(crate) no_local_modules: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,6 +189,22 @@ mod tests {
     fn the_definition_is_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_page_has_the_limits_of_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/limits.md");
+        let page = std::fs::read_to_string(path).expect("the page is there");
+        let rows = LIMITS.iter().map(|spec| {
+            let name = spec.limit.name();
+            format!(
+                "| `--{name}`, `{name}` | {} | {} |\n",
+                spec.bounds,
+                spec.default_text().replace("--memory", "`--memory`")
+            )
+        });
+        let table: String = rows.collect();
+        assert!(page.contains(&table), "docs/limits.md lacks this table:\n{table}");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use crate::args::{GrantArgs, LimitArgs};
 use crate::prompt::{self, Terminal};
 use crate::usage;
 use anyhow::{Context, Result};
-use assay_capability_api::{GrantError, Grants, Limits, grants};
-use assay_runtime::Runtime;
+use assay_capability_api::{Asker, GrantError, Limits, Policy, policy};
+use assay_runner::Runner;
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 
@@ -14,11 +14,10 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// A usage error when a grant or limit cannot be read.
-pub(crate) fn assemble(args: &GrantArgs, limits: &LimitArgs) -> Result<(Grants, Limits)> {
+pub(crate) fn assemble(args: &GrantArgs, limits: &LimitArgs) -> Result<(Policy, Limits)> {
     let folder = std::env::current_dir().context("the working folder cannot be found")?;
-    let mut result = (Grants::default(), Limits::default());
-    let named = args.manifest.clone().or_else(|| std::env::var_os("ASSAY_MANIFEST").map(PathBuf::from));
-    match &named {
+    let mut result = (Policy::default(), Limits::default());
+    match &manifest(args) {
         Some(path) => read_manifest(path, args.set.as_deref(), &folder, &mut result)?,
         None if args.set.is_some() => {
             return Err(usage("-P chooses a set of a manifest; name one with --manifest"));
@@ -40,14 +39,27 @@ pub(crate) fn assemble(args: &GrantArgs, limits: &LimitArgs) -> Result<(Grants, 
     if args.allow_all {
         grants.allow_all();
     }
-    // A question needs somebody to answer it.
-    if args.prompt && prompt::is_possible() {
-        let terminal = Terminal::open(named.as_deref())
-            .ok_or_else(|| usage("--prompt: /dev/tty cannot be opened to ask on it"))?;
-        grants.ask(Box::new(terminal));
-    }
-    apply(limits, effective);
+    limits.apply(effective);
     Ok(result)
+}
+
+/// The manifest that was named, if one was.
+fn manifest(args: &GrantArgs) -> Option<PathBuf> {
+    args.manifest.clone().or_else(|| std::env::var_os("ASSAY_MANIFEST").map(PathBuf::from))
+}
+
+/// Who is asked for what is not granted, where somebody can be.
+///
+/// # Errors
+/// A usage error where the terminal cannot be opened.
+pub(crate) fn asker(args: &GrantArgs) -> Result<Option<Box<dyn Asker>>> {
+    // A question needs somebody to answer it.
+    if !args.prompt || !prompt::is_possible() {
+        return Ok(None);
+    }
+    let terminal = Terminal::open(manifest(args).as_deref())
+        .ok_or_else(|| usage("--prompt: /dev/tty cannot be opened to ask on it"))?;
+    Ok(Some(Box::new(terminal)))
 }
 
 /// A variable of this process that is about grants; an empty one counts as none.
@@ -62,16 +74,16 @@ pub(crate) fn variable(name: &str) -> Result<Option<String>> {
     }
 }
 
-fn add(grants: &mut Grants, text: &str, allow: bool, base: &Path) -> Result<()> {
+fn add(grants: &mut Policy, text: &str, allow: bool, base: &Path) -> Result<()> {
     // An empty variable of the shell, most of all: a denial would deny nothing.
     if text.is_empty() {
         return Err(usage("a rule is empty; write CAPABILITY or CAPABILITY=SCOPE, or leave the flag out"));
     }
-    let capabilities = Runtime::capabilities();
+    let capabilities = Runner::capabilities();
     let wrong = |error: GrantError| usage(error.to_string());
     match allow {
-        true => grants.allow(grants::parse(text, base, capabilities).map_err(wrong)?),
-        false => grants.deny(grants::parse_denial(text, base, capabilities).map_err(wrong)?),
+        true => grants.allow(policy::parse(text, base, capabilities).map_err(wrong)?),
+        false => grants.deny(policy::parse_denial(text, base, capabilities).map_err(wrong)?),
     }
     Ok(())
 }
@@ -81,27 +93,12 @@ fn read_manifest(
     path: &Path,
     set: Option<&str>,
     folder: &Path,
-    (grants, limits): &mut (Grants, Limits),
+    (grants, limits): &mut (Policy, Limits),
 ) -> Result<()> {
     let bad = |why: String| usage(format!("manifest {}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
     let base = folder.join(path);
     let base = base.parent().unwrap_or(folder);
-    assay_manifest::read(&text, set, base, Runtime::capabilities(), (grants, limits))
+    assay_manifest::read(&text, set, base, Runner::capabilities(), (grants, limits))
         .map_err(|error| bad(error.to_string()))
-}
-
-fn apply(args: &LimitArgs, limits: &mut Limits) {
-    limits.memory = args.memory.unwrap_or(limits.memory);
-    limits.cpu = args.cpu.or(limits.cpu);
-    limits.timeout = args.timeout.or(limits.timeout);
-    limits.output = args.max_output.or(limits.output);
-    limits.log = args.max_log.or(limits.log);
-    limits.handles = args.max_handles.unwrap_or(limits.handles);
-    limits.children = args.max_children.unwrap_or(limits.children);
-    limits.host_bytes = args.max_host_bytes.or(limits.host_bytes);
-    limits.audit = args.max_audit.unwrap_or(limits.audit);
-    limits.host_memory = args.host_memory.or(limits.host_memory);
-    limits.temp_bytes = args.temp_bytes.unwrap_or(limits.temp_bytes);
-    limits.temp_entries = args.temp_entries.unwrap_or(limits.temp_entries);
 }

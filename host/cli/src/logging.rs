@@ -52,6 +52,11 @@ pub(crate) fn start(common: &Common) {
     };
 }
 
+/// Whether a field says whose line it is: the same for all lines of a process that runs one script, so people do not get it.
+fn is_of_run(field: &Field) -> bool {
+    matches!(field.name(), script::RUN | script::TENANT)
+}
+
 /// Whether a field has the fields of a script in it.
 fn is_of_script(field: &Field) -> bool {
     field.name() == script::FIELDS
@@ -92,7 +97,7 @@ impl Visit for TextVisitor<'_> {
             for (name, value) in script::pairs(value) {
                 self.write(&name, format_args!("{value}"));
             }
-        } else {
+        } else if !is_of_run(field) {
             self.record_debug(field, &value);
         }
     }

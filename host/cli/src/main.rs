@@ -3,24 +3,21 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, reason = "a write that fails must not panic")]
 
 mod args;
-mod capabilities;
-mod explain;
+mod commands;
+mod ending;
 mod grants;
+mod host;
 mod logging;
-mod modules;
 mod output;
 mod outputs;
 mod port;
+mod prepare;
 mod prompt;
-mod repl;
-mod replicas;
 mod report;
-mod run;
-mod suite;
 mod tool;
 mod words;
 
-use args::{Arguments, Command};
+use args::Arguments;
 use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
 use std::process::ExitCode;
@@ -47,7 +44,9 @@ fn main() -> ExitCode {
         port::guard();
     }
     logging::start(&arguments.common);
-    match dispatch(arguments) {
+    // Not on stderr itself: whoever reads that must not hold up a thread that panics.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    match arguments.command.execute() {
         Ok(code) => {
             finish_stderr();
             ExitCode::from(code)
@@ -82,12 +81,7 @@ fn read_command_line() -> Result<Arguments, u8> {
             1
         })
     })?;
-    match &mut arguments.command {
-        Command::Run(args::Run { script, .. }) | Command::Exec(args::Exec { script, .. }) => {
-            script.args = words.script;
-        }
-        _ => {}
-    }
+    arguments.command.set_script_args(words.script);
     Ok(arguments)
 }
 
@@ -122,25 +116,6 @@ fn finish_stderr() {
     let _ = port::stderr().finish(LAST_WORDS);
 }
 
-fn dispatch(arguments: Arguments) -> anyhow::Result<u8> {
-    let common = arguments.common;
-    match arguments.command {
-        Command::Run(run) => run::file(&run, &common),
-        Command::Exec(exec) => run::exec(&exec, &common),
-        Command::Repl(repl) => repl::repl(&repl, &common),
-        Command::Test(test) => suite::run(&test, &common),
-        Command::Explain(explain) => explain::explain(&explain),
-        Command::Capabilities(list) => capabilities::list(&list),
-        Command::Modules(list) => modules::list(&list),
-        Command::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "assay", &mut script);
-            print(&script)
-        }
-        Command::Version { json } => version(json),
-    }
-}
-
 /// Writes to stdout; a reader that went away is no error.
 pub(crate) fn print(text: &[u8]) -> anyhow::Result<u8> {
     let mut stdout = std::io::stdout().lock();
@@ -148,21 +123,4 @@ pub(crate) fn print(text: &[u8]) -> anyhow::Result<u8> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(0),
     }
-}
-
-fn version(json: bool) -> anyhow::Result<u8> {
-    let names: Vec<_> = assay_capabilities::ALL.iter().map(|capability| capability.name()).collect();
-    let text = if json {
-        let version = serde_json::json!({
-            "name": "assay",
-            "version": env!("CARGO_PKG_VERSION"),
-            "lua": "5.5",
-            "target": std::env::consts::ARCH.to_string() + "-" + std::env::consts::OS,
-            "capabilities": names,
-        });
-        format!("{version:#}\n")
-    } else {
-        format!("assay {} (Lua 5.5)\n", env!("CARGO_PKG_VERSION"))
-    };
-    print(text.as_bytes())
 }

@@ -68,22 +68,6 @@ impl Output for Standard {
 /// What is kept of a script's stdout at most.
 const KEPT_BYTES: usize = 512 << 10;
 
-/// Where a script's stdout goes.
-#[derive(Clone)]
-pub(crate) enum Sink {
-    Standard,
-    Kept(Kept),
-}
-
-impl Sink {
-    pub(crate) fn open(&self) -> Box<dyn Output> {
-        match self {
-            Sink::Standard => Box::new(Standard::new()),
-            Sink::Kept(kept) => Box::new(kept.clone()),
-        }
-    }
-}
-
 /// Stdout that is kept in memory; stderr is the process's.
 #[derive(Clone, Default)]
 pub(crate) struct Kept(Arc<Mutex<Bytes>>);

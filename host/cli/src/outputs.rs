@@ -6,7 +6,7 @@ use anyhow::Result;
 use assay_capability_api::{Run, Use};
 use assay_capability_fs::{OutputFile, open_output};
 use assay_manifest::{Learnt, ManifestError, Place};
-use assay_runtime::Runtime;
+use assay_runner::Runner;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,7 @@ fn learnt(
         working: &run.working_folder,
         home: home.as_deref(),
     };
-    assay_manifest::learn(text, uses, place, Runtime::capabilities())
+    assay_manifest::learn(text, uses, place, Runner::capabilities())
 }
 
 /// Writes the manifest that `--learn` asks for. Says on stderr what is not in it, or where it fails; whether it did not.

@@ -1,8 +1,10 @@
 //! What a run used, for people and programs.
 
 use crate::args::ReportFormat;
-use assay_capability_api::{Report, Run};
+use assay_capability_api::{Amount, LIMITS, Limit, LimitSpec, Report, Run};
 use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 #[derive(Serialize)]
 struct Full<'a> {
@@ -17,25 +19,20 @@ struct Full<'a> {
     host_memory_peak_bytes: u64,
     #[serde(flatten)]
     used: Report,
-    limits: Limits,
+    limits: BTreeMap<&'static str, Option<Value>>,
     allow: Vec<&'a str>,
     deny: Vec<&'a str>,
 }
 
-#[derive(Serialize)]
-struct Limits {
-    memory_bytes: u64,
-    cpu_seconds: Option<f64>,
-    timeout_seconds: Option<f64>,
-    output_bytes: Option<u64>,
-    log_bytes: Option<u64>,
-    handles: u64,
-    children: u64,
-    host_bytes: Option<u64>,
-    host_memory_bytes: u64,
-    audit_bytes: u64,
-    temp_bytes: u64,
-    temp_entries: u64,
+/// The limits of a run by their names in reports; none is no limit.
+fn limits(run: &Run) -> BTreeMap<&'static str, Option<Value>> {
+    let amount = |spec: &LimitSpec| match spec.get(&run.limits) {
+        _ if spec.limit == Limit::HostMemory => Some(run.budget.limit().into()),
+        Some(Amount::Number(number)) => Some(number.into()),
+        Some(Amount::Time(time)) => Some(time.as_secs_f64().into()),
+        None => None,
+    };
+    LIMITS.iter().map(|spec| (spec.report, amount(spec))).collect()
 }
 
 /// The report of a finished run.
@@ -59,20 +56,6 @@ pub(crate) fn report(run: &Run, format: ReportFormat, exit_code: u8, ended: &str
         );
     }
     let (allow, deny) = run.grants.describe();
-    let limits = Limits {
-        memory_bytes: run.limits.memory,
-        cpu_seconds: run.limits.cpu.map(|cpu| cpu.as_secs_f64()),
-        timeout_seconds: run.limits.timeout.map(|timeout| timeout.as_secs_f64()),
-        output_bytes: run.limits.output,
-        log_bytes: run.limits.log,
-        handles: run.limits.handles,
-        children: run.limits.children,
-        host_bytes: run.limits.host_bytes,
-        host_memory_bytes: run.budget.limit(),
-        audit_bytes: run.limits.audit,
-        temp_bytes: run.limits.temp_bytes,
-        temp_entries: run.limits.temp_entries,
-    };
     let full = Full {
         script: &run.identity.script,
         script_hash: &run.identity.script_hash,
@@ -83,7 +66,7 @@ pub(crate) fn report(run: &Run, format: ReportFormat, exit_code: u8, ended: &str
         cpu_seconds,
         host_memory_peak_bytes: run.budget.peak(),
         used,
-        limits,
+        limits: limits(run),
         allow,
         deny,
     };

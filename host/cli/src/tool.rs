@@ -1,13 +1,15 @@
 //! `assay run --mode tool`: a script as the tool of an agent, whose one line of JSON on stdout says how it went.
 
 use crate::args::RunOptions;
-use crate::output::{Kept, Sink};
+use crate::ending;
+use crate::host::Host;
+use crate::output::Kept;
 use crate::outputs::Outputs;
 use crate::port::{Port, Stream};
-use crate::run::{self, Host, Prepared};
+use crate::prepare::Prepared;
 use anyhow::{Context, Result, bail};
 use assay_capability_api::{Limit, Limits, Run, Stop};
-use assay_runtime::{Ended, Outcome};
+use assay_runner::{Ended, RunOutcome};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,21 +38,22 @@ struct Envelope {
 
 /// Runs a script and prints the envelope. The exit code is 0 however it went: the envelope says it.
 pub(crate) fn run(mut prepared: Prepared, options: &RunOptions) -> Result<u8> {
-    if let Some(settings) = Arc::get_mut(&mut prepared.run).and_then(Run::settings) {
+    if let Some(settings) = Arc::get_mut(&mut prepared.spec.run).and_then(Run::settings) {
         settings.limits.timeout.get_or_insert(TIMEOUT);
     }
     let kept = Kept::default();
-    prepared.sink = Sink::Kept(kept.clone());
-    let run = prepared.run.clone();
+    let sink = kept.clone();
+    prepared.spec.output = Arc::new(move || Box::new(sink.clone()));
+    let run = prepared.spec.run.clone();
     let outputs = Outputs::open(&run, options)?;
     let options = options.clone();
     let host = Host::new(move |run, outcome| {
-        run::conclude(run, outcome, &options, &outputs);
+        ending::conclude(run, outcome, &options, &outputs);
         let mut line = serde_json::to_vec(&envelope(outcome, &run.limits, &kept))?;
         line.push(b'\n');
         print(&line)
     })?;
-    let outcome = host.run(prepared, None)?;
+    let outcome = host.run(prepared)?;
     host.conclude(&run, &outcome)
 }
 
@@ -69,12 +72,12 @@ fn print(line: &[u8]) -> Result<u8> {
     Ok(0)
 }
 
-fn envelope(outcome: &Outcome, limits: &Limits, kept: &Kept) -> Envelope {
+fn envelope(outcome: &RunOutcome, limits: &Limits, kept: &Kept) -> Envelope {
     let error = match &outcome.ended {
         Ended::Returned(_) | Ended::Stopped(Stop::Exit(0)) => None,
         Ended::Stopped(Stop::Exit(code)) => Some(format!("the script ended with exit code {code}")),
         Ended::Stopped(Stop::Signal(signal)) => Some(format!("stopped by signal {signal}")),
-        _ => run::problem(outcome, limits),
+        _ => outcome.problem(limits),
     };
     let timeout = matches!(outcome.ended, Ended::Stopped(Stop::Limit(Limit::Timeout)));
     let (output, truncated) = kept.text();

@@ -2,7 +2,7 @@
 
 use crate::{ManifestError, at};
 use assay_capability_api::scope::{normalize, rule_text};
-use assay_capability_api::{Access, Capability, Grants, Request, Use, grants};
+use assay_capability_api::{Access, Capability, Policy, Request, Use, policy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use toml_edit::{Array, DocumentMut, Value};
@@ -44,10 +44,10 @@ pub fn learn(
     capabilities: &[&'static dyn Capability],
 ) -> Result<Learnt, ManifestError> {
     let mut document = document(text)?;
-    let mut known = Grants::default();
+    let mut known = Policy::default();
     if let Some(allow) = document.get("allow").and_then(|allow| allow.as_array()) {
         for item in allow {
-            let rules = grants::parse(item.as_str().unwrap_or_default(), place.base, capabilities);
+            let rules = policy::parse(item.as_str().unwrap_or_default(), place.base, capabilities);
             known.allow(rules.map_err(|why| ManifestError(why.to_string()))?);
         }
     }
@@ -122,7 +122,7 @@ fn insert(document: &mut DocumentMut, rules: BTreeSet<String>) -> Result<(), Man
 }
 
 /// Whether the rules that there are allow a use.
-fn is_known(known: &Grants, one: &Use) -> bool {
+fn is_known(known: &Policy, one: &Use) -> bool {
     match one {
         Use::File { capability, access, path } => {
             known.allows(capability, &Request::File { access: *access, path })

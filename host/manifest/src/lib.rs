@@ -1,12 +1,10 @@
-//! Manifests: the grants and limits of a run as TOML, and the sizes and times that limits are written in.
+//! Manifests: the grants and limits of a run as TOML.
 
 mod learn;
-mod quantity;
 
 pub use learn::{Learnt, Place, add, learn};
-pub use quantity::{duration, size};
 
-use assay_capability_api::{Capability, Grants, Limits, grants};
+use assay_capability_api::{Capability, LIMITS, LimitSpec, Limits, Policy, policy};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,7 +60,7 @@ pub fn read(
     set: Option<&str>,
     base: &Path,
     capabilities: &[&'static dyn Capability],
-    (grants, limits): (&mut Grants, &mut Limits),
+    (grants, limits): (&mut Policy, &mut Limits),
 ) -> Result<(), ManifestError> {
     let mut manifest: Manifest =
         toml::from_str(text).map_err(|why| ManifestError(why.to_string().trim_end().to_string()))?;
@@ -80,7 +78,7 @@ pub fn read(
                 if item.get_ref().is_empty() {
                     return Err(at(text, item, "a rule is empty; write CAPABILITY or CAPABILITY=SCOPE"));
                 }
-                let parse = if allow { grants::parse } else { grants::parse_denial };
+                let parse = if allow { policy::parse } else { policy::parse_denial };
                 let rules = parse(item.get_ref(), base, capabilities)
                     .map_err(|why| at(text, item, &why.to_string()))?;
                 if allow { grants.allow(rules) } else { grants.deny(rules) }
@@ -108,24 +106,10 @@ fn limit(limits: &mut Limits, name: &str, value: &Value) -> Result<(), String> {
         Value::Float(number) => number.to_string(),
         _ => return Err("write a number or a text like \"64MiB\"".into()),
     };
-    match name {
-        "memory" => limits.memory = size(&text)?,
-        "cpu" => limits.cpu = Some(duration(&text)?),
-        "timeout" => limits.timeout = Some(duration(&text)?),
-        "max-output" => limits.output = Some(size(&text)?),
-        "max-log" => limits.log = Some(size(&text)?),
-        "max-handles" => limits.handles = size(&text)?,
-        "max-children" => limits.children = size(&text)?,
-        "max-host-bytes" => limits.host_bytes = Some(size(&text)?),
-        "host-memory" => limits.host_memory = Some(size(&text)?),
-        "max-audit" => limits.audit = size(&text)?,
-        "temp-bytes" => limits.temp_bytes = size(&text)?,
-        "temp-entries" => limits.temp_entries = size(&text)?,
-        _ => {
-            return Err("there is no such limit; there are memory, cpu, timeout, max-output, max-log, \
-                        max-handles, max-children, max-host-bytes, max-audit, host-memory, temp-bytes, temp-entries"
-                .into());
-        }
-    }
+    let Some(spec) = LimitSpec::named(name) else {
+        let names: Vec<_> = LIMITS.iter().map(|spec| spec.limit.name()).collect();
+        return Err(format!("there is no such limit; there are {}", names.join(", ")));
+    };
+    spec.set(limits, spec.read(&text)?);
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! The host side of `control` and `console`, and the limit on memory.
 
-use crate::bindings::assay::host::{console, control};
+use crate::bindings::assay::host::{console, control, extensions};
 use crate::run::Console;
-use assay_capability_api::{Call, Ctx, Run, Stop};
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{Call, Counter, Ctx, Extensions, Run, Stop, error};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::component::{Accessor, HasSelf};
@@ -67,6 +68,27 @@ impl console::HostWithStore<Ctx> for HasSelf<Ctx> {
     }
 }
 
+impl extensions::Host for Ctx {}
+
+impl extensions::HostWithStore<Ctx> for HasSelf<Ctx> {
+    async fn call(
+        accessor: &Accessor<Ctx, Self>,
+        extension: String,
+        function: String,
+        arguments: String,
+    ) -> Result<std::result::Result<String, Error>> {
+        let (run, offered) = accessor.with(|mut access| {
+            let ctx = access.get();
+            (ctx.run.clone(), ctx.service::<Extensions>())
+        });
+        let found = offered.as_ref().and_then(|offered| offered.find(&extension));
+        Ok(match found {
+            Some(found) => found.call(&run, &function, arguments).await,
+            None => Err(error(ErrorCode::NotFound, format!("there is no extension {extension}"))),
+        })
+    }
+}
+
 /// What the engine's own heap (exceptions that are under way) may grow to, beside the script's memory: an
 /// error that says that there is no memory must not fail for want of memory itself.
 const EXCEPTIONS_BYTES_MAX: usize = 4 << 20;
@@ -86,6 +108,12 @@ impl MemoryLimit {
     }
 }
 
+impl Drop for MemoryLimit {
+    fn drop(&mut self) {
+        self.run.give_back(Counter::Memory, self.linear as u64);
+    }
+}
+
 impl ResourceLimiter for MemoryLimit {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
         if current != self.linear {
@@ -95,8 +123,11 @@ impl ResourceLimiter for MemoryLimit {
             self.refused = true;
             return Ok(false);
         }
+        if self.run.acquire(Counter::Memory, (desired - self.linear) as u64).is_err() {
+            self.refused = true;
+            return Ok(false);
+        }
         self.linear = desired;
-        self.run.usage.memory_peak.fetch_max(desired as u64, Ordering::Relaxed);
         Ok(true)
     }
 

@@ -1,19 +1,21 @@
 //! Runs scripts: the wasmtime engine and its one component, linking by grants, instances, limits.
 
 mod control;
+mod job;
 mod link;
 mod meter;
 mod run;
 mod watchdog;
 
-pub use run::{Console, ConsoleReply, Ended, Failure, Job, Outcome};
+pub use job::{Call, Job, Names, What};
+pub use run::{Console, ConsoleReply, Ended, Failure, Outcome, Returned, Start};
 pub use watchdog::{GRACE, Late, Overdue, Waker};
 
 use assay_capability_api::{Capability, Ctx, Grants};
 use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, bail};
 use watchdog::Watchdog;
@@ -45,7 +47,9 @@ struct Inner {
     component: Component,
     base: Linker<Ctx>,
     /// Linked once per set of granted capabilities.
-    linked: Mutex<HashMap<Vec<bool>, bindings::GuestPre<Ctx>>>,
+    linked: Mutex<HashMap<Vec<bool>, InstancePre<Ctx>>>,
+    /// The export `run`.
+    run: ComponentExportIndex,
     watchdog: Watchdog,
 }
 
@@ -73,7 +77,9 @@ impl Runtime {
         }
         .context("cannot load the compiled guest")?;
         let base = link::base(&engine, &component)?;
-        let inner = Inner { engine, component, base, linked: Mutex::default(), watchdog: Watchdog::new()? };
+        let run = component.get_export_index(None, "run").context("the guest has no export run")?;
+        let watchdog = Watchdog::new()?;
+        let inner = Inner { engine, component, base, linked: Mutex::default(), run, watchdog };
         Ok(Runtime { inner: Arc::new(inner) })
     }
 
@@ -88,7 +94,7 @@ impl Runtime {
     }
 
     /// The guest linked for these grants: what cannot be reached is not there.
-    fn linked(&self, grants: &Grants) -> Result<bindings::GuestPre<Ctx>> {
+    fn linked(&self, grants: &Grants) -> Result<InstancePre<Ctx>> {
         let set: Vec<bool> = Self::capabilities()
             .iter()
             .map(|capability| capability.always_linked() || grants.reaches(capability.name()))
@@ -98,7 +104,7 @@ impl Runtime {
             return Ok(pre.clone());
         }
         let linker = link::for_set(&self.inner, &set)?;
-        let pre = bindings::GuestPre::new(linker.instantiate_pre(&self.inner.component)?)?;
+        let pre = linker.instantiate_pre(&self.inner.component)?;
         linked.insert(set, pre.clone());
         Ok(pre)
     }

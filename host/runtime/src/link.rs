@@ -15,6 +15,7 @@ pub(crate) fn base(engine: &Engine, component: &Component) -> Result<Linker<Ctx>
     wasi::add_to_linker(&mut linker, engine, component, Ambient::Real)?;
     bindings::assay::host::control::add_to_linker::<_, HasSelf<Ctx>>(&mut linker, |ctx| ctx)?;
     bindings::assay::host::console::add_to_linker::<_, HasSelf<Ctx>>(&mut linker, |ctx| ctx)?;
+    bindings::assay::host::extensions::add_to_linker::<_, HasSelf<Ctx>>(&mut linker, |ctx| ctx)?;
     assay_capability_api::types::add_to_linker::<_, HasSelf<Ctx>>(&mut linker, |ctx| ctx)?;
     for capability in Runtime::capabilities().iter().filter(|capability| capability.always_linked()) {
         capability.link(&mut linker)?;

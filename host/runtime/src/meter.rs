@@ -1,13 +1,17 @@
 //! The CPU time of a run, and its output while it waits.
 
 use assay_capability_api::{Output, Run};
+use std::any::Any;
+use std::fmt;
 use std::future::Future;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
-/// A future whose polls are counted as the run's; when it waits, the output that was gathered is written.
+/// A future whose polls are counted as the run's; when it waits, the output that was gathered is written. A panic in it is
+/// its error: a bug in a function of the host ends the run that met it, and no other.
 pub(crate) struct Metered<F> {
     run: Arc<Run>,
     output: SharedOutput,
@@ -84,13 +88,35 @@ impl Output for SharedOutput {
     }
 }
 
-impl<F: Future> Future for Metered<F> {
+/// What a function of the host panicked with.
+#[derive(Debug)]
+pub(crate) struct Panicked(pub(crate) String);
+
+impl Panicked {
+    fn with(payload: &(dyn Any + Send)) -> Panicked {
+        let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+        Panicked(text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a function of the host panicked: {}", self.0)
+    }
+}
+
+impl std::error::Error for Panicked {}
+
+impl<T, F: Future<Output = wasmtime::Result<T>>> Future for Metered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let counted = self.run.cpu.enter();
-        let polled = self.future.as_mut().poll(context);
+        // What the panic left half done is the run's own: its store is dropped and nobody looks into it.
+        let polled = panic::catch_unwind(AssertUnwindSafe(|| self.future.as_mut().poll(context)));
         drop(counted);
+        let polled = polled
+            .unwrap_or_else(|payload| Poll::Ready(Err(wasmtime::Error::new(Panicked::with(&*payload)))));
         if polled.is_pending() {
             while self.stalled.as_mut().is_none_or(|waiting| waiting.as_mut().poll(context).is_ready()) {
                 self.stalled = self.output.write_gathered();

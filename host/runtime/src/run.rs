@@ -1,11 +1,12 @@
 //! One run of one script, from its store to its end.
 
+use crate::Runtime;
 use crate::bindings::assay::host::console::Reply;
 use crate::bindings::assay::host::script;
 use crate::control::{MemoryLimit, Steering};
-use crate::meter::{Metered, SharedOutput};
-use crate::{Runtime, bindings};
-use assay_capability_api::{Ctx, Limit, Output, Run, Stop};
+use crate::job::{Answer, Job, Lowered};
+use crate::meter::{Metered, Panicked, SharedOutput};
+use assay_capability_api::{Counter, Ctx, Limit, Output, Run, Services, Stop};
 use std::future::Future;
 use std::io::ErrorKind;
 use std::pin::Pin;
@@ -15,23 +16,6 @@ use wasmtime::{CallHook, Store, Trap};
 /// Bytes that a call may carry beyond what is left of the run's budget. Its function refuses them with an error that a
 /// script can catch; a call that carries more ends the run.
 const CARRIED: u64 = 8 << 20;
-
-/// What to run.
-#[derive(Clone, Debug, Default)]
-pub struct Job {
-    /// The chunk's name in Lua's form: `@file.lua`, `=stdin`.
-    pub name: String,
-    pub source: Vec<u8>,
-    /// `arg[0]` and the arguments after it.
-    pub arg0: String,
-    pub args: Vec<Vec<u8>>,
-    /// `package.path` at the start of the run: where modules are found through the grants of `fs`.
-    pub package_path: String,
-    /// Globals to remove.
-    pub blocked_globals: Vec<String>,
-    /// Whether the source is only compiled: it runs nothing, and fails where it is no Lua.
-    pub check_only: bool,
-}
 
 /// A Lua error that nothing caught.
 #[derive(Clone, Debug)]
@@ -45,13 +29,24 @@ pub struct Failure {
     pub memory: bool,
 }
 
+/// What a script returned.
+#[derive(Clone, Debug, Default)]
+pub struct Returned {
+    /// The values of the chunk, as text.
+    pub values: Vec<String>,
+    /// The value of the function that was called, as JSON.
+    pub result: Option<String>,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// The chunk returned; its values as text.
-    Returned(Vec<String>),
+    /// The chunk returned.
+    Returned(Returned),
     Failed(Failure),
     Stopped(Stop),
+    /// A function of the host panicked, which is a bug of Assay; the log has why under this id.
+    Panicked(String),
     /// The guest itself broke, which is a bug of Assay; the instance is gone, the process is not.
     Broken(wasmtime::Error),
 }
@@ -91,40 +86,27 @@ pub trait Console: Send + Sync {
     fn next(&self, last: ConsoleReply) -> Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
 }
 
+/// What an instance starts with, beside its job.
+pub struct Start {
+    pub run: Arc<Run>,
+    pub output: Box<dyn Output>,
+    pub services: Services,
+    /// Where the chunks of [`crate::What::Repl`] come from.
+    pub console: Option<Arc<dyn Console>>,
+}
+
 impl Runtime {
     /// Runs a job to its end. Nothing that the script does makes this fail; how it ended is the result.
     ///
     /// `prepare` sets up what capabilities keep in the run's [`Ctx`].
-    pub async fn run(
-        &self,
-        job: Job,
-        run: Arc<Run>,
-        output: Box<dyn Output>,
-        prepare: impl FnOnce(&mut Ctx),
-        console: Option<Arc<dyn Console>>,
-    ) -> Outcome {
-        let mode = match console {
-            _ if job.check_only => script::Mode::Check,
-            Some(_) => script::Mode::Repl,
-            None => script::Mode::Run,
-        };
+    pub async fn run(&self, job: Job, start: Start, prepare: impl FnOnce(&mut Ctx)) -> Outcome {
+        let Start { run, output, services, console } = start;
         let output = SharedOutput::new(output);
-        let mut ctx = Ctx::new(run.clone(), Box::new(output.clone()));
+        let mut ctx = Ctx::new(run.clone(), Box::new(output.clone()), services);
         ctx.set_state(Steering::new(console));
         ctx.set_state(MemoryLimit::new(run.clone()));
         prepare(&mut ctx);
-        let job = script::Job {
-            mode,
-            name: job.name,
-            source: job.source,
-            arg0: job.arg0,
-            args: job.args,
-            memory_limit: run.limits.memory,
-            host_memory: run.budget.limit(),
-            package_path: job.package_path,
-            blocked_globals: job.blocked_globals,
-            tells_lines: run.grants.asks(),
-        };
+        let job = Lowered::new(job, &run);
         let mut store = Store::new(&self.inner.engine, ctx);
         store.limiter(|ctx| ctx.memory_limit());
         store.call_hook(|mut store, hook| {
@@ -133,11 +115,15 @@ impl Runtime {
                 let room = store.data().run.budget.left().saturating_add(CARRIED);
                 store.set_hostcall_fuel(usize::try_from(room).unwrap_or(usize::MAX));
             }
+            let run = &store.data().run;
+            if matches!(hook, CallHook::CallingHost) && run.spend(Counter::HostCalls, 1).is_err() {
+                run.ending.end(Stop::Limit(Limit::HostCalls));
+            }
             // A run that makes one host call after another comes to no tick.
-            store.data().run.ending.check()
+            run.ending.check()
         });
         let watched = self.inner.watchdog.register(&run, &output);
-        let work = Metered::new(run.clone(), output.clone(), self.execute(&mut store, &job, &run));
+        let work = Metered::new(run.clone(), output.clone(), self.execute(&mut store, job, &run));
         let result = tokio::select! {
             biased;
             stop = run.ending.told() => Err(wasmtime::Error::new(stop)),
@@ -155,19 +141,26 @@ impl Runtime {
         let refused = store.data_mut().memory_limit().refused;
         // Whatever the script still had open ends with the store.
         drop(store);
+        if let Some(panicked) = result.as_ref().err().and_then(|error| error.downcast_ref::<Panicked>()) {
+            let id = run.identity.run.clone();
+            tracing::error!(run = id, "internal error {id}: {panicked}");
+            return Outcome { ended: Ended::Panicked(id), assertions: 0, unwritten };
+        }
         outcome(result, refused, unwritten)
     }
 
     async fn execute(
         &self,
         store: &mut Store<Ctx>,
-        job: &script::Job,
+        job: Lowered,
         run: &Run,
     ) -> wasmtime::Result<Result<script::Outcome, script::Failure>> {
         let pre = self.linked(&run.grants)?;
-        let guest: bindings::Guest = pre.instantiate_async(&mut *store).await?;
-        let job = job.clone();
-        store.run_concurrent(async move |accessor| guest.call_run(accessor, job).await).await?
+        let instance = pre.instantiate_async(&mut *store).await?;
+        let run = instance.get_typed_func::<(Lowered,), Answer>(&mut *store, self.inner.run)?;
+        let (answer,) =
+            store.run_concurrent(async move |accessor| run.call_concurrent(accessor, (job,)).await).await??;
+        Ok(answer)
     }
 }
 
@@ -209,7 +202,10 @@ fn outcome(
         Ok(Ok(outcome)) if unwritten.as_ref().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) => {
             (Ended::Stopped(Stop::unread()), outcome.assertions)
         }
-        Ok(Ok(outcome)) => (Ended::Returned(outcome.values), outcome.assertions),
+        Ok(Ok(outcome)) => {
+            let script::Outcome { values, result, assertions } = outcome;
+            (Ended::Returned(Returned { values, result }), assertions)
+        }
         Ok(Err(failure)) => {
             let memory = failure.kind == script::FailureKind::Memory;
             let script::Failure { message, traceback, code, assertions, .. } = failure;

@@ -151,13 +151,16 @@ fn due(run: &Run, now: Instant) -> Result<Duration, Stop> {
         }
         left = left.min(remains);
     }
-    if let Some(cpu) = run.limits.cpu {
-        let remains = cpu.saturating_sub(Duration::from_nanos(run.cpu.nanoseconds()));
+    let accounts = run.account.iter().flat_map(|account| account.chain());
+    let bounds = accounts.map(|account| (&account.cpu, account.limits.cpu));
+    for (cpu, limit) in std::iter::once((&run.cpu, run.limits.cpu)).chain(bounds) {
+        let Some(limit) = limit else { continue };
+        let remains = limit.saturating_sub(Duration::from_nanos(cpu.nanoseconds()));
         if remains.is_zero() {
             return Err(Stop::Limit(Limit::Cpu));
         }
         // More threads may join in meanwhile; half of it is looked at again.
-        let threads = u32::try_from(run.cpu.threads()).unwrap_or(u32::MAX).max(2);
+        let threads = u32::try_from(cpu.threads()).unwrap_or(u32::MAX).max(2);
         left = left.min(remains / threads);
     }
     Ok(left)

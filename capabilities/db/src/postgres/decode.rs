@@ -314,7 +314,10 @@ mod tests {
 
     #[test]
     fn an_array_is_no_larger_than_its_bytes() {
-        let run = std::sync::Arc::new(assay_capability_api::Run::new(Default::default(), "/".into()));
+        let run = std::sync::Arc::new(assay_capability_api::Run::new(
+            assay_capability_api::Policy::default(),
+            "/".into(),
+        ));
         let bounds = crate::value::Bounds { rows: None, bytes: None, row_bytes: u64::MAX, discard: false };
         let mut sink = Sink::new(run, tokio::sync::mpsc::channel(1).0, bounds);
         let header = |lengths: &[i32]| {

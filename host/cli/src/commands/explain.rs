@@ -13,21 +13,34 @@ mod syntax;
 mod tests;
 mod walk;
 
-use crate::args::Explain;
-use crate::run::{self, folder_of, module_folders, read_script};
-use crate::{print, say};
+use crate::prepare::{folder_of, module_folders, read_script};
+use crate::{ending, print, say};
 use anyhow::Result;
 use assay_capability_api::scope::{escape, shell_word};
 use assay_capability_api::secrets::hide;
 use assay_capability_api::{Capability, Limits, Literal, Need};
 use assay_capability_modules::{Folders, Found, Origin};
-use assay_runtime::{Ended, Outcome, Runtime};
+use assay_runner::{Ended, RunOutcome, Runner, Script};
 use builtins::Guest;
 use call::{Needed, Value, needed};
+use clap::{Args, ValueHint};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  assay explain report.lua                          what to grant, and what cannot be told
+  assay explain --json report.lua                   the same for a program")]
+pub(crate) struct Explain {
+    /// The script
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// One use of a capability, or of something that may lead to any.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone)]
@@ -80,16 +93,16 @@ impl Asked {
 }
 
 pub(crate) fn explain(args: &Explain) -> Result<u8> {
-    let (source, name) = read_script(&args.file)?;
+    let script = read_script(&args.file)?;
     let file = args.file.display().to_string();
     let folders = module_folders(&folder_of(&args.file), true);
     let guest = Guest::new()?;
-    let found = match Findings::of(&guest, folders, &source, &name, &file)? {
+    let found = match Findings::of(&guest, folders, &script) {
         Ok(found) => found,
         // As `assay run` ends it.
         Err(outcome) => {
-            say(&run::explain(&outcome, &Limits::default()).unwrap_or_default());
-            return Ok(run::verdict(&outcome).0);
+            say(&ending::explain(&outcome, &Limits::default()).unwrap_or_default());
+            return Ok(ending::verdict(&outcome).0);
         }
     };
     let text = if args.json { found.as_json(&guest) } else { found.as_text(&guest, &file) };
@@ -115,38 +128,32 @@ impl Findings {
     fn of(
         guest: &Guest,
         folders: Folders,
-        source: &[u8],
-        name: &str,
-        file: &str,
-    ) -> Result<std::result::Result<Findings, Outcome>> {
+        script: &Script,
+    ) -> std::result::Result<Findings, Box<RunOutcome>> {
         let mut found = Findings { folders, ..Findings::default() };
-        let wrong = found.chunk(guest, source, name, file)?;
-        if let Some(outcome) = wrong {
-            return Ok(Err(outcome));
-        }
+        found.chunk(guest, script)?;
         while let Some(module) = found.pending.pop() {
-            let name = match module.origin {
+            let chunk = match module.origin {
                 Origin::Builtin => format!("={}", module.path),
                 Origin::Project | Origin::Global => format!("@{}", module.path),
             };
-            if let Some(outcome) = found.chunk(guest, &module.text, &name, &module.path)? {
-                return Ok(Err(outcome));
-            }
+            found.chunk(guest, &Script::named(chunk, module.path, module.text))?;
         }
-        Ok(Ok(found))
+        Ok(found)
     }
 
-    fn chunk(&mut self, guest: &Guest, source: &[u8], name: &str, path: &str) -> Result<Option<Outcome>> {
-        let outcome = guest.compile(name, source)?;
+    fn chunk(&mut self, guest: &Guest, script: &Script) -> std::result::Result<(), Box<RunOutcome>> {
+        let path = script.arg0();
+        let outcome = guest.compile(script);
         if !matches!(outcome.ended, Ended::Returned(_)) {
-            return Ok(Some(outcome));
+            return Err(Box::new(outcome));
         }
-        let tokens = lexer::tokens(source);
+        let tokens = lexer::tokens(script.source());
         match tokens.as_deref().and_then(parser::chunk) {
             Some(chunk) => walk::walk(chunk, path, guest, self),
             None => self.unseen("-", "the text cannot be gone through", (path, 1)),
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Something may lead to any builtin.
@@ -368,7 +375,7 @@ fn needs(function: &str) -> impl Iterator<Item = (&'static dyn Capability, &'sta
         Some(library) => function.starts_with(library) || Some(function) == library.strip_suffix('.'),
         None => need.function == function,
     };
-    Runtime::capabilities().iter().flat_map(move |capability| {
+    Runner::capabilities().iter().flat_map(move |capability| {
         let needs = capability.needs();
         let name = needs.iter().find(covers).map(|need| need.function);
         let always = move |need: &&Need| matches!(need.literal, Literal::Option(..)) && covers(need);

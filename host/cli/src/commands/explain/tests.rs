@@ -1,18 +1,18 @@
 use super::*;
-use assay_capability_api::grants::parse;
+use assay_capability_api::policy::parse;
 use std::path::Path;
 use std::sync::LazyLock;
 
 fn found(text: &str) -> Findings {
     static GUEST: LazyLock<Guest> = LazyLock::new(|| Guest::new().expect("the guest is built"));
-    let found = Findings::of(&GUEST, Folders::default(), text.as_bytes(), "=x", "x.lua");
-    found.expect("the guest runs").unwrap_or_else(|outcome| panic!("{text}: {outcome:?}"))
+    let script = Script::named("=x", "x.lua", text.as_bytes());
+    Findings::of(&GUEST, Folders::default(), &script).unwrap_or_else(|outcome| panic!("{text}: {outcome:?}"))
 }
 
 fn grants(text: &str) -> Vec<String> {
     let grants = found(text).grants();
     // What is proposed can be granted.
-    if let Err(error) = parse(&grants.join(","), Path::new("/"), Runtime::capabilities()) {
+    if let Err(error) = parse(&grants.join(","), Path::new("/"), Runner::capabilities()) {
         panic!("{text}: {error}");
     }
     grants
@@ -293,7 +293,7 @@ fn every_capability_is_explained() {
             "fs=write:b",
         ]
     );
-    for capability in Runtime::capabilities() {
+    for capability in Runner::capabilities() {
         let needs = capability.needs().iter().any(|need| !matches!(need.literal, Literal::Free));
         let explained = scripts.iter().any(|(name, ..)| *name == capability.name());
         assert_eq!(needs, explained, "{}", capability.name());

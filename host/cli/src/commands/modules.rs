@@ -1,13 +1,26 @@
 //! `assay modules`.
 
-use crate::args::Modules;
+use crate::prepare::module_folders;
 use crate::print;
-use crate::run::module_folders;
 use anyhow::{Context, Result};
 use assay_capability_modules::Origin;
+use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  assay modules                                     what require finds from here
+  assay modules --no-local-modules                  what is built in")]
+pub(crate) struct Modules {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Find modules in the standard library only
+    #[arg(long)]
+    pub(crate) no_local_modules: bool,
+}
 
 pub(crate) fn list(args: &Modules) -> Result<u8> {
     let here = std::env::current_dir().context("the working folder cannot be found")?;

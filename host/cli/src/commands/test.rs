@@ -1,18 +1,40 @@
 //! `assay test`.
 
-use crate::args::{Common, Test};
-use crate::run::{self, Host};
-use crate::{grants, logging, outputs, usage};
+use crate::args::RunOptions;
+use crate::host::Host;
+use crate::prepare::{folder_of, prepare, read_script};
+use crate::{ending, grants, logging, outputs, usage};
 use anyhow::{Context, Result};
 use assay_capability_api::Run;
 use assay_capability_fs::OutputFile;
-use assay_runtime::Outcome;
+use assay_runner::{Input, RunOutcome};
+use clap::{Args, ValueHint};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[derive(Args, Debug)]
+#[command(after_help = "Flags stand before the first path: a file of tests has no arguments.
+
+Examples:
+  assay test tests/
+  assay test --allow http=localhost:8080 --junit report.xml tests/")]
+pub(crate) struct Test {
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
+    /// Files, or folders that are searched for *_test.lua
+    #[arg(default_value = ".", value_hint = ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Run only files whose path contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+}
+
 /// Runs every test file in an instance of its own.
-pub(crate) fn run(args: &Test, _: &Common) -> Result<u8> {
+pub(crate) fn test(args: &Test) -> Result<u8> {
     for (flag, given) in
         [("--learn", args.options.grants.learn.is_some()), ("--report", args.options.report.is_some())]
     {
@@ -80,19 +102,16 @@ struct Tested {
 }
 
 fn one(host: &Host, path: &Path, args: &Test) -> Result<Tested> {
-    let (source, name) = run::read_script(path)?;
-    let folder = run::folder_of(path);
-    let prepared =
-        run::prepare(source, name, path.display().to_string(), Vec::new(), &folder, &args.options)?;
-    let run = prepared.run.clone();
-    let outcome = host.run(prepared, None)?;
+    let prepared = prepare(read_script(path)?, Input::default(), &folder_of(path), &args.options)?;
+    let run = prepared.spec.run.clone();
+    let outcome = host.run(prepared)?;
     Ok(Tested::of(&run, &outcome))
 }
 
 impl Tested {
-    fn of(run: &Run, outcome: &Outcome) -> Tested {
-        let (code, _) = run::verdict(outcome);
-        let message = match run::explain(outcome, &run.limits) {
+    fn of(run: &Run, outcome: &RunOutcome) -> Tested {
+        let (code, _) = ending::verdict(outcome);
+        let message = match ending::explain(outcome, &run.limits) {
             None if code != 0 => Some(format!("ended with exit code {code}\n")),
             message => message,
         };

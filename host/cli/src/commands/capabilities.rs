@@ -1,15 +1,27 @@
 //! `assay capabilities`.
 
-use crate::args::Capabilities;
 use crate::{print, usage};
 use anyhow::Result;
 use assay_capability_api::Capability;
-use assay_runtime::Runtime;
+use assay_runner::Runner;
+use clap::Args;
 use serde_json::json;
 use std::fmt::Write;
 
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  assay capabilities                                all of them with their scopes
+  assay capabilities http                           those of http")]
+pub(crate) struct Capabilities {
+    /// Only this capability
+    pub(crate) name: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 pub(crate) fn list(args: &Capabilities) -> Result<u8> {
-    let all = Runtime::capabilities();
+    let all = Runner::capabilities();
     let chosen: Vec<_> = match &args.name {
         None => all.to_vec(),
         Some(name) => all.iter().copied().filter(|capability| capability.name() == name).collect(),

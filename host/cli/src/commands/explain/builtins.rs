@@ -1,11 +1,9 @@
 //! What a script finds when it begins, as the guest itself tells.
 
-use crate::output::Sink;
 use anyhow::{Context, Result, bail};
-use assay_capability_api::{Grants, Run};
-use assay_runtime::{Ended, Job, Outcome, Runtime};
+use assay_capability_api::{Policy, Run};
+use assay_runner::{Ended, Input, RunOutcome, RunSpec, Runner, Script};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// Gives lines of `GLOBAL KIND`, `LIBRARY.FIELD KIND` and `=MODULE GLOBAL`.
 const LIST: &str = include_str!("builtins.lua");
@@ -41,7 +39,7 @@ pub(super) fn has_reaching(library: &str) -> bool {
 
 /// The guest, which compiles the texts that are explained and runs none of them.
 pub(super) struct Guest {
-    runtime: Runtime,
+    runner: Runner,
     reactor: tokio::runtime::Runtime,
     /// Globals and fields of libraries by their path, and whether each is a library.
     names: BTreeMap<String, bool>,
@@ -51,15 +49,15 @@ pub(super) struct Guest {
 
 impl Guest {
     pub(super) fn new() -> Result<Guest> {
-        let runtime = Runtime::new(1).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let runner = Runner::new(1).map_err(anyhow::Error::msg)?;
         let reactor =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
-        let mut guest = Guest { runtime, reactor, names: BTreeMap::new(), modules: BTreeMap::new() };
-        let list = Job { name: "=builtins".into(), source: LIST.into(), ..Job::default() };
-        let Ended::Returned(values) = guest.run(list)?.ended else {
+        let mut guest = Guest { runner, reactor, names: BTreeMap::new(), modules: BTreeMap::new() };
+        let list = Script::named("=builtins", "builtins", LIST.as_bytes());
+        let Ended::Returned(returned) = guest.run(&list, Input::default()).ended else {
             bail!("the sandbox does not list its builtins, which is a bug of Assay");
         };
-        for line in values.iter().flat_map(|value| value.lines()) {
+        for line in returned.values.iter().flat_map(|value| value.lines()) {
             match line.split_once(' ') {
                 Some((name, what)) if name.starts_with('=') => {
                     guest.modules.insert(name[1..].into(), what.into());
@@ -73,15 +71,14 @@ impl Guest {
         Ok(guest)
     }
 
-    fn run(&self, job: Job) -> Result<Outcome> {
-        let folder = std::env::current_dir().context("the working folder cannot be found")?;
-        let run = Arc::new(Run::new(Grants::default(), folder));
-        Ok(self.reactor.block_on(self.runtime.run(job, run, Sink::Standard.open(), |_| {}, None)))
+    fn run(&self, script: &Script, input: Input) -> RunOutcome {
+        let spec = RunSpec::new(Run::new(Policy::default(), "/".into()));
+        self.reactor.block_on(self.runner.run(script, input, spec))
     }
 
-    /// Compiles a text under this name: how that ended.
-    pub(super) fn compile(&self, name: &str, source: &[u8]) -> Result<Outcome> {
-        self.run(Job { name: name.into(), source: source.into(), check_only: true, ..Job::default() })
+    /// Compiles a script: how that ended.
+    pub(super) fn compile(&self, script: &Script) -> RunOutcome {
+        self.run(script, Input::Check)
     }
 
     /// Whether there is a builtin of this path.

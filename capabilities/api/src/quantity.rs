@@ -51,6 +51,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| "too long".into())
 }
 
+/// `128`: a number of things.
+///
+/// # Errors
+/// When it is no whole number.
+pub fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "write a whole number".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,13 +1,14 @@
 //! Further instances of a script that serves (`instances` of `http.serve`), each on a thread of its own.
 
-use crate::run::{Prepared, explain};
+use crate::RunOutcome;
+use crate::spec::RunSpec;
 use assay_capability_api::types::Error;
-use assay_capability_api::{Limit, Prepare, Shutdown, Stop, io_error};
-use assay_runtime::{Ended, Outcome, Runtime};
+use assay_capability_api::{Limit, Prepare, Stop, io_error};
+use assay_runtime::{Ended, Job, Outcome, Runtime, Start};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Before an instance that failed is started again. Doubled each time, so that a script that always fails costs next
 /// to nothing.
@@ -23,8 +24,9 @@ pub(crate) struct Replicas(Arc<Shared>);
 
 struct Shared {
     runtime: Runtime,
-    script: Prepared,
-    shutdown: Shutdown,
+    job: Job,
+    spec: RunSpec,
+    running: watch::Sender<usize>,
     state: Mutex<State>,
     /// Tells of a change of `state`.
     changed: Condvar,
@@ -33,7 +35,6 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    running: usize,
     /// The first instance is over.
     over: bool,
     /// How an instance ended the whole run.
@@ -47,10 +48,10 @@ impl Shared {
 }
 
 impl Replicas {
-    pub(crate) fn new(runtime: Runtime, script: Prepared, shutdown: Shutdown) -> Replicas {
-        let state = Mutex::default();
+    pub(crate) fn new(runtime: Runtime, job: Job, spec: RunSpec) -> Replicas {
+        let (running, state) = (watch::Sender::new(0), Mutex::default());
         let (changed, ended) = (Condvar::new(), Notify::new());
-        Replicas(Arc::new(Shared { runtime, script, shutdown, state, changed, ended }))
+        Replicas(Arc::new(Shared { runtime, job, spec, running, state, changed, ended }))
     }
 
     /// The same as a capability finds them.
@@ -70,16 +71,12 @@ impl Replicas {
     }
 
     /// Waits for them to end after the first instance has, but not for ever.
-    pub(crate) fn join(&self) {
-        let until = Instant::now() + PATIENCE;
-        let mut state = self.0.state();
-        state.over = true;
+    pub(crate) async fn join(&self) {
+        self.0.state().over = true;
         self.0.changed.notify_all();
-        while state.running > 0 {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { return };
-            let waited = self.0.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
-        }
+        let mut running = self.0.running.subscribe();
+        // Those that take longer are left to their own end.
+        let _ = tokio::time::timeout(PATIENCE, running.wait_for(|running| *running == 0)).await;
     }
 }
 
@@ -87,14 +84,13 @@ impl assay_capability_api::Replicas for Replicas {
     fn start(&self, count: u32, prepare: Prepare) -> Result<(), Error> {
         for _ in 0..count {
             let (shared, prepare) = (self.0.clone(), prepare.clone());
-            self.0.state().running += 1;
+            self.0.running.send_modify(|running| *running += 1);
             let started = thread::Builder::new().name("instance".into()).spawn(move || {
                 shared.keep_running(&prepare);
-                shared.state().running -= 1;
-                shared.changed.notify_all();
+                shared.running.send_modify(|running| *running -= 1);
             });
             if let Err(failure) = started {
-                self.0.state().running -= 1;
+                self.0.running.send_modify(|running| *running -= 1);
                 return Err(io_error("cannot start another instance of the script", &failure));
             }
         }
@@ -114,7 +110,10 @@ impl Shared {
             };
             let again = match &outcome.ended {
                 Ended::Returned(_) => return,
-                Ended::Failed(_) | Ended::Broken(_) | Ended::Stopped(Stop::Limit(Limit::Memory)) => true,
+                Ended::Failed(_)
+                | Ended::Panicked(_)
+                | Ended::Broken(_)
+                | Ended::Stopped(Stop::Limit(Limit::Memory)) => true,
                 Ended::Stopped(_) => false,
             };
             if !again {
@@ -124,10 +123,15 @@ impl Shared {
             if began.elapsed() >= SOUND {
                 pause = PAUSE;
             }
-            if let Some(message) = explain(&outcome, &self.script.run.limits) {
+            let trace = match &outcome.ended {
+                Ended::Failed(failure) => failure.traceback.clone(),
+                _ => String::new(),
+            };
+            if let Some(problem) = RunOutcome::of(outcome, &self.spec.run).problem(&self.spec.run.limits) {
+                let why = format!("{problem}\n{trace}");
                 tracing::error!(
                     "an instance of the script failed and is started again in {pause:?}: {}",
-                    message.trim_end()
+                    why.trim_end()
                 );
             }
             let state = self.state();
@@ -141,13 +145,13 @@ impl Shared {
 
     fn run_once(&self, prepare: &Prepare) -> std::io::Result<Outcome> {
         let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let Prepared { job, run, setup, sink } = self.script.clone();
+        let RunSpec { run, output, services, .. } = self.spec.clone();
+        let start = Start { run, output: output(), services, console: None };
         let set_up = |ctx: &mut assay_capability_api::Ctx| {
-            setup.apply(ctx);
-            ctx.set_state(self.shutdown.clone());
+            self.spec.prepare(ctx);
             prepare(ctx);
         };
-        let outcome = reactor.block_on(self.runtime.run(job, run, sink.open(), set_up, None));
+        let outcome = reactor.block_on(self.runtime.run(self.job.clone(), start, set_up));
         reactor.shutdown_background();
         Ok(outcome)
     }

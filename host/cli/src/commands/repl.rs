@@ -1,10 +1,13 @@
 //! `assay repl`.
 
-use crate::args::{Common, Repl};
+use crate::args::RunOptions;
+use crate::ending;
+use crate::host::Host;
 use crate::outputs::Outputs;
-use crate::run::{self, Host};
+use crate::prepare::prepare;
 use anyhow::{Context, Result};
-use assay_runtime::{Console, ConsoleReply};
+use assay_runner::{Console, ConsoleReply, Input, Script};
+use clap::Args;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use std::future::Future;
@@ -14,20 +17,29 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-pub(crate) fn repl(args: &Repl, _: &Common) -> Result<u8> {
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  assay repl
+  assay repl --allow fs=read:.                      with files to look at")]
+pub(crate) struct Repl {
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
+}
+
+pub(crate) fn repl(args: &Repl) -> Result<u8> {
     let here = PathBuf::from(".");
-    let prepared =
-        run::prepare(Vec::new(), "=stdin".into(), "repl".into(), Vec::new(), &here, &args.options)?;
-    let run = prepared.run.clone();
-    let outputs = Outputs::open(&run, &args.options)?;
     let lines = Arc::new(Lines::open()?);
+    let script = Script::named("=stdin", "repl", Vec::new());
+    let prepared = prepare(script, Input::Console(lines.clone()), &here, &args.options)?;
+    let run = prepared.spec.run.clone();
+    let outputs = Outputs::open(&run, &args.options)?;
     let unwritten = lines.unwritten.clone();
     let options = args.options.clone();
     let host = Host::new(move |run, outcome| {
-        let code = run::conclude(run, outcome, &options, &outputs);
+        let code = ending::conclude(run, outcome, &options, &outputs);
         Ok(if unwritten.load(Ordering::Relaxed) { code.max(1) } else { code })
     })?;
-    let outcome = host.run(prepared, Some(lines))?;
+    let outcome = host.run(prepared)?;
     host.conclude(&run, &outcome)
 }
 
