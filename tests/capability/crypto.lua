@@ -51,11 +51,12 @@
 --- further header fields. `HS256` where no algorithm is named.
 ---
 --- ## crypto.jwt_decode(token) -> {header, claims}
---- Takes a token apart WITHOUT verifying it. For tokens of which you know otherwise that they are good.
+--- Takes a token apart WITHOUT verifying it: its signature is not looked at, nor what it is written in. For tokens of which you
+--- know otherwise that they are good.
 ---
 --- ## crypto.jwt_verify(token, key, options?) -> {header, claims}
 --- Verifies signature and claims. `key` is a public key or certificate in PEM, a table (a key set or one key of it, as
---- servers publish it; the token's `kid` chooses), or the secret of HS algorithms. A key verifies the algorithms
+--- servers publish it; the token's `kid` chooses, and entries that cannot be used are passed over), or the secret of HS algorithms. A key verifies the algorithms
 --- of its own kind only, whatever the token says: a public key is never taken as a secret. Options:
 ---
 --- - `algorithm` or `algorithms`: the ones that are accepted; else those that fit the key
@@ -233,6 +234,10 @@ assert.eq(err.code, "invalid_argument")
 --# case: decoding does not verify
 local token = crypto.jwt_sign({ sub = "ünï", n = 1.5, list = { 1, 2 } }, "s", "HS512", { header = { typ = "at+jwt", x = true } })
 local parts = crypto.jwt_decode(token:gsub("[^.]*$", "AAAA"))
+for _, signature in ipairs({ "", "!", "AA==", "a+/b", "\u{e9}" }) do
+  assert.eq(crypto.jwt_decode((token:gsub("[^.]*$", signature))).claims.sub, "ünï", signature)
+  assert.eq(select(2, pcall(crypto.jwt_verify, (token:gsub("[^.]*$", signature)), "s")).code, "invalid_data", signature)
+end
 assert.eq(parts.claims.sub, "ünï")
 assert.eq(parts.claims.list[2], 2)
 assert.eq(parts.header.alg, "HS512")
@@ -318,6 +323,15 @@ local set = { keys = {
   { kid = "ec", kty = "EC", crv = "P-256", alg = "ES256", use = "sig", x = "_d1ROE2yUyL4wFgcfKGRkmmwdcSSzYjMs0FQl-8EzmA", y = "m6LhcYoDhr-MA6Ta2xJSK7dgCk-ZPg9zrb6R_RBd774" },
   { kid = "rsa", kty = "RSA", e = "AQAB", n = "t33ObUkb5Yik87VIbz-8og1QCALr5n-K5Rgt7FVS2u0mjI8BCeBOq8zjna1OrwnI18Rh2rLYrPdWHohMkgCFr0GF9K1_HCHlnW6YJ-Gnh5mFB7FBPoTLw3J-phF1LuAxHEtFDxL6uFueOMvmz9wClLtKgwg6wjIXkBDbppyDGbeAwX4IuUaqMvX1vI0C7UsjltQWrrIbCWna0gxs0brphNiTPdJkCy-hE2UgB91lI04iwIKbbg0EozUxMVeUGFJYi6sklSpgI1ijlb9z6OJ9Q4YeVgtUaapQKwNiuwOYoBEdsuN8M3nCp3JSUsbUaCCc6Ob0ltD6yUlPZdfc13nMMQ" },
 } }
+-- What is no key, lacks a member, or is for something else, beside the good ones.
+for _, bad in ipairs({
+  1, "x", {}, { kid = "rsa" }, { kty = "RSA", kid = "rsa" }, { kty = "RSA", kid = "rsa", n = "!", e = "AQAB" },
+  { kty = "EC", kid = "ec", crv = "P-521", x = "AA", y = "AA" }, { kty = "EC", kid = "ec", crv = "P-256", x = "AA", y = "AA" },
+  { kty = "OKP", kid = "ed", crv = "Ed25519", x = "AAAA" }, { kty = "OKP", kid = "ed", crv = "Ed25519" }, { kty = 7 },
+  { kty = "oct", k = "" }, { kty = "XYZ", kid = "ed" }, { kid = "ed", kty = "OKP", crv = "Ed25519", use = "enc", x = set.keys[1].x },
+}) do
+  table.insert(set.keys, 1, bad)
+end
 local claims = { sub = "me", exp = os.time() + 60 }
 for algorithm, kind in pairs({ RS256 = "rsa", RS384 = "rsa", RS512 = "rsa", PS256 = "rsa", PS384 = "rsa", PS512 = "rsa",
     ES256 = "ec", EdDSA = "ed" }) do

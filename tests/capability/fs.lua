@@ -40,7 +40,10 @@
 --- script runs in, for paths that end in `.` or `..`, and for a folder in which a deny rule covers something.
 ---
 --- ## fs.copy(source, destination) -> bytes
---- Copies a file and its permission bits, without setuid, setgid and sticky; gives its size.
+--- Copies a file and its permission bits, without setuid, setgid and sticky; gives its size. The copy is written beside the
+--- destination and takes its place when it is complete: nobody can read it before who may not read the source, and where the
+--- disk is full what was there is still there. A destination that has other names (hard links), is mounted, or lies in a
+--- folder that may not be written is written into.
 ---
 --- ## fs.rename(source, destination)
 --- Renames or moves within a file system. Needs write on both sides, and read on the source where the
@@ -62,10 +65,12 @@
 --- Links to folders are not entered; folders that a deny rule covers are listed and not entered. At
 --- most 1,000,000 entries and 256 levels (`limit`).
 ---
---- ## fs.glob(pattern) -> {path, ...}
---- The paths that match, sorted: `*` and `?` within a name, `**` for any number of folders, `[a-z]`,
---- `[!a-z]`, `{a,b}`, `\` before a character that is meant itself. Names that start with a dot match
---- too. The folder up to the first wildcard must be granted; others are passed over if they are not.
+--- ## fs.glob(pattern, options?) -> {path, ...}
+--- The paths that match, sorted, as bash finds them with `globstar`: `*` and `?` within a name, `**` for any number of folders,
+--- sets (`[a-z]`, `[!a-z]`, `[[:digit:]]`), `{a,b}`, `{1..9}`, `\` before a character that is meant itself. A name that starts with a dot
+--- matches only where the pattern has that dot, or with `hidden = true`. `**` does not go down into links; a pattern that ends in a slash
+--- finds folders, with the slash. In a set every other character means itself, braces and commas too; so does a bracket or brace that
+--- is not closed. The folder up to the first wildcard must be granted; others are passed over if they are not.
 ---
 --- ## fs.tempdir() -> path
 --- Makes a new folder in the run's own temporary folder, which is removed when the run ends. That one holds
@@ -109,7 +114,9 @@
 ---
 --- ## fs.sub_in_file(path, pattern, replacement) -> count
 --- `string.gsub` on a file: Lua patterns, a string (`%0` to `%9`), function or table as replacement. Writes
---- only if something matched, and then the whole file at once.
+--- only if something matched, and then the whole file at once. As with everything that replaces a file as a whole
+--- (`http.download`, `tar.create`, `compress.pack_file`...), it keeps its mode, and its owner where Assay runs as root. Other names of
+--- the file (hard links) keep the old content; that, and an owner that could not be kept, is told in the log.
 
 --# example: read and write
 --# allow: fs=rw:${TMP}
@@ -260,7 +267,8 @@ assert.contains(tostring(select(2, pcall(fs.chmod, ".", "77777"))), "mode")
 assert.contains(tostring(select(2, pcall(fs.chmod, ".", -1))), "mode")
 assert.eq(pcall(fs.read, string.rep("x", 5000)), false)
 assert.eq(pcall(fs.read, string.rep("x", 300)), false)
-assert.eq(pcall(fs.glob, "["), false)
+assert.eq(pcall(fs.glob, "a\\"), false)
+assert.eq(pcall(fs.glob, "{1..2000}"), false)
 assert.eq(pcall(fs.glob, ""), false)
 
 --# case: nothing is an empty list
@@ -365,8 +373,12 @@ assert.eq(glob("?.{lua,txt}"), "a.lua b.lua b.txt")
 assert.eq(glob("[ab].lua"), "a.lua b.lua")
 assert.eq(glob("[!a].lua"), "b.lua")
 assert.eq(glob("d/*/f.lua"), "d/e/f.lua")
-assert.eq(glob("d/**"), "d/c.lua d/e d/e/f.lua")
-assert.eq(glob("*/"), "d")
+assert.eq(glob("d/**"), "d/ d/c.lua d/e d/e/f.lua")
+assert.eq(glob("*/"), "d/")
+assert.eq(glob("*hidden"), "")
+assert.eq(table.concat(fs.glob("*hidden", { hidden = true })), ".hidden")
+assert.contains(select(2, pcall(fs.glob, "*", { hiden = true })), "unknown option 'hiden'")
+assert.contains(select(2, pcall(fs.glob, "*", { hidden = 1 })), "hidden")
 assert.eq(glob("x\\[1\\]"), "x[1]")
 assert.eq(glob("nothing*"), "")
 assert.eq(glob("none/*"), "")

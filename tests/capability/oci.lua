@@ -40,7 +40,8 @@
 ---
 --- ## oci.copy(source, destination, opts?) -> image
 --- Copies an image, with all its platforms or, with `platform = "linux/arm64"`, one. Blobs that the destination
---- has are not sent; within one registry the others are taken over (mounted) by the registry itself. Gives
+--- has are not sent; within one registry the others are taken over (mounted) by the registry itself, and sent where it refuses
+--- that. Gives
 --- `{digest, media_type, size, blobs = {copied, mounted, present, bytes}}`. The option `progress` is a function that
 --- is called with the bytes so far and in all, ten times a second. Needs `pull` of the source and `push` of the
 --- destination.
@@ -49,10 +50,20 @@
 --- Gives an image one more tag, in its own repository. Only the manifest is sent. Needs `pull+push`.
 ---
 --- ## oci.mutate(source, destination, files, opts?) -> image
---- Adds files to an image as one more layer, and copies it. `files` has paths in the image with a content, or with
---- `{content = ..., mode = "755"}` or `{file = PATH, mode = ...}`; the mode is 644 if not given, owner and group
---- are root. The same image and files give the same digest. Of an index one image is chosen with `platform`. The
---- result has the field `layer`, the digest of the new layer, too. Needs `pull` of the source and `push` of the
+--- Adds files to an image as one more layer, sets what its configuration and its manifest say, and copies it. `files` has paths
+--- in the image with a content, or with `{content = ..., mode = "755"}` or `{file = PATH, mode = ...}`; the mode is 644 if not
+--- given, owner and group are root. It may be empty or nil where there is something to set:
+---
+--- | option | |
+--- |---|---|
+--- | `labels`, `annotations`, `env` | tables from names to strings, put to those that are there: labels and variables of the configuration, annotations of the manifest |
+--- | `entrypoint`, `cmd` | lists of strings; an entrypoint takes the old `cmd` away |
+--- | `user`, `workdir` | strings |
+--- | `exposed_ports` | a list such as `{"8080", "53/udp"}`, put to those that are there |
+--- | `set_platform` | what the image is for, `"linux/arm64"`; its files are not changed |
+---
+--- The same image, files and options give the same digest. Of an index one image is chosen with `platform`. The result has the
+--- field `layer`, the digest of the new layer, too, where there are files. Needs `pull` of the source and `push` of the
 --- destination.
 ---
 --- ## oci.manifest(image, opts?) -> manifest, about
@@ -67,7 +78,8 @@
 --- The digest of an image, as the registry tells it; with `platform` that of one image of an index.
 ---
 --- ## oci.tags(repository, opts?) -> list
---- All tags of a repository, at most 100,000.
+--- All tags of a repository, at most 100,000. A page that leads on in a way that cannot be read, or to another place, is the
+--- error `invalid_data`: a list is never a part of one.
 ---
 --- ## oci.pull(image, folder, opts?) -> image
 --- Saves an image in a folder as an OCI image layout, which `oci.push`, skopeo, podman and containerd read. Manifests

@@ -11,7 +11,8 @@
 --- again after they went down, hard links to anything but a regular file inside, devices, pipes, and types that are not
 --- known. The first such entry is the error `invalid_data`; with `unsafe = "skip"` they are left out and told.
 ---
---- Permission bits are kept as far as the umask lets them, setuid, setgid and sticky never. Owners are not kept.
+--- Permission bits are kept as far as the umask lets them, setuid, setgid and sticky never. Owners are not kept. Times are,
+--- those of folders too.
 ---
 --- ## Bounds
 ---
@@ -38,7 +39,7 @@
 --- | `mtime` | seconds since 1970; default: the file's own, else now |
 ---
 --- A name that ends in a slash with none of the first three is a folder. `files` may also be the path of a folder: all that is in
---- it, links as links. Entries are sorted by name, so that the same files give the same archive.
+--- it, links as links, with the modes and times that they have. Entries are sorted by name, so that the same files give the same archive.
 ---
 --- | option | |
 --- |---|---|
@@ -197,6 +198,40 @@ assert.eq(fs.read("dst/a/b.txt"), "b")
 assert.eq(fs.stat("dst/c.txt").permissions, "600")
 assert.eq(fs.readlink("dst/link"), "c.txt")
 assert.eq(fs.is_dir("dst/hollow"), true)
+
+--# case: folders and links keep their times
+--# allow: fs=rw:${TMP}
+local old <const> = 1000000000
+tar.create("a.tar", {
+  ["d/"] = { mode = "750" }, ["d/e/"] = { mode = "500" }, ["d/e/file"] = "x", ["d/file"] = "x", ["d/link"] = { link = "file" },
+  ["made/by/file"] = "x",
+}, { mtime = old })
+local function times(folder)
+  for _, name in ipairs({ "d", "d/e", "d/e/file", "d/file", "d/link" }) do
+    assert.eq(fs.stat(folder .. "/" .. name, { follow = false }).modified, old, name)
+  end
+end
+tar.extract("a.tar", "out")
+times("out")
+assert.eq(fs.stat("out/d/e").permissions, "500")
+-- A folder that is not in the archive has the time when it was made.
+assert.gt(fs.stat("out/made/by").modified, old)
+-- What is there already gets them too: its content has just been replaced.
+fs.chmod("out/d/e", "755")
+tar.extract("a.tar", "out")
+times("out")
+assert.eq(fs.stat("out/d/e").permissions, "755")
+-- The other way round.
+tar.create("b.tar", "out")
+for _, entry in ipairs(tar.entries("b.tar")) do
+  if entry.name:find("^d") then
+    assert.eq(entry.modified, old, entry.name)
+  end
+end
+tar.create("c.tar", "out", { mtime = 5 })
+for _, entry in ipairs(tar.entries("c.tar")) do
+  assert.eq(entry.modified, 5, entry.name)
+end
 
 --# case: a part of an archive
 --# needs: tar

@@ -21,7 +21,7 @@ pub const TESTS: &[(&str, fn())] = &[
 
 /// Runs a script with `allow`, after the shell commands `mounts` in a mount namespace of its own. In both `$TMP` is the
 /// folder.
-fn run(folder: &Folder, mounts: &str, allow: &str, script: &str) -> Finished {
+pub fn run(folder: &Folder, mounts: &str, allow: &str, script: &str) -> Finished {
     folder.write("case.lua", script);
     let is_root = std::fs::metadata(folder.path()).is_ok_and(|about| {
         use std::os::unix::fs::MetadataExt;

@@ -7,6 +7,7 @@ mod environment;
 mod examples;
 mod explain;
 mod files;
+mod globs;
 mod grants;
 mod layers;
 mod learn;
@@ -14,6 +15,7 @@ mod limits;
 mod memory;
 mod options;
 mod process;
+mod replace;
 mod secrets;
 mod serve;
 mod terminal;
@@ -51,12 +53,14 @@ fn main() -> ExitCode {
         ("examples", examples::TESTS),
         ("explain", explain::TESTS),
         ("files", files::TESTS),
+        ("globs", globs::TESTS),
         ("grants", grants::TESTS),
         ("layers", layers::TESTS),
         ("learn", learn::TESTS),
         ("limits", limits::TESTS),
         ("memory", memory::TESTS),
         ("options", options::TESTS),
+        ("replace", replace::TESTS),
         ("secrets", secrets::TESTS),
         ("serve", serve::TESTS),
         ("serve", serve::attacks::TESTS),

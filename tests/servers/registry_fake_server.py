@@ -75,9 +75,11 @@ def handler(state, role, ports):
             pass
 
         def answer(self, status, data=b"", **fields):
+            """Answers with header fields; a list is as many fields of one name."""
             self.send_response(status)
-            for name, value in fields.items():
-                self.send_header(name.replace("_", "-"), value)
+            for name, values in fields.items():
+                for value in values if isinstance(values, list) else [values]:
+                    self.send_header(name.replace("_", "-"), value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             if self.command != "HEAD":
@@ -217,8 +219,14 @@ def handler(state, role, ports):
                 if self.headers.get("Authorization") == "Bearer own":
                     return False
                 self.answer(401, www_authenticate=f'Bearer realm="http://127.0.0.1:{ports["main"]}/v2/x/token/give",service="s"')
+            elif (repository, kind, what) == ("x", "token", "strict"):
+                # A token for one repository only.
+                asked = parse_qs(url.query).get("scope", [])
+                self.answer(200, b'{"token":"own"}') if len(asked) == 1 else self.answer(403)
             elif (repository, kind) == ("x", "token"):
                 self.answer(200, b'{"access_token":"own"}')
+            elif repository == "target-strict" and self.challenged():
+                pass
             elif repository == "realm-endless":
                 self.answer(401, www_authenticate='Bearer realm="http://127.0.0.1:%d/v2/endless/manifests/1"' % ports["main"])
             elif kind == "tags":
@@ -227,8 +235,42 @@ def handler(state, role, ports):
                 return False
             return True
 
+        def links(self, repository):
+            """The header fields that lead to the second page of the repositories `link-...`."""
+            path = f"/v2/{repository}/tags/list"
+            target = f"<{path}?n=2&last=b>"
+            first = f"<{path}?n=2>"
+            return {
+                "link-order": [f'{target}; n="2"; title="a, b; <c>"; rel="next"'],
+                "link-token": [f"{target};REL=Next"],
+                "link-list": [f'{first}; rel="first", {target}; rel="next", {first}; rel="last"'],
+                "link-lines": [f'{first}; rel="first"', f'{target}; rel="next"'],
+                "link-words": [f'{target}; rel="last next"'],
+                "link-relative": ['<list?n=2&last=b>; rel="next"'],
+                "link-absolute": [f'<http://127.0.0.1:{ports["main"]}{path}?n=2&last=b>; rel="next"'],
+                # As a registry names itself that knows nothing of the proxy before it.
+                "link-proxy": [f'<http://127.0.0.1{path}?n=2&last=b>; rel="next"'],
+                "link-proxy-tls": [f'<https://127.0.0.1:5000{path}?n=2&last=b>; rel="next"'],
+                "link-none": [f'{first}; rel="first"'],
+                "link-open": [f'<{path}?n=2&last=b; rel="next"'],
+                "link-two": [f"{target}; rel=next", f"{first}; rel=next"],
+                "link-host": [f'<https://registry.invalid{path}?n=2&last=b>; rel="next"'],
+                "link-repository": ['</v2/other/tags/list?n=2&last=b>; rel="next"'],
+            }[repository]
+
+        def challenged(self):
+            """Asks for a token where there is none."""
+            if self.headers.get("Authorization") == "Bearer own":
+                return False
+            realm = f"http://127.0.0.1:{ports['main']}/v2/x/token/strict"
+            self.answer(401, www_authenticate=f'Bearer realm="{realm}",service="s"')
+            return True
+
         def tags(self, repository, url):
             last = parse_qs(url.query).get("last", [""])[0]
+            if repository.startswith("link-"):
+                tags, link = (["c"], []) if last == "b" else (["a", "b"], self.links(repository))
+                return self.answer(200, encode({"name": repository, "tags": tags}), link=link)
             if repository == "pages":
                 page = int(last[1:]) // 2 if last else 0
                 tags = [f"t{2 * page + 1}", f"t{2 * page + 2}"]
@@ -272,6 +314,10 @@ def handler(state, role, ports):
             if repository == "upload-busy" and "uploads" in parts and self.command == "PUT" \
                     and state.count(url.query) <= 2:
                 return self.answer(503, retry_after="0")
+            if repository == "target-strict" and self.challenged():
+                return None
+            if self.command == "POST" and repository.startswith("target-mount-") and "mount" in parse_qs(url.query):
+                return self.answer(int(repository.split("-")[-1]))
             if self.command == "POST":
                 return self.answer(202, location=f"/v2/{repository}/blobs/uploads/1?state=a%2Fb")
             if "uploads" in parts:

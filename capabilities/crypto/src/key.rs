@@ -5,9 +5,20 @@ use assay_capability_api::error;
 use assay_capability_api::types::{Error, ErrorCode};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk, KeyOperations,
+    OctetKeyPairParameters, OctetKeyParameters, PublicKeyUse, RSAKeyParameters,
+};
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
+use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
+
+/// Bytes of the modulus of an RSA key that verifies.
+const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
+/// Entries of a key set of which is said why they cannot be used.
+const REASONS_MAX: usize = 8;
 
 /// What verifies one family of algorithms.
 #[derive(PartialEq, Eq, Debug)]
@@ -190,7 +201,7 @@ pub fn from_text(text: &[u8]) -> Result<Vec<Candidate>, Error> {
     if let Ok(Value::Object(object)) = serde_json::from_slice(text)
         && (object.contains_key("keys") || object.contains_key("kty"))
     {
-        return from_object(&object);
+        return from_object(object);
     }
     Ok(vec![Candidate { key: secret(text)?, kid: None, algorithm: None }])
 }
@@ -217,76 +228,107 @@ fn from_pem(text: &[u8]) -> Result<Vec<Candidate>, Error> {
     )))
 }
 
-/// The keys of a key set (RFC 7517 section 5), or one key. Keys of unknown kinds and keys that are not
-/// for signatures are passed over.
+/// The keys of a key set, or one key. Entries of a set that cannot be used are passed over (RFC 7517 section 5): whoever adds
+/// one must not lock everybody out.
 ///
 /// # Errors
-/// `invalid-argument` when it is not a key set, or a key of a known kind is broken.
+/// `invalid-argument` when it is not a key set, no entry of it can be used, or the one key cannot.
 pub fn from_jwks(json: &[u8]) -> Result<Vec<Candidate>, Error> {
     match serde_json::from_slice(json) {
-        Ok(Value::Object(object)) => from_object(&object),
+        Ok(Value::Object(object)) => from_object(object),
         Ok(_) => Err(bad("a key set is an object with the list 'keys'")),
         Err(why) => Err(bad(format!("the key set is not JSON: {why}"))),
     }
 }
 
-fn from_object(object: &Map<String, Value>) -> Result<Vec<Candidate>, Error> {
-    let Some(keys) = object.get("keys") else {
-        return Ok(candidate(object)?.into_iter().collect());
+fn from_object(mut object: Map<String, Value>) -> Result<Vec<Candidate>, Error> {
+    let keys = match object.remove("keys") {
+        None => {
+            let key = candidate(Value::Object(object));
+            return key.map(|key| vec![key]).map_err(|why| bad(format!("the key cannot be used: {why}")));
+        }
+        Some(Value::Array(keys)) => keys,
+        Some(_) => return Err(bad("the field 'keys' of the key set is not a list")),
     };
-    let keys = keys.as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut candidates = Vec::new();
-    for key in keys {
-        let key = key.as_object().ok_or_else(|| bad("an entry of the key set is not an object"))?;
-        candidates.extend(candidate(key)?);
+    let (mut candidates, mut reasons) = (Vec::new(), Vec::new());
+    for (at, entry) in keys.into_iter().enumerate() {
+        match candidate(entry) {
+            Ok(candidate) => candidates.push(candidate),
+            Err(why) if reasons.len() < REASONS_MAX => reasons.push(format!("; entry {}: {why}", at + 1)),
+            Err(_) => {}
+        }
     }
     if candidates.is_empty() {
-        return Err(bad("the key set has no key that verifies signatures (kty RSA, EC, OKP or oct)"));
+        let reasons = reasons.concat();
+        return Err(bad(format!(
+            "the key set has no key that verifies signatures (kty RSA, EC, OKP or oct){reasons}"
+        )));
     }
     Ok(candidates)
 }
 
-fn candidate(jwk: &Map<String, Value>) -> Result<Option<Candidate>, Error> {
-    let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-    let part = |name: &str| {
-        let kid = text("kid").unwrap_or("without kid");
-        let value = text(name).ok_or_else(|| bad(format!("key {kid}: the field '{name}' is missing")))?;
-        URL_SAFE_NO_PAD
-            .decode(value.trim_end_matches('='))
-            .map_err(|why| bad(format!("key {kid}: the field '{name}' is not base64url: {why}")))
-    };
-    if text("use").is_some_and(|usage| usage != "sig") {
-        return Ok(None);
+/// The key of an entry, or why it cannot be used.
+fn candidate(entry: Value) -> Result<Candidate, String> {
+    let Jwk { common, algorithm } = Jwk::deserialize(entry).map_err(|why| format!("it is no key: {why}"))?;
+    if common.public_key_use.is_some_and(|usage| usage != PublicKeyUse::Signature) {
+        return Err("it is for another use than signatures".into());
     }
-    if let Some(operations) = jwk.get("key_ops").and_then(Value::as_array)
-        && !operations.iter().any(|operation| operation == "verify" || operation == "sign")
-    {
-        return Ok(None);
+    let signs = |operation: &KeyOperations| matches!(operation, KeyOperations::Verify | KeyOperations::Sign);
+    if common.key_operations.is_some_and(|operations| !operations.iter().any(signs)) {
+        return Err("it is for other operations than signatures".into());
     }
-    let point = |coordinate: usize| -> Result<Vec<u8>, Error> {
-        let (x, y) = (part("x")?, part("y")?);
-        if x.len() != coordinate || y.len() != coordinate {
-            return Err(bad("the coordinates of an EC key have the wrong length"));
+    let key = match algorithm {
+        AlgorithmParameters::RSA(RSAKeyParameters { n, e, .. }) => {
+            let (n, e) = (without_zeros(&part("n", &n)?), without_zeros(&part("e", &e)?));
+            if !RSA_BYTES.contains(&n.len()) || e.is_empty() {
+                return Err(format!("an RSA key has 2048 to 8192 bits, this one {}", 8 * n.len()));
+            }
+            VerifyKey::Rsa { n, e }
         }
-        Ok([&[4][..], &x, &y].concat())
+        AlgorithmParameters::EllipticCurve(EllipticCurveKeyParameters { curve, x, y, .. }) => {
+            let point = |length| {
+                Ok::<_, String>([&[4][..], &sized("x", &x, length)?, &sized("y", &y, length)?].concat())
+            };
+            match curve {
+                EllipticCurve::P256 => VerifyKey::P256(point(32)?),
+                EllipticCurve::P384 => VerifyKey::P384(point(48)?),
+                _ => return Err("its curve is neither P-256 nor P-384".into()),
+            }
+        }
+        AlgorithmParameters::OctetKeyPair(OctetKeyPairParameters {
+            curve: EllipticCurve::Ed25519,
+            x,
+            ..
+        }) => VerifyKey::Ed25519(sized("x", &x, 32)?),
+        AlgorithmParameters::OctetKey(OctetKeyParameters { value, .. }) => {
+            secret(&part("k", &value)?).map_err(|failure| failure.message)?
+        }
+        _ => return Err("its kind or curve is not known here, or lacks a member".into()),
     };
-    let key = match (text("kty"), text("crv")) {
-        (Some("RSA"), _) => VerifyKey::Rsa { n: without_zeros(&part("n")?), e: without_zeros(&part("e")?) },
-        (Some("EC"), Some("P-256")) => VerifyKey::P256(point(32)?),
-        (Some("EC"), Some("P-384")) => VerifyKey::P384(point(48)?),
-        (Some("OKP"), Some("Ed25519")) => VerifyKey::Ed25519(part("x")?),
-        (Some("oct"), _) => secret(&part("k")?)?,
-        _ => return Ok(None),
-    };
-    let algorithm = match text("alg") {
-        // A key for an algorithm that is not known here verifies nothing here.
-        Some(name) => match Algorithm::parse(name, ErrorCode::InvalidArgument) {
-            Ok(algorithm) if algorithm.family() == key.family() => Some(algorithm),
-            _ => return Ok(None),
-        },
+    let algorithm = match common.key_algorithm {
         None => None,
+        Some(name) => match Algorithm::parse(&name.to_string(), ErrorCode::InvalidArgument) {
+            Ok(algorithm) if algorithm.family() == key.family() => Some(algorithm),
+            // It verifies nothing here.
+            _ => return Err("its 'alg' is not known here, or not one of its kind".into()),
+        },
     };
-    Ok(Some(Candidate { key, kid: text("kid").map(str::to_string), algorithm }))
+    Ok(Candidate { key, kid: common.key_id, algorithm })
+}
+
+/// A member in base64url.
+fn part(name: &str, value: &str) -> Result<Vec<u8>, String> {
+    let decoded = URL_SAFE_NO_PAD.decode(value.trim_end_matches('='));
+    decoded.map_err(|why| format!("its '{name}' is not base64url: {why}"))
+}
+
+/// The same, of a length that its kind has.
+fn sized(name: &str, value: &str, length: usize) -> Result<Vec<u8>, String> {
+    let bytes = part(name, value)?;
+    match bytes.len() == length {
+        true => Ok(bytes),
+        false => Err(format!("its '{name}' has {} bytes, not {length}", bytes.len())),
+    }
 }
 
 /// A private key in PKCS#8 (RFC 5958), from one in the form of RFC 5915.

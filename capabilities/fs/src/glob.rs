@@ -10,12 +10,19 @@ use assay_capability_api::{Access, Held, Request, Run, error};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 struct Search<'a> {
     run: &'a Run,
     cancel: &'a Cancel,
     pattern: &'a str,
     only_folders: bool,
+    absolute: bool,
+    /// How many parts the pattern has, and how many of them come before the first wildcard.
+    length: usize,
+    plain: usize,
+    /// Wildcards match names that begin with a dot too.
+    hidden: bool,
     found: Vec<String>,
     visited: usize,
     /// What the paths found take of the run's budget until they are pulled.
@@ -23,16 +30,31 @@ struct Search<'a> {
 }
 
 /// Every path that matches, sorted, each once, and what they take of the run's budget. Paths are relative where the pattern is.
+/// What matches is what bash finds with its option `globstar`, and with `hidden` that of `dotglob`.
 ///
 /// Folders on the way that are not granted are passed over; only the folder that the pattern starts
 /// in, up to its first wildcard, must be granted.
 ///
 /// # Errors
 /// `denied`, `invalid-argument`, `limit`, or the operating system's.
-pub fn glob(run: &Run, text: &str, cancel: &Cancel) -> Result<(Vec<String>, Held), Error> {
+pub fn glob(run: &Run, text: &str, hidden: bool, cancel: &Cancel) -> Result<(Vec<String>, Held), Error> {
     let (mut found, mut held) = (Vec::new(), run.budget.nothing());
     for Pattern { absolute, parts, only_folders } in pattern::parse(text)? {
-        let mut search = Search { run, cancel, pattern: text, only_folders, found, visited: 0, held };
+        let plain = parts.iter().take_while(|part| matches!(part, Part::Name(_))).count();
+        let (length, visited) = (parts.len(), 0);
+        let mut search = Search {
+            run,
+            cancel,
+            pattern: text,
+            only_folders,
+            absolute,
+            length,
+            plain,
+            hidden,
+            found,
+            visited,
+            held,
+        };
         search.expand(if absolute { "/" } else { "" }, &parts, true, 0)?;
         (found, held) = (search.found, search.held);
     }
@@ -42,6 +64,11 @@ pub fn glob(run: &Run, text: &str, cancel: &Cancel) -> Result<(Vec<String>, Held
 }
 
 impl Search<'_> {
+    fn too_deep(&self) -> Error {
+        let pattern = self.pattern;
+        error(ErrorCode::Limit, format!("{pattern}: folders are nested deeper than {MAX_DEPTH}"))
+    }
+
     /// What to do about a failure: `start` is before the first wildcard.
     fn pass(&self, failure: Error, start: bool) -> Result<(), Error> {
         match failure.code {
@@ -54,9 +81,29 @@ impl Search<'_> {
         }
     }
 
-    fn add(&mut self, path: String, kind: FileType) -> Result<(), Error> {
-        if self.only_folders && kind != FileType::Directory {
-            return Ok(());
+    /// Whether a path that was found is a folder, by a link too.
+    fn is_folder(&self, path: &str, kind: FileType) -> bool {
+        kind == FileType::Directory
+            || kind == FileType::Symlink
+                && self.would_read(path)
+                && resolve(self.run, path, &[Access::Read], Last::Follow, false)
+                    .is_ok_and(|place| place.kind() == Ok(FileType::Directory))
+    }
+
+    /// Without this, passing over something would be audited as an attempt to read it.
+    fn would_read(&self, path: &str) -> bool {
+        let path = self.run.path(path);
+        self.run.would_allow(FS, &Request::File { access: Access::Read, path: &path })
+    }
+
+    fn add(&mut self, mut path: String, kind: FileType) -> Result<(), Error> {
+        if self.only_folders {
+            if !self.is_folder(&path, kind) {
+                return Ok(());
+            }
+            if !path.ends_with('/') {
+                path.push('/');
+            }
         }
         if self.found.len() >= MAX_ENTRIES {
             return Err(too_many(self.pattern));
@@ -66,13 +113,12 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn list(&mut self, folder: &str, start: bool) -> Result<(Vec<Item>, Held), Error> {
+    /// What is in a folder; none where there is no folder that may be listed.
+    fn list(&mut self, folder: &str, start: bool) -> Result<Option<(Vec<Item>, Held)>, Error> {
         self.cancel.check()?;
         let path = if folder.is_empty() { "." } else { folder };
-        // Without this, passing over a folder would be audited as an attempt to get into it.
-        let request = self.run.path(path);
-        if !start && !self.run.would_allow(FS, &Request::File { access: Access::Read, path: &request }) {
-            return Ok((Vec::new(), self.run.budget.nothing()));
+        if !start && !self.would_read(path) {
+            return Ok(None);
         }
         let listed = resolve(self.run, path, &[Access::Read], Last::Follow, false).and_then(|place| {
             let folder = open_folder(self.run, &[Access::Read], &place)?;
@@ -82,25 +128,18 @@ impl Search<'_> {
         });
         let items = match listed {
             Ok(items) => items,
-            Err(failure) => {
-                self.pass(failure, start)?;
-                (Vec::new(), self.run.budget.nothing())
-            }
+            Err(failure) => return self.pass(failure, start).map(|()| None),
         };
         self.visited += items.0.len();
         if self.visited > MAX_ENTRIES {
             return Err(too_many(self.pattern));
         }
-        Ok(items)
+        Ok(Some(items))
     }
 
     fn expand(&mut self, folder: &str, parts: &[Part], start: bool, depth: usize) -> Result<(), Error> {
         if depth > MAX_DEPTH {
-            let pattern = self.pattern;
-            return Err(error(
-                ErrorCode::Limit,
-                format!("{pattern}: folders are nested deeper than {MAX_DEPTH}"),
-            ));
+            return Err(self.too_deep());
         }
         let Some((part, rest)) = parts.split_first() else {
             // `/` itself.
@@ -116,9 +155,11 @@ impl Search<'_> {
                 }
             }
             Part::Match(tokens) => {
-                let (items, _held) = self.list(folder, start)?;
+                let Some((items, _held)) = self.list(folder, start)? else { return Ok(()) };
+                let hidden = self.hidden || pattern::may_be_hidden(tokens);
                 for item in items {
-                    if !pattern::matches(tokens, &item.name.to_string_lossy()) {
+                    if is_hidden(&item) && !hidden || !pattern::matches(tokens, &item.name.to_string_lossy())
+                    {
                         continue;
                     }
                     let path = join(folder, &item.name);
@@ -134,24 +175,52 @@ impl Search<'_> {
                 if !rest.is_empty() {
                     self.expand(folder, rest, start, depth + 1)?;
                 }
-                let (items, _held) = self.list(folder, start)?;
-                for item in items {
-                    let path = join(folder, &item.name);
-                    if item.kind == FileType::Directory {
-                        self.expand(&path, parts, false, depth + 1)?;
-                    }
-                    if rest.is_empty() {
-                        self.add(path, item.kind)?;
-                    }
+                let Some((items, held)) = self.list(folder, start)? else { return Ok(()) };
+                if rest.is_empty() && !folder.is_empty() {
+                    // The folder itself, in the form that bash gives it.
+                    let slash =
+                        if self.plain + 1 == self.length && !folder.ends_with('/') { "/" } else { "" };
+                    self.add(format!("{folder}{slash}"), FileType::Directory)?;
                 }
-                Ok(())
+                self.below(folder, (items, held), rest, depth)
             }
         }
     }
 
+    /// What a `**` matches in a folder, of which `items` are the entries. Links to folders are not entered.
+    fn below(
+        &mut self,
+        folder: &str,
+        (items, _held): (Vec<Item>, Held),
+        rest: &[Part],
+        depth: usize,
+    ) -> Result<(), Error> {
+        if depth > MAX_DEPTH {
+            return Err(self.too_deep());
+        }
+        for item in items {
+            if is_hidden(&item) && !self.hidden {
+                continue;
+            }
+            let path = join(folder, &item.name);
+            if rest.is_empty() {
+                self.add(path.clone(), item.kind)?;
+            }
+            let is_folder = item.kind == FileType::Directory;
+            // As in bash: what follows is looked for in a folder that a link leads to, unless the pattern begins with this.
+            let is_first = !self.absolute && rest.len() + 1 == self.length;
+            if !rest.is_empty() && (is_folder || item.kind == FileType::Symlink && !is_first) {
+                self.expand(&path, rest, false, depth + 1)?;
+            }
+            if is_folder && let Some(items) = self.list(&path, false)? {
+                self.below(&path, items, rest, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
     fn name(&mut self, path: String, start: bool) -> Result<(), Error> {
-        let request = self.run.path(&path);
-        if !start && !self.run.would_allow(FS, &Request::File { access: Access::Read, path: &request }) {
+        if !start && !self.would_read(&path) {
             return Ok(());
         }
         let kind = resolve(self.run, &path, &[Access::Read], Last::Keep, false)
@@ -161,4 +230,8 @@ impl Search<'_> {
             Err(failure) => self.pass(failure, start),
         }
     }
+}
+
+fn is_hidden(item: &Item) -> bool {
+    item.name.as_bytes().starts_with(b".")
 }

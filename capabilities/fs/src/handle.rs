@@ -1,6 +1,7 @@
 //! The open files and listings of a script.
 
-use crate::open::{AtomicFile, How, growth, open_for};
+use crate::atomic::AtomicFile;
+use crate::open::{How, growth, open_for};
 use crate::temp::Temp;
 use crate::walk::Walker;
 use assay_capability_api::types::{Error, ErrorCode};

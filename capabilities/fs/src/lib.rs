@@ -4,6 +4,8 @@
 //! It is linked into every run, because the run's own temporary folder needs no grant; whatever is
 //! not granted is denied in [`resolve`].
 
+mod atomic;
+mod copy;
 mod environ;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
@@ -18,7 +20,8 @@ mod resolve;
 mod temp;
 mod walk;
 
-pub use open::{AtomicFile, How, open};
+pub use atomic::AtomicFile;
+pub use open::{How, open, unique};
 pub use output::{OutputFile, open_output};
 pub use resolve::{Judge, Place, path_of, would_allow};
 pub use temp::{Temp, TempFile, remove_if_asked, remove_temp, room, seal_home, temp_file, temp_folder};
@@ -475,9 +478,13 @@ impl fs::HostWithStore<Ctx> for Host {
         listed(accessor, path, walk).await
     }
 
-    async fn glob(accessor: &Accessor<Ctx, Self>, pattern: String) -> Result<Outcome<Resource<Listing>>> {
-        listed(accessor, pattern, |run, pattern, cancel| {
-            let (mut found, held) = glob::glob(run, pattern, cancel)?;
+    async fn glob(
+        accessor: &Accessor<Ctx, Self>,
+        pattern: String,
+        hidden: bool,
+    ) -> Result<Outcome<Resource<Listing>>> {
+        listed(accessor, pattern, move |run, pattern, cancel| {
+            let (mut found, held) = glob::glob(run, pattern, hidden, cancel)?;
             found.reverse();
             Ok(Entries::Found { paths: found, _held: held })
         })
@@ -503,11 +510,11 @@ impl fs::HostWithStore<Ctx> for Host {
     ) -> Result<Outcome<u64>> {
         let run = run(accessor);
         let paths = 4 * (source.len() + destination.len());
-        let held = match paths > ops::COPIED {
-            true => run.budget.take(ops::COPIED + paths),
-            false => run.budget.take_soon(ops::COPIED + paths).await,
+        let held = match paths > copy::COPIED {
+            true => run.budget.take(copy::COPIED + paths),
+            false => run.budget.take_soon(copy::COPIED + paths).await,
         };
-        blocking(held, move |cancel| ops::copy(&run, &source, &destination, cancel)).await
+        blocking(held, move |cancel| copy::copy(&run, &source, &destination, cancel)).await
     }
 
     async fn rename(

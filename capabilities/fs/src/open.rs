@@ -2,14 +2,13 @@
 
 use crate::resolve::{self, FS, Last, Place, resolve};
 use crate::temp::{Temp, room};
-use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, error};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, renameat, unlinkat};
+use assay_capability_api::types::Error;
+use assay_capability_api::{Access, Request, Run};
+use rustix::fs::{FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
-use std::io::{Seek, Write};
-use std::os::fd::OwnedFd;
+use std::io::Seek;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -102,8 +101,8 @@ pub fn check_special(run: &Run, place: &Place, mode: u32, why: &str) -> Result<(
 }
 
 /// The bits of `mode` that the file at `path` may get.
-pub fn permitted(run: &Run, path: &Path, mode: u32) -> Mode {
-    Mode::from_raw_mode(if may_set_id(run, path) { mode & 0o7777 } else { mode & !SPECIAL & 0o7777 })
+pub fn permitted(run: &Run, path: &Path, mode: u32) -> u32 {
+    if may_set_id(run, path) { mode & 0o7777 } else { mode & !SPECIAL & 0o7777 }
 }
 
 /// How many bytes a file grows by when so many are written to it where it is.
@@ -176,116 +175,4 @@ pub fn unique() -> String {
     let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
     format!("{:016x}", hasher.finish())
-}
-
-/// A new file that takes the place of another when it is committed; removed when dropped before.
-pub struct AtomicFile {
-    file: Arc<File>,
-    run: Arc<Run>,
-    room: Option<Arc<Temp>>,
-    parent: OwnedFd,
-    temporary: String,
-    name: std::ffi::OsString,
-    shown: String,
-    committed: bool,
-}
-
-impl AtomicFile {
-    /// Starts to replace the file at `path`, or to make it. Parent folders are made.
-    ///
-    /// # Errors
-    /// `denied`, `limit`, or the operating system's.
-    pub fn create(run: &Arc<Run>, path: &str) -> Result<AtomicFile, Error> {
-        let place = resolve(run, path, &[Access::Write], Last::Follow, true)?;
-        let old = match rustix::fs::statat(&place.parent, &place.name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => Some(Mode::from_raw_mode(stat.st_mode)),
-                FileType::Directory => return Err(place.failed(Errno::ISDIR)),
-                _ => {
-                    return Err(error(
-                        ErrorCode::Unsupported,
-                        format!("{path}: only a regular file can be replaced as a whole"),
-                    ));
-                }
-            },
-            Err(Errno::NOENT) if !place.folder => None,
-            Err(source) => return Err(place.failed(source)),
-        };
-        let folder = rustix::fs::fstat(&place.parent).map_err(|source| place.failed(source))?;
-        if folder.st_nlink == 0 {
-            return Err(place.failed(Errno::NOENT));
-        }
-        let room = room(run, &place.real);
-        if let Some(room) = &room {
-            room.take(run, 0, 1)?;
-        }
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let temporary = format!(".assay-{}", unique());
-        // Never readable to more people than the file it replaces.
-        let mode = old.map_or(Mode::from_raw_mode(0o666), |_| Mode::from_raw_mode(0o600));
-        let file = openat(&place.parent, &temporary, flags, mode).map_err(|source| place.failed(source))?;
-        let file = Arc::new(File::from(file));
-        if let Some(room) = &room {
-            room.watch(&file);
-        }
-        let Place { parent, name, shown, real, .. } = place;
-        let run = run.clone();
-        let atomic = AtomicFile { file, run, room, parent, temporary, name, shown, committed: false };
-        if let Some(mode) = old {
-            let mode = permitted(&atomic.run, &real, mode.as_raw_mode());
-            rustix::fs::fchmod(&atomic.file, mode).map_err(|source| resolve::failed(path, source))?;
-        }
-        Ok(atomic)
-    }
-
-    /// Writes all of `bytes` where the file is.
-    ///
-    /// # Errors
-    /// `limit` where it lies in the temporary folder and there is no more room; the operating system's.
-    pub fn write_all(&self, bytes: &[u8]) -> Result<(), Error> {
-        self.take_room(bytes.len())?;
-        (&*self.file).write_all(bytes).map_err(|source| resolve::failed(&self.shown, source))
-    }
-
-    /// Takes room for what is about to be written where the file is.
-    ///
-    /// # Errors
-    /// `limit`.
-    pub(crate) fn take_room(&self, bytes: usize) -> Result<(), Error> {
-        let Some(room) = &self.room else { return Ok(()) };
-        let more = growth(&self.file, false, bytes).map_err(|source| resolve::failed(&self.shown, source))?;
-        room.take(&self.run, more, 0)
-    }
-
-    /// For reading, and for looking at it; [`AtomicFile::write_all`] is for writing.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Writes to the disk and takes the place of the old file.
-    ///
-    /// # Errors
-    /// The operating system's; the old file is as it was.
-    pub fn commit(&mut self) -> Result<(), Error> {
-        if self.committed {
-            return Err(error(
-                ErrorCode::InvalidArgument,
-                format!("{}: it was committed before", self.shown),
-            ));
-        }
-        self.file.sync_all().map_err(|source| resolve::failed(&self.shown, source))?;
-        renameat(&self.parent, &self.temporary, &self.parent, &self.name)
-            .map_err(|source| resolve::failed(&self.shown, source))?;
-        self.committed = true;
-        Ok(())
-    }
-}
-
-impl Drop for AtomicFile {
-    fn drop(&mut self) {
-        if !self.committed {
-            // It may be gone already; there is nobody to tell.
-            let _ = unlinkat(&self.parent, &self.temporary, AtFlags::empty());
-        }
-    }
 }

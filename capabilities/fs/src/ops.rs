@@ -2,24 +2,17 @@
 
 use crate::Cancel;
 use crate::links::{self, moving, survey};
-use crate::open::{How, check_special, open, open_for, permitted};
-use crate::resolve::{
-    FS, Last, Place, allow_written, failed, open_folder, open_path, path_of, resolve, would_allow,
-};
+use crate::open::check_special;
+use crate::resolve::{FS, Last, Place, allow_written, failed, open_folder, open_path, resolve, would_allow};
 use crate::temp::room;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Request, Run, denier, error};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use std::fs::{File, Metadata};
-use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 
-/// Bytes that a copy reads at a time.
-pub const COPIED: usize = 256 << 10;
 /// Folders in folders that an operation goes into: each holds a file handle of the host.
 pub const MAX_DEPTH: usize = 256;
 
@@ -232,53 +225,6 @@ pub fn rename(run: &Run, source: &str, destination: &str, cancel: &Cancel) -> Re
         Errno::NOENT | Errno::INVAL => from.failed(error),
         _ => failed(&format!("{source} to {destination}"), error),
     })
-}
-
-/// Copies a file with its permission bits.
-///
-/// # Errors
-/// `denied`, `limit`, or the operating system's.
-pub fn copy(run: &Run, source: &str, destination: &str, cancel: &Cancel) -> Result<u64, Error> {
-    let from = open(run, source, How { read: true, ..How::default() })?;
-    let about = from.metadata().map_err(|error| failed(source, error))?;
-    let (to, room) = open_for(run, destination, How { write: true, create: true, ..How::default() })?;
-    let to = Arc::new(to);
-    if let Some(room) = &room {
-        room.watch(&to);
-    }
-    let there = to.metadata().map_err(|error| failed(destination, error))?;
-    if (about.dev(), about.ino()) == (there.dev(), there.ino()) {
-        return Err(error(
-            ErrorCode::InvalidArgument,
-            format!("{source} and {destination} are the same file"),
-        ));
-    }
-    if there.is_file() {
-        to.set_len(0).map_err(|error| failed(destination, error))?;
-    }
-    let mut buffer = vec![0; COPIED];
-    let mut copied = 0;
-    loop {
-        cancel.check()?;
-        let read = match (&from).read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(failed(source, error)),
-        };
-        run.count_bytes(read)?;
-        if let Some(room) = &room {
-            room.take(run, read as u64, 0)?;
-        }
-        (&*to).write_all(&buffer[..read]).map_err(|error| failed(destination, error))?;
-        copied += read as u64;
-    }
-    if there.is_file() && about.is_file() {
-        let place = path_of(&*to).unwrap_or_default();
-        rustix::fs::fchmod(&*to, permitted(run, &place, about.mode()))
-            .map_err(|error| failed(destination, error))?;
-    }
-    Ok(copied)
 }
 
 /// Sets permission bits, those of a link's target.

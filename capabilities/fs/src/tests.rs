@@ -124,6 +124,75 @@ fn replacing_is_all_or_nothing() {
 }
 
 #[test]
+fn a_file_that_is_replaced_is_for_its_owner_until_it_is_whole() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let run = Arc::new(folder.run("fs=rw:.", ""));
+    let mode = |name: &str| std::fs::metadata(folder.path(name)).unwrap().permissions().mode() & 0o7777;
+    let temporary = || {
+        let names = std::fs::read_dir(&folder.0)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.into_iter().find(|name| name.starts_with(".assay-")).unwrap()
+    };
+    std::fs::write(folder.path("f"), "old").unwrap();
+    for (old, first) in [(0o644, 0o600), (0o440, 0o400), (0o666, 0o600)] {
+        std::fs::set_permissions(folder.path("f"), std::fs::Permissions::from_mode(old)).unwrap();
+        let mut file = create_atomic(&run, "f").unwrap();
+        assert_eq!(mode(&temporary()), first);
+        file.commit().unwrap();
+        assert_eq!(mode("f"), old);
+        let mut copy = AtomicFile::create_with(&run, "f", 0o604).unwrap();
+        assert_eq!(mode(&temporary()), 0o600);
+        copy.commit().unwrap();
+        assert_eq!(mode("f"), 0o604);
+    }
+    // What is changed meanwhile counts.
+    let mut file = create_atomic(&run, "f").unwrap();
+    std::fs::set_permissions(folder.path("f"), std::fs::Permissions::from_mode(0o611)).unwrap();
+    file.commit().unwrap();
+    assert_eq!(mode("f"), 0o611);
+}
+
+/// Somebody who looks at the folder all the time never sees the secret where others could read it.
+#[test]
+fn nobody_reads_a_copy_who_may_not_read_the_source() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let folder = Folder::new();
+    let run = Arc::new(folder.run("fs=rw:.", ""));
+    let cancel = Cancel::default();
+    std::fs::write(folder.path("secret"), vec![b'x'; 4 << 20]).unwrap();
+    std::fs::set_permissions(folder.path("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::create_dir(folder.path("seen")).unwrap();
+    let copying = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            while copying.load(Ordering::Relaxed) {
+                for entry in std::fs::read_dir(folder.path("seen")).unwrap() {
+                    // It may be gone, or have another name by now.
+                    let Ok(about) = entry.unwrap().metadata() else { continue };
+                    assert!(about.size() <= 3 || about.mode() & 0o077 == 0, "{:o}", about.mode());
+                }
+            }
+        });
+        for n in 0..20 {
+            // A new file, one to replace, and one to be written into.
+            let _ = std::fs::remove_file(folder.path("seen/copy"));
+            let _ = std::fs::remove_file(folder.path("seen/other"));
+            if n % 3 > 0 {
+                std::fs::write(folder.path("seen/copy"), "old").unwrap();
+            }
+            if n % 3 > 1 {
+                std::fs::hard_link(folder.path("seen/copy"), folder.path("seen/other")).unwrap();
+            }
+            assert_eq!(copy::copy(&run, "secret", "seen/copy", &cancel).unwrap(), 4 << 20);
+        }
+        copying.store(false, Ordering::Relaxed);
+        watcher.join().unwrap();
+    });
+}
+
+#[test]
 fn the_temporary_folder_goes_with_the_run() {
     let folder = Folder::new();
     let run = folder.run("", "");
@@ -320,9 +389,9 @@ fn globs() {
         std::fs::write(folder.path(path), "").unwrap();
     }
     let cancel = Cancel::default();
-    assert_eq!(glob::glob(&run, "a/**/x", &cancel).unwrap().0, ["a/b/x", "a/x"]);
-    assert_eq!(code(glob::glob(&run, "*/x", &cancel)), ErrorCode::Denied);
-    assert_eq!(code(glob::glob(&run, "c/x", &cancel)), ErrorCode::Denied);
+    assert_eq!(glob::glob(&run, "a/**/x", false, &cancel).unwrap().0, ["a/b/x", "a/x"]);
+    assert_eq!(code(glob::glob(&run, "*/x", false, &cancel)), ErrorCode::Denied);
+    assert_eq!(code(glob::glob(&run, "c/x", false, &cancel)), ErrorCode::Denied);
 }
 
 #[test]

@@ -8,9 +8,8 @@ use crate::feed::FileFeed;
 use crate::files;
 use crate::layer::{self, Layer};
 use crate::layout::Layout;
-use crate::manifest::{
-    DOCKER_LAYER, Descriptor, Kind, MAX_MANIFEST, Manifest, OCI_LAYER, Platform, platforms,
-};
+use crate::manifest::{DOCKER_LAYER, Descriptor, Kind, Manifest, OCI_LAYER, Platform, platforms};
+use crate::mutate::Changes;
 use crate::reference::{Reference, is_tag};
 use crate::registry::{Repository, Use};
 use crate::scope::{PULL, PUSH};
@@ -297,22 +296,29 @@ impl Work {
         if destination.reference.digest.is_some() {
             return Err(invalid("oci.mutate: the digest of the new image is not known yet; name a tag"));
         }
+        let changes = Changes::parse(&self.request.changes)?;
         let files = layer::plan(self.request.files.clone())?;
+        if files.is_empty() && changes.is_empty() {
+            return Err(invalid("oci.mutate: there are no files to add and nothing to change"));
+        }
         let image = self.resolve(&source).await?;
         let what = source.reference.to_string();
         let config_blob = one_image(&image, &source.reference)?;
         let config = json(&small_blob(&source, &config_blob).await?, &what)?;
-        let layer = self.build(files).await?;
-        let layer_blob = Descriptor {
+        let layer = if files.is_empty() { None } else { Some(self.build(files).await?) };
+        let layer_blob = layer.as_ref().map(|layer| Descriptor {
             media_type: if image.is_docker() { DOCKER_LAYER } else { OCI_LAYER }.into(),
             digest: layer.digest.clone(),
             size: layer.size,
             platform: None,
-        };
-        self.session.check_size(layer_blob.size, "the new layer")?;
-        let config = Bytes::from(changed_config(config, &layer, &what)?.to_string());
+        });
+        if let Some(blob) = &layer_blob {
+            self.session.check_size(blob.size, "the new layer")?;
+        }
+        let diff_id = layer.as_ref().map(|layer| &layer.diff_id);
+        let config = Bytes::from(changes.config(config, diff_id, &what)?.to_string());
         let new_config = Descriptor { digest: Digest::of(&config), size: config.len() as u64, ..config_blob };
-        let manifest = changed_manifest(&image, &new_config, &layer_blob, &what)?;
+        let manifest = changes.manifest(&image, &new_config, layer_blob.as_ref(), &what)?;
 
         take_over(&source, &mut destination);
         let reference = destination.reference.clone();
@@ -328,15 +334,19 @@ impl Work {
         // What is new can be taken over from nowhere.
         let target = self.repository(&reference, Use::Push, &self.request.destination_login)?;
         send_blob(&target, &new_config, || Ok(Payload::Data(config.clone()))).await?;
-        send_blob(&target, &layer_blob, || {
-            let handle = self.session.client.handle(&self.session.run)?;
-            let feed = FileFeed::new(layer.file.clone(), 0, layer.size, "the new layer".into(), handle);
-            Ok(Payload::Feed(Box::new(feed), layer.size))
-        })
-        .await?;
+        if let (Some(layer), Some(blob)) = (&layer, &layer_blob) {
+            send_blob(&target, blob, || {
+                let handle = self.session.client.handle(&self.session.run)?;
+                let feed = FileFeed::new(layer.file.clone(), 0, layer.size, "the new layer".into(), handle);
+                Ok(Payload::Feed(Box::new(feed), layer.size))
+            })
+            .await?;
+        }
         target.put_manifest(&manifest, &reference.label()).await?;
         let mut about = with_counts(manifest.about(), &transfer);
-        about["layer"] = layer.digest.to_string().into();
+        if let Some(layer) = &layer {
+            about["layer"] = layer.digest.to_string().into();
+        }
         Ok(about)
     }
 
@@ -400,44 +410,4 @@ fn one_image(manifest: &Manifest, reference: &Reference) -> Result<Descriptor, E
             platforms(&manifest.children(&what)?)
         ))),
     }
-}
-
-/// The configuration with one layer more (OCI image specification, "Image Configuration").
-fn changed_config(mut config: Value, layer: &Layer, what: &str) -> Result<Value, Error> {
-    let layers = config.pointer_mut("/rootfs/diff_ids").and_then(Value::as_array_mut);
-    let layers = layers.ok_or_else(|| {
-        invalid_data(format!("{what}: its configuration has no rootfs.diff_ids: it is not an image of files"))
-    })?;
-    layers.push(layer.diff_id.to_string().into());
-    let entry = json!({ "created_by": "assay oci.mutate" });
-    // An image without a history gets none: one that does not tell of every layer would be wrong.
-    if let Some(Value::Array(history)) = config.get_mut("history") {
-        history.push(entry);
-    }
-    Ok(config)
-}
-
-fn changed_manifest(
-    image: &Manifest,
-    config: &Descriptor,
-    layer: &Descriptor,
-    what: &str,
-) -> Result<Manifest, Error> {
-    let mut json = image.json.clone();
-    for (name, value) in [("digest", Value::from(config.digest.to_string())), ("size", config.size.into())] {
-        json["config"][name] = value;
-    }
-    // A copy of the content in the descriptor would be the old one.
-    if let Some(config) = json["config"].as_object_mut() {
-        config.remove("data");
-    }
-    match json.get_mut("layers") {
-        Some(Value::Array(layers)) => layers.push(layer.json()),
-        _ => return Err(invalid_data(format!("{what}: the manifest has no list of layers"))),
-    }
-    let raw = Bytes::from(json.to_string());
-    if raw.len() as u64 > MAX_MANIFEST {
-        return Err(error(ErrorCode::Limit, format!("{what}: the manifest would be too large")));
-    }
-    Manifest::parse(raw, Some(&image.media_type), None, what)
 }

@@ -121,7 +121,14 @@ impl Authorization {
             (Credentials::Token(_), _) => return Ok(false),
             (_, Some((realm, service))) => {
                 let url = repository.realm().check(realm)?;
-                self.token(repository, url, service).await?
+                let for_two = repository.taken_from().is_some();
+                match self.token(repository, url.clone(), service).await {
+                    // It gives no token for the repository that blobs would be taken over from.
+                    Err(Trouble::Final(failure)) if for_two && repository.refuse_taking(&failure) => {
+                        self.token(repository, url, service).await?
+                    }
+                    given => given?,
+                }
             }
             (Credentials::Password { username, password }, None) if found.contains(&Challenge::Basic) => {
                 if known.value.is_some() {

@@ -15,7 +15,9 @@ mod feed;
 mod files;
 mod layer;
 mod layout;
+mod link;
 mod manifest;
+mod mutate;
 mod reference;
 mod registry;
 mod scope;
@@ -86,9 +88,17 @@ fn size(request: &Request) -> usize {
         .sum::<usize>();
     let pem = [&request.authorities, &request.certificate, &request.key];
     let pem = pem.into_iter().flatten().map(content).sum::<usize>();
+    let changes = &request.changes;
+    let pairs = [&changes.labels, &changes.annotations, &changes.env];
+    let pairs =
+        pairs.into_iter().flatten().map(|(name, value)| FILE + name.len() + value.len()).sum::<usize>();
+    let lists = [&changes.cmd, &changes.entrypoint, &changes.exposed_ports];
+    let lists = lists.into_iter().flatten().flatten().map(|text| FILE + text.len()).sum::<usize>();
+    let alone = [&changes.user, &changes.workdir, &changes.platform];
+    let alone = alone.into_iter().flatten().map(String::len).sum::<usize>();
     // The layer is planned with a copy of them.
     let files = request.files.iter().map(|file| 2 * (FILE + file.path.len() + content(&file.content)));
-    4 * texts + pem + files.sum::<usize>()
+    4 * (texts + pairs + lists + alone) + pem + files.sum::<usize>()
 }
 
 /// The capability `oci`.

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{HeaderName, Method};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use url::Url;
 
@@ -57,6 +58,8 @@ pub struct Repository {
     pub usage: Use,
     /// A repository of the same registry that blobs are taken over from.
     pub from: Option<String>,
+    /// The registry does not take blobs over from there.
+    refused: AtomicBool,
     pub authorization: Authorization,
 }
 
@@ -95,7 +98,15 @@ impl Repository {
         };
         let root = reference.root(!plain)?;
         let authorization = Authorization::new(credentials);
-        Ok(Repository { session, reference, root, usage, from: None, authorization })
+        Ok(Repository {
+            session,
+            reference,
+            root,
+            usage,
+            from: None,
+            refused: AtomicBool::new(false),
+            authorization,
+        })
     }
 
     fn run(&self) -> &Arc<Run> {
@@ -306,8 +317,9 @@ impl Repository {
                 .session
                 .retry(|| async move {
                     let reply = self.ask(ask).await?;
-                    let link = reply.headers.get(header::LINK).and_then(|value| value.to_str().ok());
-                    let link = link.and_then(next_link).map(str::to_string);
+                    let link = crate::link::next(reply.headers.get_all(header::LINK)).map_err(|why| {
+                        invalid_data(format!("{}: the header 'link' cannot be read: {why}", reply.subject))
+                    })?;
                     Ok((whole(reply.body, MAX_PAGE, &reply.subject).await?, link))
                 })
                 .await?;
@@ -326,13 +338,9 @@ impl Repository {
                 }
             }
             let Some(link) = link else { return Ok(tags) };
-            let next = url
-                .join(&link)
-                .map_err(|why| invalid_data(format!("{what}: the next page is at no address: {why}")))?;
-            // The next page is one of the same list, and each brings something.
-            if next.origin() != first.origin() || next.path() != first.path() {
-                return Err(invalid_data(format!("{what}: the next page leads to another place")));
-            }
+            let next = next_page(&url, &link).map_err(|why| {
+                invalid_data(format!("{what}: the next page {why}; the list is not complete"))
+            })?;
             if tags.len() == before || next == url {
                 return Err(invalid_data(format!("{what}: the pages of the list go round in a circle")));
             }
@@ -377,17 +385,41 @@ impl Repository {
     /// Starts an upload, or takes the blob over from `self.from`: gives the address to send it to, or none
     /// where it is there now. One attempt.
     pub async fn start_upload(&self, digest: &Digest) -> Result<Option<Url>, Trouble> {
-        let mut ask = Ask::new(Method::POST, self.address("blobs/uploads/"));
-        if let Some(from) = &self.from {
-            ask.url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from);
+        let ask = Ask::new(Method::POST, self.address("blobs/uploads/"));
+        if let Some(from) = self.taken_from() {
+            let mut mount = Ask::new(Method::POST, ask.url.clone());
+            mount.url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from);
+            match self.ask(&mount).await {
+                Ok(reply) if reply.status == 201 => return Ok(None),
+                Ok(reply) => return Ok(Some(self.upload_address(&mount, &reply, digest)?)),
+                // It is a favour that a registry need not do. Whatever is wrong otherwise, the plain request meets too.
+                Err(Trouble::Final(failure)) if self.refuse_taking(&failure) => {}
+                Err(trouble) => return Err(trouble),
+            }
         }
         let reply = self.ask(&ask).await?;
-        if reply.status == 201 && self.from.is_some() {
-            return Ok(None);
-        }
+        Ok(Some(self.upload_address(&ask, &reply, digest)?))
+    }
+
+    fn upload_address(&self, ask: &Ask, reply: &Reply, digest: &Digest) -> Result<Url, Error> {
         let mut url = self.follow(&ask.url, &reply.headers, &reply.subject)?;
         url.query_pairs_mut().append_pair("digest", &digest.to_string());
-        Ok(Some(url))
+        Ok(url)
+    }
+
+    /// The repository that blobs are taken over from, as long as the registry does that.
+    pub fn taken_from(&self) -> Option<&str> {
+        self.from.as_deref().filter(|_| !self.refused.load(Ordering::Relaxed))
+    }
+
+    /// Takes no more blobs over where the registry, or who gives tokens for it, refused it; whether that is so.
+    pub fn refuse_taking(&self, failure: &Error) -> bool {
+        let refused = matches!(
+            failure.code,
+            ErrorCode::Permission | ErrorCode::NotFound | ErrorCode::Unsupported | ErrorCode::Other
+        );
+        self.refused.fetch_or(refused, Ordering::Relaxed);
+        refused
     }
 
     /// Sends a blob to the address of an upload. One attempt, and no answer to a challenge: what was sent
@@ -425,7 +457,7 @@ impl Repository {
             Use::Push => "pull,push",
         };
         let mut scopes = vec![format!("repository:{}:{own}", self.reference.repository)];
-        scopes.extend(self.from.iter().map(|from| format!("repository:{from}:pull")));
+        scopes.extend(self.taken_from().map(|from| format!("repository:{from}:pull")));
         scopes
     }
 
@@ -433,6 +465,26 @@ impl Repository {
     pub fn realm(&self) -> Realm<'_> {
         Realm { reference: &self.reference, root: &self.root, session: &self.session }
     }
+}
+
+/// The page of a list that `link` leads to from `page`. A registry behind a proxy that ends TLS may think that it is called
+/// by another scheme or port; the page is asked of where the others came from.
+///
+/// # Errors
+/// What is wrong with it.
+fn next_page(page: &Url, link: &str) -> Result<Url, String> {
+    let found = page.join(link).map_err(|why| format!("is at no address: {why}"))?;
+    let plain = |url: &Url| url.path().replace("%2F", "/").replace("%2f", "/");
+    if !matches!(found.scheme(), "http" | "https")
+        || found.host() != page.host()
+        || plain(&found) != plain(page)
+    {
+        return Err("leads to another place".into());
+    }
+    let query = found.query().filter(|query| !query.is_empty()).ok_or("is the first one")?;
+    let mut next = page.clone();
+    next.set_query(Some(query));
+    Ok(next)
 }
 
 /// A small answer as a whole, which holds what it takes of the run's budget as JSON that is taken apart.
@@ -464,29 +516,33 @@ pub fn stalled(subject: &str) -> Error {
     error(ErrorCode::Unavailable, format!("{subject}: nothing came for {} seconds", STALL.as_secs()))
 }
 
-/// The address in `<...>; rel="next"` (RFC 8288).
-fn next_link(value: &str) -> Option<&str> {
-    let (address, parameters) = value.trim().strip_prefix('<')?.split_once('>')?;
-    let next = parameters.split(';').any(|parameter| {
-        let parameter = parameter.trim().trim_end_matches(',').to_ascii_lowercase();
-        parameter.strip_prefix("rel=").is_some_and(|value| value.trim_matches('"') == "next")
-    });
-    next.then_some(address)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::next_link;
+    use super::*;
 
     #[test]
-    fn links_to_the_next_page() {
-        assert_eq!(
-            next_link(r#"</v2/x/tags/list?last=b&n=2>; rel="next""#),
-            Some("/v2/x/tags/list?last=b&n=2")
-        );
-        assert_eq!(next_link("<x>;rel=next"), Some("x"));
-        for value in ["", "<x", "x; rel=next", r#"<x>; rel="prev""#, "<x>", r#"<x>; title="rel=next""#] {
-            assert_eq!(next_link(value), None, "{value}");
+    fn next_pages_are_of_the_same_list() {
+        let page = Url::parse("https://r.example:5000/v2/a/b/tags/list?n=1000").unwrap();
+        for link in [
+            "/v2/a/b/tags/list?n=2&last=x",
+            "list?n=2&last=x",
+            "?n=2&last=x",
+            "https://r.example:5000/v2/a/b/tags/list?n=2&last=x",
+            "http://r.example/v2/a/b/tags/list?n=2&last=x",
+            "http://R.EXAMPLE:80/v2/a%2fb/tags/list?n=2&last=x",
+            "//r.example:5001/v2/a/b/tags/list?n=2&last=x#y",
+        ] {
+            let next = next_page(&page, link).unwrap();
+            assert_eq!(next.as_str(), "https://r.example:5000/v2/a/b/tags/list?n=2&last=x", "{link}");
+        }
+        for link in [
+            "https://other.example/v2/a/b/tags/list?n=2",
+            "/v2/a/c/tags/list?n=2",
+            "ftp://r.example:5000/v2/a/b/tags/list?n=2",
+            "/v2/a/b/tags/list",
+            "https://",
+        ] {
+            assert!(next_page(&page, link).is_err(), "{link}");
         }
     }
 }

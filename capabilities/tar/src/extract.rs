@@ -9,9 +9,10 @@ use crate::names::{check_target, components, normal};
 use crate::reader::{Entry, Kind, Piece, Reader};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Held, Request, Run, error, io_error};
-use assay_capability_fs::{Temp, links, path_of};
+use assay_capability_fs::{Temp, links, path_of, unique};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, linkat, mkdirat, openat, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, linkat, mkdirat, openat, renameat, statat,
+    unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -27,8 +28,8 @@ use std::sync::Arc;
 const FS: &str = "fs";
 /// Names that were left out, of which the script is told.
 const MAX_SKIPPED: usize = 1000;
-/// What a folder that was made takes beside its path.
-const FOLDER_MADE: usize = 128;
+/// What a folder that is finished at the end takes beside its path.
+const UNFINISHED: usize = 128;
 #[cfg(target_os = "linux")]
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
@@ -84,10 +85,10 @@ pub fn extract<R: BufRead>(
     selection: &Selection,
 ) -> Result<Extracted, Error> {
     let denied_within = run.grants.denies_in(FS, &real).is_some();
-    let (open, made) = (Vec::new(), BTreeMap::new());
+    let (open, unfinished) = (Vec::new(), BTreeMap::new());
     let room = assay_capability_fs::room(run, &real);
     let mut unpacking =
-        Unpacking { run, denied_within, room, folder, real, open, made, held: run.budget.nothing() };
+        Unpacking { run, denied_within, room, folder, real, open, unfinished, held: run.budget.nothing() };
     let mut meter = Meter::new(selection.bounds);
     let mut extracted = Extracted::default();
     let members: Vec<Vec<u8>> = selection.members.iter().map(|name| normal(name)).collect();
@@ -122,7 +123,7 @@ pub fn extract<R: BufRead>(
         }
     }
     archive.finish()?;
-    unpacking.set_modes();
+    unpacking.finish_folders();
     Ok(extracted)
 }
 
@@ -147,15 +148,40 @@ struct Unpacking<'a> {
     real: PathBuf,
     /// The folders on the way to the last entry, which the next one often shares.
     open: Vec<(OsString, OwnedFd)>,
-    /// The folders that this call made, with the modes that they get at the end: until then they must be
-    /// writable.
-    made: BTreeMap<PathBuf, u32>,
+    /// The folders that get something at the end, when all that is in them is there.
+    unfinished: BTreeMap<PathBuf, Unfinished>,
     /// What they take of the run's budget.
     held: Held,
 }
 
+/// What a folder gets at the end: until then it must be writable, and what is put into it changes its time.
+#[derive(Default)]
+struct Unfinished {
+    /// Of a folder that this call made.
+    mode: Option<u32>,
+    /// Of one that the archive has.
+    modified: Option<i64>,
+}
+
+fn timestamps(modified: i64) -> Timestamps {
+    let time = Timespec { tv_sec: modified, tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
+}
+
 fn shown(parts: &[&OsStr]) -> String {
     parts.join(OsStr::new("/")).to_string_lossy().into_owned()
+}
+
+/// Checks that what is at `name` may be replaced: anything but a folder.
+fn check_replaceable(inside: BorrowedFd<'_>, name: &OsStr, parts: &[&OsStr]) -> Result<(), Failure> {
+    let there = statat(inside, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|failure| io(parts, failure))?;
+    match FileType::from_raw_mode(there.st_mode) {
+        FileType::Directory => Err(Failure::Error(error(
+            ErrorCode::Exists,
+            format!("{}: there is a folder of this name", shown(parts)),
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn io(parts: &[&OsStr], failure: Errno) -> Failure {
@@ -204,12 +230,24 @@ impl Unpacking<'_> {
         self.take_room(if entry.kind == Kind::File { entry.size } else { 0 })?;
         match entry.kind {
             Kind::File => self.file(archive, entry, parts)?,
-            Kind::Directory => self.directory(parts, entry.mode)?,
-            Kind::Symlink => self.symlink(parts, &entry.target)?,
+            Kind::Directory => self.directory(parts, entry)?,
+            Kind::Symlink => self.symlink(parts, entry)?,
             Kind::Hardlink => self.hardlink(parts, &entry.target, strip)?,
             Kind::Other(_) => {}
         }
         Ok(true)
+    }
+
+    /// What is to be done to a folder at the end.
+    fn unfinished<'a>(
+        folders: &'a mut BTreeMap<PathBuf, Unfinished>,
+        held: &mut Held,
+        path: PathBuf,
+    ) -> Result<&'a mut Unfinished, Error> {
+        if !folders.contains_key(&path) {
+            held.grow(2 * path.as_os_str().len() + UNFINISHED)?;
+        }
+        Ok(folders.entry(path).or_default())
     }
 
     /// Opens the folders on the way, and makes those that are missing where `make` says so.
@@ -226,9 +264,7 @@ impl Unpacking<'_> {
                 self.take_room(0)?;
                 match mkdirat(inside, *part, Mode::from_raw_mode(0o777)) {
                     Ok(()) => {
-                        let bytes = 2 * path.as_os_str().len() + FOLDER_MADE;
-                        self.held.grow(bytes).map_err(Failure::Error)?;
-                        self.made.insert(path, 0o777);
+                        Self::unfinished(&mut self.unfinished, &mut self.held, path)?.mode = Some(0o777);
                     }
                     Err(Errno::EXIST) => {}
                     Err(failure) => return Err(io(way, failure)),
@@ -261,13 +297,7 @@ impl Unpacking<'_> {
             Err(Errno::EXIST) => {}
             other => return other.map_err(|failure| io(parts, failure)),
         }
-        let there = statat(inside, *name, AtFlags::SYMLINK_NOFOLLOW).map_err(|failure| io(parts, failure))?;
-        if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
-            return Err(Failure::Error(error(
-                ErrorCode::Exists,
-                format!("{}: there is a folder of this name", shown(parts)),
-            )));
-        }
+        check_replaceable(inside, name, parts)?;
         // Never written into: the old file may have other names, elsewhere.
         unlinkat(inside, *name, AtFlags::empty()).map_err(|failure| io(parts, failure))?;
         make(inside, name).map_err(|failure| io(parts, failure))
@@ -281,16 +311,31 @@ impl Unpacking<'_> {
     ) -> Result<(), Failure> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(entry.mode & 0o777);
-        let file = File::from(self.replacing(parts, |inside, name| openat(inside, name, flags, mode))?);
+        let Some((name, way)) = parts.split_last() else { return Err(io(parts, Errno::INVAL)) };
+        let inside = self.enter(way, true)?;
+        let failed = |failure| io(parts, failure);
+        // A file that is there stays until the new one is whole.
+        let (opened, beside) = match openat(inside, *name, flags, mode) {
+            Err(Errno::EXIST) => {
+                check_replaceable(inside, name, parts)?;
+                let beside = OsString::from(format!(".assay-{}", unique()));
+                (openat(inside, &beside, flags, mode), Some(beside))
+            }
+            opened => (opened, None),
+        };
+        let file = File::from(opened.map_err(failed)?);
         let written = self.fill(archive, entry, &file, parts);
-        if written.is_err()
-            && let Some((name, way)) = parts.split_last()
-            && let Ok(inside) = self.enter(way, false)
-        {
+        let inside = self.enter(way, false)?;
+        let placed = match (written, &beside) {
+            (Err(failure), _) => Err(failure.into()),
+            (Ok(()), None) => return Ok(()),
+            (Ok(()), Some(beside)) => renameat(inside, beside, inside, *name).map_err(failed),
+        };
+        if placed.is_err() {
             // Half a file helps nobody.
-            let _ = unlinkat(inside, *name, AtFlags::empty());
+            let _ = unlinkat(inside, beside.as_deref().unwrap_or(name), AtFlags::empty());
         }
-        Ok(written?)
+        placed
     }
 
     fn fill<R: Read>(
@@ -313,27 +358,33 @@ impl Unpacking<'_> {
             Ok(())
         })?;
         file.set_len(entry.size).map_err(failed)?;
-        let time = Timespec { tv_sec: entry.modified, tv_nsec: 0 };
         // A time that this file system does not have is no reason to fail.
-        let _ = rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time });
+        let _ = rustix::fs::futimens(file, &timestamps(entry.modified));
         Ok(())
     }
 
-    fn directory(&mut self, parts: &[&OsStr], mode: u32) -> Result<(), Failure> {
+    fn directory(&mut self, parts: &[&OsStr], entry: &Entry) -> Result<(), Failure> {
         self.enter(parts, true)?;
+        let path = self.path(parts);
+        let folder = Self::unfinished(&mut self.unfinished, &mut self.held, path)?;
         // The modes of folders that were there before are not ours to change.
-        if let Some(own) = self.made.get_mut(&self.path(parts)) {
-            *own = mode & 0o777;
-        }
+        folder.mode = folder.mode.map(|_| entry.mode & 0o777);
+        folder.modified = Some(entry.modified);
         Ok(())
     }
 
-    fn symlink(&mut self, parts: &[&OsStr], target: &[u8]) -> Result<(), Failure> {
-        check_target(target, parts.len().saturating_sub(1))?;
-        let (target, name) = (Path::new(OsStr::from_bytes(target)), shown(parts));
-        let run = self.run;
-        self.replacing(parts, |inside, own| links::make(run, inside, own, target, &name))?
-            .map_err(|refused| Failure::Refused(refused.message))
+    fn symlink(&mut self, parts: &[&OsStr], entry: &Entry) -> Result<(), Failure> {
+        check_target(&entry.target, parts.len().saturating_sub(1))?;
+        let (target, name) = (Path::new(OsStr::from_bytes(&entry.target)), shown(parts));
+        let (run, times) = (self.run, timestamps(entry.modified));
+        self.replacing(parts, |inside, own| {
+            let made = links::make(run, inside, own, target, &name)?;
+            if made.is_ok() {
+                let _ = utimensat(inside, own, &times, AtFlags::SYMLINK_NOFOLLOW);
+            }
+            Ok(made)
+        })?
+        .map_err(|refused| Failure::Refused(refused.message))
     }
 
     /// Gives a file that was unpacked, or was there, another name.
@@ -377,24 +428,31 @@ impl Unpacking<'_> {
         })
     }
 
-    /// Gives the folders their modes, the innermost first. What fails keeps the mode that it has.
-    fn set_modes(&mut self) {
-        let mut made: Vec<(PathBuf, u32)> = std::mem::take(&mut self.made).into_iter().collect();
-        made.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().count()));
-        for (path, mode) in made.into_iter().filter(|(_, mode)| *mode != 0o777) {
+    /// Gives the folders their modes and times, the innermost first. What fails keeps what it has.
+    fn finish_folders(&mut self) {
+        let mut folders: Vec<_> = std::mem::take(&mut self.unfinished).into_iter().collect();
+        folders.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().count()));
+        for (path, Unfinished { mode, modified }) in folders {
+            let mode = mode.filter(|mode| *mode != 0o777);
+            if mode.is_none() && modified.is_none() {
+                continue;
+            }
             let Ok(inner) = path.strip_prefix(&self.real) else { continue };
             let parts: Vec<&OsStr> = inner.iter().collect();
             let Some((name, way)) = parts.split_last() else { continue };
             let Ok(inside) = self.enter(way, false) else { continue };
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let Ok(folder) = openat(inside, *name, flags, Mode::empty()) else { continue };
-            if let Ok(about) = rustix::fs::fstat(&folder) {
+            if let (Some(mode), Ok(about)) = (mode, rustix::fs::fstat(&folder)) {
                 // It was made with everything that the umask leaves, and keeps the bits that it inherited.
                 let kept = about.st_mode & (0o7000 | mode);
                 let _ = rustix::fs::fchmod(&folder, Mode::from_raw_mode(kept));
+                // What is open below it was opened before.
+                self.open.clear();
             }
-            // What is open below it was opened before.
-            self.open.clear();
+            if let Some(modified) = modified {
+                let _ = rustix::fs::futimens(&folder, &timestamps(modified));
+            }
         }
     }
 }

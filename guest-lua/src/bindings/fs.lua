@@ -17,6 +17,7 @@ end
 
 local one_level <const> = { depth = 1 }
 local readdir_options <const> = shared.names("depth")
+local glob_options <const> = shared.names("hidden")
 
 -- Errors name the function that the script called, not the native below it.
 local function check(name, path)
@@ -42,9 +43,9 @@ function fs.readdir(path, options)
   return all(walk(path, options), "full")
 end
 
-function fs.glob(pattern)
+function fs.glob(pattern, options)
   check("fs.glob", pattern)
-  return all(glob(pattern), "path")
+  return all(glob(pattern, shared.options(2, "fs.glob", options, glob_options)), "path")
 end
 
 -- Writes only if something matched, and then the whole file at once.

@@ -470,8 +470,12 @@ fn walk(call: Call) -> Result<Pending, Error> {
 
 fn glob(call: Call) -> Result<Pending, Error> {
     let pattern = path(call, 1)?;
+    let hidden = match call.opt_table(2)? {
+        Some(options) => options.boolean("hidden")?.unwrap_or(false),
+        None => false,
+    };
     wait(async move {
-        let listing = fs::glob(pattern).await.map_err(doing("list"))?;
+        let listing = fs::glob(pattern, hidden).await.map_err(doing("list"))?;
         Ok(push_listing(listing))
     })
 }

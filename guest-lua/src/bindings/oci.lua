@@ -3,7 +3,7 @@ local natives, shared = ...
 local oci = natives.oci
 local start, advance, abandon, failure = natives.start, natives.advance, natives.abandon, natives.failure
 local parse, variable = json.parse, env.get
-local type, error, next, rawget, setmetatable = type, error, next, rawget, setmetatable
+local type, error, next, rawget, setmetatable, tostring = type, error, next, rawget, setmetatable, tostring
 
 -- What goes to the host as it is.
 local plain <const> = shared.names("timeout", "retries", "max_blob", "ca_cert", "ca_cert_file", "client_cert",
@@ -19,6 +19,11 @@ local one_options <const> = {
   push = shared.names(look_options, "progress", "name"),
 }
 local two_options <const> = shared.names(common_options, "platform", "progress", "src_auth", "dst_auth")
+-- What `mutate` changes: names with values, lists, and texts.
+local pair_changes <const> = shared.names("labels", "annotations", "env")
+local list_changes <const> = shared.names("cmd", "entrypoint", "exposed_ports")
+local text_changes <const> = shared.names("user", "workdir", "set_platform")
+local mutate_options <const> = shared.names(two_options, pair_changes, list_changes, text_changes)
 -- The fields of a file, and of a login.
 local file_fields <const> = shared.names("content", "file", "mode")
 local login_fields <const> = shared.names("username", "password", "token")
@@ -56,6 +61,22 @@ local function docker_config(value)
   invalid("docker_config = true needs the variable HOME or DOCKER_CONFIG, which is not set or not granted; name the file")
 end
 
+-- Names and values one after the other, as the host takes them.
+local function pairs_of(option, value)
+  if type(value) ~= "table" then
+    invalid("field '%s': a table from names to strings expected, got %s", option, type(value))
+  end
+  local list = {}
+  for name, text in next, value do
+    if type(name) ~= "string" or type(text) ~= "string" then
+      invalid("field '%s': names and values must be strings, got a %s for '%s'", option, type(text), tostring(name))
+    end
+    list[#list + 1] = name
+    list[#list + 1] = text
+  end
+  return list
+end
+
 -- Options as the host takes them.
 local function flatten(opts, names)
   local flat = {}
@@ -64,8 +85,10 @@ local function flatten(opts, names)
     invalid("%s", why)
   end
   for name, value in next, opts or flat do
-    if plain[name] then
+    if plain[name] or list_changes[name] or text_changes[name] then
       flat[name] = value
+    elseif pair_changes[name] then
+      flat[name] = pairs_of(name, value)
     elseif name == "auth" then
       login(flat, "src", name, value)
       login(flat, "dst", name, value)
@@ -173,9 +196,12 @@ end
 function oci.mutate(source, destination, files, opts)
   text("mutate", 1, source)
   text("mutate", 2, destination)
-  options("mutate", 3, files or false)
+  -- Files may be left out where options say what to change.
+  if files ~= nil or opts == nil then
+    options("mutate", 3, files or false)
+  end
   options("mutate", 4, opts)
-  local flat = flatten(opts, two_options)
-  flat.files = listed(files)
+  local flat = flatten(opts, mutate_options)
+  flat.files = listed(files or {})
   return run("mutate", source, destination, flat, opts and rawget(opts, "progress"))
 end

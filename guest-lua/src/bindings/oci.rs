@@ -2,7 +2,7 @@
 
 use crate::call::{Call, Error, Fields, Returned, failure, prelude, push_library, set_library};
 use crate::ffi::lua_CFunction;
-use crate::host::oci::{self, Action, Content, File, Job, Login, Request, Step};
+use crate::host::oci::{self, Action, Changes, Content, File, Job, Login, Request, Step};
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
 use crate::task::{Pending, wait};
@@ -106,6 +106,7 @@ fn read(call: Call) -> Result<Job, Error> {
         platform: options.string("platform")?,
         name: options.string("name")?,
         files: files(options)?,
+        changes: changes(options)?,
         plain_http: options.strings("plain_http")?,
         authorities: pem(options, "ca_cert")?,
         certificate,
@@ -124,6 +125,29 @@ fn pem(options: Fields, name: &str) -> Result<Option<Content>, Error> {
         (Some(text), None) => Ok(Some(Content::Data(text))),
         (None, path) => Ok(path.map(Content::File)),
     }
+}
+
+/// What `mutate` changes; names and values come one after the other.
+fn changes(options: Fields) -> Result<Changes, Error> {
+    let pairs = |name: &str| {
+        let mut texts = options.strings(name)?.unwrap_or_default().into_iter();
+        let mut pairs = Vec::new();
+        while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
+            pairs.push((name, value));
+        }
+        Ok::<_, Error>(pairs)
+    };
+    Ok(Changes {
+        labels: pairs("labels")?,
+        annotations: pairs("annotations")?,
+        env: pairs("env")?,
+        cmd: options.strings("cmd")?,
+        entrypoint: options.strings("entrypoint")?,
+        user: options.string("user")?,
+        workdir: options.string("workdir")?,
+        exposed_ports: options.strings("exposed_ports")?,
+        platform: options.string("set_platform")?,
+    })
 }
 
 /// The list in field `files`: tables with `path`, `mode`, and `content` or `file`.

@@ -9,6 +9,7 @@ local type, error, next, setmetatable = type, error, next, setmetatable
 local sub, match, lower = string.sub, string.match, string.lower
 local sort = table.sort
 local readdir, stat, readlink = fs.readdir, fs.stat, fs.readlink
+local floor = math.floor
 
 local by_extension <const> = { gz = "gz", tgz = "gz", xz = "xz", txz = "xz", zst = "zst", tzst = "zst", bz2 = "bz2", tbz2 = "bz2" }
 
@@ -16,6 +17,7 @@ local by_extension <const> = { gz = "gz", tgz = "gz", xz = "xz", txz = "xz", zst
 local read_options <const> = shared.names("compression", "max_entries", "max_size", "max_ratio")
 local extract_options <const> = shared.names(read_options, "members", "strip", "unsafe")
 local create_options <const> = shared.names("gzip", "compression", "level", "mtime")
+local unfollowed <const> = { follow = false }
 local item_fields <const> = shared.names("content", "file", "link", "mode", "mtime")
 
 for name, iterates in next, { list = false, entries = true } do
@@ -41,8 +43,8 @@ local function wrong(message)
   error(failure("invalid_argument", "tar.create: " .. message))
 end
 
--- What is in a folder, as the table form of `files`.
-local function of_folder(folder, output)
+-- What is in a folder, as the table form of `files`. Folders and links have their own times where `modified` gives none.
+local function of_folder(folder, output, modified)
   local files = {}
   local start = #folder + (sub(folder, -1) == "/" and 1 or 2)
   for _, entry in next, readdir(folder) do
@@ -52,9 +54,10 @@ local function of_folder(folder, output)
       -- Not the archive itself, nor sockets and the like.
       goto continue
     elseif entry.type == "directory" then
-      files[name .. "/"] = { mode = stat(path).permissions }
+      local about = stat(path)
+      files[name .. "/"] = { mode = about.permissions, mtime = modified or floor(about.modified or 0) }
     elseif entry.type == "symlink" then
-      files[name] = { link = readlink(path) }
+      files[name] = { link = readlink(path), mtime = modified or floor(stat(path, unfollowed).modified or 0) }
     else
       files[name] = { file = path }
     end
@@ -112,7 +115,7 @@ function tar.create(output, files, opts)
     compression = opts.gzip == nil and by_extension[match(lower(output), "%.(%w+)$")] or "none"
   end
   if type(files) == "string" then
-    files = of_folder(files, output)
+    files = of_folder(files, output, opts.mtime)
   end
   -- Folders come before what is in them, and the same files give the same archive.
   local names = {}

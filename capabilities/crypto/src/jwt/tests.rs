@@ -236,6 +236,94 @@ fn key_sets_go_by_kid_kind_and_algorithm() {
     }
 }
 
+/// One entry that cannot be used, whatever is wrong with it, leaves the others as they are.
+#[test]
+fn an_entry_that_cannot_be_used_locks_nobody_out() {
+    let good = jwk("good", &public(pem!("rsa.pub")), "");
+    let token = sign(CLAIMS.to_vec(), pem!("rsa.pem"), "RS256", br#"{"kid":"good"}"#).unwrap();
+    let plain = signed(pem!("rsa.pem"), "RS256");
+    let x = URL_SAFE_NO_PAD.encode([1; 32]);
+    let n = URL_SAFE_NO_PAD.encode([0xff; 256]);
+    let (long, short) = (URL_SAFE_NO_PAD.encode([1; 33]), URL_SAFE_NO_PAD.encode([1; 31]));
+    let small = URL_SAFE_NO_PAD.encode([0xff; 128]);
+    let pem = URL_SAFE_NO_PAD.encode(pem!("rsa.pub"));
+    for bad in [
+        "null".to_string(),
+        "1".into(),
+        "\"x\"".into(),
+        "[]".into(),
+        "{}".into(),
+        r#"{"kid":"good"}"#.into(),
+        r#"{"kty":1,"kid":"good"}"#.into(),
+        r#"{"kty":"XYZ","kid":"good"}"#.into(),
+        r#"{"kty":"RSA"}"#.into(),
+        format!(r#"{{"kty":"RSA","n":"{n}"}}"#),
+        r#"{"kty":"RSA","e":"AQAB"}"#.into(),
+        format!(r#"{{"kty":"RSA","n":"{n}","e":1}}"#),
+        format!(r#"{{"kty":"RSA","n":"{n}","e":""}}"#),
+        format!(r#"{{"kty":"RSA","n":"{small}","e":"AQAB"}}"#),
+        r#"{"kty":"RSA","n":"!","e":"AQAB"}"#.into(),
+        r#"{"kty":"RSA","n":"+/+/","e":"AQAB"}"#.into(),
+        r#"{"kty":"RSA","n":"","e":"AQAB"}"#.into(),
+        format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}"}}"#),
+        format!(r#"{{"kty":"EC","x":"{x}","y":"{x}"}}"#),
+        format!(r#"{{"kty":"EC","crv":"P-256","x":"{long}","y":"{x}"}}"#),
+        format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{short}"}}"#),
+        format!(r#"{{"kty":"EC","crv":"P-384","x":"{x}","y":"{x}"}}"#),
+        format!(r#"{{"kty":"EC","crv":"P-521","x":"{x}","y":"{x}"}}"#),
+        format!(r#"{{"kty":"EC","crv":"secp256k1","x":"{x}","y":"{x}"}}"#),
+        format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":null}}"#),
+        // A point that is not on the curve.
+        format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{x}","kid":"good"}}"#),
+        r#"{"kty":"OKP","crv":"Ed25519"}"#.into(),
+        format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{long}"}}"#),
+        format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{short}"}}"#),
+        format!(r#"{{"kty":"OKP","crv":"Ed448","x":"{x}"}}"#),
+        format!(r#"{{"kty":"OKP","crv":"X25519","x":"{x}"}}"#),
+        r#"{"kty":"oct"}"#.into(),
+        r#"{"kty":"oct","k":""}"#.into(),
+        r#"{"kty":"oct","k":"a b"}"#.into(),
+        format!(r#"{{"kty":"oct","k":"{pem}"}}"#),
+        jwk("good", &public(pem!("ec.pub")), r#","use":"enc""#),
+        jwk("good", &public(pem!("ec.pub")), r#","use":1"#),
+        jwk("good", &public(pem!("ec.pub")), r#","key_ops":["encrypt"]"#),
+        jwk("good", &public(pem!("ec.pub")), r#","key_ops":"verify""#),
+        jwk("good", &public(pem!("ec.pub")), r#","alg":"RS256""#),
+        jwk("good", &public(pem!("ec.pub")), r#","alg":"ES256K""#),
+        jwk("good", &public(pem!("ec.pub")), r#","alg":7"#),
+        jwk("good", &public(pem!("ec.pub")), r#","kid":7"#),
+    ] {
+        for set in [format!(r#"{{"keys":[{bad},{good}]}}"#), format!(r#"{{"keys":[{good},{bad}]}}"#)] {
+            for keys in [from_jwks(set.as_bytes()), from_text(set.as_bytes())] {
+                let keys = keys.unwrap_or_else(|failure| panic!("{bad}: {}", failure.message));
+                for token in [&token, &plain] {
+                    assert_eq!(check(token, &keys, &["RS256"]).unwrap(), CLAIMS, "{bad}");
+                    assert_eq!(check(token, &keys, &[]).unwrap(), CLAIMS, "{bad}");
+                }
+            }
+        }
+        // Alone it verifies nothing, and that is said.
+        let alone = from_jwks(format!(r#"{{"keys":[{bad}]}}"#).as_bytes());
+        let refused = alone.and_then(|keys| check(&token, &keys, &[]));
+        assert!(refused.is_err(), "{bad}");
+    }
+    let failure = from_jwks(br#"{"keys":[1,{"kty":"RSA","n":"!","e":"AQAB"}]}"#).unwrap_err();
+    assert!(failure.message.contains("entry 1: it is no key"), "{}", failure.message);
+    assert!(failure.message.contains("entry 2: its 'n' is not base64url"), "{}", failure.message);
+}
+
+#[test]
+fn what_a_signature_is_written_in_matters_only_where_it_is_verified() {
+    let token = signed(b"secret", "HS256");
+    let keys = from_text(b"secret").unwrap();
+    let (rest, _) = token.rsplit_once('.').unwrap();
+    for signature in ["", "!", "AAA=", "AA+/", "\u{e9}", "A"] {
+        let token = format!("{rest}.{signature}");
+        assert_eq!(split(&token).unwrap().claims_json, CLAIMS, "{signature}");
+        assert_eq!(code(check(&token, &keys, &[])), ErrorCode::InvalidData, "{signature}");
+    }
+}
+
 #[test]
 fn keys_that_cannot_sign_are_named() {
     for (key, algorithm, expected) in [
