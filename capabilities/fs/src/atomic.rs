@@ -2,10 +2,11 @@
 
 use crate::open::{growth, permitted, unique};
 use crate::resolve::{self, Last, Place, resolve};
+use crate::rights::Rights;
 use crate::temp::{Temp, room};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Run, Usage, error};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,9 +15,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::fchown;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// The permission bits of the group.
-const GROUP: u32 = 0o070;
 
 /// A new file that takes the place of another when it is committed; removed when dropped before.
 pub struct AtomicFile {
@@ -30,8 +28,8 @@ pub struct AtomicFile {
     shown: String,
     /// What it replaces, as it was in the beginning.
     old: Option<Stat>,
-    /// The permission bits that it gets at the end. None: those of the file that it replaces.
-    mode: Option<u32>,
+    /// What it gets at the end. None: what the file has that it replaces.
+    rights: Option<Rights>,
     committed: bool,
 }
 
@@ -53,7 +51,7 @@ fn old_file(place: &Place) -> Result<Option<Stat>, Error> {
 
 impl AtomicFile {
     /// Starts to replace the file at `path`, or to make it. Parent folders are made. A file that is replaced keeps its
-    /// mode, and its owner and group as far as this process may give them.
+    /// mode and access list, and its owner and group as far as this process may give them.
     ///
     /// # Errors
     /// `denied`, `limit`, or the operating system's.
@@ -61,17 +59,17 @@ impl AtomicFile {
         AtomicFile::start(run, path, None)
     }
 
-    /// The same for a copy, which gets the permission bits `mode` in place of those of the old file, and never more before
-    /// that. No folder is made.
+    /// The same for a copy, which gets `rights` in place of those of the old file, and never more before that. No folder is
+    /// made.
     ///
     /// # Errors
     /// As for [`AtomicFile::create`].
-    pub fn create_with(run: &Arc<Run>, path: &str, mode: u32) -> Result<AtomicFile, Error> {
-        AtomicFile::start(run, path, Some(mode))
+    pub fn create_with(run: &Arc<Run>, path: &str, rights: Rights) -> Result<AtomicFile, Error> {
+        AtomicFile::start(run, path, Some(rights))
     }
 
-    fn start(run: &Arc<Run>, path: &str, mode: Option<u32>) -> Result<AtomicFile, Error> {
-        let place = resolve(run, path, &[Access::Write], Last::Follow, mode.is_none())?;
+    fn start(run: &Arc<Run>, path: &str, rights: Option<Rights>) -> Result<AtomicFile, Error> {
+        let place = resolve(run, path, &[Access::Write], Last::Follow, rights.is_none())?;
         let old = old_file(&place)?;
         if fstat(&place.parent).map_err(|source| place.failed(source))?.st_nlink == 0 {
             return Err(place.failed(Errno::NOENT));
@@ -83,7 +81,8 @@ impl AtomicFile {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let temporary = format!(".assay-{}", unique());
         // Never readable to more people than the file it replaces, or is a copy of.
-        let first = mode.or(old.map(|old| old.st_mode)).map_or(0o666, |mode| mode & 0o600);
+        let mode = rights.as_ref().map(|rights| rights.mode).or(old.map(|old| old.st_mode));
+        let first = mode.map_or(0o666, |mode| mode & 0o600);
         let file = openat(&place.parent, &temporary, flags, Mode::from_raw_mode(first))
             .map_err(|source| place.failed(source))?;
         let file = Arc::new(File::from(file));
@@ -92,7 +91,7 @@ impl AtomicFile {
         }
         let Place { parent, name, shown, real, .. } = place;
         let run = run.clone();
-        Ok(AtomicFile { file, run, room, parent, temporary, name, real, shown, old, mode, committed: false })
+        Ok(AtomicFile { file, run, room, parent, temporary, name, real, shown, old, rights, committed: false })
     }
 
     /// Writes all of `bytes` where the file is.
@@ -137,14 +136,14 @@ impl AtomicFile {
         };
         let failed = |source: Errno| resolve::failed(&self.shown, source);
         let kept = old.as_ref().map_or(Ok(true), |old| self.keep_owner(old)).map_err(failed)?;
-        if let Some(mode) = self.mode.or(old.map(|old| old.st_mode)) {
-            let mode = permitted(&self.run, &self.real, mode);
-            // Another group gets no more than everybody.
-            let mode = if kept { mode } else { mode & (!GROUP | (mode & 0o007) << 3) };
-            fchmod(&self.file, Mode::from_raw_mode(mode)).map_err(failed)?;
-        }
+        let of_old = old.as_ref().map(|old| Rights::at(&self.parent, &self.name, old.st_mode));
         // A copy that replaces nothing may be lost with the machine, as one by `cp` is.
-        if self.mode.is_none() || old.is_some() {
+        let durable = self.rights.is_none() || old.is_some();
+        if let Some(mut rights) = self.rights.take().or(of_old) {
+            rights.mode = permitted(&self.run, &self.real, rights.mode);
+            rights.give(&self.file, kept).map_err(failed)?;
+        }
+        if durable {
             self.file.sync_all().map_err(|source| resolve::failed(&self.shown, source))?;
         }
         renameat(&self.parent, &self.temporary, &self.parent, &self.name).map_err(|source| {

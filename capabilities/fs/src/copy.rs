@@ -4,6 +4,7 @@ use crate::Cancel;
 use crate::atomic::AtomicFile;
 use crate::open::{How, open, open_for, permitted};
 use crate::resolve::{failed, path_of};
+use crate::rights::Rights;
 use crate::temp::Temp;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Run, error};
@@ -22,7 +23,7 @@ enum Copy {
     /// Beside what it replaces.
     Beside(AtomicFile),
     /// Into what is there: a device, a mount point, a file with other names, one in a folder that may not be written.
-    Into { file: Arc<File>, room: Option<Arc<Temp>>, mode: Option<u32> },
+    Into { file: Arc<File>, room: Option<Arc<Temp>>, rights: Option<Rights> },
 }
 
 /// Copies a file with its permission bits.
@@ -32,7 +33,7 @@ enum Copy {
 pub fn copy(run: &Arc<Run>, source: &str, destination: &str, cancel: &Cancel) -> Result<u64, Error> {
     let from = open(run, source, How { read: true, ..How::default() })?;
     let about = from.metadata().map_err(|error| failed(source, error))?;
-    let mut to = Copy::start(run, (source, &about), destination)?;
+    let mut to = Copy::start(run, (source, &from, &about), destination)?;
     let mut buffer = vec![0; COPIED];
     let mut copied = 0;
     loop {
@@ -63,9 +64,16 @@ fn is_closed(failure: &Error) -> bool {
 }
 
 impl Copy {
-    fn start(run: &Arc<Run>, (source, about): (&str, &Metadata), destination: &str) -> Result<Copy, Error> {
-        // What has no content of its own does not say who may read what came out of it.
-        let wanted = if about.is_file() { about.mode() } else { about.mode() & 0o644 };
+    fn start(
+        run: &Arc<Run>,
+        (source, from, about): (&str, &File, &Metadata),
+        destination: &str,
+    ) -> Result<Copy, Error> {
+        let mut wanted = match about.is_file() {
+            true => Rights::of(from).map_err(|error| failed(source, error))?,
+            // What has no content of its own does not say who may read what came out of it.
+            false => Rights::plain(about.mode() & 0o644),
+        };
         let (file, room) = match open_for(run, destination, How { write: true, ..How::default() }) {
             Ok(opened) => opened,
             Err(failure) if failure.code == ErrorCode::NotFound => {
@@ -81,27 +89,31 @@ impl Copy {
             ));
         }
         if !there.is_file() {
-            return Ok(Copy::Into { file: Arc::new(file), room, mode: None });
+            return Ok(Copy::Into { file: Arc::new(file), room, rights: None });
         }
-        let wanted = if about.is_file() { wanted } else { wanted & there.mode() };
+        if !about.is_file() {
+            wanted.mode &= there.mode();
+        }
         if there.nlink() == 1 && !is_mount_point(&file) {
-            match AtomicFile::create_with(run, destination, wanted) {
+            match AtomicFile::create_with(run, destination, wanted.clone()) {
                 Err(failure) if is_closed(&failure) => {}
                 other => return other.map(Copy::Beside),
             }
         }
-        let mode = permitted(run, &path_of(&file).unwrap_or_default(), wanted);
         let failed = |error| failed(destination, error);
-        let narrow = there.mode() & 0o7777 & mode;
-        if narrow != there.mode() & 0o7777 {
-            fchmod(&file, Mode::from_raw_mode(narrow)).map_err(|error| failed(error.into()))?;
+        wanted.mode = permitted(run, &path_of(&file).unwrap_or_default(), wanted.mode);
+        let own = Rights::of(&file).map_err(failed)?;
+        let unchanged = own.mode == wanted.mode && own.is_plain() && wanted.is_plain();
+        if !unchanged {
+            let narrow = Mode::from_raw_mode(own.mode & wanted.mode & 0o700);
+            fchmod(&file, narrow).map_err(|error| failed(error.into()))?;
         }
         file.set_len(0).map_err(failed)?;
         let file = Arc::new(file);
         if let Some(room) = &room {
             room.watch(&file);
         }
-        Ok(Copy::Into { file, room, mode: (mode != narrow).then_some(mode) })
+        Ok(Copy::Into { file, room, rights: (!unchanged).then_some(wanted) })
     }
 
     fn write(&self, run: &Run, bytes: &[u8], destination: &str) -> Result<(), Error> {
@@ -119,9 +131,9 @@ impl Copy {
     fn finish(&mut self, destination: &str) -> Result<(), Error> {
         match self {
             Copy::Beside(file) => file.commit(),
-            Copy::Into { mode: None, .. } => Ok(()),
-            Copy::Into { file, mode: Some(mode), .. } => {
-                fchmod(&**file, Mode::from_raw_mode(*mode)).map_err(|error| failed(destination, error))
+            Copy::Into { rights: None, .. } => Ok(()),
+            Copy::Into { file, rights: Some(rights), .. } => {
+                rights.give(file, true).map_err(|error| failed(destination, error))
             }
         }
     }

@@ -17,6 +17,7 @@ mod ops;
 mod output;
 mod pattern;
 mod resolve;
+mod rights;
 mod temp;
 mod walk;
 

@@ -322,19 +322,17 @@ impl Sequence {
 }
 
 fn parse_one(text: &str) -> Result<Pattern, Error> {
+    // A backslash before a slash means nothing.
+    let plain: String = Pieces::of(text).map(|(_, piece)| if piece == r"\/" { "/" } else { piece }).collect();
     let mut parts = Vec::new();
-    for part in text.split('/').filter(|part| !part.is_empty()) {
-        // A backslash before a slash means nothing.
-        let escapes = part.len() - part.trim_end_matches('\\').len();
-        let is_last = std::ptr::eq(part.as_bytes().as_ptr_range().end, text.as_bytes().as_ptr_range().end);
-        let part = if escapes % 2 == 1 && !is_last { &part[..part.len() - 1] } else { part };
+    for part in plain.split('/').filter(|part| !part.is_empty()) {
         let part = parse_part(text, part)?;
         // `**/**` is `**`, but visits every folder many times.
         if !(part == Part::Folders && parts.last() == Some(&Part::Folders)) {
             parts.push(part);
         }
     }
-    Ok(Pattern { absolute: text.starts_with('/'), parts, only_folders: text.ends_with('/') })
+    Ok(Pattern { absolute: plain.starts_with('/'), parts, only_folders: plain.ends_with('/') })
 }
 
 fn parse_part(whole: &str, part: &str) -> Result<Part, Error> {
@@ -563,7 +561,8 @@ mod tests {
         }
         assert!(fits("[a", "[a") && fits("a[", "a[") && fits("[a-", "[a-"));
         assert_eq!(parse("[a/b]").unwrap()[0].parts, [Part::Name("[a".into()), Part::Name("b]".into())]);
-        assert_eq!(parse(r"a\/b").unwrap()[0].parts, [Part::Name("a".into()), Part::Name("b".into())]);
+        assert_eq!(parse(r"a\/b").unwrap(), parse("a/b").unwrap());
+        assert_eq!(parse(r"\/a\/").unwrap(), parse("/a/").unwrap());
     }
 
     #[test]

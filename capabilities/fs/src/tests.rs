@@ -142,7 +142,7 @@ fn a_file_that_is_replaced_is_for_its_owner_until_it_is_whole() {
         assert_eq!(mode(&temporary()), first);
         file.commit().unwrap();
         assert_eq!(mode("f"), old);
-        let mut copy = AtomicFile::create_with(&run, "f", 0o604).unwrap();
+        let mut copy = AtomicFile::create_with(&run, "f", rights::Rights::plain(0o604)).unwrap();
         assert_eq!(mode(&temporary()), 0o600);
         copy.commit().unwrap();
         assert_eq!(mode("f"), 0o604);
@@ -152,6 +152,53 @@ fn a_file_that_is_replaced_is_for_its_owner_until_it_is_whole() {
     std::fs::set_permissions(folder.path("f"), std::fs::Permissions::from_mode(0o611)).unwrap();
     file.commit().unwrap();
     assert_eq!(mode("f"), 0o611);
+}
+
+/// The list says that the group may not read, and the mode, which is only its bound, that it may.
+#[test]
+fn access_lists_are_kept_and_copied() {
+    use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let folder = Folder::new();
+    let run = Arc::new(folder.run("fs=rw:.", ""));
+    let name = c"system.posix_acl_access";
+    // Owner rw, user 1234 rw, group none, bound rw, others none.
+    let entries =
+        [(1u16, 6u16, u32::MAX), (2, 6, 1234), (4, 0, u32::MAX), (16, 6, u32::MAX), (32, 0, u32::MAX)];
+    let mut acl = 2u32.to_le_bytes().to_vec();
+    for (tag, bits, id) in entries {
+        acl.extend([&tag.to_le_bytes()[..], &bits.to_le_bytes(), &id.to_le_bytes()].concat());
+    }
+    let list = |path: &str| {
+        let (file, mut buffer) = (std::fs::File::open(folder.path(path)).unwrap(), vec![0; 1024]);
+        fgetxattr(&file, name, &mut buffer[..]).map(|length| buffer[..length].to_vec())
+    };
+    let mode = |path: &str| std::fs::metadata(folder.path(path)).unwrap().mode() & 0o7777;
+    for path in ["listed", "plain"] {
+        std::fs::write(folder.path(path), "old").unwrap();
+        std::fs::set_permissions(folder.path(path), std::fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    let file = std::fs::File::open(folder.path("listed")).unwrap();
+    if fsetxattr(&file, name, &acl, XattrFlags::empty()) == Err(rustix::io::Errno::NOTSUP) {
+        // The temporary directory is on a file system without such lists.
+        return;
+    }
+    assert_eq!(mode("listed"), 0o660);
+    create_atomic(&run, "listed").unwrap().commit().unwrap();
+    assert_eq!((list("listed").unwrap(), mode("listed")), (acl.clone(), 0o660));
+    let cancel = Cancel::default();
+    copy::copy(&run, "listed", "new", &cancel).unwrap();
+    assert_eq!((list("new").unwrap(), mode("new")), (acl.clone(), 0o660));
+    std::fs::hard_link(folder.path("plain"), folder.path("other")).unwrap();
+    copy::copy(&run, "listed", "plain", &cancel).unwrap();
+    assert_eq!((list("other").unwrap(), mode("other")), (acl, 0o660));
+    // The other way round nothing of it is left.
+    std::fs::write(folder.path("none"), "x").unwrap();
+    std::fs::set_permissions(folder.path("none"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    for to in ["listed", "plain"] {
+        copy::copy(&run, "none", to, &cancel).unwrap();
+        assert_eq!((list(to), mode(to)), (Err(rustix::io::Errno::NODATA), 0o640));
+    }
 }
 
 /// Somebody who looks at the folder all the time never sees the secret where others could read it.
