@@ -9,16 +9,22 @@
 --- Every address that a name leads to is checked, and the connection goes to the one that was checked. Sockets of the
 --- file system, `~/.pgpass` and variables such as `PGPASSWORD` are not used.
 ---
+--- Connections to a server are shared by all statements. What changes a session (`SET`, `USE`, `LOCK TABLES`, `LISTEN`,
+--- `PREPARE`, temporary tables, `GET_LOCK()`, `pg_advisory_lock()`...) is refused outside of `db.session` and
+--- transactions, as is `BEGIN`. A connection on which such a thing was done, or may have been (`CALL`, `DO`, `@variables` of
+--- MySQL), is closed after it.
+---
 --- Every function is a method of a connection too: `conn:query(...)`.
 ---
---- Rows are tables by column name; of two columns with one name the last counts. Values:
+--- Rows are tables by column name; of two columns with one name the last counts. Those of a procedure of MySQL that gives several
+--- results come one after the other, each with the columns of its own result. Values:
 ---
 --- | database | Lua |
 --- |---|---|
 --- | integers, unsigned ones, `BIT` of MySQL | integer; a string of digits beyond 2^63 |
 --- | floats | number |
 --- | `NUMERIC`, `DECIMAL` | string with its exact digits, or number with the option `numeric` |
---- | booleans; `TINYINT(1)` of MySQL and columns declared `BOOLEAN` in SQLite that hold 0 or 1 | boolean |
+--- | booleans; `TINYINT(1)` of MySQL that is not unsigned, and columns declared `BOOLEAN` in SQLite, that hold 0 or 1 | boolean |
 --- | text, enums, blobs | string of bytes |
 --- | `json`, `jsonb`, columns declared `JSON` in SQLite | tables and values as `json.parse` gives them |
 --- | `timestamptz`, `TIMESTAMP` of MySQL | RFC 3339 in UTC: "2024-01-31T03:04:05.5Z" |
@@ -27,7 +33,7 @@
 --- | arrays of PostgreSQL | list, NULL in it as `db.null` |
 --- | NULL | nil |
 ---
---- Other types of PostgreSQL are an error that says to select them with `::text`.
+--- Other types of PostgreSQL (multiranges, geometry, composite types...) are an error that says to select them with `::text`.
 ---
 --- Parameters are written `$1`, `$2` for PostgreSQL and `?` for MySQL and SQLite (where `$1` goes too), and given as a list. nil in it is NULL,
 --- also at its end, where it leaves no trace: a list that is too short is filled up with NULL. PostgreSQL says which type each
@@ -39,7 +45,8 @@
 --- `invalid_data`: another constraint, or a value that does not fit. `not_found`: no such table, column, database or
 --- file. `invalid_argument`: a syntax error or a wrong parameter. `permission`: the user may not, or the connection is for
 --- reading only. `timeout`: `statement_timeout`, `connect_timeout`, or a lock. `limit`: too many rows or bytes.
---- `unavailable`: the server does not answer or broke off. `denied`: not granted, or never allowed in SQLite
+--- `unavailable`: the server does not answer or broke off, or in a transaction of PostgreSQL what a statement names was changed by
+--- others since it was prepared; try again. `denied`: not granted, or never allowed in SQLite
 --- (`ATTACH`, `VACUUM INTO`, extensions, pragmas that reach beyond the database).
 ---
 --- ## db.connect(url, opts?) -> connection
@@ -47,7 +54,7 @@
 --- `postgres://user:password@host:port/database` or `mysql://...`. A connection stands for several to the server, made as they
 --- are needed; statements that run one after the other use the same. Two calls with the same URL and options
 --- share them; SQLite has one. Each counts against `--max-handles`. URLs take `sslmode`, `sslrootcert`, `sslcert`, `sslkey`,
---- `application_name`, `connect_timeout` and `ro`. Options:
+--- `application_name`, `prepare`, `connect_timeout` and `ro`. Options:
 ---
 --- - `max_connections`: default 4
 --- - `connect_timeout`: seconds for connecting, and for waiting until a connection is free, default 10
@@ -60,16 +67,20 @@
 --- - `ca_cert`, `ca_cert_file`: PEM of an authority to trust besides the system's; it makes `tls` "verify-full" by default
 --- - `client_cert`, `client_key`, `client_cert_file`, `client_key_file`: PEM; files need `fs=read:`
 --- - `application_name`: how PostgreSQL shows the connection
+--- - `prepare`: false where PostgreSQL is behind a pooler that gives each transaction another connection (PgBouncer with
+---   `pool_mode = transaction`): statements are not prepared by name, and nothing is set that would last. Default true
 ---
---- ## db.query(conn, sql, params?) -> {row, ...}
---- Runs a statement and gives its rows.
+--- ## db.query(conn, sql, params?, opts?) -> {row, ...}, {name, ...}?
+--- Runs a statement and gives its rows. With `{columns = true}` the names of the columns in their order come after them, also
+--- where there are no rows; of several results those of the first.
 ---
 --- ## db.execute(conn, sql, params?) -> integer, integer?
 --- Runs a statement and gives how many rows it changed (in MySQL: matched), and in MySQL and SQLite the number of the last
 --- new row.
 ---
---- ## db.rows(conn, sql, params?) -> iterator
---- Runs a statement and gives its rows one by one, in constant memory. Leaving the loop ends the statement. On a server
+--- ## db.rows(conn, sql, params?, opts?) -> iterator
+--- Runs a statement and gives its rows one by one, in constant memory. With `{columns = true}` each comes with the names of the
+--- columns in their order (`for row, columns in ...`); they are the fifth value of the call itself too, for results without rows. Leaving the loop ends the statement. On a server
 --- its connection is in use until then, so that within a transaction nothing else can run in the loop.
 ---
 --- ## db.transaction(conn, fn) -> ...
@@ -77,12 +88,18 @@
 --- whatever else ends the task or the script. Statements on `tx`, and on `conn` from the same coroutine, are part of it.
 --- A transaction in a transaction can be rolled back by itself. `BEGIN`, `COMMIT` and their like are refused elsewhere.
 ---
+--- ## db.session(conn, fn) -> ...
+--- Calls `fn(session)` with a connection that nobody else uses, and closes it after that, whatever ends `fn`. What was set, locked
+--- or made for the session lasts until then; `BEGIN` and `COMMIT` are the caller's own there, and `db.transaction` works too.
+--- Statements on `conn` from the same coroutine are part of it. Not in a transaction or a session. SQLite has one
+--- connection for all, which is not closed.
+---
 --- ## db.batch(conn, sql, {params, ...}) -> integer
 --- Runs a statement once for each list of parameters, in one transaction, and gives how many rows were changed in all.
 ---
 --- ## db.script(conn, sql)
 --- Runs several statements, parted by semicolons, without parameters and results. What they begin and do not commit is
---- rolled back; on PostgreSQL they are one transaction where they begin none. Not where a connection is for reading only,
+--- rolled back, and what they set does not last, except in a session; on PostgreSQL they are one transaction where they begin none. Not where a connection is for reading only,
 --- nor in a transaction on a server.
 ---
 --- ## db.blob(bytes) -> blob
@@ -659,3 +676,78 @@ assert.eq(err.message:find("s3cret"), nil)
 local ok, err = pcall(db.connect, "postgres://me:s3cret@127.0.0.1:${HTTP_PORT}/x", { connect_timeout = 1 })
 assert.eq(ok, false)
 assert.eq(err.message:find("s3cret"), nil)
+
+--# example: a CSV file of a table
+--# allow: db=sqlite::memory:
+local conn = db.connect("sqlite::memory:")
+conn:script("CREATE TABLE t (name TEXT, size INTEGER, at TEXT); INSERT INTO t VALUES ('a', 1, '2024'), ('b', NULL, '2025')")
+local rows, columns = conn:query("SELECT * FROM t ORDER BY name", nil, { columns = true })
+local lines = { table.concat(columns, ",") }
+for _, row in ipairs(rows) do
+  local line = {}
+  for n, name in ipairs(columns) do
+    line[n] = tostring(row[name] or "")
+  end
+  lines[#lines + 1] = table.concat(line, ",")
+end
+assert.eq(table.concat(lines, "\n"), "name,size,at\na,1,2024\nb,,2025")
+
+--# example: what lasts as long as a session
+--# needs: postgres
+--# allow: db=postgres://127.0.0.1:${PG_PORT}/${PG_DB}
+local conn <close> = db.connect("${PG_URL}")
+local slow = db.session(conn, function(session)
+  session:execute("SET statement_timeout = '5min'")
+  session:execute("CREATE TEMP TABLE seen (id int)")
+  session:batch("INSERT INTO seen VALUES ($1)", { { 1 }, { 2 } })
+  return session:query("SELECT count(*)::int AS n FROM seen")[1].n
+end)
+assert.eq(slow, 2)
+
+--# case: the order of columns in SQLite
+--# allow: db=sqlite::memory:
+local conn = db.connect("sqlite::memory:")
+local function names(sql, params)
+  return table.concat(select(2, conn:query(sql, params, { columns = true })), ",")
+end
+assert.eq(names("SELECT 1 AS z, 2 AS a, 3 AS a"), "z,a,a")
+assert.eq(names("SELECT 1 AS z, 2 AS a WHERE 1 = ?", { 2 }), "z,a")
+conn:execute("CREATE TABLE t (b, a)")
+assert.eq(names("SELECT * FROM t"), "b,a")
+conn:execute("ALTER TABLE t ADD COLUMN c")
+assert.eq(names("SELECT * FROM t"), "b,a,c")
+assert.eq(names("INSERT INTO t VALUES (1, 2, 3)"), "")
+assert.eq(names("INSERT INTO t VALUES (4, 5, 6) RETURNING c, b"), "c,b")
+local seen = {}
+for row, columns in conn:rows("SELECT * FROM t ORDER BY b", nil, { columns = true }) do
+  seen[#seen + 1] = row[columns[1]] .. table.concat(columns)
+end
+assert.eq(table.concat(seen, " "), "1bac 4bac")
+local step, _, _, guard, columns = conn:rows("SELECT * FROM t WHERE b = 9", nil, { columns = true })
+assert.eq(#columns, 3)
+assert.eq(step(), nil)
+assert.eq(conn:rows("SELECT 1 AS v")().v, 1)
+local ok, err = pcall(conn.query, conn, "SELECT 1", nil, { colums = true })
+assert.contains(tostring(err), "columns")
+assert.contains(tostring(select(2, pcall(conn.rows, conn, "SELECT 1", nil, { columns = "yes" }))), "boolean expected")
+
+--# case: a session of SQLite
+--# allow: db=sqlite::memory:
+local conn = db.connect("sqlite::memory:")
+conn:execute("CREATE TABLE t (v)")
+local out = db.session(conn, function(session)
+  session:execute("CREATE TEMP TABLE mine (v)")
+  session:execute("INSERT INTO t VALUES (1)")
+  session:transaction(function(tx) tx:execute("INSERT INTO t VALUES (2)") end)
+  pcall(session.transaction, session, function(tx)
+    tx:execute("INSERT INTO t VALUES (3)")
+    error("no")
+  end)
+  assert.eq(#conn:query("SELECT v FROM t"), 2)
+  return "done"
+end)
+assert.eq(out, "done")
+assert.eq(#conn:query("SELECT v FROM t"), 2)
+assert.contains(tostring(select(2, pcall(db.session, conn))), "function expected")
+assert.contains(tostring(select(2, pcall(db.session, conn, function() error("inner") end))), "inner")
+assert.eq(#conn:query("SELECT v FROM t"), 2)

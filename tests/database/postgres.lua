@@ -301,3 +301,260 @@ end
 assert.eq(select(2, pcall(tls, by_name, { ca_cert_file = "/etc/hostname" })).code, "denied")
 assert.eq(select(2, pcall(tls, by_name, { ca_cert = "no PEM" })).code, "invalid_argument")
 assert.eq(select(2, pcall(tls, by_name, { client_cert = "x" })).code, "invalid_argument")
+
+--# case: statements that grow old
+--# needs: postgres
+--# allow: db=postgres://127.0.0.1:${PG_PORT}/${PG_DB}
+local one = { max_connections = 1 }
+local conn, other = db.connect("${PG_URL}", one), db.connect("${PG_URL}?application_name=other", one)
+local function fails(code, pattern, ...)
+  local ok, err = pcall(...)
+  assert.eq(ok, false)
+  assert.eq(err.code, code, err.message)
+  assert.contains(err.message, pattern)
+end
+conn:script("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+-- Another client's change, outside of a transaction.
+for _, change in ipairs({ "ADD COLUMN b int DEFAULT 2", "DROP COLUMN b", "ADD COLUMN c text DEFAULT 'c'", "ALTER COLUMN a TYPE text" }) do
+  assert.eq(#conn:query("SELECT * FROM t"), 1)
+  other:execute("ALTER TABLE t " .. change)
+  assert.eq(#conn:query("SELECT * FROM t"), 1, change)
+end
+assert.eq(conn:query("SELECT * FROM t")[1].a, "1")
+local reader = db.connect("${PG_URL}", { read_only = true, max_connections = 1 })
+assert.eq(reader:query("SELECT * FROM t")[1].x, nil)
+other:execute("ALTER TABLE t ADD COLUMN x int DEFAULT 9")
+assert.eq(reader:query("SELECT * FROM t")[1].x, 9)
+-- A message in another language says the same.
+conn:execute("UPDATE t SET a = $1", { "x" })
+other:execute("ALTER TABLE t ALTER COLUMN a TYPE int USING 1")
+assert.eq(conn:execute("UPDATE t SET a = $1", { 5 }), 1)
+-- Types that are made anew.
+conn:script("CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE m (v mood); INSERT INTO m VALUES ('sad')")
+assert.eq(conn:query("SELECT * FROM m")[1].v, "sad")
+assert.eq(conn:query("SELECT v FROM m WHERE v = $1", { "sad" })[1].v, "sad")
+other:script("DROP TABLE m; DROP TYPE mood; CREATE TYPE mood AS ENUM ('glad'); CREATE TABLE m (v mood); INSERT INTO m VALUES ('glad')")
+assert.eq(conn:query("SELECT * FROM m")[1].v, "glad")
+assert.eq(conn:query("SELECT v FROM m WHERE v = $1", { "glad" })[1].v, "glad")
+-- In a transaction, one's own changes are met at once.
+conn:query("SELECT * FROM t")
+conn:transaction(function(tx)
+  tx:query("SELECT * FROM t")
+  tx:execute("ALTER TABLE t ADD COLUMN d int DEFAULT 4")
+  assert.eq(tx:query("SELECT * FROM t")[1].d, 4)
+  pcall(db.transaction, tx, function(inner)
+    inner:execute("ALTER TABLE t ADD COLUMN e int DEFAULT 5")
+    assert.eq(inner:query("SELECT * FROM t")[1].e, 5)
+    error("no")
+  end)
+  assert.eq(tx:query("SELECT * FROM t")[1].e, nil)
+end)
+pcall(conn.transaction, conn, function(tx)
+  tx:execute("ALTER TABLE t ADD COLUMN f int DEFAULT 6")
+  assert.eq(tx:query("SELECT * FROM t")[1].f, 6)
+  error("no")
+end)
+assert.eq(conn:query("SELECT * FROM t")[1].f, nil)
+-- Those of another end it once, and say so.
+conn:query("SELECT * FROM t")
+other:execute("ALTER TABLE t ADD COLUMN g int DEFAULT 7")
+local function read(tx)
+  return tx:query("SELECT * FROM t")[1].g
+end
+fails("unavailable", "run the transaction again", conn.transaction, conn, read)
+assert.eq(conn:transaction(read), 7)
+-- What a session throws away.
+db.session(conn, function(session)
+  for _, sql in ipairs({ "DISCARD ALL", "DEALLOCATE ALL", "DISCARD PLANS", "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$" }) do
+    session:query("SELECT * FROM t")
+    session:execute(sql)
+    assert.eq(session:query("SELECT * FROM t")[1].g, 7, sql)
+  end
+end)
+
+--# case: types without a conversion
+--# needs: postgres
+--# allow: db=postgres://127.0.0.1:${PG_PORT}/${PG_DB}
+local conn = db.connect("${PG_URL}", { max_connections = 1 })
+conn:script("CREATE TYPE pair AS (a int, b text); CREATE DOMAIN names AS text[]; CREATE DOMAIN more AS names")
+local function fails(...)
+  local ok, err = pcall(...)
+  assert.eq(ok, false)
+  assert.eq(err.code, "unsupported", err.message)
+  assert.contains(err.message, "has no conversion; select it with ::text")
+end
+for _, value in ipairs({
+  "'{[1,3),[5,7)}'::int4multirange", "'(1,2)'::point", "'a b'::tsvector", "ROW(1, 'x')::pair", "'1.00'::money",
+  "ARRAY['(1,2)'::point]", "'{[1,3)}'::nummultirange", "'12/3'::pg_lsn",
+}) do
+  fails(conn.query, conn, "SELECT " .. value .. " AS v")
+  -- The transaction goes on after it, because the answer was read to its end.
+  conn:transaction(function(tx)
+    fails(tx.query, tx, "SELECT " .. value .. " AS v FROM generate_series(1, 1000)")
+    assert.eq(tx:query("SELECT 1 AS v")[1].v, 1)
+  end)
+end
+assert.eq(conn:query("SELECT ('{[1,3),[5,7)}'::int4multirange)::text AS v")[1].v, "{[1,3),[5,7)}")
+assert.eq(conn:query("SELECT NULL::point AS v, 1 AS w")[1].w, 1)
+assert.eq(conn:execute("SELECT '(1,2)'::point"), 1)
+local row = conn:query("SELECT '{a,b}'::names AS n, '{c}'::more AS m, ARRAY['[1,2)'::int4range] AS r, '1'::int2vector AS i")[1]
+assert.eq(row.n[2] .. row.m[1] .. row.r[1] .. row.i[1], "bc[1,2)1")
+assert.eq(conn:query("SELECT $1::names AS v", { { "x" } })[1].v[1], "x")
+
+--# case: what changes a session has one of its own
+--# needs: postgres
+--# allow: db=postgres://127.0.0.1:${PG_PORT}/${PG_DB}
+local conn = db.connect("${PG_URL}", { max_connections = 2 })
+conn:execute("CREATE TABLE t (v int)")
+local function setting(c)
+  return c:query("SHOW statement_timeout")[1].statement_timeout
+end
+for _, sql in ipairs({
+  "SET statement_timeout = 7000", "set session statement_timeout = 7000", "RESET ALL", "DISCARD ALL", "LISTEN x", "UNLISTEN *",
+  "PREPARE p AS SELECT 1", "EXECUTE p", "DEALLOCATE ALL", "DECLARE c CURSOR WITH HOLD FOR SELECT 1", "LOAD 'x'",
+  "CREATE TEMP TABLE x (v int)", "CREATE TEMPORARY VIEW x AS SELECT 1", "SELECT 1 AS v INTO TEMP x", "SELECT pg_advisory_lock(1)",
+  "SELECT pg_try_advisory_lock(1)", "SELECT set_config('statement_timeout', '7000', false)", "/* x */ SET ROLE NONE",
+  ";BEGIN", "; SET statement_timeout = 7000", "/* /* */ */ BEGIN", "BEGIN", "COMMIT", "SAVEPOINT x", "PREPARE TRANSACTION 'x'",
+}) do
+  local ok, err = pcall(conn.execute, conn, sql)
+  assert.eq(ok, false, sql)
+  assert.eq(err.code, "unsupported", sql .. ": " .. err.message)
+end
+assert.eq(setting(conn), "0")
+-- In a session it lasts, and goes with it.
+local pid = db.session(conn, function(session)
+  session:execute("SET statement_timeout = 7000")
+  session:execute("CREATE TEMP TABLE mine (v int)")
+  assert.eq(session:query("SELECT pg_try_advisory_lock(1) AS got")[1].got, true)
+  assert.eq(setting(conn), "7s", "statements of the same coroutine are the session's")
+  session:transaction(function(tx)
+    tx:execute("INSERT INTO mine VALUES (1)")
+    assert.eq(select(2, pcall(tx.execute, tx, "COMMIT")).code, "unsupported")
+    pcall(db.transaction, tx, function(inner)
+      inner:execute("INSERT INTO mine VALUES (2)")
+      error("no")
+    end)
+  end)
+  pcall(session.transaction, session, function(tx)
+    tx:execute("INSERT INTO mine VALUES (3)")
+    error("no")
+  end)
+  assert.eq(#session:query("SELECT v FROM mine"), 1)
+  assert.eq(setting(session), "7s")
+  -- Transactions by hand are the session's own.
+  session:execute("BEGIN")
+  session:execute("INSERT INTO mine VALUES (4)")
+  session:execute("ROLLBACK")
+  session:script("SET application_name = 'x'; INSERT INTO mine VALUES (5)")
+  assert.eq(#session:query("SELECT v FROM mine"), 2)
+  assert.eq(select(2, pcall(db.session, session, print)).code, "unsupported")
+  assert.eq(select(2, pcall(session.close, session)).code, "invalid_argument")
+  return session:query("SELECT pg_backend_pid() AS pid")[1].pid
+end)
+assert.eq(setting(conn), "0")
+assert.eq(conn:query("SELECT pg_backend_pid() <> $1 AS other", { pid })[1].other, true)
+assert.eq(pcall(conn.query, conn, "SELECT * FROM mine"), false)
+-- A transaction takes it too, and its connection goes.
+local pid = conn:transaction(function(tx)
+  tx:execute("SET statement_timeout = 7000")
+  assert.eq(select(2, pcall(db.session, tx, print)).code, "unsupported")
+  return tx:query("SELECT pg_backend_pid() AS pid")[1].pid
+end)
+assert.eq(setting(conn), "0")
+assert.eq(#conn:query("SELECT 1 WHERE pg_backend_pid() = $1", { pid }), 0)
+conn:transaction(function(tx)
+  tx:execute("SET LOCAL statement_timeout = 7000")
+  assert.eq(setting(tx), "7s")
+end)
+-- Scripts and blocks leave nothing behind either.
+conn:script("SET statement_timeout = 7000; CREATE TEMP TABLE left_over (v int)")
+assert.eq(setting(conn), "0")
+conn:execute("DO $$ BEGIN SET statement_timeout = 7000; END $$")
+assert.eq(setting(conn), "0")
+-- What fails in a session is raised, and what is left open in it is over.
+local ok, err = pcall(db.session, conn, function(session)
+  session:execute("SET statement_timeout = 7000")
+  session:execute("BEGIN")
+  session:execute("INSERT INTO t VALUES (1)")
+  error("broke off")
+end)
+assert.contains(tostring(err), "broke off")
+assert.eq(#conn:query("SELECT * FROM t"), 0)
+assert.eq(setting(conn), "0")
+-- A task that is cancelled takes its session with it.
+local inside = async.spawn(sleep, 60)
+local task = async.spawn(function()
+  db.session(conn, function(session)
+    session:execute("SET statement_timeout = 7000")
+    session:query("SELECT pg_advisory_lock(9)")
+    inside:cancel()
+    sleep(60)
+  end)
+end)
+pcall(inside.await, inside)
+task:cancel()
+db.session(conn, function(session)
+  session:query("SELECT pg_advisory_lock(9)")
+  assert.eq(setting(session), "0")
+end)
+
+--# case: connections that the server has closed leave the pool
+--# needs: postgres
+--# allow: db=postgres://127.0.0.1:${PG_PORT}/${PG_DB}
+local conn = db.connect("${PG_URL}", { max_connections = 6 })
+local watch = db.connect("${PG_URL}?application_name=watch", { max_connections = 1 })
+local function fill()
+  local tasks = {}
+  for n = 1, 6 do
+    tasks[n] = function() return conn:query("SELECT pg_sleep(0.2)") end
+  end
+  async.all(tasks)
+end
+local others = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'assay'"
+local function kill()
+  watch:query("SELECT pg_terminate_backend(pid, 5000) " .. others)
+  assert.eq(watch:query("SELECT count(*)::int AS n " .. others)[1].n, 0)
+end
+for _ = 1, 3 do
+  fill()
+  kill()
+  -- One retry at most, though six connections are dead.
+  if not pcall(conn.query, conn, "SELECT 1") then
+    conn:query("SELECT 1")
+  end
+end
+-- A connection that dies under a statement.
+local ok, err = pcall(conn.query, conn, "SELECT pg_terminate_backend(pg_backend_pid())")
+assert.eq(ok, false)
+assert.eq(err.code, "unavailable", err.message)
+assert.contains(err.message, "57P01")
+assert.eq(conn:query("SELECT 1 AS v")[1].v, 1)
+-- And in a transaction, which is over then.
+local ok, err = pcall(conn.transaction, conn, function(tx)
+  pcall(tx.query, tx, "SELECT pg_terminate_backend(pg_backend_pid())")
+  tx:query("SELECT 1")
+end)
+assert.eq(ok, false)
+assert.eq(conn:query("SELECT 1 AS v")[1].v, 1)
+
+--# case: the order of columns
+--# needs: postgres
+--# allow: db=postgres://127.0.0.1:${PG_PORT}/${PG_DB}
+local conn = db.connect("${PG_URL}")
+local rows, columns = conn:query("SELECT g AS z, 'x' AS a, NULL::int AS m, g AS \"ü\", 1 AS a FROM generate_series(1, 2) g", nil, { columns = true })
+assert.eq(table.concat(columns, ","), "z,a,m,ü,a")
+assert.eq(#rows, 2)
+assert.eq(table.concat(select(2, conn:query("SELECT 1 AS b, 2 AS a WHERE false", {}, { columns = true })), ","), "b,a")
+assert.eq(select("#", conn:query("SELECT 1")), 1)
+local seen = 0
+for row, names in conn:rows("SELECT g AS z, repeat('x', 1000) AS a FROM generate_series(1, 5000) g", nil, { columns = true }) do
+  seen = seen + 1
+  assert.eq(table.concat(names, ","), "z,a")
+end
+assert.eq(seen, 5000)
+local step, _, _, guard, names = conn:rows("SELECT 1 AS b, 2 AS a WHERE false", nil, { columns = true })
+assert.eq(table.concat(names, ","), "b,a")
+assert.eq(step(), nil)
+local ok, err = pcall(conn.query, conn, "SELECT 1", nil, { column = true })
+assert.contains(tostring(err), "columns")
+assert.eq(pcall(conn.query, conn, "SELECT 1", nil, { columns = 1 }), false)

@@ -325,6 +325,27 @@ const ATTACKS: &[Attack] = &[
         return #db.query(db.connect('${MY_URL}'), 'select length(?)', {big}) end)",
         "memory",
     ),
+    attack(
+        "db",
+        "db",
+        "big = nil local c = db.connect('${PG_URL}', {max_connections = 20}) \
+        many(20, function() return #db.query(c, [[select repeat('x', 15000000)]]) end)",
+        "memory",
+    ),
+    attack(
+        "db",
+        "db",
+        "big = nil local c = db.connect('${MY_URL}', {max_connections = 20}) \
+        many(20, function() return #db.query(c, [[select repeat('x', 15000000)]]) end)",
+        "memory",
+    ),
+    attack(
+        "db",
+        "db",
+        "big = nil local c = db.connect('${PG_URL}') \
+        db.execute(c, [[select repeat('x', 500000000)]])",
+        "memory",
+    ),
     // What is said.
     attack("print", "", "many(20, function() print(big) end)", ""),
     attack("log", "", "many(20, function() log.info(big) end)", ""),

@@ -41,6 +41,8 @@ const CALLS: &[(&str, &str)] = &[
     ("crypto.jwt_sign", "crypto.jwt_sign({}, 'key', 'HS256', o)"),
     ("crypto.jwt_verify", "crypto.jwt_verify(TOKEN, 'key', o)"),
     ("db.connect", "db.connect('sqlite::memory:', o)"),
+    ("db.query", "db.query(nil, 'x', nil, o)"),
+    ("db.rows", "db.rows(nil, 'x', nil, o)"),
     ("fs.readdir", "fs.readdir('.', o)"),
     ("fs.remove", "fs.remove('x', o)"),
     ("fs.stat", "fs.stat('.', o)"),

@@ -26,8 +26,9 @@ def programs():
     return found[-1]
 
 
-def main():
-    folder, owner, bin = new_folder(), account("postgres"), programs()
+def start(folder):
+    """Starts a server in a folder. Gives its port, what makes paths in the folder, and what runs statements as `admin`."""
+    owner, bin = account("postgres"), programs()
     path = certificates(folder)
     with open(path("password"), "w") as file:
         file.write(PASSWORD)
@@ -58,11 +59,22 @@ def main():
 
     wait_for(process, log, lambda: sql("SELECT 1"))
     sql(f"CREATE ROLE tester LOGIN PASSWORD '{PASSWORD}'")
+    return port, path, sql
+
+
+def database(sql, number):
+    """Makes the database of a case, and gives its name."""
+    name = f"case_{number}"
+    if not sql(f"CREATE DATABASE {name} OWNER tester"):
+        sys.exit(f"the database {name} cannot be made")
+    return name
+
+
+def main():
+    port, path, sql = start(new_folder())
 
     def case(number):
-        name = f"case_{number}"
-        if not sql(f"CREATE DATABASE {name} OWNER tester"):
-            sys.exit(f"the database {name} cannot be made")
+        name = database(sql, number)
         return {
             "pg_url": f"postgres://tester:{PASSWORD}@127.0.0.1:{port}/{name}", "pg_port": port, "pg_db": name,
             "pg_password": PASSWORD, "pg_ca": path("ca.pem"), "pg_other_ca": path("other-ca.pem"),

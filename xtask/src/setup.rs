@@ -29,6 +29,7 @@ const TEST_PACKAGES: &[(&str, &str)] = &[
     ("systemd-container", "/usr/bin/systemd-nspawn"),
     ("xz-utils", "/usr/bin/xz"),
     ("zstd", "/usr/bin/zstd"),
+    ("pgbouncer", "/usr/sbin/pgbouncer"),
     ("postgresql", "/usr/share/postgresql-common/pg_wrapper"),
 ];
 

@@ -1,14 +1,16 @@
 //! Connections to servers: to an address that was checked, and with nothing of the host's environment in them.
 
-use crate::errors::{connecting, invalid};
+use crate::errors::{Failure, connecting, invalid};
+use crate::mysql;
+use crate::postgres::tls::Tls;
+use crate::postgres::wire::{CancelKey, Client, Login};
 use crate::relay::Relay;
 use crate::target::{Kind, Pem, Server, TlsMode};
 use assay_capability_api::scope::{READ, host_and_port};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Request, Run, error, io_error, network};
+use assay_capability_api::{Budget, Request, Run, error, io_error, network};
 use assay_capability_fs::How;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, ValueRef};
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
@@ -22,22 +24,26 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const WRITE: &str = "WRITE";
 /// Bytes of a PEM file.
 const MAX_PEM: u64 = 4 << 20;
-/// Variables that the driver of PostgreSQL reads and gives no way to take back.
-const STUBBORN: [&str; 3] = ["PGOPTIONS", "PGSSLCERT", "PGSSLKEY"];
 
 /// The connection of a driver.
 pub enum Driver {
-    Postgres(Box<PgConnection>),
-    MySql(Box<MySqlConnection>),
+    Postgres(Box<Client>),
+    MySql(Box<mysql::Client>),
+}
+
+/// How a connection is named to the server.
+enum Name {
+    Postgres(CancelKey),
+    /// By its number.
+    MySql(u64),
 }
 
 /// What ends a statement on the server: another connection that names this one.
-#[derive(Clone)]
 struct Ending {
     way: Arc<Way>,
     address: SocketAddr,
-    /// The server's number for the connection.
-    id: u64,
+    budget: Arc<Budget>,
+    name: Name,
 }
 
 /// An open connection to a server.
@@ -48,7 +54,8 @@ pub struct Session {
     pub busy: bool,
     /// A transaction is open.
     pub in_transaction: bool,
-    _relay: Option<Relay>,
+    /// Nobody else may use it, so that it is closed.
+    pub spoilt: bool,
 }
 
 /// Everything that is needed to connect to a server.
@@ -56,6 +63,8 @@ pub struct Way {
     server: Server,
     authority: Option<Vec<u8>>,
     identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// Made for the first connection; those of MySQL make their own.
+    tls: tokio::sync::OnceCell<Tls>,
     pub read_only: bool,
 }
 
@@ -95,7 +104,7 @@ impl Way {
             ));
         }
         let identity = pem(run, &server.certificate).await?.zip(pem(run, &server.key).await?);
-        Ok(Way { server, authority, identity, read_only })
+        Ok(Way { server, authority, identity, tls: tokio::sync::OnceCell::new(), read_only })
     }
 
     pub fn kind(&self) -> Kind {
@@ -148,7 +157,7 @@ impl Way {
     pub async fn connect(self: &Arc<Self>, run: &Run) -> Result<Session, Error> {
         let mut last = None;
         for address in self.check(run).await? {
-            match self.open(address).await {
+            match self.open(address, &run.budget).await {
                 Ok(session) => return Ok(session),
                 // Another address may answer, but not give another answer.
                 Err(failure) if failure.code == ErrorCode::Unavailable => last = Some(failure),
@@ -164,83 +173,94 @@ impl Way {
     }
 
     /// Connects to an address that was checked.
-    ///
-    /// The drivers know only names, and would look them up again. So they get the address in place of the name.
-    /// Where TLS must name or check the host, they keep the name, but connect to a socket of ours from which a
-    /// relay leads to the address.
-    async fn open(self: &Arc<Self>, address: SocketAddr) -> Result<Session, Error> {
-        let place = self.place();
-        let named = self.server.tls != TlsMode::Disable && self.server.host.parse::<IpAddr>().is_err();
-        let relay = match named {
-            false => None,
-            true => {
-                let failed = |source: &std::io::Error| {
-                    let mut failure = io_error(&format!("db: cannot connect to {place}"), source);
-                    failure.code = ErrorCode::Unavailable;
-                    failure
-                };
-                let stream = TcpStream::connect(address).await.map_err(|source| failed(&source))?;
-                Some(Relay::start(stream, address.port()).map_err(|source| failed(&source))?)
+    async fn open(self: &Arc<Self>, address: SocketAddr, budget: &Arc<Budget>) -> Result<Session, Error> {
+        let (driver, name) = match self.server.kind {
+            Kind::Postgres => {
+                let client = self.postgres(address, budget).await?;
+                let name = Name::Postgres(client.key);
+                (Driver::Postgres(Box::new(client)), Some(name))
+            }
+            Kind::MySql => {
+                let (client, number) = self.mysql(address, budget).await?;
+                (Driver::MySql(Box::new(client)), number.map(Name::MySql))
             }
         };
-        let host = match named {
-            true => self.server.host.clone(),
-            false => address.ip().to_canonical().to_string(),
-        };
-        let driver = match self.server.kind {
-            Kind::Postgres => self.postgres(&host, address.port(), relay.as_ref()).await?,
-            Kind::MySql => self.mysql(&host, address.port(), relay.as_ref()).await?,
-        };
-        let mut session =
-            Session { driver: Some(driver), ending: None, busy: false, in_transaction: false, _relay: relay };
-        let id = session.set_up().await.map_err(|source| connecting(source, &place))?;
-        session.ending = id.map(|id| Ending { way: self.clone(), address, id });
-        Ok(session)
+        let ending = name.map(|name| Ending { way: self.clone(), address, budget: budget.clone(), name });
+        Ok(Session { driver: Some(driver), ending, busy: false, in_transaction: false, spoilt: false })
     }
 
-    async fn postgres(&self, host: &str, port: u16, relay: Option<&Relay>) -> Result<Driver, Error> {
-        if let Some(name) = STUBBORN.iter().find(|name| std::env::var_os(name).is_some()) {
-            return Err(error(
-                ErrorCode::Unsupported,
-                format!(
-                    "db: the environment of assay has {name}, which would leak into the connection; unset it"
-                ),
-            ));
-        }
+    fn unreachable(&self, source: &std::io::Error) -> Error {
+        let mut failure = io_error(&format!("db: cannot connect to {}", self.place()), source);
+        failure.code = match source.kind() {
+            // What TLS refuses comes as an error of reading.
+            std::io::ErrorKind::InvalidData => {
+                failure.message.push_str("; see the options tls and ca_cert");
+                ErrorCode::InvalidData
+            }
+            _ => ErrorCode::Unavailable,
+        };
+        failure
+    }
+
+    /// A stream to PostgreSQL at an address that was checked.
+    async fn stream(&self, address: SocketAddr) -> Result<Box<dyn crate::postgres::wire::Stream>, Error> {
         let server = &self.server;
-        // Each thing that the driver would take from the environment is set.
-        let mut options = PgConnectOptions::new_without_pgpass()
-            .host(host)
-            .port(port)
-            .username(&server.user)
-            .password(server.password.as_deref().unwrap_or_default())
-            .database(server.database.as_deref().unwrap_or(&server.user))
-            .application_name(&server.application)
-            .extra_float_digits(None)
-            .ssl_mode(match server.tls {
-                TlsMode::Disable => PgSslMode::Disable,
-                TlsMode::Prefer => PgSslMode::Prefer,
-                TlsMode::Require => PgSslMode::Require,
-                TlsMode::VerifyCa => PgSslMode::VerifyCa,
-                TlsMode::VerifyFull => PgSslMode::VerifyFull,
-            })
-            .ssl_root_cert_from_pem(self.authority.clone().unwrap_or_default())
-            .disable_statement_logging();
-        if let Some((certificate, key)) = &self.identity {
-            options = options.ssl_client_cert_from_pem(certificate).ssl_client_key_from_pem(key);
-        }
-        if let Some(relay) = relay {
-            options = options.socket(relay.folder());
-        }
-        let connection = options.connect().await.map_err(|source| connecting(source, &self.place()))?;
-        Ok(Driver::Postgres(Box::new(connection)))
+        let make = || Tls::new(server.tls, &server.host, self.authority.as_deref(), self.identity.as_ref());
+        let tls = self.tls.get_or_try_init(make).await?;
+        let stream = TcpStream::connect(address).await.map_err(|source| self.unreachable(&source))?;
+        let _ = stream.set_nodelay(true);
+        tls.secure(stream).await.map_err(|source| self.unreachable(&source))
     }
 
-    async fn mysql(&self, host: &str, port: u16, relay: Option<&Relay>) -> Result<Driver, Error> {
+    async fn postgres(&self, address: SocketAddr, budget: &Arc<Budget>) -> Result<Client, Error> {
+        let stream = self.stream(address).await?;
+        let server = &self.server;
+        let login = Login {
+            user: &server.user,
+            password: server.password.as_deref(),
+            database: server.database.as_deref().unwrap_or(&server.user),
+            application: &server.application,
+        };
+        let failed = |failure: Failure| {
+            let mut error = failure.error;
+            let why = error.message.trim_start_matches("db: ").to_string();
+            error.message = format!("db: cannot connect to {}: {why}", self.place());
+            error
+        };
+        let mut client = Client::connect(stream, &login, server.prepare, budget).await.map_err(failed)?;
+        // Behind a pooler settings would be met by others.
+        if server.prepare {
+            // Notices go nowhere. A server that works for a client that is gone shall notice (PostgreSQL 14 on). Where
+            // that cannot be set the statements fail as a whole, which is no harm.
+            const SETTINGS: &str = "SELECT set_config('client_min_messages', 'error', false); \
+                                    SELECT set_config('client_connection_check_interval', '1000', false) \
+                                    WHERE current_setting('client_connection_check_interval', true) = '0'";
+            match client.simple(SETTINGS, drop).await {
+                Err(failure) if failure.broken => return Err(failed(failure)),
+                _ => {}
+            }
+        }
+        Ok(client)
+    }
+
+    /// The driver knows only names, and would look them up again. So it connects to a socket of ours, from which a relay
+    /// leads to the address; the name, or the address, is for TLS to check.
+    async fn mysql(
+        &self,
+        address: SocketAddr,
+        budget: &Arc<Budget>,
+    ) -> Result<(mysql::Client, Option<u64>), Error> {
+        let stream = TcpStream::connect(address).await.map_err(|source| self.unreachable(&source))?;
+        let relay = Relay::start(stream, budget).map_err(|source| self.unreachable(&source))?;
+        let host = match self.server.host.parse::<IpAddr>() {
+            Ok(_) => address.ip().to_canonical().to_string(),
+            Err(_) => self.server.host.clone(),
+        };
         let server = &self.server;
         let mut options = MySqlConnectOptions::new()
-            .host(host)
-            .port(port)
+            .host(&host)
+            .port(address.port())
+            .socket(relay.path())
             .username(&server.user)
             .ssl_mode(match server.tls {
                 TlsMode::Disable => MySqlSslMode::Disabled,
@@ -265,11 +285,10 @@ impl Way {
         if let Some((certificate, key)) = &self.identity {
             options = options.ssl_client_cert_from_pem(certificate).ssl_client_key_from_pem(key);
         }
-        if let Some(relay) = relay {
-            options = options.socket(relay.path());
-        }
-        let connection = options.connect().await.map_err(|source| connecting(source, &self.place()))?;
-        Ok(Driver::MySql(Box::new(connection)))
+        let place = self.place();
+        let mut connection = options.connect().await.map_err(|source| connecting(source, &place))?;
+        let number = number(&mut connection).await.map_err(|source| connecting(source, &place))?;
+        Ok((mysql::Client { connection, relay }, number))
     }
 }
 
@@ -278,40 +297,12 @@ impl Session {
         self.driver.as_mut()
     }
 
-    /// Asks for the connection's number, by which it can be told to stop.
-    async fn set_up(&mut self) -> Result<Option<u64>, sqlx::Error> {
+    /// Whether the server has closed the connection, as far as that can be told without asking it.
+    pub fn is_gone(&mut self) -> bool {
         match &mut self.driver {
-            Some(Driver::Postgres(connection)) => {
-                // A server that works for a client that is gone shall notice (PostgreSQL 14 on). Where this cannot be
-                // set the statement fails as a whole, which is no harm.
-                const WATCH: &str = "SELECT set_config('client_connection_check_interval', '1000', false) \
-                                     WHERE current_setting('client_connection_check_interval', true) = '0'";
-                match connection.execute(WATCH).await {
-                    Ok(_) | Err(sqlx::Error::Database(_)) => {}
-                    Err(other) => return Err(other),
-                }
-                // Notices go nowhere.
-                const WHO: &str =
-                    "SELECT pg_backend_pid(), set_config('client_min_messages', 'error', false)";
-                let row = match connection.fetch_one(WHO).await {
-                    Ok(row) => row,
-                    Err(sqlx::Error::Database(_)) => return Ok(None),
-                    Err(other) => return Err(other),
-                };
-                let text = row.try_get_raw(0)?;
-                Ok(text.as_str().ok().and_then(|text| text.parse().ok()))
-            }
-            Some(Driver::MySql(connection)) => {
-                let row = connection.fetch_one("SELECT CONNECTION_ID()").await?;
-                let value = row.try_get_raw(0)?;
-                if value.is_null() {
-                    return Ok(None);
-                }
-                let bytes =
-                    <&[u8] as sqlx::Decode<sqlx::MySql>>::decode(value).map_err(sqlx::Error::Decode)?;
-                Ok(std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()))
-            }
-            None => Ok(None),
+            Some(Driver::Postgres(client)) => client.is_gone(),
+            Some(Driver::MySql(_)) => false,
+            None => true,
         }
     }
 
@@ -319,8 +310,8 @@ impl Session {
     pub async fn is_alive(&mut self) -> bool {
         let ping = async {
             match &mut self.driver {
-                Some(Driver::Postgres(connection)) => connection.ping().await.is_ok(),
-                Some(Driver::MySql(connection)) => connection.ping().await.is_ok(),
+                Some(Driver::Postgres(client)) => client.is_alive().await,
+                Some(Driver::MySql(client)) => client.connection.ping().await.is_ok(),
                 None => false,
             }
         };
@@ -338,32 +329,53 @@ impl Session {
 async fn goodbye(driver: Driver) {
     let close = async {
         match driver {
-            Driver::Postgres(connection) => drop(connection.close().await),
-            Driver::MySql(connection) => drop(connection.close().await),
+            Driver::Postgres(client) => client.close().await,
+            Driver::MySql(client) => {
+                // The relay ends after it.
+                let mysql::Client { connection, relay: _relay } = *client;
+                drop(connection.close().await);
+            }
         }
     };
     // It is closed in any case.
     let _ = tokio::time::timeout(FAREWELL, close).await;
 }
 
+/// The server's number for a connection of MySQL, by which it can be told to stop.
+async fn number(connection: &mut MySqlConnection) -> Result<Option<u64>, sqlx::Error> {
+    let row = connection.fetch_one("SELECT CONNECTION_ID()").await?;
+    let value = row.try_get_raw(0)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let bytes = <&[u8] as sqlx::Decode<sqlx::MySql>>::decode(value).map_err(sqlx::Error::Decode)?;
+    Ok(std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()))
+}
+
 impl Ending {
-    /// Ends the statement that the connection is at, from another one.
+    /// Ends the statement that the connection is at.
     async fn end(self) {
-        let Ok(mut other) = self.way.open(self.address).await else { return };
-        let id = self.id;
-        let ended = match &mut other.driver {
-            Some(Driver::Postgres(connection)) => {
-                connection.execute(AssertSqlSafe(format!("SELECT pg_cancel_backend({id})"))).await.map(drop)
-            }
-            Some(Driver::MySql(connection)) => {
-                connection.execute(AssertSqlSafe(format!("KILL QUERY {id}"))).await.map(drop)
-            }
-            None => Ok(()),
+        let failed = |why: &dyn std::fmt::Display| {
+            tracing::debug!(%why, "a statement that nobody waits for could not be ended");
         };
-        if let Err(failure) = ended {
-            tracing::debug!(%failure, "a statement that nobody waits for could not be ended");
+        match self.name {
+            Name::Postgres(key) => {
+                let Ok(stream) = self.way.stream(self.address).await else { return };
+                if let Err(why) = key.cancel(stream).await {
+                    failed(&why);
+                }
+            }
+            Name::MySql(id) => {
+                let Ok(mut other) = self.way.open(self.address, &self.budget).await else { return };
+                if let Some(Driver::MySql(client)) = &mut other.driver
+                    && let Err(why) =
+                        client.connection.execute(AssertSqlSafe(format!("KILL QUERY {id}"))).await
+                {
+                    failed(&why);
+                }
+                other.close().await;
+            }
         }
-        other.close().await;
     }
 }
 
@@ -375,9 +387,10 @@ impl Drop for Session {
         if !self.busy && !self.in_transaction {
             runtime.spawn(goodbye(driver));
         } else if let Some(ending) = self.ending.take().filter(|_| self.busy) {
-            drop(driver);
+            // A pooler knows what to end only as long as this is open.
             runtime.spawn(async move {
                 let _ = tokio::time::timeout(FAREWELL, ending.end()).await;
+                drop(driver);
             });
         }
     }

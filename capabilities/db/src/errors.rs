@@ -2,9 +2,9 @@
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{error, io_error};
-use sqlx::error::ErrorKind;
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::message::backend::ErrorResponseBody;
 use sqlx::mysql::MySqlDatabaseError;
-use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 
 /// A failure, and whether the connection can still be used.
 #[derive(Debug)]
@@ -29,27 +29,16 @@ pub fn invalid(message: impl Into<String>) -> Error {
     error(ErrorCode::InvalidArgument, message)
 }
 
-/// What a driver says about a statement.
-pub fn statement(source: sqlx::Error, sql: &str) -> Failure {
+/// What the driver of MySQL says about a statement.
+pub fn statement(source: sqlx::Error) -> Failure {
     match source {
         sqlx::Error::Database(database) => {
-            Failure { error: from_database(database.as_ref(), Some(sql)), broken: false }
+            Failure { error: from_database(database.as_ref()), broken: is_fatal(database.as_ref()) }
         }
         sqlx::Error::Io(io) => {
             let mut error = io_error("db: the connection broke off", &io);
             error.code = ErrorCode::Unavailable;
             Failure { error, broken: true }
-        }
-        sqlx::Error::Protocol(text)
-            if text.contains("CopyInResponse") || text.contains("CopyOutResponse") =>
-        {
-            Failure {
-                error: error(
-                    ErrorCode::Unsupported,
-                    "db: COPY from or to the client is not supported; use db.batch and db.rows",
-                ),
-                broken: true,
-            }
         }
         sqlx::Error::Protocol(text) => Failure {
             error: error(
@@ -67,7 +56,7 @@ pub fn connecting(source: sqlx::Error, place: &str) -> Error {
     let what = format!("db: cannot connect to {place}");
     match source {
         sqlx::Error::Database(database) => {
-            let mut error = from_database(database.as_ref(), None);
+            let mut error = from_database(database.as_ref());
             error.message = format!("{what}: {}", error.message.trim_start_matches("db: "));
             error
         }
@@ -93,18 +82,21 @@ pub fn connecting(source: sqlx::Error, place: &str) -> Error {
 }
 
 /// The code that scripts see for an SQLSTATE (PostgreSQL's appendix A) or a number of MySQL.
-fn code(sqlstate: &str, number: u16, kind: &ErrorKind) -> ErrorCode {
-    match (kind, sqlstate, number) {
-        (ErrorKind::UniqueViolation, ..) => ErrorCode::Exists,
-        (_, "42P01" | "42703" | "42704" | "42883" | "3D000" | "3F000", _)
-        | (_, _, 1049 | 1054 | 1146 | 1305) => ErrorCode::NotFound,
-        (_, "42P04" | "42P06" | "42P07" | "42710", _) | (_, _, 1007 | 1050) => ErrorCode::Exists,
-        (_, "57014", _) | (_, _, 1205 | 1317 | 1969 | 3024) => ErrorCode::Timeout,
-        (_, "42501" | "25006", _) | (_, _, 1044 | 1045 | 1142 | 1143 | 1227 | 1290 | 1792 | 1698) => {
+fn code(sqlstate: &str, number: u16) -> ErrorCode {
+    match (sqlstate, number) {
+        ("23505", _) | (_, 1062 | 1169 | 1586) => ErrorCode::Exists,
+        ("42P01" | "42703" | "42704" | "42883" | "3D000" | "3F000", _) | (_, 1049 | 1054 | 1146 | 1305) => {
+            ErrorCode::NotFound
+        }
+        ("42P04" | "42P06" | "42P07" | "42710", _) | (_, 1007 | 1050) => ErrorCode::Exists,
+        ("57014", _) | (_, 1205 | 1317 | 1969 | 3024) => ErrorCode::Timeout,
+        ("42501" | "25006", _) | (_, 1044 | 1045 | 1142 | 1143 | 1227 | 1290 | 1792 | 1698) => {
             ErrorCode::Permission
         }
-        (_, "0A000", _) | (_, _, 1148 | 1235 | 1295 | 3948 | 4166) => ErrorCode::Unsupported,
-        (_, state, _) => match state.get(..2).unwrap_or_default() {
+        ("0A000", _) | (_, 1148 | 1235 | 1295 | 3948 | 4166) => ErrorCode::Unsupported,
+        (_, 1153) => ErrorCode::Limit,
+        (_, 1053 | 1077..=1079 | 1927 | 4031) => ErrorCode::Unavailable,
+        (state, _) => match state.get(..2).unwrap_or_default() {
             "08" | "57" => ErrorCode::Unavailable,
             "22" | "23" => ErrorCode::InvalidData,
             "28" => ErrorCode::Permission,
@@ -115,30 +107,87 @@ fn code(sqlstate: &str, number: u16, kind: &ErrorKind) -> ErrorCode {
     }
 }
 
-fn from_database(source: &dyn sqlx::error::DatabaseError, sql: Option<&str>) -> Error {
-    let kind = source.kind();
-    if let Some(postgres) = source.try_downcast_ref::<PgDatabaseError>() {
-        let mut message = format!("db: {}", postgres.message());
-        if let (Some(PgErrorPosition::Original(at)), Some(sql)) = (postgres.position(), sql) {
-            let (line, column) = position(sql, at);
-            message.push_str(&format!(" at line {line} column {column}"));
-        }
-        for more in [postgres.detail(), postgres.hint()].into_iter().flatten() {
-            message.push_str("; ");
-            message.push_str(more.trim_end_matches('.'));
-        }
-        if let Some(constraint) = postgres.constraint() {
-            message.push_str(&format!(" (constraint {constraint})"));
-        }
-        message.push_str(&format!(" [SQLSTATE {}]", postgres.code()));
-        return error(code(postgres.code(), 0, &kind), message);
+/// Whether the server of MySQL closes the connection with this error: of communication (class 08), a shutdown, a KILL,
+/// or one that was idle for too long.
+fn is_fatal(source: &dyn sqlx::error::DatabaseError) -> bool {
+    let number = source.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number);
+    source.code().is_some_and(|state| state.starts_with("08"))
+        || matches!(number, 1053 | 1077..=1079 | 1927 | 4031)
+}
+
+fn from_database(source: &dyn sqlx::error::DatabaseError) -> Error {
+    let Some(mysql) = source.try_downcast_ref::<MySqlDatabaseError>() else {
+        return error(ErrorCode::Other, format!("db: {}", source.message()));
+    };
+    let state = mysql.code().unwrap_or_default();
+    let advice = if mysql.number() == 1153 { "; max_allowed_packet of the server bounds them" } else { "" };
+    let message = format!("db: {}{advice} [SQLSTATE {state}, error {}]", mysql.message(), mysql.number());
+    error(code(state, mysql.number()), message)
+}
+
+/// An error of PostgreSQL.
+pub struct Postgres {
+    pub state: String,
+    error: Error,
+    /// The server closes the connection with it.
+    fatal: bool,
+}
+
+impl Postgres {
+    pub fn failure(self) -> Failure {
+        Failure { error: self.error, broken: self.fatal }
     }
-    if let Some(mysql) = source.try_downcast_ref::<MySqlDatabaseError>() {
-        let state = mysql.code().unwrap_or_default();
-        let message = format!("db: {} [SQLSTATE {state}, error {}]", mysql.message(), mysql.number());
-        return error(code(state, mysql.number(), &kind), message);
+}
+
+/// Reads an error of PostgreSQL about a statement.
+///
+/// # Errors
+/// Where it cannot be understood.
+pub fn postgres(body: &ErrorResponseBody, sql: Option<&str>) -> Result<Postgres, Failure> {
+    let (mut state, mut message, mut at) = (String::new(), String::new(), None);
+    let (mut fatal, mut more, mut constraint) = (false, Vec::new(), None);
+    let mut fields = body.fields();
+    loop {
+        let field = match fields.next() {
+            Ok(Some(field)) => field,
+            Ok(None) => break,
+            Err(why) => return Err(crate::postgres::wire::not_understood(why)),
+        };
+        let text = String::from_utf8_lossy(field.value_bytes()).into_owned();
+        match field.type_() {
+            // The severity in English, whatever language the message has.
+            b'V' => fatal = text == "FATAL" || text == "PANIC",
+            b'C' => state = text,
+            b'M' => message = text,
+            b'P' => at = text.parse().ok(),
+            b'D' | b'H' => more.push(text),
+            b'n' => constraint = Some(text),
+            _ => {}
+        }
     }
-    error(ErrorCode::Other, format!("db: {}", source.message()))
+    let mut message = format!("db: {message}");
+    if let (Some(at), Some(sql)) = (at, sql) {
+        let (line, column) = position(sql, at);
+        message.push_str(&format!(" at line {line} column {column}"));
+    }
+    for more in more {
+        message.push_str("; ");
+        message.push_str(more.trim_end_matches('.'));
+    }
+    if let Some(constraint) = constraint {
+        message.push_str(&format!(" (constraint {constraint})"));
+    }
+    message.push_str(&format!(" [SQLSTATE {state}]"));
+    let code = if fatal && !state.starts_with("28") && !state.starts_with("3D") && !state.starts_with("42") {
+        match code(&state, 0) {
+            // Too many connections are a limit, all else that ends one is the server's going away.
+            ErrorCode::Limit => ErrorCode::Limit,
+            _ => ErrorCode::Unavailable,
+        }
+    } else {
+        code(&state, 0)
+    };
+    Ok(Postgres { error: error(code, message), state, fatal })
 }
 
 /// The line and column, both from 1, of the character number `at`, from 1.

@@ -5,6 +5,7 @@
 
 mod calendar;
 mod connect;
+mod effect;
 mod errors;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
@@ -348,6 +349,16 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
         let home = attempt!(home(accessor, &this)?);
         let transaction = attempt!(run::begin(&home).await);
         let connection = Connection { home: Some(Home::Transaction(Arc::new(transaction))) };
+        Ok(Ok(accessor.with(|mut access| access.get().table.push(connection))?))
+    }
+
+    async fn session(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Connection>,
+    ) -> Answered<Resource<Connection>> {
+        let home = attempt!(home(accessor, &this)?);
+        let session = attempt!(run::session(&home).await);
+        let connection = Connection { home: Some(Home::Transaction(Arc::new(session))) };
         Ok(Ok(accessor.with(|mut access| access.get().table.push(connection))?))
     }
 

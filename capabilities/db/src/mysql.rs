@@ -3,16 +3,17 @@
 use crate::calendar;
 use crate::errors::{self, Failure, arity, hint, unsent};
 use crate::readonly;
+use crate::relay::Relay;
 use crate::run::Work;
 use crate::target::Kind as Server;
 use crate::value::{Done, Param, Sink};
 use assay_capability_api::error;
 use assay_capability_api::types::ErrorCode;
 use futures_util::TryStreamExt;
-use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
+use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlDatabaseError, MySqlRow, MySqlTypeInfo};
 use sqlx::{
-    Arguments, AssertSqlSafe, Column, Decode, Either, Executor, MySql, Row, SqlSafeStr, Statement, TypeInfo,
-    ValueRef,
+    Arguments, AssertSqlSafe, Column, Decode, Either, Executor, MySql, Row, SqlSafeStr, Statement, Type,
+    TypeInfo, ValueRef,
 };
 
 /// How a value looks on the wire, in binary.
@@ -35,6 +36,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kind of a column. By its name alone an unsigned `TINYINT(1)` is a boolean, which the driver means.
+    fn of_column(info: &MySqlTypeInfo) -> Kind {
+        match Kind::of(info.name()) {
+            Kind::Bool if <u8 as Type<MySql>>::compatible(info) => Kind::Unsigned,
+            kind => kind,
+        }
+    }
+
     /// The kind of a type, by its name.
     pub fn of(name: &str) -> Kind {
         match name {
@@ -56,35 +65,50 @@ impl Kind {
     }
 }
 
-/// Runs statements of ours, or a script.
-pub async fn control(connection: &mut MySqlConnection, sql: &str) -> Result<(), Failure> {
-    match sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await {
-        Ok(_) => Ok(()),
-        Err(source) => Err(errors::statement(source, sql)),
+/// A connection, and what leads to it.
+pub struct Client {
+    pub connection: MySqlConnection,
+    pub relay: Relay,
+}
+
+impl Client {
+    /// What the driver says about a statement; it does not know why no more came in.
+    fn failed(&self, source: sqlx::Error) -> Failure {
+        match self.relay.inflow.refused() {
+            Some(error) => Failure { error, broken: true },
+            None => errors::statement(source),
+        }
     }
+}
+
+/// Runs statements of ours, or a script.
+pub async fn control(client: &mut Client, sql: &str) -> Result<(), Failure> {
+    let result = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut client.connection).await;
+    client.relay.inflow.all_out();
+    result.map(drop).map_err(|source| client.failed(source))
 }
 
 /// Runs a statement for each list of parameters.
 pub async fn run(
-    connection: &mut MySqlConnection,
+    client: &mut Client,
     work: &Work,
     sink: &mut Sink,
     only_read: bool,
     numeric: bool,
 ) -> Result<Done, Failure> {
     if only_read {
-        control(connection, readonly::begin_reading(Server::MySql)).await?;
+        control(client, readonly::begin_reading(Server::MySql)).await?;
     }
     let mut done = Done::default();
     let mut result = Ok(());
     for set in &work.sets {
-        result = one(connection, work, set, sink, numeric, &mut done).await;
+        result = one(client, work, set, sink, numeric, &mut done).await;
         if result.is_err() {
             break;
         }
     }
     if only_read && !result.as_ref().is_err_and(|failure| failure.broken) {
-        control(connection, "ROLLBACK").await?;
+        control(client, "ROLLBACK").await?;
     }
     match result {
         Ok(()) => Ok(done),
@@ -93,7 +117,7 @@ pub async fn run(
 }
 
 async fn one(
-    connection: &mut MySqlConnection,
+    client: &mut Client,
     work: &Work,
     set: &[Param],
     sink: &mut Sink,
@@ -101,8 +125,18 @@ async fn one(
     done: &mut Done,
 ) -> Result<(), Failure> {
     let sql = &work.sql;
-    let failed = |source| errors::statement(source, sql);
-    let statement = connection.prepare(AssertSqlSafe(sql.as_str()).into_sql_str()).await.map_err(failed)?;
+    let prepared = client.connection.prepare(AssertSqlSafe(sql.as_str()).into_sql_str()).await;
+    let statement = match prepared {
+        // What changes a session is not always to be had as a prepared statement (`USE`, `LOCK TABLES`). It is one
+        // statement all the same, because several are an error of another kind; queries are left out, on whose being
+        // prepared reading only rests.
+        Err(sqlx::Error::Database(why))
+            if is_unprepared(why.as_ref()) && set.is_empty() && readonly::check(sql).is_err() =>
+        {
+            return control(client, sql).await;
+        }
+        prepared => prepared.map_err(|source| client.failed(source))?,
+    };
     let expected = match statement.parameters() {
         Some(Either::Right(count)) => count,
         _ => set.len(),
@@ -113,29 +147,71 @@ async fn one(
         add(&mut arguments, set.get(n).unwrap_or(&Param::Null))
             .map_err(|why| unsent(errors::invalid(format!("db: parameter {}: {why}", n + 1))))?;
     }
+    // Of a procedure they come with its results.
+    sink.columns(statement.columns().iter().map(Column::name));
     let mut kinds: Option<Vec<Kind>> = None;
-    let mut rows = connection.fetch_many(statement.query_with(arguments));
-    while let Some(item) = rows.try_next().await.map_err(failed)? {
+    let inflow = client.relay.inflow.clone();
+    let mut rows = client.connection.fetch_many(statement.query_with(arguments));
+    loop {
+        let item = match rows.try_next().await {
+            Ok(Some(item)) => item,
+            Ok(None) => break,
+            Err(source) => {
+                drop(rows);
+                return Err(client.failed(source));
+            }
+        };
         let row = match item {
             Either::Left(result) => {
                 done.affected += result.rows_affected();
                 let id = result.last_insert_id();
                 done.id = i64::try_from(id).ok().filter(|id| *id != 0).or(done.id);
+                // A procedure gives several results, each with columns of its own.
+                kinds = None;
                 continue;
             }
-            Either::Right(_) if !sink.wants_rows() => continue,
             Either::Right(row) => row,
         };
-        let kinds = kinds.get_or_insert_with(|| {
-            sink.columns(row.columns().iter().map(Column::name));
-            row.columns().iter().map(|column| Kind::of(column.type_info().name())).collect()
-        });
+        let taken = size(&row);
+        if !sink.wants_rows() {
+            inflow.handed_out(taken);
+            continue;
+        }
+        let kinds = match &mut kinds {
+            Some(kinds) => kinds,
+            none => {
+                if sink.has_rows() {
+                    sink.flush().await?;
+                }
+                sink.columns(row.columns().iter().map(Column::name));
+                none.insert(row.columns().iter().map(|column| Kind::of_column(column.type_info())).collect())
+            }
+        };
         give(sink, &row, kinds, numeric)?;
+        // It does not wait with the others.
+        drop(row);
+        inflow.handed_out(taken);
         if sink.is_full() {
             sink.flush().await?;
         }
     }
+    inflow.all_out();
     Ok(())
+}
+
+/// At least what a row took on the wire: its values, the length of each, and what stands before them.
+fn size(row: &MySqlRow) -> usize {
+    const LENGTH: usize = 9;
+    let value = |n: usize| {
+        let bytes = row.try_get_raw(n).ok().and_then(|value| <&[u8] as Decode<MySql>>::decode(value).ok());
+        bytes.map_or(0, <[u8]>::len) + LENGTH
+    };
+    (0..row.len()).map(value).sum::<usize>() + LENGTH
+}
+
+/// Whether a statement has no prepared form (`ER_UNSUPPORTED_PS`).
+fn is_unprepared(why: &dyn sqlx::error::DatabaseError) -> bool {
+    why.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|why| why.number() == 1295)
 }
 
 fn add(arguments: &mut MySqlArguments, param: &Param) -> Result<(), sqlx::error::BoxDynError> {
@@ -156,7 +232,7 @@ fn add(arguments: &mut MySqlArguments, param: &Param) -> Result<(), sqlx::error:
 fn give(sink: &mut Sink, row: &MySqlRow, kinds: &[Kind], numeric: bool) -> Result<(), Failure> {
     sink.start_row();
     for (n, kind) in kinds.iter().enumerate() {
-        let value = row.try_get_raw(n).map_err(|source| errors::statement(source, ""))?;
+        let value = row.try_get_raw(n).map_err(errors::statement)?;
         // The driver takes dates of zeros for NULL, which they mean.
         if value.is_null() {
             sink.null();

@@ -1,6 +1,7 @@
 //! The connections of one database, shared by all that a script does with it.
 
 use crate::connect::{Session, Way};
+use crate::errors::Failure;
 use crate::sqlite::{Lite, Place};
 use crate::target::Options;
 use assay_capability_api::types::{Error, ErrorCode};
@@ -28,7 +29,8 @@ pub enum Conn {
 struct Idle {
     conn: Conn,
     handle: HandleGuard,
-    since: Instant,
+    /// Since when; none where it must be asked whether it lives.
+    since: Option<Instant>,
 }
 
 /// The connections of one database.
@@ -129,8 +131,10 @@ impl Pool {
             let Some(Idle { mut conn, handle, since }) = idle else { break };
             let usable = match &mut conn {
                 Conn::Lite(_) => true,
-                Conn::Server(_) if since.elapsed() < FRESH => true,
-                Conn::Server(session) => session.is_alive().await,
+                Conn::Server(session) => {
+                    let fresh = since.is_some_and(|since| since.elapsed() < FRESH);
+                    !session.is_gone() && (fresh || session.is_alive().await)
+                }
             };
             if usable {
                 return Ok((conn, handle));
@@ -142,6 +146,11 @@ impl Pool {
             Source::File(place) => Conn::Lite(Lite::open(&self.run, place, &self.options).await?),
         };
         Ok((conn, handle))
+    }
+
+    /// Where one connection broke off, the others may have too: each is asked before it is used again.
+    fn doubt(&self) {
+        lock(&self.idle).iter_mut().for_each(|idle| idle.since = None);
     }
 
     pub fn is_closed(&self) -> bool {
@@ -165,7 +174,7 @@ impl Pool {
         if self.closed.load(Ordering::Acquire) {
             return;
         }
-        lock(&self.idle).push(Idle { conn, handle, since: Instant::now() });
+        lock(&self.idle).push(Idle { conn, handle, since: Some(Instant::now()) });
     }
 }
 
@@ -193,6 +202,35 @@ impl Lease {
         }
     }
 
+    /// Says whether a transaction of the script's is open on it.
+    pub fn set_in_transaction(&mut self, open: bool) {
+        match &mut self.conn {
+            Some(Conn::Server(session)) => session.in_transaction = open,
+            Some(Conn::Lite(lite)) => lite.in_transaction = open,
+            None => {}
+        }
+    }
+
+    /// A connection to a server is closed when it is given back: something of its user's may be left on it. A file of
+    /// SQLite has one connection for all.
+    pub fn spoil(&mut self) {
+        if let Some(Conn::Server(session)) = &mut self.conn {
+            session.spoilt = true;
+        }
+    }
+
+    /// What a failure means for the connection, and for the others of the pool.
+    pub fn after(&mut self, failure: &Failure) {
+        let Some(Conn::Server(session)) = &mut self.conn else { return };
+        let gone = failure.broken && failure.error.code == ErrorCode::Unavailable;
+        // Where the server is gone, there is no statement to end on it.
+        session.busy = failure.broken && !gone;
+        session.spoilt |= failure.broken;
+        if gone {
+            self.pool.doubt();
+        }
+    }
+
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
@@ -203,7 +241,7 @@ impl Drop for Lease {
         let (Some(conn), Some(handle)) = (self.conn.take(), self.handle.take()) else { return };
         match conn {
             // Its own drop ends what is under way.
-            Conn::Server(session) if session.busy || session.in_transaction => {}
+            Conn::Server(session) if session.busy || session.in_transaction || session.spoilt => {}
             Conn::Lite(mut lite) if lite.is_dirty() => {
                 let (pool, permit) = (self.pool.clone(), self.permit.take());
                 let clean = move || {

@@ -1,6 +1,7 @@
 //! Statements: from what a script asks for to rows that it pulls.
 
 use crate::connect::Driver;
+use crate::effect::{self, Place};
 use crate::errors::Failure;
 use crate::pool::{Lease, Pool, Source, closed, lock};
 use crate::value::{Batch, Bounds, Done, Held, Param, Sink};
@@ -37,12 +38,22 @@ pub fn hold(run: &Run, sql: &str, params: &[u8]) -> Result<assay_capability_api:
     run.budget.take((sql.len() + params.len()).saturating_mul(COPIES))
 }
 
-/// A transaction. A part of it that can be rolled back by itself shares the connection, one deeper.
+/// A transaction, or a session, which is a connection for one user. A transaction in a session, and a part of a
+/// transaction that can be rolled back by itself, share the connection, one deeper.
 pub struct Transaction {
     pool: Arc<Pool>,
     shared: Arc<Mutex<Shared>>,
     depth: u32,
+    /// The outermost is a session.
+    in_session: bool,
     ended: AtomicBool,
+}
+
+impl Transaction {
+    /// How many transactions it is deep: 0 for a session, more than 1 for a part of one.
+    fn parts(&self) -> u32 {
+        self.depth - u32::from(self.in_session)
+    }
 }
 
 struct Shared {
@@ -71,8 +82,17 @@ impl Home {
         }
     }
 
-    fn in_transaction(&self) -> bool {
-        matches!(self, Home::Transaction(_))
+    fn place(&self) -> Place {
+        match self {
+            Home::Pool(_) => Place::Pool,
+            Home::Transaction(transaction) if transaction.parts() == 0 => Place::Session,
+            Home::Transaction(_) => Place::Transaction,
+        }
+    }
+
+    /// Whether a transaction of the script's is open.
+    pub fn in_transaction(&self) -> bool {
+        self.place() == Place::Transaction
     }
 
     /// A connection for one statement.
@@ -105,7 +125,7 @@ impl Home {
         }
         Err(error(
             ErrorCode::Unsupported,
-            "db: another statement of this transaction is under way; a server's connection does one thing at a time, so \
+            "db: another statement of this transaction or session is under way; a server's connection does one thing at a time, so \
                  read its rows with query, or leave the loop over db.rows first. Where a statement was cancelled or timed \
                  out, the transaction is rolled back",
         ))
@@ -123,16 +143,16 @@ impl Home {
 }
 
 fn over() -> Error {
-    error(ErrorCode::InvalidArgument, "db: the transaction is over")
+    error(ErrorCode::InvalidArgument, "db: the transaction or session is over")
 }
 
 /// What ends a transaction or a part of one.
-fn ending(commit: bool, depth: u32) -> String {
-    match (commit, depth) {
+fn ending(commit: bool, parts: u32) -> String {
+    match (commit, parts) {
         (true, 1) => "COMMIT".into(),
         (false, 1) => "ROLLBACK".into(),
-        (true, _) => format!("RELEASE SAVEPOINT assay_{depth}"),
-        (false, _) => format!("ROLLBACK TO SAVEPOINT assay_{depth}"),
+        (true, _) => format!("RELEASE SAVEPOINT assay_{parts}"),
+        (false, _) => format!("ROLLBACK TO SAVEPOINT assay_{parts}"),
     }
 }
 
@@ -152,10 +172,13 @@ async fn control(mut lease: Lease, sql: String, timeout: Option<Duration>) -> (L
             }
         };
         let result = within(timeout, executed).await;
-        session.busy = result.as_ref().is_err_and(|failure| failure.broken);
+        session.busy = false;
         result
     }
     .await;
+    if let Err(failure) = &result {
+        lease.after(failure);
+    }
     (lease, result)
 }
 
@@ -180,7 +203,7 @@ pub fn timed_out(after: Duration) -> Error {
     )
 }
 
-/// Begins a transaction on a free connection, or a savepoint in one.
+/// Begins a transaction on a free connection or in a session, or a savepoint in one.
 ///
 /// # Errors
 /// Those of the pool and of the database.
@@ -188,74 +211,100 @@ pub async fn begin(home: &Home) -> Result<Transaction, Error> {
     let pool = home.pool().clone();
     let timeout = pool.options.statement_timeout;
     let lease = home.take().await?;
-    match home {
+    let parts = match home {
+        Home::Pool(_) => 1,
+        Home::Transaction(outer) => outer.parts() + 1,
+    };
+    let sql = match parts {
+        1 => readonly::begin(&pool).into(),
+        _ => format!("SAVEPOINT assay_{parts}"),
+    };
+    let (mut lease, result) = control(lease, sql, timeout).await;
+    if parts == 1 && result.is_ok() {
+        lease.set_in_transaction(true);
+    }
+    let outer = match home {
         Home::Pool(_) => {
-            let (mut lease, result) = control(lease, readonly::begin(&pool).into(), timeout).await;
             result.map_err(|failure| failure.error)?;
-            if let Ok(session) = lease.session() {
-                session.in_transaction = true;
-            }
-            if let Ok(lite) = lease.lite() {
-                lite.in_transaction = true;
-            }
-            let shared = Shared { lease: Some(lease), depth: 1, draining: false, changed: Arc::default() };
-            let shared = Arc::new(Mutex::new(shared));
-            Ok(Transaction { pool, shared, depth: 1, ended: AtomicBool::new(false) })
+            return Ok(Transaction::new(pool, lease, false));
         }
-        Home::Transaction(outer) => {
-            let depth = outer.depth + 1;
-            let (lease, result) = control(lease, format!("SAVEPOINT assay_{depth}"), timeout).await;
-            if !result.as_ref().is_err_and(|failure| failure.broken) {
-                home.give(lease);
-            }
-            result.map_err(|failure| failure.error)?;
-            lock(&outer.shared).depth = depth;
-            Ok(Transaction { pool, shared: outer.shared.clone(), depth, ended: AtomicBool::new(false) })
-        }
+        Home::Transaction(outer) => outer,
+    };
+    if !result.as_ref().is_err_and(|failure| failure.broken) {
+        home.give(lease);
+    }
+    result.map_err(|failure| failure.error)?;
+    let depth = outer.depth + 1;
+    lock(&outer.shared).depth = depth;
+    let (shared, in_session) = (outer.shared.clone(), outer.in_session);
+    Ok(Transaction { pool, shared, depth, in_session, ended: AtomicBool::new(false) })
+}
+
+/// Takes a connection out of the pool for one user.
+///
+/// # Errors
+/// Those of the pool; `unsupported` where there is one already.
+pub async fn session(home: &Home) -> Result<Transaction, Error> {
+    let Home::Pool(pool) = home else {
+        let what = if home.in_transaction() { "transaction" } else { "session" };
+        let message = format!("db.session: a {what} has a connection of its own already; use its argument");
+        return Err(error(ErrorCode::Unsupported, message));
+    };
+    let mut lease = home.take().await?;
+    lease.spoil();
+    Ok(Transaction::new(pool.clone(), lease, true))
+}
+
+impl Transaction {
+    fn new(pool: Arc<Pool>, lease: Lease, in_session: bool) -> Transaction {
+        let shared = Shared { lease: Some(lease), depth: 1, draining: false, changed: Arc::default() };
+        let ended = AtomicBool::new(false);
+        Transaction { pool, shared: Arc::new(Mutex::new(shared)), depth: 1, in_session, ended }
     }
 }
 
-/// Ends a transaction.
+/// Ends a transaction or a session.
 ///
 /// # Errors
 /// Where it is over already, or the database refuses to commit it; then it is rolled back.
 pub async fn end(transaction: &Arc<Transaction>, commit: bool) -> Result<(), Error> {
     let home = Home::Transaction(transaction.clone());
-    let depth = transaction.depth;
+    let (depth, parts) = (transaction.depth, transaction.parts());
     if lock(&transaction.shared).depth > depth {
         return Err(error(ErrorCode::InvalidArgument, "db: a transaction within this one is still open"));
     }
     let mut lease = home.take().await?;
     transaction.ended.store(true, Ordering::Release);
+    if parts == 0 {
+        lock(&transaction.shared).depth = 0;
+        return Ok(());
+    }
     let timeout = transaction.pool.options.statement_timeout;
     // What a transaction that only reads may have done all the same goes with it.
-    let commit = commit && !(depth == 1 && transaction.pool.is_read_only());
+    let commit = commit && !(parts == 1 && transaction.pool.is_read_only());
     let result;
-    (lease, result) = control(lease, ending(commit, depth), timeout).await;
-    if depth > 1 {
-        lock(&transaction.shared).depth = depth - 1;
-        if result.as_ref().is_err_and(|failure| failure.broken) {
-            return result.map_err(|failure| failure.error);
-        }
-        lock(&transaction.shared).lease = Some(lease);
-        return result.map_err(|failure| failure.error);
+    (lease, result) = control(lease, ending(commit, parts), timeout).await;
+    let result = result.map_err(|failure| {
+        // After a refused COMMIT the transaction may be open still; dropping the lease rolls it back then.
+        (failure.error, failure.broken || parts == 1)
+    });
+    let goes_on = depth > 1 && !result.as_ref().is_err_and(|(_, lost)| *lost);
+    if parts == 1 && result.is_ok() {
+        lease.set_in_transaction(false);
     }
-    lock(&transaction.shared).depth = 0;
-    // After a refused COMMIT the transaction may be open still; dropping the lease rolls it back then.
-    if result.is_ok() {
-        if let Ok(session) = lease.session() {
-            session.in_transaction = false;
-        }
-        if let Ok(lite) = lease.lite() {
-            lite.in_transaction = false;
-        }
+    let mut shared = lock(&transaction.shared);
+    shared.depth = if goes_on { depth - 1 } else { 0 };
+    if goes_on {
+        shared.lease = Some(lease);
     }
-    result.map_err(|failure| failure.error)
+    drop(shared);
+    result.map_err(|(error, _)| error)
 }
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if self.depth == 1 && !self.ended.load(Ordering::Acquire) {
+        // With a transaction that was not ended its session is over too: nobody can tell where it stands.
+        if (self.depth == 1 || self.parts() == 1) && !self.ended.load(Ordering::Acquire) {
             let mut shared = lock(&self.shared);
             shared.depth = 0;
             shared.changed.notify_waiters();
@@ -397,15 +446,18 @@ impl Running {
 /// A statement on a server.
 async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Batch), Error> {
     let pool = home.pool().clone();
-    if pool.is_read_only() {
+    let Source::Server(way) = &pool.source else { return Err(closed()) };
+    if way.read_only {
         readonly::check(&work.sql)?;
-    } else {
-        readonly::check_control(&work.sql)?;
     }
+    let spoils = effect::check(way.kind(), &work.sql, home.place())?;
     // Within a transaction that was begun so, nothing needs to be done for it.
-    let only_read = pool.is_read_only() && !home.in_transaction();
+    let only_read = way.read_only && !home.in_transaction();
     let mut lease = home.take().await?;
     *lock(&sink.held) = Some(Instant::now());
+    if spoils {
+        lease.spoil();
+    }
     let session = lease.session()?;
     session.busy = true;
     let numeric = pool.options.numeric_as_number;
@@ -417,18 +469,24 @@ async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Batch)
         Some(Driver::MySql(connection)) => mysql::run(connection, &work, &mut sink, only_read, numeric).await,
         None => Err(closed().into()),
     };
+    // What no text tells may have begun a transaction.
+    let left = matches!(session.driver(), Some(Driver::Postgres(client)) if client.in_transaction());
+    if left && home.place() == Place::Pool {
+        session.in_transaction = true;
+    }
     match result {
         Ok(done) => {
             session.busy = false;
             home.give(lease);
             Ok((done, sink.take()?))
         }
-        Err(Failure { error, broken: false }) => {
-            session.busy = false;
-            home.give(lease);
-            Err(error)
+        Err(failure) => {
+            lease.after(&failure);
+            if !failure.broken {
+                home.give(lease);
+            }
+            Err(failure.error)
         }
-        Err(Failure { error, broken: true }) => Err(error),
     }
 }
 
@@ -451,7 +509,16 @@ pub async fn script(home: &Home, sql: String) -> Result<(), Error> {
         ));
     }
     let timeout = pool.options.statement_timeout;
-    let (lease, result) = control(home.take().await?, sql, timeout).await;
+    let mut lease = home.take().await?;
+    // Whatever its statements set or lock is gone after it.
+    lease.spoil();
+    let (lease, result) = control(lease, sql, timeout).await;
+    if home.place() == Place::Session {
+        if !result.as_ref().is_err_and(|failure| failure.broken) {
+            home.give(lease);
+        }
+        return result.map_err(|failure| failure.error);
+    }
     // What a script begins and does not end is rolled back.
     let (lease, after) = match result.as_ref().is_err_and(|failure| failure.broken) {
         true => (lease, Ok(())),

@@ -52,6 +52,8 @@ pub struct Server {
     pub password: Option<String>,
     pub database: Option<String>,
     pub application: String,
+    /// Statements are prepared once and kept by name; behind a pooler that gives each transaction another server they are not.
+    pub prepare: bool,
     pub tls: TlsMode,
     pub authority: Option<Pem>,
     pub certificate: Option<Pem>,
@@ -287,6 +289,7 @@ fn server(kind: Kind, text: &str) -> Result<Target, Error> {
         password: url.password().map(percent_decode).transpose()?,
         database,
         application: "assay".into(),
+        prepare: true,
         tls: TlsMode::Prefer,
         authority: None,
         certificate: None,
@@ -339,12 +342,13 @@ fn parameter(server: &mut Server, options: &mut Options, name: &str, value: &str
         "sslcert" | "ssl-cert" => server.certificate = Some(Pem::File(value.into())),
         "sslkey" | "ssl-key" => server.key = Some(Pem::File(value.into())),
         "application_name" => server.application = value.into(),
+        "prepare" if server.kind == Kind::Postgres => server.prepare = boolean(name, value)?,
         "connect_timeout" => options.connect_timeout = seconds(name, value)?,
         "ro" if value.is_empty() => options.read_only = true,
         _ => {
             return Err(invalid(format!(
                 "db.connect: the URL has the parameter {}, which is not known; there are sslmode, sslrootcert, \
-                 sslcert, sslkey, application_name, connect_timeout and ro",
+                 sslcert, sslkey, application_name, prepare (of PostgreSQL), connect_timeout and ro",
                 name_of(name)
             )));
         }
@@ -387,6 +391,7 @@ fn option(target: &mut Target, options: &mut Options, name: &str, value: &str) -
                 "client_key" => server.key = Some(Pem::Text(value.into())),
                 "client_key_file" => server.key = Some(Pem::File(value.into())),
                 "application_name" => server.application = value.into(),
+                "prepare" if server.kind == Kind::Postgres => server.prepare = boolean(name, value)?,
                 _ => return Err(unknown(name)),
             }
         }

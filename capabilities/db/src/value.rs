@@ -97,6 +97,8 @@ pub struct Sink {
     buffer: Vec<u8>,
     /// The names of the columns, which begin every batch.
     header: Vec<u8>,
+    /// Whether a batch with them was begun.
+    told: bool,
     out: mpsc::Sender<Batch>,
     run: Arc<Run>,
     limits: Bounds,
@@ -131,6 +133,7 @@ impl Sink {
         Sink {
             buffer: Vec::new(),
             header: Vec::new(),
+            told: false,
             out,
             memory: run.budget.nothing(),
             refused: None,
@@ -153,8 +156,9 @@ impl Sink {
         self.rows == 0
     }
 
-    /// Starts the rows of a statement.
+    /// Starts the rows of a statement, or of its next result. Rows of other columns must have been handed on before.
     pub fn columns<'a>(&mut self, names: impl ExactSizeIterator<Item = &'a str>) {
+        self.told = false;
         self.header.clear();
         self.header.extend_from_slice(&(names.len() as u32).to_le_bytes());
         for name in names {
@@ -166,9 +170,25 @@ impl Sink {
     /// Starts a row. After it come its values, and [`Sink::end_row`].
     pub fn start_row(&mut self) {
         if self.buffer.is_empty() {
-            self.buffer.extend_from_slice(&self.header);
+            self.begin();
         }
         self.row = self.buffer.len();
+    }
+
+    fn begin(&mut self) {
+        self.told = true;
+        self.buffer.extend_from_slice(&self.header);
+    }
+
+    /// Whether there are rows that have not been handed on.
+    pub fn has_rows(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// Takes back what there is of the row that was started.
+    pub fn drop_row(&mut self) {
+        self.buffer.truncate(self.row);
+        self.refused = None;
     }
 
     /// Counts the row.
@@ -231,6 +251,10 @@ impl Sink {
     /// # Errors
     /// As for `flush`.
     pub fn take(&mut self) -> Result<Batch, Error> {
+        // A result without rows has columns too.
+        if self.buffer.is_empty() && !self.told && !self.limits.discard {
+            self.begin();
+        }
         self.run.count_bytes(self.buffer.len())?;
         let held = self.memory.split(usize::MAX);
         Ok(Batch { bytes: std::mem::take(&mut self.buffer), _held: Some(held) })

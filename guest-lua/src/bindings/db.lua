@@ -3,7 +3,8 @@ local natives, shared = ...
 local expected, options = shared.expected, shared.options
 local db = natives.db
 local connect, run, fetch, run_batch, run_script = natives.connect, natives.run, natives.fetch, natives.batch, natives.script
-local begin, finish, close, abandon, failure = natives.begin, natives.finish, natives.close, natives.abandon, natives.failure
+local begin, open_session = natives.begin, natives.session
+local finish, close, abandon, failure = natives.finish, natives.close, natives.abandon, natives.failure
 local type, error, pcall, getmetatable, setmetatable = type, error, pcall, getmetatable, setmetatable
 local running = coroutine.running
 
@@ -51,7 +52,8 @@ end
 
 local connect_options <const> = shared.names("max_connections", "connect_timeout", "statement_timeout", "max_rows",
   "max_bytes", "numeric", "read_only", "tls", "ca_cert", "ca_cert_file", "client_cert", "client_cert_file", "client_key",
-  "client_key_file", "application_name")
+  "client_key_file", "application_name", "prepare")
+local query_options <const> = shared.names("columns")
 
 function db.connect(url, opts)
   if type(url) ~= "string" then
@@ -60,10 +62,20 @@ function db.connect(url, opts)
   return wrap(connect(url, options(2, "connect", opts, connect_options)), false)
 end
 
-function Connection.query(connection, sql, params)
+-- Whether the names of the columns are wanted too.
+local function is_named(opts, name)
+  local named <const> = opts ~= nil and options(4, name, opts, query_options, 3).columns
+  if named ~= nil and type(named) ~= "boolean" then
+    error("bad argument #4 to '" .. name .. "' (field 'columns': boolean expected, got " .. type(named) .. ")", 3)
+  end
+  return named
+end
+
+function Connection.query(connection, sql, params, opts)
+  local named <const> = is_named(opts, "query")
   local handle <const> = handle_of(connection, "query")
   check_sql(sql, "query")
-  local list, count, rows = run(handle, sql, params, "all")
+  local list, count, rows, _, _, names = run(handle, sql, params, "all", named)
   if rows then
     local guard <close> = setmetatable({}, { __close = function() abandon(rows) end })
     local before
@@ -71,6 +83,9 @@ function Connection.query(connection, sql, params)
       before = count
       count = fetch(rows, list, count)
     until count == before
+  end
+  if names then
+    return list, names
   end
   return list
 end
@@ -82,10 +97,12 @@ function Connection.execute(connection, sql, params)
   return affected, id
 end
 
-function Connection.rows(connection, sql, params)
+function Connection.rows(connection, sql, params, opts)
+  local named <const> = is_named(opts, "rows")
   local handle <const> = handle_of(connection, "rows")
   check_sql(sql, "rows")
-  local list, count, rows = run(handle, sql, params, "stream")
+  local list, count, rows, _, _, names = run(handle, sql, params, "stream", named)
+  local first_names <const> = names
   local at = 0
   local function step()
     if at == count then
@@ -93,7 +110,7 @@ function Connection.rows(connection, sql, params)
         return nil
       end
       list, at = {}, 0
-      count = fetch(rows, list, 0)
+      count, names = fetch(rows, list, 0, named)
       if count == 0 then
         abandon(rows)
         rows = nil
@@ -103,7 +120,7 @@ function Connection.rows(connection, sql, params)
     at = at + 1
     local row = list[at]
     list[at] = nil
-    return row
+    return row, names
   end
   local guard = setmetatable({}, {
     __close = function()
@@ -114,7 +131,7 @@ function Connection.rows(connection, sql, params)
       end
     end,
   })
-  return step, nil, nil, guard
+  return step, nil, nil, guard, first_names
 end
 
 function Connection.script(connection, sql)
@@ -134,13 +151,14 @@ local function settle(handle, fine, ...)
   error((...), 0)
 end
 
-local function transaction(connection, name, fn, ...)
+-- Calls `fn` with what `open` makes of the connection: a transaction, or a session.
+local function within(open, connection, name, fn, ...)
   local outer = state_of(connection, name, 3)
   local thread <const> = running()
   while outer.inside[thread] do
     outer = outer.inside[thread]
   end
-  local handle <const> = begin(outer.handle)
+  local handle <const> = open(outer.handle)
   local inner <const> = wrap(handle, true)
   -- Whatever ends this coroutine ends the transaction.
   local guard <close> = setmetatable({}, {
@@ -157,7 +175,14 @@ function Connection.transaction(connection, fn)
   if type(fn) ~= "function" then
     error("bad argument #2 to 'transaction' (function expected, got " .. (fn == nil and "no value" or type(fn)) .. ")", 2)
   end
-  return transaction(connection, "transaction", fn)
+  return within(begin, connection, "transaction", fn)
+end
+
+function Connection.session(connection, fn)
+  if type(fn) ~= "function" then
+    error("bad argument #2 to 'session' (function expected, got " .. (fn == nil and "no value" or type(fn)) .. ")", 2)
+  end
+  return within(open_session, connection, "session", fn)
 end
 
 local function all_sets(inner, sql, sets)
@@ -176,13 +201,13 @@ function Connection.batch(connection, sql, sets)
   if type(sets) ~= "table" then
     error("bad argument #3 to 'batch' (list of lists expected, got " .. (sets == nil and "no value" or type(sets)) .. ")", 2)
   end
-  return transaction(connection, "batch", all_sets, sql, sets)
+  return within(begin, connection, "batch", all_sets, sql, sets)
 end
 
 function Connection.close(connection)
   local state <const> = state_of(connection, "close")
   if state.is_transaction then
-    error(failure("invalid_argument", "db.close: a transaction ends where its function does"))
+    error(failure("invalid_argument", "db.close: a transaction or a session ends where its function does"))
   end
   close(state.handle)
 end
@@ -192,6 +217,6 @@ function Connection.__close(connection)
   abandon(known[connection].handle)
 end
 
-for _, name in next, { "query", "execute", "rows", "script", "transaction", "batch", "close" } do
+for _, name in next, { "query", "execute", "rows", "script", "transaction", "session", "batch", "close" } do
   db[name] = Connection[name]
 end

@@ -62,6 +62,7 @@ pub fn register(lua: Lua) {
             ("batch", waiting!(batch)),
             ("script", waiting!(script)),
             ("begin", waiting!(begin)),
+            ("session", waiting!(session)),
             ("finish", waiting!(finish)),
             ("close", waiting!(close)),
             ("abandon", function!(abandon)),
@@ -123,8 +124,8 @@ fn connect(call: Call) -> Result<Pending, Error> {
     })
 }
 
-/// `run(handle, sql, params, want)` gives the first rows as a list, their number, a handle for more of them or
-/// nil, how many rows were changed, and the number of the last new one or nil.
+/// `run(handle, sql, params, want, named)` gives the first rows as a list, their number, a handle for more of them or
+/// nil, how many rows were changed, the number of the last new one or nil, and where `named` the names of the columns.
 fn run(call: Call) -> Result<Pending, Error> {
     let (connection, sql) = (handle(call)?, call.string(2)?);
     let mut params = Vec::new();
@@ -134,6 +135,7 @@ fn run(call: Call) -> Result<Pending, Error> {
         "none" => Want::None,
         _ => Want::All,
     };
+    let named = call.lua().boolean(5);
     wait(async move {
         let outcome = connection.run(sql, params, want).await?;
         Ok(move |call: Call| {
@@ -150,16 +152,21 @@ fn run(call: Call) -> Result<Pending, Error> {
                 Some(id) => lua.push_integer(id),
                 None => lua.push_nil(),
             }
-            Ok(5)
+            if named {
+                region(lua, || names(lua, &outcome.batch))??;
+            }
+            Ok(5 + c_int::from(named))
         })
     })
 }
 
-/// `fetch(rows, list, n)` adds rows to the list of n, and gives the new n, which is the old at the end.
+/// `fetch(rows, list, n, named)` adds rows to the list of n, and gives the new n, which is the old at the end, and where
+/// `named` the names of the columns.
 fn fetch(call: Call) -> Result<Pending, Error> {
     let rows = call.userdata::<Rows>(1)?.0.clone();
     call.table(2)?;
     let count = call.integer(3)?;
+    let named = call.lua().boolean(4);
     wait(async move {
         let batch = match rows {
             Some(rows) => rows.next().await?,
@@ -170,7 +177,10 @@ fn fetch(call: Call) -> Result<Pending, Error> {
             lua.push_copy(2);
             let count = region(lua, || decode(lua, &batch, count))??;
             lua.push_integer(count);
-            Ok(1)
+            if named {
+                region(lua, || names(lua, &batch))??;
+            }
+            Ok(1 + c_int::from(named))
         })
     })
 }
@@ -221,6 +231,15 @@ fn begin(call: Call) -> Result<Pending, Error> {
     wait(async move {
         let transaction = connection.begin().await?;
         Ok(move |call: Call| push_connection(call, transaction))
+    })
+}
+
+/// `session(handle)` gives the handle of a session.
+fn session(call: Call) -> Result<Pending, Error> {
+    let connection = handle(call)?;
+    wait(async move {
+        let session = connection.session().await?;
+        Ok(move |call: Call| push_connection(call, session))
     })
 }
 
@@ -400,6 +419,23 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Pushes the names of the columns of a batch as a list.
+fn names(lua: Lua, batch: &[u8]) -> Result<(), Error> {
+    let mut reader = Reader { lua, rest: batch };
+    let columns = match batch.is_empty() {
+        true => 0,
+        false => u32::from_le_bytes(reader.array()?),
+    };
+    lua.new_table(columns as usize, 0);
+    for n in 1..=i64::from(columns) {
+        let name = reader.text()?;
+        lua.push_bytes(name);
+        lua.raw_set_index(-2, n);
+    }
+    value::pin(lua, -1, value::Pin::Array);
+    Ok(())
 }
 
 /// Adds the rows of a batch to the list on top of the stack, which has `count`; gives how many it has then.

@@ -22,7 +22,7 @@ pub(crate) fn colours() -> bool {
 }
 
 /// What others send must not fill the log: notices of database servers, and what protocol libraries say of frames.
-const QUIET: &str = "sqlx::postgres::notice=off,h2=error,hyper=error,rustls=error,tungstenite=error";
+const QUIET: &str = "h2=error,hyper=error,rustls=error,tungstenite=error";
 
 /// Starts logging, at the level of the flags, `RUST_LOG`, or info for scripts and warn for the host.
 pub(crate) fn start(common: &Common) {

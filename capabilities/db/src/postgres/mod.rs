@@ -3,186 +3,208 @@
 pub mod decode;
 pub mod encode;
 pub mod kind;
+pub mod tls;
+pub mod wire;
 
-use crate::errors::{self, Failure, arity, hint, invalid, unsent};
+use crate::effect::Words;
+use crate::errors::{Failure, arity, hint, invalid, unsent};
 use crate::readonly;
 use crate::run::Work;
 use crate::target::Kind as Server;
 use crate::value::{Done, Param, Sink};
 use assay_capability_api::error;
-use assay_capability_api::types::ErrorCode;
-use futures_util::TryStreamExt;
-use kind::Kind;
-use sqlx::encode::IsNull;
-use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgRow, PgStatement, PgTypeInfo, Postgres};
-use sqlx::{
-    Arguments, AssertSqlSafe, Column, Connection, Either, Encode, Executor, Row, SqlSafeStr, Statement, Type,
-};
+use assay_capability_api::types::{Error, ErrorCode};
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::message::backend::{DataRowBody, Message};
+use wire::{Client, Prepared, no_copy, not_understood};
 
 /// How the message about a parameter begins that is not what its type wants.
 const MISFIT: &str = "db: parameter ";
-
-/// A parameter that is on the wire as it must be.
-struct Raw {
-    info: PgTypeInfo,
-    bytes: Option<Vec<u8>>,
-}
-
-impl Type<Postgres> for Raw {
-    fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_name("text")
-    }
-}
-
-impl Encode<'_, Postgres> for Raw {
-    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        let Some(bytes) = &self.bytes else { return Ok(IsNull::Yes) };
-        buffer.extend_from_slice(bytes);
-        Ok(IsNull::No)
-    }
-
-    fn produces(&self) -> Option<PgTypeInfo> {
-        Some(self.info.clone())
-    }
-}
+/// Statements after which what was prepared may mean something else.
+const CHANGING: [&str; 12] = [
+    "ALTER",
+    "CREATE",
+    "DROP",
+    "DO",
+    "CALL",
+    "IMPORT",
+    "SET",
+    "RESET",
+    "DISCARD",
+    "DEALLOCATE",
+    "PREPARE",
+    "EXECUTE",
+];
 
 /// Runs statements of ours, or a script.
-pub async fn control(connection: &mut PgConnection, sql: &str) -> Result<(), Failure> {
-    match sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await {
-        Ok(_) => Ok(()),
-        Err(source) => Err(errors::statement(source, sql)),
+pub async fn control(client: &mut Client, sql: &str) -> Result<(), Failure> {
+    let result = client.simple(sql, drop).await;
+    if sql == readonly::begin_reading(Server::Postgres) {
+        return result;
     }
+    match Words(sql).next().as_deref() {
+        Some("BEGIN" | "SAVEPOINT" | "RELEASE") if !sql.contains(';') => {}
+        Some("COMMIT") if !sql.contains(';') => client.changed = false,
+        // What was changed is as it was before.
+        Some("ROLLBACK") if !client.changed => {}
+        _ => {
+            client.forget();
+            client.changed = client.in_transaction();
+        }
+    }
+    result
 }
 
 /// Runs a statement for each list of parameters.
 pub async fn run(
-    connection: &mut PgConnection,
+    client: &mut Client,
     work: &Work,
     sink: &mut Sink,
     only_read: bool,
     alone: bool,
     numeric: bool,
 ) -> Result<Done, Failure> {
+    // In a session the script may have begun one itself.
+    let alone = alone && !client.in_transaction();
     if only_read {
-        control(connection, readonly::begin_reading(Server::Postgres)).await?;
+        control(client, readonly::begin_reading(Server::Postgres)).await?;
     }
-    let known = connection.cached_statements_size();
-    let mut result = sets(connection, work, sink, numeric).await;
-    let cached = connection.cached_statements_size() == known;
-    // A table may have changed since the statement was prepared. Where that is seen by the server, it has ended a
-    // transaction.
-    if cached
-        && sink.is_untouched()
-        && result.as_ref().is_err_and(|failure| is_stale(failure, alone && !only_read))
-    {
-        connection.clear_cached_statements().await.map_err(|source| errors::statement(source, &work.sql))?;
-        result = sets(connection, work, sink, numeric).await;
+    let word = Words(&work.sql).next().unwrap_or_default();
+    let known = client.knows(&work.sql);
+    let mut result = sets(client, work, sink, numeric).await;
+    if known && sink.is_untouched() && result.as_ref().is_err_and(|failure| !failure.broken) {
+        // A table may have changed since the statement was prepared. Where the server has seen that, it has ended a
+        // transaction; a procedure may have done half its work.
+        let again = match &result {
+            Err(failure) if failure.error.message.starts_with(MISFIT) => true,
+            _ => alone && is_stale(&client.state) && word != "CALL",
+        };
+        if is_stale(&client.state) || again {
+            client.forget();
+        }
+        if again {
+            if only_read {
+                control(client, "ROLLBACK").await?;
+                control(client, readonly::begin_reading(Server::Postgres)).await?;
+            }
+            result = sets(client, work, sink, numeric).await;
+        } else if let Err(failure) = &mut result {
+            explain(&client.state, &mut failure.error);
+        }
     }
-    if only_read && !result.as_ref().is_err_and(|failure| failure.broken) {
-        control(connection, "ROLLBACK").await?;
+    if CHANGING.contains(&word.as_str()) {
+        client.forget();
+        client.changed = client.in_transaction();
+    }
+    if !result.as_ref().is_err_and(|failure| failure.broken) {
+        client.settle().await?;
+        if only_read {
+            control(client, "ROLLBACK").await?;
+        }
     }
     result.map_err(|failure| hint(failure, &work.sql, true))
 }
 
-fn is_stale(failure: &Failure, alone: bool) -> bool {
-    let message = &failure.error.message;
-    let by_server =
-        message.contains("cached plan must not change result type") || message.contains("[SQLSTATE 42804]");
-    !failure.broken && (message.starts_with(MISFIT) || (alone && by_server))
+/// Whether this error of a statement that was prepared before may come from its age: its plan gives other columns
+/// (`0A000`), it is gone (`26000`), a type is (`XX000`, `22P03`), or what it names is another thing (class 42).
+fn is_stale(state: &str) -> bool {
+    matches!(state, "0A000" | "26000" | "XX000" | "22P03") || state.starts_with("42")
 }
 
-async fn sets(
-    connection: &mut PgConnection,
-    work: &Work,
-    sink: &mut Sink,
-    numeric: bool,
-) -> Result<Done, Failure> {
-    let sql = &work.sql;
-    let statement: PgStatement = connection
-        .prepare(AssertSqlSafe(sql.as_str()).into_sql_str())
-        .await
-        .map_err(|source| errors::statement(source, sql))?;
-    let infos: Vec<PgTypeInfo> = match statement.parameters() {
-        Some(Either::Left(infos)) => infos.to_vec(),
-        _ => Vec::new(),
-    };
-    let kinds: Vec<Kind> = infos.iter().map(Kind::of).collect();
+/// Says what to do where the age of a statement has ended a transaction.
+fn explain(state: &str, error: &mut Error) {
+    if matches!(state, "0A000" | "26000") {
+        error.code = ErrorCode::Unavailable;
+        error
+            .message
+            .push_str("; what it names has changed since it was prepared, run the transaction again");
+    }
+}
+
+async fn sets(client: &mut Client, work: &Work, sink: &mut Sink, numeric: bool) -> Result<Done, Failure> {
+    client.state.clear();
+    let prepared = client.prepare(&work.sql).await?;
+    sink.columns(prepared.columns.iter().map(|(name, _)| name.as_str()));
     let mut done = Done::default();
     for set in &work.sets {
-        let arguments = arguments(set, work.given, &infos, &kinds, sql)?;
-        done.affected += one(connection, &statement, arguments, sink, sql, numeric).await?;
+        let values = values(set, work, &prepared)?;
+        done.affected += one(client, &prepared, &values, sink, &work.sql, numeric).await?;
     }
     Ok(done)
 }
 
-fn arguments(
-    set: &[Param],
-    given: bool,
-    infos: &[PgTypeInfo],
-    kinds: &[Kind],
-    sql: &str,
-) -> Result<PgArguments, Failure> {
-    arity(kinds.len(), set.len(), given, sql, "$1").map_err(unsent)?;
-    let mut arguments = PgArguments::default();
-    for (n, (info, kind)) in infos.iter().zip(kinds).enumerate() {
-        let param = set.get(n).unwrap_or(&Param::Null);
-        let bytes = encode::value(param, kind).map_err(|why| {
-            use sqlx::TypeInfo;
-            let name = info.name().to_ascii_lowercase();
-            unsent(invalid(format!("{MISFIT}{} does not fit the type {name}: {why}", n + 1)))
-        })?;
-        arguments
-            .add(Raw { info: info.clone(), bytes })
-            .map_err(|why| unsent(invalid(format!("db: parameter {}: {why}", n + 1))))?;
-    }
-    Ok(arguments)
+fn values(set: &[Param], work: &Work, prepared: &Prepared) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+    arity(prepared.parameters.len(), set.len(), work.given, &work.sql, "$1").map_err(unsent)?;
+    let value = |(n, of): (usize, &std::sync::Arc<kind::Type>)| {
+        encode::value(set.get(n).unwrap_or(&Param::Null), &of.kind).map_err(|why| {
+            unsent(invalid(format!("{MISFIT}{} does not fit the type {}: {why}", n + 1, of.name)))
+        })
+    };
+    prepared.parameters.iter().enumerate().map(value).collect()
 }
 
 async fn one(
-    connection: &mut PgConnection,
-    statement: &PgStatement,
-    arguments: PgArguments,
+    client: &mut Client,
+    prepared: &Prepared,
+    values: &[Option<Vec<u8>>],
     sink: &mut Sink,
     sql: &str,
     numeric: bool,
 ) -> Result<u64, Failure> {
-    let mut affected = 0;
-    let mut kinds: Option<Vec<Kind>> = None;
-    let mut rows = connection.fetch_many(statement.query_with(arguments));
-    while let Some(item) = rows.try_next().await.map_err(|source| errors::statement(source, sql))? {
-        let row = match item {
-            Either::Left(result) => {
-                affected += result.rows_affected();
-                continue;
+    client.execute(prepared, values).await?;
+    let (mut affected, mut copied) = (0, false);
+    let mut unreadable = None;
+    loop {
+        match client.message().await? {
+            Message::DataRow(body) if sink.wants_rows() && unreadable.is_none() => {
+                unreadable = give(sink, &body, prepared, numeric)?;
             }
-            Either::Right(_) if !sink.wants_rows() => continue,
-            Either::Right(row) => row,
-        };
-        let kinds = kinds.get_or_insert_with(|| {
-            sink.columns(row.columns().iter().map(Column::name));
-            row.columns().iter().map(|column| Kind::of(column.type_info())).collect()
-        });
-        give(sink, &row, kinds, numeric)?;
+            Message::CommandComplete(body) => {
+                let tag = body.tag().map_err(not_understood)?;
+                affected += tag.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+            }
+            Message::CopyInResponse(_) => {
+                copied = true;
+                client.refuse_copy(true).await?;
+            }
+            Message::CopyOutResponse(_) => return Err(no_copy(true)),
+            Message::ErrorResponse(body) => {
+                let failure = client.failed(&body, sql).await;
+                return Err(if copied { no_copy(failure.broken) } else { failure });
+            }
+            Message::ReadyForQuery(_) => return unreadable.map_or(Ok(affected), |error| Err(unsent(error))),
+            _ => {}
+        }
+        // Here the message is gone, and does not wait with the rows.
         if sink.is_full() {
             sink.flush().await?;
         }
     }
-    Ok(affected)
 }
 
-fn give(sink: &mut Sink, row: &PgRow, kinds: &[Kind], numeric: bool) -> Result<(), Failure> {
+/// Gives a row, or why a value in it cannot be read.
+fn give(
+    sink: &mut Sink,
+    body: &DataRowBody,
+    prepared: &Prepared,
+    numeric: bool,
+) -> Result<Option<Error>, Failure> {
     sink.start_row();
-    for (n, kind) in kinds.iter().enumerate() {
-        let value = row.try_get_raw(n).map_err(|source| errors::statement(source, ""))?;
-        match value.as_bytes() {
-            Err(_) => sink.null(),
-            Ok(bytes) => decode::value(sink, kind, bytes, numeric).map_err(|why| {
-                let name = row.columns()[n].name();
-                error(ErrorCode::Unsupported, format!("db: the column {name} cannot be read: {why}"))
-            })?,
+    let mut ranges = body.ranges();
+    for (name, of) in &prepared.columns {
+        match ranges.next().map_err(not_understood)? {
+            None => return Err(not_understood("a row has fewer values than columns")),
+            Some(None) => sink.null(),
+            Some(Some(range)) => {
+                let bytes = body.buffer().get(range).unwrap_or_default();
+                if let Err(why) = decode::value(sink, &of.kind, bytes, numeric) {
+                    sink.drop_row();
+                    let message = format!("db: the column {name} cannot be read: {why}");
+                    return Ok(Some(error(ErrorCode::Unsupported, message)));
+                }
+            }
         }
     }
     sink.end_row()?;
-    Ok(())
+    Ok(None)
 }

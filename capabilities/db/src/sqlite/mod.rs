@@ -10,9 +10,9 @@ mod hooks;
 mod statement;
 mod vfs;
 
+use crate::effect::Words;
 use crate::errors::{Failure, invalid, unsent};
 use crate::pool::{Lease, lock};
-use crate::readonly;
 use crate::run::{Home, Work, timed_out};
 use crate::scope::{MEMORY, READ_FILE, WRITE_FILE};
 use crate::target::Options;
@@ -356,7 +356,9 @@ impl Lite {
     fn advance(&mut self, state: &mut State, sink: &mut Sink) -> Result<Option<Done>, Error> {
         self.tidy();
         // Vacuuming is a transaction of SQLite's own.
-        self.hooks.control.store(readonly::first_word(&state.work.sql) == "VACUUM", Ordering::Relaxed);
+        self.hooks
+            .control
+            .store(Words(&state.work.sql).next().as_deref() == Some("VACUUM"), Ordering::Relaxed);
         let result = self.advance_now(state, sink);
         self.hooks.control.store(false, Ordering::Relaxed);
         result.map_err(|failure| self.explain(failure))
@@ -465,6 +467,10 @@ fn fill(statement: &mut Statement, sink: &mut Sink, sql: &str) -> Result<bool, E
         if sink.is_full() {
             return Ok(true);
         }
+    }
+    // Where there was no row to tell them with; only the first step finds those of a schema that has changed.
+    if statement.is_undescribed() {
+        statement.names(sink);
     }
     Ok(false)
 }
@@ -592,7 +598,7 @@ pub async fn control(lease: Lease, sql: String) -> (Lease, Result<(), Failure>) 
 /// # Errors
 /// SQLite's.
 pub async fn script(home: Home, sql: String, timeout: Option<Duration>) -> Result<(), Error> {
-    let in_transaction = matches!(home, Home::Transaction(_));
+    let in_transaction = home.in_transaction();
     let lease = home.take().await?;
     let work = blocking(lease, move |lite| lite.script(&sql, in_transaction));
     let (lease, result) = match timeout {

@@ -232,13 +232,20 @@ impl Statement {
         }
     }
 
+    /// Whether no row has told its columns yet.
+    pub fn is_undescribed(&self) -> bool {
+        self.columns.is_empty()
+    }
+
     /// Gives the names of the columns.
-    fn names(&self, sink: &mut Sink) {
-        let names: Vec<String> = (0..self.columns.len())
+    pub fn names(&self, sink: &mut Sink) {
+        // SAFETY: the statement lives.
+        let count = unsafe { sqlite3_column_count(self.raw) };
+        let names: Vec<String> = (0..count)
             .map(|n| {
                 // SAFETY: the statement lives and has this column; the name is null where memory is out.
                 unsafe {
-                    let name = sqlite3_column_name(self.raw, n as c_int);
+                    let name = sqlite3_column_name(self.raw, n);
                     if name.is_null() {
                         String::new()
                     } else {
