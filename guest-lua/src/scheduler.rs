@@ -17,7 +17,9 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::ptr::{null, null_mut};
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 /// How many tasks there may be at a time: each may wait for the host, which has a place for so many waits and some more.
 const MAX_TASKS: usize = 50_000;
@@ -212,10 +214,59 @@ struct Task {
     thread: Option<Thread>,
     shared: Rc<Shared>,
     counted: bool,
+    /// The waker of the last poll, and that which counts and wakes it.
+    waker: Option<(Waker, Waker)>,
+}
+
+/// How often tasks were woken: between two looks it tells whether the host had news.
+static WAKES: AtomicU64 = AtomicU64::new(0);
+
+/// Wakes a task, and counts that.
+struct CountedWaker(Waker);
+
+impl Wake for CountedWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        WAKES.fetch_add(1, Ordering::Relaxed);
+        self.0.wake_by_ref();
+    }
+}
+
+/// Takes in all news of the host before tasks go on.
+///
+/// The host tells of one wait that is over at a time, and where several are, of that with the lowest number first. While
+/// tasks compute, more come than are told: those with low numbers would get all the time there is, and a wait with a
+/// high one, such as that for requests, would never be over. So once a task has computed for long, the news are taken
+/// until there are none, and then the tasks go on in the order in which they were woken.
+#[derive(Default)]
+struct News {
+    /// How often tasks were woken when the host was asked last; none while it is not asked.
+    asked: Option<u64>,
+}
+
+impl News {
+    /// Whether the host has to be asked, which it is when the instance gives way.
+    fn wanted(&mut self) -> bool {
+        let wakes = WAKES.load(Ordering::Relaxed);
+        let first = LONG.take();
+        let more = self.asked.is_some_and(|asked| asked != wakes);
+        self.asked = (first || more).then_some(wakes);
+        self.asked.is_some()
+    }
+}
+
+/// A task has computed for so long that the host was asked for the limits.
+pub fn computed_long() {
+    LONG.set(true);
 }
 
 thread_local! {
     static MOST_TASKS: Cell<usize> = const { Cell::new(MAX_TASKS) };
+    /// See [`computed_long`].
+    static LONG: Cell<bool> = const { Cell::new(false) };
     /// Spawned, not yet polled.
     static SPAWNED: RefCell<Vec<Task>> = const { RefCell::new(Vec::new()) };
     static ALIVE: Cell<usize> = const { Cell::new(0) };
@@ -244,7 +295,8 @@ pub fn spawn(lua: Lua, arguments: c_int) -> Result<Rc<Shared>, Error> {
 /// As [`spawn`], whatever runs already.
 pub fn start(lua: Lua, arguments: c_int) -> Rc<Shared> {
     let shared = Rc::new(Shared::default());
-    let task = Task { thread: Some(Thread::new(lua, arguments)), shared: shared.clone(), counted: false };
+    let thread = Some(Thread::new(lua, arguments));
+    let task = Task { thread, shared: shared.clone(), counted: false, waker: None };
     ALIVE.set(ALIVE.get() + 1);
     SPAWNED.with_borrow_mut(|spawned| spawned.push(task));
     shared
@@ -256,6 +308,18 @@ pub fn others_wait() -> bool {
 }
 
 impl Task {
+    /// A waker that counts, for that of a poll.
+    fn counted(&mut self, waker: &Waker) -> Waker {
+        match &self.waker {
+            Some((own, counted)) if own.will_wake(waker) => counted.clone(),
+            _ => {
+                let counted = Waker::from(Arc::new(CountedWaker(waker.clone())));
+                self.waker = Some((waker.clone(), counted.clone()));
+                counted
+            }
+        }
+    }
+
     /// Keeps count of the tasks that wait for others only, to find deadlocks.
     fn count(&mut self) {
         let waits = self.thread.as_ref().is_some_and(Thread::waits_on_tasks);
@@ -279,6 +343,8 @@ impl Future for Task {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        let waker = this.counted(context.waker());
+        let context = &mut Context::from_waker(&waker);
         let Some(thread) = this.thread.as_mut() else { return Poll::Ready(()) };
         if this.shared.cancelled.get() {
             this.thread = None;
@@ -328,7 +394,12 @@ fn ended(thread: Thread, result: Result<c_int, c_int>) -> Ended {
 /// Runs tasks until `main` has ended; then the others are cancelled, and the errors that nobody awaited told.
 pub async fn drive(main: &Shared) {
     let mut tasks = FuturesUnordered::new();
+    let mut news = News::default();
     poll_fn(|context| {
+        if news.wanted() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             SPAWNED.with_borrow_mut(|spawned| tasks.extend(spawned.drain(..)));
             let polled = tasks.poll_next_unpin(context);

@@ -150,6 +150,7 @@ unsafe extern "C" fn on_block(_: *mut lua_State) {
 
 /// `lua_ontick`: the VM has used up its budget. The host ends the run here if a limit is reached.
 unsafe extern "C" fn on_tick(_: *mut lua_State) -> c_int {
+    crate::scheduler::computed_long();
     crate::host::control::tick();
     crate::scheduler::others_wait().into()
 }

@@ -30,5 +30,6 @@ pub fn spend(units: usize) {
 #[inline(never)]
 fn tick() {
     unsafe { SPENT = 0 };
+    crate::scheduler::computed_long();
     crate::host::control::tick();
 }

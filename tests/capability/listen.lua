@@ -22,7 +22,7 @@
 --- `req:multipart()` or `json.parse(req.body)` raise and the handler does not catch it, the status is 400 with the reason (413 for
 --- more than 1000 parts or 10000 fields), and nothing is logged.
 ---
---- Options, with what they are by default. Seconds and bytes; 0 is no bound for `max_body` and the times.
+--- Options, with what they are by default. Seconds and bytes; 0 is no bound for `max_body` and the other times.
 ---
 --- | option | default | |
 --- |---|---|---|
@@ -33,11 +33,11 @@
 --- | `header_timeout` | 30 | for the header fields, from the end of the request before: also how long a connection may be idle, in version 2 whatever else the client answers |
 --- | `body_timeout` | 30 | for each piece of a request body (408), and for the client to take a piece of the response; in version 2 a connection with open streams on which less than a kilobyte gets on in this time, while no handler works, is closed |
 --- | `timeout` | 60 | for a handler to begin its response; then the client gets 503 and the handler is cancelled |
---- | `shutdown_timeout` | 10 | for what is under way when the server stops |
+--- | `shutdown_timeout` | 10 | for what is under way when the server stops; at most 300, which 0 stands for |
 --- | `instances` | 1 | how many instances of the script answer |
 --- | `access_log` | false | a log line for each response |
 --- | `tls` | | `{cert =, key =}` as PEM text, or `cert_file` and `key_file` (need `fs=read:`); `client_ca` or `client_ca_file`: clients must show a certificate of these authorities |
---- | `on_listen` | | called as a task when the server listens, with `{addr, port, url, stop}`; `server:stop(seconds?)` stops it. Its error stops the server and is raised by `http.serve` |
+--- | `on_listen` | | called as a task when the server listens, with `{addr, port, url, stop}`; `server:stop(seconds?)` stops it, within 300 seconds at most. Its error stops the server and is raised by `http.serve` |
 ---
 --- On SIGTERM or Ctrl-C the server stops to accept, finishes what is under way, closes WebSockets with 1001, and returns; the script
 --- goes on after it. A second signal ends the process.
@@ -95,7 +95,10 @@
 --- answer is dropped), and `origins`: browsers may connect from pages of the server's own origin, others must be listed, or `{"*"}`.
 --- A connection is read when the script asks for a message, and 64 KiB ahead; `write` waits when as much waits for the client. What
 --- is read, and bodies that wait for their clients, count against `--host-memory`: a client is closed with 1013, a request gets 503,
---- and `write` raises `limit`, when it is used up; its last quarter is left to what is small. No `max_message` is larger than that.
+--- and `write` raises `limit`, when it is used up; its last quarter is left to what is small. No `max_message` is larger than that. An
+--- open WebSocket takes 64 KiB of it, and a message that comes in twice its size until it is whole. Messages above 16 KiB are sent in
+--- fragments. A client that sends more than 2000 pings, empty messages or empty fragments (and 200 more each second), answers to the
+--- server's own pings aside, is closed with 1008.
 ---
 --- A client of version 2 has at most 128 streams at a time, and is cut off when it sends more than 2000 frames (and 200 more each
 --- second) that ask for nothing: pings, settings, resets, empty pieces, windows without a response that uses them.

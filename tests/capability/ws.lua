@@ -42,6 +42,10 @@
 --- | `client_cert`, `client_key`, `..._file` | | our own certificate and its key, PEM |
 --- | `proxy` | | `http://HOST:PORT`; needs the grant `http=proxy:HOST:PORT`. `HTTPS_PROXY` and the like are used where they are granted, `false` uses none |
 ---
+--- Messages above 16 KiB are sent in fragments. An open connection takes 64 KiB of `--host-memory`, and a message that comes in twice
+--- its size until it is whole. A server that sends more than 2000 pings, empty messages or empty fragments (and 200 more each
+--- second), answers to the script's own pings aside, is given up with the error `limit`.
+---
 --- The connection has the fields `url`, `protocol` (the subprotocol that the server chose, or nil),
 --- `headers` (of the server's answer, names in lower case), and once it is closed `close_code` and
 --- `close_reason`.

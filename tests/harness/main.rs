@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         ("serve", serve::TESTS),
         ("serve", serve::attacks::TESTS),
         ("serve", serve::instances::TESTS),
+        ("serve", serve::sockets::TESTS),
         ("serve", serve::version2::TESTS),
         ("process", process::TESTS),
         ("terminal", terminal::TESTS),

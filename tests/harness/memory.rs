@@ -226,6 +226,20 @@ const ATTACKS: &[Attack] = &[
         many(20, function() ws.send(c, big) end)",
         "",
     ),
+    attack(
+        "ws",
+        "ws",
+        "local open, text = {}, ('x'):rep(1 << 20) big = nil for i = 1, 150 do \
+        open[i] = ws.connect('ws://127.0.0.1:${WS_PORT}/large?size=1') ws.send(open[i], text) end",
+        "",
+    ),
+    attack(
+        "ws",
+        "ws",
+        "big = nil local open = {} for i = 1, 150 do \
+        open[i] = ws.connect('ws://127.0.0.1:${WS_PORT}/large?size=1000000') ws.recv(open[i]) end",
+        "",
+    ),
     attack("oci", "oci", "many(100, function() oci.manifest('${FAKE}/endless:1') end)", ""),
     attack("oci", "oci", "many(2, function() oci.manifest('${FAKE}/x:' .. big) end)", ""),
     attack(

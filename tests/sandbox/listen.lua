@@ -401,3 +401,15 @@ for _, path in ipairs({ "closed/a.sock", "closed/../closed/a.sock", "${TMP}/clos
   assert.eq(err.code, "denied", err.message)
   assert.contains(err.message, "is denied by --deny fs=write:${TMP}/closed")
 end
+
+--# case: a server that is told to stop has not for ever
+--# allow: listen
+for _, seconds in ipairs({ 300.001, 301, 1e9 }) do
+  local ok, err = pcall(http.serve, 0, { GET = {} }, { shutdown_timeout = seconds })
+  assert.eq(ok, false)
+  assert.eq(err.code, "invalid_argument")
+  assert.contains(err.message, "shutdown_timeout must be at most 300 seconds")
+end
+for _, seconds in ipairs({ 0, 0.001, 300 }) do
+  http.serve(0, { GET = {} }, { shutdown_timeout = seconds, on_listen = function(server) server:stop(1e9) end })
+end

@@ -166,3 +166,58 @@ for n = 1, 8 do
   failed = failed + (ok and 0 or 1)
 end
 assert.eq(failed < 8, true)
+
+--# case: frames that carry nothing are bounded
+--# needs: ws
+--# allow: ws=127.0.0.1:${WS_RAW_PORT}
+local base = "ws://127.0.0.1:${WS_RAW_PORT}"
+-- One of them neither reads what it is answered.
+for _, path in ipairs({ "/pings", "/pongs", "/empty-fragments", "/empty" }) do
+  local conn = ws.connect(base .. path)
+  local ok, err
+  repeat
+    ok, err = pcall(conn.recv, conn, { timeout = 30 })
+  until not ok
+  assert.eq(err.code, "limit", path .. ": " .. err.message)
+  assert.contains(err.message, "without end")
+end
+local some <close> = ws.connect(base .. "/some-pings")
+assert.eq(some:recv({ timeout = 30 }), "hello")
+-- Messages make up for as many.
+local among <close> = ws.connect(base .. "/pings-among")
+for _ = 1, 5000 do
+  assert.eq(among:recv({ timeout = 30 }), "hello")
+end
+
+--# case: answers to the script's own pings are no flood
+--# needs: ws
+--# allow: ws=127.0.0.1:${WS_PORT}
+local conn <close> = ws.connect("ws://127.0.0.1:${WS_PORT}/echo")
+for _ = 1, 3000 do
+  conn:ping()
+end
+conn:send("x")
+assert.eq(conn:recv({ timeout = 10 }), "x")
+
+--# case: a message that timed out ends before the next one
+--# needs: ws
+--# allow: ws=127.0.0.1:${WS_PORT}
+local conn <close> = ws.connect("ws://127.0.0.1:${WS_PORT}/echo")
+local big = ("0123456789abcdef"):rep(256 * 1024)
+local count = 0
+for _ = 1, 20 do
+  local ok, err = pcall(conn.send, conn, big, { timeout = 0.001 })
+  if ok then
+    count = count + 1
+  else
+    assert.eq(err.code, "timeout", err.message)
+    break
+  end
+end
+-- The last one may have got half of its way, or none.
+async.spawn(function() conn:send("end", { timeout = 30 }) end)
+local message
+repeat
+  message = conn:recv({ timeout = 30 })
+  assert(message == big or message == "end")
+until message == "end"

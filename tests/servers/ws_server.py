@@ -165,6 +165,13 @@ RAW = {
     "/huge": bytes([0x82, 127]) + struct.pack(">Q", 1 << 40),
     # Nothing wrong, but nothing is answered after it.
     "/mute": frame(0x81, b"hello"),
+    # Frames that carry nothing: as many as are taken, and more.
+    "/pings": frame(0x89, b"x" * 125) * 20000,
+    "/pongs": frame(0x8A, b"") * 5000,
+    "/empty": frame(0x81, b"") * 5000,
+    "/empty-fragments": frame(0x01, b"") + frame(0x00, b"") * 5000,
+    "/some-pings": frame(0x89, b"") * 1500 + frame(0x81, b"hello"),
+    "/pings-among": (frame(0x89, b"") + frame(0x81, b"hello")) * 5000,
 }
 
 

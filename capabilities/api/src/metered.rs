@@ -19,6 +19,8 @@ pub struct Meter {
     ahead: usize,
     /// Bytes that its reader can hold before they are a message.
     most: usize,
+    /// What each of them takes.
+    weight: usize,
     state: Mutex<State>,
 }
 
@@ -35,16 +37,21 @@ struct State {
 }
 
 impl Meter {
-    /// Of a connection of which `ahead` bytes may be read before a message is asked for.
+    /// Of a connection of which `ahead` bytes may be read before a message is asked for. A message that grows has room
+    /// for twice as much.
     pub fn new(budget: &Arc<Budget>, ahead: usize) -> Arc<Meter> {
-        Meter::buffered(budget, ahead, usize::MAX)
+        Meter::of(budget, ahead, usize::MAX, 2)
     }
 
     /// The same, whose reader holds `most` bytes at most: what is read beyond that has gone its way, as the framing of
     /// a body does.
     pub fn buffered(budget: &Arc<Budget>, ahead: usize, most: usize) -> Arc<Meter> {
+        Meter::of(budget, ahead, most, 1)
+    }
+
+    fn of(budget: &Arc<Budget>, ahead: usize, most: usize, weight: usize) -> Arc<Meter> {
         let state = State { fresh: budget.nothing(), queued: 0, asked: false, over: false, waker: None };
-        Arc::new(Meter { budget: budget.clone(), ahead, most, state: Mutex::new(state) })
+        Arc::new(Meter { budget: budget.clone(), ahead, most, weight, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -55,7 +62,7 @@ impl Meter {
         if state.asked && state.queued == 0 {
             return usize::MAX;
         }
-        self.ahead.saturating_sub(state.fresh.bytes().saturating_add(state.queued))
+        self.ahead.saturating_sub((state.fresh.bytes() / self.weight).saturating_add(state.queued))
     }
 
     /// What was read has become a message of so many bytes, or nothing that is kept.
@@ -136,8 +143,8 @@ impl Meter {
 
     fn read(&self, bytes: usize) -> io::Result<()> {
         let mut state = self.lock();
-        let bytes = bytes.min(self.most.saturating_sub(state.fresh.bytes()));
-        state.fresh.grow(bytes).map_err(|failure| {
+        let bytes = bytes.min(self.most.saturating_sub(state.fresh.bytes() / self.weight));
+        state.fresh.grow(bytes.saturating_mul(self.weight)).map_err(|failure| {
             state.over = true;
             io::Error::new(io::ErrorKind::QuotaExceeded, failure.message)
         })
@@ -216,12 +223,12 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_is_read_than_is_wanted_and_fits() {
-        let budget = Budget::new(1000);
+        let budget = Budget::new(2000);
         let meter = Meter::new(&budget, 150);
         let mut metered = Metered::new(tokio::io::repeat(1), meter.clone());
         let mut next = async || read(&mut metered).await.map(|result| result.map_err(|_| ()));
         assert_eq!((next().await, next().await, next().await), (Some(Ok(100)), Some(Ok(50)), None));
-        assert!(meter.is_full() && budget.used() == 150);
+        assert!(meter.is_full() && budget.used() == 300);
         // A message that waits keeps the next from being read; one that is asked for comes whatever its size.
         let held = meter.became(120).unwrap();
         meter.queue(120);
@@ -233,10 +240,10 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(next().await, Some(Ok(100)));
         }
-        assert_eq!((next().await, meter.is_over(), budget.used()), (Some(Err(())), true, 1000));
+        assert_eq!((next().await, meter.is_over(), budget.used()), (Some(Err(())), true, 2000));
         drop(meter.became(0).unwrap());
         assert_eq!(budget.used(), 0);
-        assert!(meter.became(1001).is_err());
+        assert!(meter.became(2001).is_err());
     }
 
     #[tokio::test]

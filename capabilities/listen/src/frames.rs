@@ -4,6 +4,7 @@
 //! pass (RFC 9113 4.1): requests and bodies are progress; pings, settings, resets and the like are noise, which a
 //! client may make so much of as it also lets the server answer.
 
+use assay_capability_api::Noise;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,9 +15,6 @@ const PREFACE: usize = 24;
 /// What the head of a message counts as progress, and what is progress at all within the bound: less is a client that
 /// reads or writes byte by byte.
 const PROGRESS: u64 = 1024;
-/// Frames of noise at a time, and how many more in each second.
-const NOISE: u32 = 2000;
-const NOISE_PER_SECOND: f64 = 200.0;
 /// How much noise the head of a response and a piece of a body make up for.
 const HEAD_RELIEF: u32 = 4;
 const DATA_RELIEF: u32 = 2;
@@ -135,8 +133,7 @@ pub struct Frames {
     outgoing: Scan,
     open: BTreeSet<u32>,
     last: u32,
-    noise: f64,
-    since: Instant,
+    noise: Noise,
     progress: Arc<Progress>,
 }
 
@@ -147,8 +144,7 @@ impl Frames {
             outgoing: Scan::default(),
             open: BTreeSet::new(),
             last: 0,
-            noise: 0.0,
-            since: Instant::now(),
+            noise: Noise::default(),
             progress: Arc::default(),
         }
     }
@@ -180,13 +176,7 @@ impl Frames {
             noise = noise.saturating_add(u32::from(!gets_on));
         });
         self.count(amount);
-        if noise == 0 {
-            return true;
-        }
-        let now = Instant::now();
-        let passed = now.duration_since(std::mem::replace(&mut self.since, now)).as_secs_f64();
-        self.noise = (self.noise - passed * NOISE_PER_SECOND).max(0.0) + f64::from(noise);
-        self.noise <= f64::from(NOISE)
+        self.noise.add(noise)
     }
 
     /// Takes what was sent to the client.
@@ -208,7 +198,7 @@ impl Frames {
                 _ => 0,
             });
         });
-        self.noise = (self.noise - f64::from(relief)).max(0.0);
+        self.noise.relieve(relief);
         self.count(amount);
     }
 
@@ -221,6 +211,8 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOISE: u32 = Noise::MOST;
 
     fn frame(length: usize, kind: u8, flags: u8, stream: u32) -> Vec<u8> {
         let mut bytes = (length as u32).to_be_bytes()[1..].to_vec();
@@ -245,12 +237,12 @@ mod tests {
             bytes.chunks(size).for_each(|piece| assert!(frames.received(piece)));
             assert_eq!(frames.progress.amount.load(Ordering::Relaxed), PROGRESS + 100, "{size}");
             // The request, a ping and the settings.
-            assert_eq!(frames.noise.round(), 3.0, "{size}");
+            assert_eq!(frames.noise.amount().round(), 3.0, "{size}");
             assert_eq!(frames.progress.open.load(Ordering::Relaxed), 1);
             frames.sent(&frame(5, HEADERS, 4, 1));
             frames.sent(&frame(70, DATA, END_STREAM, 1));
             assert_eq!(frames.progress.open.load(Ordering::Relaxed), 0);
-            assert_eq!(frames.noise, 0.0);
+            assert_eq!(frames.noise.amount(), 0.0);
         }
     }
 

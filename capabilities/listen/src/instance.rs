@@ -27,7 +27,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
-use tokio_tungstenite::tungstenite;
 use wasmtime::component::{Accessor, HasSelf, Resource};
 
 type Host = HasSelf<Ctx>;
@@ -40,7 +39,6 @@ const MAX_INSTANCES: u32 = 64;
 const MAX_READ: usize = 1 << 20;
 /// For a WebSocket's close frame to leave when the server stops.
 const GRACE: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A server in the hands of one instance.
 pub struct Instance {
@@ -116,7 +114,7 @@ impl Bound {
     /// Listens, on this thread for one instance, for more on threads beside theirs. The task is this thread's.
     fn start(self, shutdown: &Shutdown, instances: u32) -> Outcome<(Arc<Server>, Option<AbortHandle>, Hold)> {
         let Bound { server, listener, tls } = self;
-        let hold = shutdown.hold(server.settings.shutdown_timeout.unwrap_or(DAY).saturating_add(GRACE));
+        let hold = shutdown.hold(server.settings.shutdown_timeout.saturating_add(GRACE));
         if instances == 1 {
             let task = server.listen_here(listener, tls, shutdown)?;
             return Ok((server, Some(task), hold));
@@ -571,9 +569,7 @@ impl wit::HostWithStore<Ctx> for Host {
         Ok(match socket.receive().await {
             Err(failure) => Err(failure),
             Ok(Err((code, reason))) => Ok(Received::Closed(CloseReason { code, reason })),
-            Ok(Ok((message, _held))) => {
-                let binary = message.is_binary();
-                let data = Vec::from(message.into_data());
+            Ok(Ok(websocket::Incoming { data, binary, held: _held })) => {
                 run.count_bytes(data.len()).map(|()| Received::Message(Message { data, binary }))
             }
         })
@@ -583,16 +579,14 @@ impl wit::HostWithStore<Ctx> for Host {
         let run = run(accessor);
         let prepared = socket(accessor, id).and_then(|socket| {
             run.count_bytes(message.data.len())?;
-            if message.binary {
-                return Ok((socket, tungstenite::Message::binary(message.data)));
+            if !message.binary && std::str::from_utf8(&message.data).is_err() {
+                let why = "a text message must be UTF-8; send it with binary = true";
+                return Err(error(ErrorCode::InvalidData, why));
             }
-            let text = String::from_utf8(message.data).map_err(|_| {
-                error(ErrorCode::InvalidData, "a text message must be UTF-8; send it with binary = true")
-            })?;
-            Ok((socket, tungstenite::Message::text(text)))
+            Ok((socket, message))
         });
         match prepared {
-            Ok((socket, message)) => Ok(socket.send(message).await),
+            Ok((socket, message)) => Ok(socket.send(message.data, message.binary).await),
             Err(failure) => Ok(Err(failure)),
         }
     }
@@ -654,7 +648,7 @@ fn upgrade(exchange: &mut Exchange, fields: &[u8], options: WebsocketOptions) ->
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = given;
-    let (socket, task) = websocket::start(exchange.server.clone(), upgrade.ready, &wanted);
+    let (socket, task) = websocket::start(exchange.server.clone(), upgrade.ready, &wanted)?;
     *lock(&upgrade.after) = Some(Box::pin(task));
     exchange.phase = Phase::Socket(socket);
     let _ = exchange.ticket.answer(response);

@@ -11,7 +11,7 @@ use crate::exchange::{Inbox, Request, lock};
 use crate::log;
 use crate::router::Router;
 use crate::scope::Address;
-use crate::settings::Settings;
+use crate::settings::{SHUTDOWN_MAX, Settings};
 use assay_capability_api::types::Error;
 use assay_capability_api::{Run, Shutdown, io_error};
 use std::collections::VecDeque;
@@ -216,9 +216,8 @@ impl Server {
 
     /// Stops to accept. What is under way may end within so long; by default as the settings say.
     pub fn stop(&self, within: Option<Duration>) {
-        const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
-        let within = within.or(self.settings.shutdown_timeout).unwrap_or(FOREVER);
-        let deadline = Instant::now() + within.min(FOREVER);
+        let within = within.unwrap_or(self.settings.shutdown_timeout).min(SHUTDOWN_MAX);
+        let deadline = Instant::now() + within;
         drop(lock(&self.file).take());
         self.stop.send_if_modified(|stop| {
             let sooner = stop.is_none_or(|before| deadline < before);

@@ -8,6 +8,8 @@ use std::time::Duration;
 /// Bytes of header fields: less than this and hyper cannot work, more and a flood costs memory.
 const HEADER_MIN: usize = 8 << 10;
 const HEADER_MAX: usize = 1 << 20;
+/// How long a server that was told to stop may take at most: a signal must end it some time.
+pub const SHUTDOWN_MAX: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -19,7 +21,7 @@ pub struct Settings {
     pub header_timeout: Option<Duration>,
     pub body_timeout: Option<Duration>,
     pub timeout: Option<Duration>,
-    pub shutdown_timeout: Option<Duration>,
+    pub shutdown_timeout: Duration,
     pub access_log: bool,
 }
 
@@ -39,6 +41,13 @@ impl Settings {
         }
         if options.max_requests == 0 {
             return Err(invalid("max_requests must be at least 1"));
+        }
+        let shutdown_timeout = duration(options.shutdown_timeout).unwrap_or(SHUTDOWN_MAX);
+        if shutdown_timeout > SHUTDOWN_MAX {
+            return Err(invalid(format!(
+                "shutdown_timeout must be at most {} seconds, so that the server ends when it is told to",
+                SHUTDOWN_MAX.as_secs()
+            )));
         }
         // A quarter is left to the script: connections that are open must not keep it from its files.
         let handles = usize::try_from(run.limits.handles).unwrap_or(usize::MAX);
@@ -61,7 +70,7 @@ impl Settings {
             header_timeout: duration(options.header_timeout),
             body_timeout: duration(options.body_timeout),
             timeout: duration(options.timeout),
-            shutdown_timeout: duration(options.shutdown_timeout),
+            shutdown_timeout,
             access_log: options.access_log,
         })
     }

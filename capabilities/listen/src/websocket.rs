@@ -3,8 +3,10 @@
 
 use crate::body::{gone, hold};
 use crate::server::Server;
+use assay_capability_api::frames::{self, Frames, KEPT, PIECE, is_flood};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Budget, Held, Meter, Metered, error};
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::header::{
     CONNECTION, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -20,7 +22,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -31,8 +34,6 @@ const AHEAD: usize = 64 << 10;
 /// Messages, and bytes of them, that wait for the client.
 const BEHIND: usize = 8;
 const BEHIND_BYTES: usize = 64 << 10;
-/// Bytes of the buffer that a connection is read into.
-const READ: usize = 16 << 10;
 /// For the client to answer a close.
 const CLOSING: Duration = Duration::from_secs(5);
 /// Codes of a close that no frame had (RFC 6455 7.4.1).
@@ -52,13 +53,21 @@ pub struct Socket {
 }
 
 /// A message for the script, with what it takes of the run's budget.
-pub type Incoming = (Message, Held);
+pub struct Incoming {
+    pub data: Vec<u8>,
+    pub binary: bool,
+    pub held: Held,
+}
 
-/// A message for the client. It is there twice while it is written.
-struct Outgoing {
-    message: Message,
-    _held: Option<Held>,
-    _room: Option<OwnedSemaphorePermit>,
+/// What goes to the client.
+enum Outgoing {
+    /// The data hold what they take of the budget.
+    Message {
+        data: Bytes,
+        binary: bool,
+        _room: Option<OwnedSemaphorePermit>,
+    },
+    Close(Option<CloseFrame>),
 }
 
 #[derive(Default)]
@@ -159,15 +168,19 @@ fn may_connect(headers: &HeaderMap, secure: bool, origins: &[String]) -> bool {
 }
 
 /// Starts the task of a WebSocket whose response is on its way.
+///
+/// # Errors
+/// `limit` where the run's budget has no room for its buffers.
 pub fn start(
     server: Arc<Server>,
     upgrade: OnUpgrade,
     wanted: &Wanted,
-) -> (Socket, impl Future<Output = ()> + use<>) {
+) -> Result<(Socket, impl Future<Output = ()> + use<>), Error> {
     let (to_script, incoming) = mpsc::unbounded_channel();
     let (outgoing, from_script) = mpsc::channel(BEHIND);
     let shared = Arc::new(Shared::default());
     let budget = server.run.budget.clone();
+    let kept = hold(&budget, KEPT)?;
     let meter = Meter::new(&budget, AHEAD);
     let max_message = usize::try_from(budget.at_most(wanted.max_message)).unwrap_or(usize::MAX);
     let socket = Socket {
@@ -179,15 +192,17 @@ pub fn start(
         shared: shared.clone(),
     };
     let mut config = WebSocketConfig::default();
-    config.read_buffer_size = READ;
+    config.read_buffer_size = PIECE;
+    config.write_buffer_size = PIECE;
     config.max_message_size = Some(max_message);
     config.max_frame_size = Some(max_message);
-    config.max_write_buffer_size = max_message.saturating_mul(2).max(1 << 20);
+    config.max_write_buffer_size = KEPT;
     let ping = wanted.ping;
     let task = async move {
+        let _kept = kept;
         match upgrade.await {
             Ok(upgraded) => {
-                let stream = Metered::new(TokioIo::new(upgraded), meter.clone());
+                let stream = Frames::new(Metered::new(TokioIo::new(upgraded), meter.clone()), max_message);
                 let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
                 let task = Task { stream, meter, to_script, from_script, shared, ping };
                 task.run(&server).await;
@@ -198,11 +213,11 @@ pub fn start(
             }
         }
     };
-    (socket, task)
+    Ok((socket, task))
 }
 
 struct Task {
-    stream: WebSocketStream<Metered<TokioIo<Upgraded>>>,
+    stream: WebSocketStream<Frames<Metered<TokioIo<Upgraded>>>>,
     meter: Arc<Meter>,
     to_script: mpsc::UnboundedSender<Incoming>,
     from_script: mpsc::Receiver<Outgoing>,
@@ -234,11 +249,8 @@ impl Task {
         };
         let closing = async {
             // The close reaches the client behind what was sent before; then its own ends the connection.
-            while rest && let Ok(outgoing) = self.from_script.try_recv() {
-                if outgoing.message.is_close() {
-                    break;
-                }
-                if self.stream.send(outgoing.message).await.is_err() {
+            while rest && let Ok(Outgoing::Message { data, binary, .. }) = self.from_script.try_recv() {
+                if self.send(data, binary).await.is_err() {
                     return;
                 }
             }
@@ -255,6 +267,20 @@ impl Task {
         };
         let _ = tokio::time::timeout(CLOSING, closing).await;
         self.shared.close(code, reason);
+    }
+
+    /// Sends a message, in frames that leave no large buffer behind.
+    async fn send(&mut self, data: Bytes, binary: bool) -> Result<(), tungstenite::Error> {
+        for (first, last, piece) in frames::pieces(data) {
+            let kind = match (first, binary) {
+                (false, _) => Data::Continue,
+                (true, true) => Data::Binary,
+                (true, false) => Data::Text,
+            };
+            let frame = Frame::message(piece, OpCode::Data(kind), last);
+            self.stream.feed(Message::Frame(frame)).await?;
+        }
+        self.stream.flush().await
     }
 
     async fn exchange(&mut self, server: &Server) -> End {
@@ -276,12 +302,14 @@ impl Task {
                     heard = true;
                     match message {
                         Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
-                            let bytes = message.len();
-                            let Ok(held) = self.meter.became(bytes) else {
+                            let binary = message.is_binary();
+                            let mut data = Vec::from(message.into_data());
+                            data.shrink_to_fit();
+                            let Ok(held) = self.meter.became(data.len()) else {
                                 return End::Leave(CloseCode::Again, NO_MEMORY);
                             };
-                            self.meter.queue(bytes);
-                            if self.to_script.send((message, held)).is_err() {
+                            self.meter.queue(data.len());
+                            if self.to_script.send(Incoming { data, binary, held }).is_err() {
                                 return End::Leave(CloseCode::Away, "");
                             }
                         }
@@ -307,9 +335,9 @@ impl Task {
                     }
                 }
                 outgoing = from_script.recv() => match outgoing {
-                    Some(Outgoing { message: Message::Close(frame), .. }) => return End::Closed(frame),
-                    Some(Outgoing { message, _held, _room }) => {
-                        if self.stream.send(message).await.is_err() {
+                    Some(Outgoing::Close(frame)) => return End::Closed(frame),
+                    Some(Outgoing::Message { data, binary, _room }) => {
+                        if self.send(data, binary).await.is_err() {
                             return End::Gone;
                         }
                     }
@@ -321,6 +349,7 @@ impl Task {
                     if !std::mem::replace(&mut heard, false) && !held_up {
                         return End::Leave(CloseCode::Away, "no answer to a ping");
                     }
+                    self.stream.get_mut().expect_pong();
                     if self.stream.send(Message::Ping(Default::default())).await.is_err() {
                         return End::Gone;
                     }
@@ -347,6 +376,9 @@ fn refusal(failure: &tungstenite::Error) -> End {
         tungstenite::Error::Capacity(_) => End::Leave(CloseCode::Size, "the message is too large"),
         tungstenite::Error::Utf8(_) => End::Leave(CloseCode::Invalid, "text is not UTF-8"),
         tungstenite::Error::Protocol(_) => End::Leave(CloseCode::Protocol, ""),
+        tungstenite::Error::Io(failure) if is_flood(failure) => {
+            End::Leave(CloseCode::Policy, "too many frames that carry nothing")
+        }
         _ => End::Gone,
     }
 }
@@ -380,9 +412,9 @@ impl Socket {
         let received = incoming.recv().await;
         drop(asking);
         match received {
-            Some((message, held)) => {
-                self.meter.unqueue(message.len());
-                Ok(Ok((message, held)))
+            Some(message) => {
+                self.meter.unqueue(message.data.len());
+                Ok(Ok(message))
             }
             None => {
                 let reason = lock(&self.shared.reason).clone();
@@ -393,18 +425,18 @@ impl Socket {
 
     /// # Errors
     /// `unavailable` when it is closed, `limit` where the run's budget does not hold the message.
-    pub async fn send(&self, message: Message) -> Result<(), Error> {
+    pub async fn send(&self, data: Vec<u8>, binary: bool) -> Result<(), Error> {
         if self.is_closed() {
             return Err(gone());
         }
-        let bytes = message.len();
-        let held = hold(&self.budget, bytes.saturating_mul(2))?;
+        let bytes = data.len();
+        let data = hold(&self.budget, bytes)?.with(data);
         let room = u32::try_from(bytes.min(BEHIND_BYTES)).unwrap_or(u32::MAX);
         let room = tokio::select! {
             room = self.room.clone().acquire_many_owned(room) => room.ok(),
             () = self.outgoing.closed() => return Err(gone()),
         };
-        let outgoing = Outgoing { message, _held: Some(held), _room: room };
+        let outgoing = Outgoing::Message { data, binary, _room: room };
         self.outgoing.send(outgoing).await.map_err(|_| gone())
     }
 
@@ -412,8 +444,7 @@ impl Socket {
     pub async fn close(&self, code: u16, reason: String) {
         let frame = (code != NO_STATUS).then(|| CloseFrame { code: code.into(), reason: reason.into() });
         self.shared.closed.store(true, Ordering::Release);
-        let closing = Outgoing { message: Message::Close(frame), _held: None, _room: None };
-        let _ = self.outgoing.send(closing).await;
+        let _ = self.outgoing.send(Outgoing::Close(frame)).await;
     }
 
     pub fn is_closed(&self) -> bool {

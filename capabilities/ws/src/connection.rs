@@ -2,10 +2,12 @@
 //! something else; whoever sends does so beside it.
 
 use crate::handshake::{Socket, invalid};
+use assay_capability_api::frames::{is_flood, pieces};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{HandleGuard, Held, Meter, Run, error};
 use assay_capability_http::dial::failed;
 use futures_util::{Sink, Stream};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::Pin;
@@ -16,7 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::{Bytes, Error as Broken, Message, Utf8Bytes};
 
 /// Bytes of messages that wait for the script; then the server has to wait.
@@ -44,7 +47,8 @@ pub enum End {
 }
 
 struct Waiting {
-    message: Message,
+    data: Vec<u8>,
+    binary: bool,
     held: Held,
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -59,8 +63,8 @@ struct Ping {
 struct Shared {
     /// None once the connection is over.
     socket: Mutex<Option<Socket>>,
-    /// Held while a message is sent.
-    sending: tokio::sync::Mutex<()>,
+    /// Held while a message is sent: what is left of it, which hold what they take of the budget.
+    sending: tokio::sync::Mutex<VecDeque<Message>>,
     pings: Mutex<Vec<Ping>>,
     /// Closed once nobody wants messages any more.
     room: Arc<Semaphore>,
@@ -141,6 +145,9 @@ impl Shared {
             Broken::Io(failure) if failure.kind() == ErrorKind::QuotaExceeded => {
                 say(ErrorCode::Limit, format!("what the server sends does not fit: {failure}"))
             }
+            Broken::Io(failure) if is_flood(failure) => {
+                say(ErrorCode::Limit, format!("the connection was given up: {failure}"))
+            }
             Broken::Io(failure) => failed(&self.subject, failure),
             Broken::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
                 let raise = match *max_size as u64 == self.meter.limit() {
@@ -165,23 +172,42 @@ impl Shared {
         }
     }
 
-    /// Hands one message over and waits until it is on its way. Where the future is dropped before, what
-    /// was handed over is sent all the same.
-    async fn send(&self, message: Message) -> Result<(), Error> {
-        let _sending = self.sending.lock().await;
-        let over = || Err(Broken::AlreadyClosed);
+    /// Hands one message over and waits until it is on its way. Where the future is dropped before, what was handed
+    /// over is sent before the next one.
+    async fn send(&self, message: impl Iterator<Item = Message>) -> Result<(), Error> {
+        let mut unsent = self.sending.lock().await;
         let sent = async {
-            poll_fn(|context| {
-                self.with(|socket| socket.poll_ready(context)).unwrap_or_else(|| Poll::Ready(over()))
-            })
-            .await?;
-            self.with(|socket| socket.start_send(message)).unwrap_or_else(over)?;
-            poll_fn(|context| {
-                self.with(|socket| socket.poll_flush(context)).unwrap_or_else(|| Poll::Ready(over()))
-            })
-            .await
+            self.hand_over(&mut unsent).await?;
+            unsent.extend(message);
+            self.hand_over(&mut unsent).await?;
+            poll_fn(|context| self.polled(|socket| socket.poll_flush(context))).await
         };
-        sent.await.map_err(|failure| self.broken(&failure))
+        let sent = sent.await;
+        if sent.is_err() {
+            unsent.clear();
+        }
+        sent.map_err(|failure| self.broken(&failure))
+    }
+
+    async fn hand_over(&self, unsent: &mut VecDeque<Message>) -> Result<(), Broken> {
+        while !unsent.is_empty() {
+            poll_fn(|context| self.polled(|socket| socket.poll_ready(context))).await?;
+            let Some(message) = unsent.pop_front() else { break };
+            self.with(|socket| socket.start_send(message)).unwrap_or(Err(Broken::AlreadyClosed))?;
+        }
+        Ok(())
+    }
+
+    fn polled(
+        &self,
+        poll: impl FnOnce(Pin<&mut Socket>) -> Poll<Result<(), Broken>>,
+    ) -> Poll<Result<(), Broken>> {
+        self.with(poll).unwrap_or(Poll::Ready(Err(Broken::AlreadyClosed)))
+    }
+
+    /// The next pong is the answer to a ping that is sent now.
+    fn expect_pong(&self) {
+        self.with(|socket| socket.get_mut().get_mut().expect_pong());
     }
 
     /// Answers the ping with this payload, and those before it: a server may leave them out (RFC 6455 5.5.3).
@@ -200,11 +226,12 @@ impl Shared {
         let code = match failure {
             Broken::Capacity(_) => CloseCode::Size,
             Broken::Utf8(_) => CloseCode::Invalid,
+            Broken::Io(failure) if is_flood(failure) => CloseCode::Policy,
             Broken::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Broken::Io(_) => return,
             _ => CloseCode::Protocol,
         };
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static("") };
-        let _ = tokio::time::timeout(PARTING, self.send(Message::Close(Some(frame)))).await;
+        let _ = tokio::time::timeout(PARTING, self.send(one(Message::Close(Some(frame))))).await;
     }
 
     /// Reads until the connection is over.
@@ -233,14 +260,28 @@ impl Shared {
                 },
             };
             (alive, asked) = (Instant::now(), false);
-            let bytes = match &next {
-                Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => message.len(),
-                _ => 0,
+            let next = match next {
+                Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                    let binary = message.is_binary();
+                    let mut data = Vec::from(message.into_data());
+                    data.shrink_to_fit();
+                    let held = match self.meter.became(data.len()) {
+                        Ok(held) => held,
+                        Err(failure) => return End::Failed(failure),
+                    };
+                    let size = data.len().clamp(LEAST, BUFFER);
+                    let room = u32::try_from(size).unwrap_or(u32::MAX);
+                    // Without room to be had the message is dropped: the script is closing.
+                    if let Ok(room) = self.room.clone().acquire_many_owned(room).await {
+                        let _ = to.send(Waiting { data, binary, held, _room: Some(room) });
+                        // The time that the script took is not the server's.
+                        alive = Instant::now();
+                    }
+                    continue;
+                }
+                other => other,
             };
-            let held = match self.meter.became(bytes) {
-                Ok(held) => held,
-                Err(failure) => return End::Failed(failure),
-            };
+            drop(self.meter.became(0));
             match next {
                 Some(Ok(Message::Pong(payload))) => self.answer(&payload),
                 Some(Ok(Message::Close(frame))) => {
@@ -257,23 +298,10 @@ impl Shared {
                     let _ = tokio::time::timeout(PARTING, rest).await;
                     return end;
                 }
-                Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
-                    let size = message.len().clamp(LEAST, BUFFER);
-                    let room = u32::try_from(size).unwrap_or(u32::MAX);
-                    // Without room to be had the message is dropped: the script is closing.
-                    if let Ok(room) = self.room.clone().acquire_many_owned(room).await {
-                        let _ = to.send(Waiting { message, held, _room: Some(room) });
-                        // The time that the script took is not the server's.
-                        alive = Instant::now();
-                    }
-                }
                 // The answer is ready; nothing more is read before the server has taken it, so that answers do not pile
                 // up for one that only asks.
                 Some(Ok(Message::Ping(_))) => {
-                    let answered = poll_fn(|context| {
-                        self.with(|socket| socket.poll_flush(context))
-                            .unwrap_or_else(|| Poll::Ready(Err(Broken::AlreadyClosed)))
-                    });
+                    let answered = poll_fn(|context| self.polled(|socket| socket.poll_flush(context)));
                     if let Err(failure) = answered.await {
                         return End::Failed(self.broken(&failure));
                     }
@@ -296,6 +324,7 @@ impl Shared {
     /// Asks for a sign of life. Where a message is being sent, that is sign enough.
     async fn ask(&self) {
         let Ok(_sending) = self.sending.try_lock() else { return };
+        self.expect_pong();
         poll_fn(|context| {
             self.with(|mut socket| {
                 if socket.as_mut().start_send(Message::Ping(Bytes::new())).is_ok() {
@@ -308,18 +337,35 @@ impl Shared {
     }
 }
 
+fn one(message: Message) -> impl Iterator<Item = Message> {
+    std::iter::once(message)
+}
+
+/// A message in frames that leave no large buffer behind.
+fn frames(data: Bytes, binary: bool) -> impl Iterator<Item = Message> {
+    pieces(data).map(move |(first, last, piece)| {
+        let kind = match (first, binary) {
+            (false, _) => Data::Continue,
+            (true, true) => Data::Binary,
+            (true, false) => Data::Text,
+        };
+        Message::Frame(Frame::message(piece, OpCode::Data(kind), last))
+    })
+}
+
 impl Connection {
-    /// Takes over an open socket. `keepalive` is how often the server is asked for a sign of life.
+    /// Takes over an open socket, `kept` being what its buffers take of the budget. `keepalive` is how often the server
+    /// is asked for a sign of life.
     pub fn start(
         run: Arc<Run>,
-        (socket, meter, subject): (Socket, Arc<Meter>, String),
+        (socket, meter, kept, subject): (Socket, Arc<Meter>, Held, String),
         max_message: u64,
         keepalive: Option<Duration>,
         handle: HandleGuard,
     ) -> Connection {
         let shared = Arc::new(Shared {
             socket: Mutex::new(Some(socket)),
-            sending: tokio::sync::Mutex::new(()),
+            sending: tokio::sync::Mutex::default(),
             pings: Mutex::default(),
             room: Arc::new(Semaphore::new(BUFFER)),
             end: watch::Sender::new(None),
@@ -329,6 +375,7 @@ impl Connection {
         let (to, messages) = mpsc::unbounded_channel();
         let reader = shared.clone();
         let reading = assay_capability_api::spawn_task(async move {
+            let _kept = kept;
             // Kept until the end is known, so that whoever waits for a message finds it.
             let waiting = to.clone();
             let end = reader.read(to, keepalive).await;
@@ -361,20 +408,15 @@ impl Connection {
             );
             return Err(error(ErrorCode::Limit, message));
         }
-        // It is there twice while it is written.
-        let _held = self.run.budget.take(data.len().saturating_mul(2))?;
+        let held = self.run.budget.take(data.len())?;
         self.run.count_bytes(data.len())?;
-        let message = if binary {
-            Message::Binary(data.into())
-        } else {
-            let text = String::from_utf8(data).map_err(|wrong| {
-                invalid(format!(
-                    "{subject}: the message is not UTF-8 (byte {}); send it with binary = true",
-                    wrong.utf8_error().valid_up_to() + 1
-                ))
-            })?;
-            Message::Text(text.into())
-        };
+        if let (false, Err(wrong)) = (binary, std::str::from_utf8(&data)) {
+            return Err(invalid(format!(
+                "{subject}: the message is not UTF-8 (byte {}); send it with binary = true",
+                wrong.valid_up_to() + 1
+            )));
+        }
+        let message = frames(held.with(data), binary);
         let late = |bound: Duration| {
             let message =
                 format!("{subject}: the server did not take the message in {} seconds", bound.as_secs_f64());
@@ -389,17 +431,14 @@ impl Connection {
     /// `timeout`, and what ended the connection where it was not closed.
     pub async fn receive(&self, timeout: u64) -> Result<Received, Error> {
         let next = async {
-            let Some(Waiting { message, held, .. }) = self.messages.lock().await.recv().await else {
+            let Some(Waiting { data, binary, held, .. }) = self.messages.lock().await.recv().await else {
                 return match &*self.shared.end.borrow() {
                     Some(End::Closed(code, reason)) => Ok(Received::Closed(*code, reason.clone())),
                     _ => Err(self.shared.over()),
                 };
             };
-            self.run.count_bytes(message.len())?;
-            Ok(match message {
-                Message::Text(text) => Received::Text(Bytes::from(text).into(), held),
-                other => Received::Binary(other.into_data().into(), held),
-            })
+            self.run.count_bytes(data.len())?;
+            Ok(if binary { Received::Binary(data, held) } else { Received::Text(data, held) })
         };
         let late = |bound: Duration| {
             let message =
@@ -431,7 +470,8 @@ impl Connection {
                 }
                 pings.push(Ping { payload: payload.clone(), answered });
             }
-            self.shared.send(Message::Ping(payload.into())).await?;
+            self.shared.expect_pong();
+            self.shared.send(one(Message::Ping(payload.into()))).await?;
             answer.await.map_err(|_| self.shared.over())
         };
         let late = |bound: Duration| {
@@ -469,7 +509,7 @@ impl Connection {
             let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
             let mut end = self.shared.end.subscribe();
             // Where that fails, the reading task knows why.
-            let _ = self.shared.send(Message::Close(Some(frame))).await;
+            let _ = self.shared.send(one(Message::Close(Some(frame)))).await;
             let ended = end.wait_for(Option::is_some).await.map(|end| end.clone());
             match ended {
                 Ok(Some(End::Closed(code, reason))) => Ok((code, reason)),

@@ -1,9 +1,10 @@
 //! From a URL to an open WebSocket (RFC 6455 section 4.1).
 
 use crate::bindings::assay::host::ws::Target;
+use assay_capability_api::frames::{Frames, KEPT, PIECE};
 use assay_capability_api::secrets::hide_url;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Meter, Metered, Run, error};
+use assay_capability_api::{Held, Meter, Metered, Run, error};
 use assay_capability_http::dial::{Dial, Settings, Stream, dial, failed};
 use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
@@ -20,16 +21,16 @@ const USER_AGENT: &str = concat!("assay/", env!("CARGO_PKG_VERSION"));
 const MAX_PROTOCOLS: usize = 64;
 /// What a header field takes beside its texts.
 const FIELD: usize = 64;
-/// Bytes that are read at a time. A connection keeps a buffer of this size.
-const READ: usize = 16 << 10;
 
-pub type Socket = WebSocketStream<Metered<Box<dyn Stream>>>;
+pub type Socket = WebSocketStream<Frames<Metered<Box<dyn Stream>>>>;
 
 /// An open WebSocket.
 pub struct Opened {
     pub socket: Socket,
     /// Takes what is read from the run's budget.
     pub meter: Arc<Meter>,
+    /// What its buffers take of it.
+    pub kept: Held,
     pub protocol: Option<String>,
     pub headers: HeaderMap,
     pub subject: String,
@@ -49,12 +50,14 @@ pub async fn open(run: &Arc<Run>, settings: &Settings, target: Target) -> Result
     let protocols_size = target.protocols.iter().map(|name| FIELD + 2 * name.len());
     let mut held = run.hold(&[&target.url, target.proxy.as_deref().unwrap_or_default()]).await?;
     held.grow(fields.chain(protocols_size).sum())?;
+    let kept = run.budget.take(KEPT)?;
+    let (most, most_of_frame) = (bound(run, target.max_message), bound(run, target.max_frame));
     let config = WebSocketConfig::default()
-        .read_buffer_size(READ)
-        .max_message_size(Some(bound(run, target.max_message)))
-        .max_frame_size(Some(bound(run, target.max_frame)))
-        // One message and what is sent on the way: pongs and a close.
-        .max_write_buffer_size(bound(run, target.max_message).saturating_add(1 << 20));
+        .read_buffer_size(PIECE)
+        .write_buffer_size(PIECE)
+        .max_message_size(Some(most))
+        .max_frame_size(Some(most_of_frame))
+        .max_write_buffer_size(KEPT);
     let protocols = protocols(&target.protocols)?;
     if let Some(field) = target.headers.iter().find(|field| is_own(&field.name)) {
         return Err(invalid(format!(
@@ -97,13 +100,21 @@ pub async fn open(run: &Arc<Run>, settings: &Settings, target: Target) -> Result
     *request.headers_mut() = headers;
     let meter = Meter::new(&run.budget, usize::MAX);
     let stream = Metered::new(dialed.stream, meter.clone());
+    let stream = Frames::after_handshake(stream, most.min(most_of_frame));
     let (socket, response) = tokio_tungstenite::client_async_with_config(request, stream, Some(config))
         .await
         .map_err(|failure| refused(&subject, &failure))?;
     drop(meter.became(0));
     let (parts, _) = response.into_parts();
     let protocol = parts.headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
-    Ok(Opened { socket, meter, protocol: protocol.map(str::to_string), headers: parts.headers, subject })
+    Ok(Opened {
+        socket,
+        meter,
+        kept,
+        protocol: protocol.map(str::to_string),
+        headers: parts.headers,
+        subject,
+    })
 }
 
 /// An option lowers the bound, which is the run's budget; 0 leaves it.

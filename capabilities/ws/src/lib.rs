@@ -149,7 +149,7 @@ impl ws::HostWithStore<Ctx> for Host {
         let headers = headers
             .map(|(name, value)| Header { name: name.as_str().to_string(), value: value.as_bytes().to_vec() })
             .collect();
-        let socket = (opened.socket, opened.meter, opened.subject);
+        let socket = (opened.socket, opened.meter, opened.kept, opened.subject);
         let connection = Connection::start(run.clone(), socket, max_message, keepalive, handle);
         let connection = accessor.with(|mut access| access.get().table.push(Held(Arc::new(connection))))?;
         Ok(Ok(ws::Connected { connection, protocol: opened.protocol, headers }))

@@ -1,10 +1,9 @@
 //! What no client sends: requests that two servers would part in two ways, paths that lead out of a folder, text that
 //! would become a header.
 
-use super::{Serving, curl, serve, serve_in};
+use super::{curl, serve, serve_in};
 use assay_tests::executable::Folder;
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 /// Every test of this file.
@@ -16,8 +15,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_request_is_for_one_host", a_request_is_for_one_host),
     ("bad_bodies_are_the_clients_fault", bad_bodies_are_the_clients_fault),
     ("a_handler_without_memory_is_answered_for", a_handler_without_memory_is_answered_for),
-    ("websockets_that_nobody_reads_fill_no_memory", websockets_that_nobody_reads_fill_no_memory),
     ("clients_that_do_not_read_fill_no_memory", clients_that_do_not_read_fill_no_memory),
+    ("streams_leave_time_for_other_requests", streams_leave_time_for_other_requests),
 ];
 
 fn a_request_cannot_hide_in_another() {
@@ -423,81 +422,6 @@ fn a_handler_without_memory_is_answered_for() {
     assert_eq!(server.end(Duration::from_secs(20)), Some(0));
 }
 
-impl Serving {
-    /// The most memory that it has had beside what is mapped of its own file, which a debug build has much of; MiB.
-    fn peak(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells it");
-            line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") >> 10
-        };
-        field("VmHWM:") - field("RssFile:")
-    }
-
-    fn websocket(&self, path: &str) -> TcpStream {
-        let mut stream = self.connect();
-        let head = format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).expect("it listens");
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("it answers");
-            answer.push(byte[0]);
-        }
-        assert!(answer.starts_with(b"HTTP/1.1 101 "));
-        stream
-    }
-}
-
-/// A binary message of this size, masked with zeros.
-fn message(bytes: u64) -> Vec<u8> {
-    let mut frame = vec![0x82, 0xff];
-    frame.extend(bytes.to_be_bytes());
-    frame.extend([0; 4]);
-    frame.resize(frame.len() + bytes as usize, 7);
-    frame
-}
-
-/// What 150 clients send to handlers that do not read waits at the clients.
-fn websockets_that_nobody_reads_fill_no_memory() {
-    let server = serve(
-        &["--memory", "64MiB"],
-        "serve({ GET = { ['/'] = function() return 'x' end,\n\
-           ['/deaf'] = function() return { ws = function(conn) sleep(1000) end } end,\n\
-           ['/slow'] = function() return { ws = function(conn) conn:read() sleep(1000) end } end,\n\
-           ['/echo'] = function() return { ws = function(conn) for text in conn:messages() do conn:write(tostring(#text)) end end } end,\n\
-         } })",
-    );
-    let message = message(1 << 20);
-    let paths = ["/slow", "/deaf", "/deaf"].iter().cycle().take(150);
-    let mut clients: Vec<TcpStream> = paths.map(|path| server.websocket(path)).collect();
-    std::thread::scope(|scope| {
-        for stream in &mut clients {
-            let message = &message;
-            scope.spawn(move || {
-                // What is not taken in this time is not taken.
-                stream.set_write_timeout(Some(Duration::from_secs(3))).expect("a timeout can be set");
-                let _ = (0..14).try_for_each(|_| stream.write_all(message));
-            });
-        }
-    });
-    // The limit, the budget and 32 MiB.
-    assert!(server.peak() < 64 + 64 + 32, "{} MiB", server.peak());
-    assert_eq!(curl(&[&server.url("/")]), "x");
-    drop(clients);
-    // A handler that reads gets what is sent, whole.
-    let mut stream = server.websocket("/echo");
-    for _ in 0..14 {
-        stream.write_all(&message).expect("it reads");
-        let mut answer = [0; 9];
-        stream.read_exact(&mut answer).expect("it answers");
-        assert_eq!(&answer, b"\x81\x071048576");
-    }
-}
-
 /// The other direction: responses and messages for clients that take none.
 fn clients_that_do_not_read_fill_no_memory() {
     let server = serve(
@@ -528,4 +452,38 @@ fn clients_that_do_not_read_fill_no_memory() {
     drop(clients);
     let status = curl(&["-o", "/dev/null", "-w", "%{http_code} %{size_download}", &server.url("/large")]);
     assert_eq!(status, "200 4194304");
+}
+
+/// 200 clients take all that handlers stream, and the handlers compute all the time: a request has its turns like them.
+fn streams_leave_time_for_other_requests() {
+    const STREAMS: u64 = 200;
+    let server = serve(
+        &[],
+        "local turns = 0\n\
+         local function work() turns = turns + 1 for _ = 1, 100000 do end end\n\
+         serve({ GET = { ['/'] = function() return tostring(turns) end,\n\
+           ['/stream'] = function() return { body = function(write) while true do work() write('x\\n') end end } end,\n\
+           ['/pieces'] = function() return { body = function() work() return 'x\\n' end } end,\n\
+           ['/events'] = function() return { sse = function(send) while true do work() send({ data = 'x' }) end end } end,\n\
+         } })",
+    );
+    for n in 0..STREAMS {
+        let mut stream = server.connect();
+        let path = ["/stream", "/pieces", "/events"][n as usize % 3];
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("it listens");
+        // Until the server is gone.
+        std::thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
+    }
+    let turns = || {
+        let answer = server.raw(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        answer.rsplit("\r\n\r\n").next().and_then(|body| body.parse::<u64>().ok()).expect("a number")
+    };
+    while turns() < 3 * STREAMS {}
+    let rounds: Vec<u64> = (0..5)
+        .map(|_| {
+            let before = turns();
+            (turns() - before) / STREAMS
+        })
+        .collect();
+    assert!(rounds.iter().all(|rounds| *rounds < 15), "{rounds:?}");
 }
