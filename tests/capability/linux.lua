@@ -13,7 +13,8 @@
 --- ## linux.kernel() -> {version, os_release, hostname, build, btime, ticks_per_sec, page_size}
 --- `version` is the number at the start of the release `os_release`, `build` the kernel's own version line, `btime` the start
 --- of the machine in seconds since 1970. Times of processes and cores are counted in ticks, of which `ticks_per_sec` are a
---- second; `page_size` is in bytes.
+--- second; `page_size` is in bytes. What is denied to `os` is denied here too: with `--deny os=hostname` there is no
+--- `hostname`, with `--deny os=info` this function and `linux.uptime` raise `denied`.
 ---
 --- ## linux.uptime() -> {uptime_secs, idle_secs}
 --- Seconds since the start, and seconds that cores were idle, all cores added up.

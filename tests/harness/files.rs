@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 /// Every test of this file.
 pub const TESTS: &[(&str, fn())] = &[
     ("reports_do_not_follow_the_links_of_a_script", reports_do_not_follow_the_links_of_a_script),
+    ("a_script_does_not_change_what_is_written_about_it", a_script_does_not_change_what_is_written_about_it),
     ("output_files_that_cannot_be_written_are_errors", output_files_that_cannot_be_written_are_errors),
     ("messages_do_not_tell_where_a_script_runs", messages_do_not_tell_where_a_script_runs),
     ("the_temporary_directory_is_reported", the_temporary_directory_is_reported),
@@ -24,9 +25,12 @@ fn reports_do_not_follow_the_links_of_a_script() {
         folder.write("target", "# safe");
         symlink("../target", folder.path().join("out/link")).expect("it can be made");
         symlink("..", folder.path().join("out/up")).expect("it can be made");
+        // Through `fs` it cannot be done; a program that is granted does it.
         let own = |path: &str| {
-            let mut args = vec!["exec", "--report", "json", "--allow", "fs=rw:out", flag, path];
-            args.extend(["-e", "pcall(fs.read, '/etc/x') fs.remove('out/f')\nfs.write('out/g', 'g')\nfs.symlink('g', 'out/f')"]);
+            let grants = "fs=rw:out,process=rm,process=ln";
+            let mut args = vec!["exec", "--report", "json", "--allow", grants, flag, path];
+            args.extend(["-e", "pcall(fs.read, '/etc/x') fs.write('out/g', 'g') \
+                process.run{cmd = 'rm', args = {'-f', 'out/f'}} process.run{cmd = 'ln', args = {'-s', 'g', 'out/f'}}"]);
             run_in(&folder, &args)
         };
         // A link that was there before is refused, and the script does not run.
@@ -48,6 +52,69 @@ fn reports_do_not_follow_the_links_of_a_script() {
         assert_eq!(done.code, Some(0), "{flag}: {}", done.stderr);
         assert!(text(&folder, "target").len() > 6, "{flag}");
     }
+}
+
+/// What a script tries with the file `out/f`, of which `out/link` leads to it and `out/other` is another name.
+const CHANGES: &str = r#"
+    fs.write("out/mine", "x") fs.write("out/x.tar", "")
+    tar.create("out/f.tar", { f = { file = "out/mine" } })
+    local tried = 0
+    local function denied(name, call, ...)
+      tried = tried + 1
+      local ok, err = pcall(call, ...)
+      assert(not ok, name .. " went through")
+      assert(err.code == "denied" and err.message:find("the host", 1, true), name .. ": " .. err.message)
+    end
+    for _, path in ipairs({ "out/f", "out/./f", "out/deep/../f", "out/link", "out/other" }) do
+      denied("write " .. path, fs.write, path, "x")
+      denied("append " .. path, fs.append, path, "x")
+      denied("copy " .. path, fs.copy, "out/mine", path)
+      denied("chmod " .. path, fs.chmod, path, 0)
+      denied("truncate " .. path, function() assert(io.open(path, "w")) end)
+      denied("update " .. path, function() assert(io.open(path, "r+")) end)
+      denied("gzip " .. path, compress.pack_file, "out/mine", path)
+      denied("sqlite " .. path, function() db.execute(db.connect("sqlite:" .. path), "create table t(x)") end)
+    end
+    for _, path in ipairs({ "out/f", "out/./f", "out/other" }) do
+      denied("remove " .. path, fs.remove, path)
+      denied("move " .. path, fs.rename, path, "out/h")
+      denied("replace " .. path, fs.rename, "out/mine", path)
+    end
+    denied("unpack", tar.extract, "out/f.tar", "out")
+    denied("remove all", fs.remove, "out/deep", { recursive = true })
+    denied("move all", fs.rename, "out/deep", "out/away")
+    assert(disk.sweep("out", 0) >= 0)
+    assert(fs.exists("out/f") and fs.exists("out/deep/k"))
+    -- What is beside it is the script's.
+    fs.write("out/deep/free", "x") fs.rename("out/deep/free", "out/free") fs.remove("out/free")
+    assert(fs.read("out/f")) print(tried)
+"#;
+
+fn a_script_does_not_change_what_is_written_about_it() {
+    for flag in ["--report-file", "--learn", "--audit", "--manifest"] {
+        let folder = Folder::new();
+        folder.write("out/f", "");
+        folder.write("out/deep/k", "");
+        symlink("f", folder.path().join("out/link")).expect("it can be made");
+        let grants = "fs=rw:out,db,disk";
+        // A further name of the file comes after the host has opened it, by a program.
+        let code = format!("process.run{{cmd = 'ln', args = {{'out/f', 'out/other'}}}}\n{CHANGES}");
+        let args = ["exec", "--report", "json", "--allow", grants, "--allow", "process=ln", flag, "out/f"];
+        let second = match flag {
+            "--audit" => ["--report-file", "out/deep/k"],
+            _ => ["--audit", "out/deep/k"],
+        };
+        let done = run_in(&folder, &[&args[..], &second, &["-e", &code]].concat());
+        assert_eq!((done.code, done.stdout.as_str()), (Some(0), "52\n"), "{flag}: {}", done.stderr);
+        assert!(text(&folder, "out/deep/k").contains("\"deny\"") || flag == "--audit", "{flag}");
+        assert!(!text(&folder, "out/f").is_empty() || flag == "--manifest", "{flag}");
+    }
+    // A device is nobody's.
+    let done = run_in(
+        &Folder::new(),
+        &["exec", "--audit", "/dev/null", "--allow", "fs=rw:/dev/null", "-e", "fs.append('/dev/null', 'x')"],
+    );
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
 }
 
 fn output_files_that_cannot_be_written_are_errors() {

@@ -76,3 +76,51 @@ assert.contains(fs.read("/proc/self/status"), "Name:")
 local text = process.run{ "sh", "-c", "env; cat /proc/self/environ /proc/$PPID/environ; cat /proc/[0-9]*/environ 2>/dev/null" }.stdout
 assert.contains(text, "ASSAY_TEST_OPEN=x")
 assert.eq(text:find("hunter2", 1, true), nil)
+
+--# case: the machine's name by every way
+--# flags: -A
+--# deny: os=hostname
+--# env: HOSTNAME=told
+--# env: HOST=told
+--# env: ASSAY_TEST_OPEN=x
+assert.eq(env.get("HOSTNAME"), nil)
+assert.eq(os.getenv("HOST"), nil)
+assert.eq(env.get("ASSAY_TEST_OPEN"), "x")
+assert.eq(linux.kernel().hostname, nil)
+assert.gt(#linux.kernel().os_release, 0)
+for _, call in ipairs({
+  os.hostname, os.info, function() return fs.read("/etc/hostname") end, function() return fs.read("/proc/sys/kernel/hostname") end,
+}) do
+  local ok, err = pcall(call)
+  assert.eq(ok, false)
+  assert.eq(err.code, "denied", err.message)
+  assert.contains(err.message, "is denied by --deny os=hostname")
+end
+
+--# case: the system and its uptime by every way
+--# flags: -A
+--# deny: os=info
+for _, call in ipairs({
+  os.info, linux.kernel, linux.uptime, function() return fs.read("/proc/uptime") end, function() return fs.read("/etc/os-release") end,
+}) do
+  local ok, err = pcall(call)
+  assert.eq(ok, false)
+  assert.eq(err.code, "denied", err.message)
+  assert.contains(err.message, "is denied by --deny os=info")
+end
+assert.gt(linux.meminfo().mem_total, 0)
+assert.gt(#os.hostname(), 0)
+
+--# case: other processes by both ways
+--# flags: -A
+--# deny: linux=proc
+for _, call in ipairs({ process.list, function() return linux.proc_stat(1) end }) do
+  local ok, err = pcall(call)
+  assert.eq(ok, false)
+  assert.contains(err.message, "is denied by --deny linux=proc")
+end
+
+--# case: what is not denied is told
+--# flags: -A
+--# deny: os=info
+assert.eq(linux.kernel ~= nil and pcall(linux.loadavg), true)

@@ -319,3 +319,57 @@ local ok, err = pcall(oci.digest, "${REGISTRY_TOKEN}/public/a:1", { auth = { use
 assert.eq(ok, false)
 assert.eq(err.code, "denied", err.message)
 assert.contains(err.message, "is denied by --deny oci=token:localhost:${TOKEN_PORT}")
+
+--# case: a denied token server by its address
+--# needs: registry_auth
+--# flags: -A
+--# deny: oci=token:127.0.0.1:${TOKEN_PORT}
+local ok, err = pcall(oci.digest, "${REGISTRY_TOKEN}/public/a:1", { auth = { username = "alice", password = "wonderland" } })
+assert.eq(ok, false)
+assert.eq(err.code, "denied", err.message)
+assert.contains(err.message, "is denied by --deny oci=token:127.0.0.1:${TOKEN_PORT}")
+
+--# case: a denied place to be sent on to by another name of its address
+--# needs: registry_fake
+--# flags: -A
+--# deny: oci=redirect:localhost:${FAKE_OTHER_PORT}
+local ok, err = pcall(oci.pull, "${FAKE}/redirected:1", "out")
+assert.eq(ok, false)
+assert.eq(err.code, "denied", err.message)
+assert.contains(err.message, "is denied by --deny oci=redirect:localhost:${FAKE_OTHER_PORT}")
+
+--# case: a denied proxy is none for registries, by any name of it
+--# needs: registry_fake
+--# needs: http
+--# env: HTTP_PROXY=http://localhost:${PROXY_PORT}
+--# allow: env=HTTP_PROXY,oci=pull:upstream.test:${FAKE_PORT},http=proxy:localhost:${PROXY_PORT}
+--# deny: http=proxy:127.0.0.1:${PROXY_PORT}
+local ok, err = pcall(oci.digest, "upstream.test:${FAKE_PORT}/good:1")
+assert.eq(ok, false)
+assert.eq(err.code, "denied", err.message)
+assert.contains(err.message, "is denied by --deny http=proxy:127.0.0.1:${PROXY_PORT}")
+
+--# case: what is pulled into the temporary folder takes its room
+--# needs: registry_fake
+--# allow: oci=pull:${FAKE}
+--# flags: --temp-bytes 100KiB --temp-entries 12
+local dir = fs.tempdir()
+assert.eq(oci.pull("${FAKE}/good:1", dir .. "/a").digest, "${FAKE_DIGEST}")
+local used = 0
+for _, path in ipairs(fs.glob(dir .. "/a/**/*")) do
+  used = used + (fs.is_file(path) and fs.stat(path).size or 0)
+end
+assert.gt(used, 0)
+-- Bytes.
+local rest = (100 << 10) - used
+fs.write(dir .. "/fill", ("x"):rep(rest))
+local ok, err = pcall(oci.pull, "${FAKE}/good:1", dir .. "/b")
+assert.eq(ok, false)
+assert.eq(err.code, "limit", err.message)
+assert.contains(err.message, "--temp-")
+fs.remove(dir .. "/fill")
+-- Entries: each pull has more than half of them.
+if fs.exists(dir .. "/b") then fs.remove(dir .. "/b") end
+ok, err = pcall(oci.pull, "${FAKE}/good:1", dir .. "/c")
+assert.eq(ok, false)
+assert.contains(err.message, "--temp-entries")

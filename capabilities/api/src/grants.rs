@@ -6,6 +6,8 @@ use crate::secrets::hide;
 use crate::{Call, Policy, Request, Rule};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -89,6 +91,16 @@ fn origin(request: &Request<'_>) -> Option<String> {
     }
 }
 
+/// A file of the host's own that the script may not change, wherever a grant would let it.
+struct Withheld {
+    /// What the file system knows it by, whatever its name.
+    device: u64,
+    inode: u64,
+    path: PathBuf,
+    /// In place of a rule, as a thing: "the host, which writes the audit there".
+    why: String,
+}
+
 /// What a run may do: a policy, and what changes while the run lasts.
 #[derive(Default)]
 pub struct Grants {
@@ -98,6 +110,7 @@ pub struct Grants {
     own: OnceLock<(PathBuf, Rule)>,
     /// What this run may not do because of what it is: see [`Grants::seal`].
     sealed: Mutex<Vec<Rule>>,
+    withheld: OnceLock<Mutex<Vec<Withheld>>>,
     asked: Mutex<Asked>,
 }
 
@@ -143,6 +156,36 @@ impl Grants {
     pub fn seal(&self, path: PathBuf, why: &str) {
         let scope = PathScope::new(false, true, path);
         self.sealed().push(Rule::new("fs", Some(Box::new(scope)), why));
+    }
+
+    /// Keeps the script from changing a regular file, by any name that it has: from writing to it, emptying, removing,
+    /// replacing or moving it. `path` is where it really is, `why` as in [`Grants::seal`].
+    pub fn withhold(&self, file: &File, path: PathBuf, why: impl Into<String>) {
+        let Some(about) = file.metadata().ok().filter(|about| about.is_file()) else { return };
+        let withheld = Withheld { device: about.dev(), inode: about.ino(), path, why: why.into() };
+        let all = self.withheld.get_or_init(Mutex::default);
+        all.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(withheld);
+    }
+
+    /// Whether some file is withheld.
+    pub fn withholds(&self) -> bool {
+        self.withheld.get().is_some()
+    }
+
+    /// Why the file with this device, whose type differs from system to system, and inode may not be changed.
+    pub fn withheld(&self, device: impl TryInto<u64>, inode: u64) -> Option<String> {
+        let device = device.try_into().ok()?;
+        self.find_withheld(|one| (one.device, one.inode) == (device, inode))
+    }
+
+    /// Why a folder may not be moved or removed as a whole: a file lies in it that may not be changed.
+    pub fn withheld_in(&self, folder: &Path) -> Option<String> {
+        self.find_withheld(|one| one.path.starts_with(folder))
+    }
+
+    fn find_withheld(&self, is: impl Fn(&Withheld) -> bool) -> Option<String> {
+        let all = self.withheld.get()?.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        all.iter().find(|one| is(one)).map(|one| one.why.clone())
     }
 
     fn sealed(&self) -> MutexGuard<'_, Vec<Rule>> {

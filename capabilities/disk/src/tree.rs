@@ -82,7 +82,7 @@ pub fn sweep(run: &Run, path: &str, before: SystemTime, alive: &Alive) -> Result
     let (folder, real) = assay_capability_fs::enter_folder(run, Access::Write, path)?;
     let mut removed = 0;
     let visit = |folder: BorrowedFd<'_>, name: &OsStr, at: &Path, stat: &Stat| {
-        if modified(stat) < before {
+        if modified(stat) < before && run.grants.withheld(stat.st_dev, stat.st_ino).is_none() {
             match unlinkat(folder, name, AtFlags::empty()) {
                 Ok(()) => removed += 1,
                 Err(Errno::NOENT) => {}

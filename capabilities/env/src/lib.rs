@@ -8,7 +8,7 @@ pub use hide::hide;
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, error,
+    Capability, Ctx, Denied, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, error,
 };
 use bindings::assay::host::env::{self, Variable};
 use std::collections::BTreeMap;
@@ -71,6 +71,14 @@ impl Capability for Env {
         Ok(Box::new(NameScope::new(text)))
     }
 
+    /// Shells keep the machine's name in a variable.
+    fn denied_with(&self, other: &str, scope: Option<&str>, _: &Path) -> Denied {
+        match (other, scope) {
+            ("os", None | Some("hostname")) => Denied::Part(Box::new(MachineName)),
+            _ => Denied::Nothing,
+        }
+    }
+
     fn needs(&self) -> &'static [Need] {
         const NEEDS: &[Need] = &[
             Need::new("env.get", Literal::NAME),
@@ -82,6 +90,16 @@ impl Capability for Env {
 
     fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
         env::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+    }
+}
+
+/// The variables that hold the machine's name.
+#[derive(Debug)]
+struct MachineName;
+
+impl Scope for MachineName {
+    fn matches(&self, request: &Request<'_>) -> bool {
+        matches!(request, Request::Name("HOSTNAME" | "HOST"))
     }
 }
 

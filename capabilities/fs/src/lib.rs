@@ -12,6 +12,7 @@ pub mod fuzz;
 mod glob;
 mod handle;
 pub mod links;
+mod machine;
 mod open;
 mod ops;
 mod output;
@@ -24,7 +25,7 @@ mod walk;
 pub use atomic::AtomicFile;
 pub use open::{How, open, unique};
 pub use output::{OutputFile, open_output};
-pub use resolve::{Judge, Place, path_of, would_allow};
+pub use resolve::{Judge, Place, path_of, spare, would_allow};
 pub use temp::{Temp, TempFile, remove_if_asked, remove_temp, room, seal_home, temp_file, temp_folder};
 
 use assay_capability_api::scope::PathScope;
@@ -259,9 +260,10 @@ impl Capability for Fs {
         Ok(Box::new(PathScope::parse(text, base)?))
     }
 
-    fn denied_with(&self, other: &str, _: Option<&str>, _: &Path) -> Denied {
+    fn denied_with(&self, other: &str, scope: Option<&str>, _: &Path) -> Denied {
         match other {
             "env" => Denied::Part(Box::new(environ::Environ)),
+            "os" => Denied::Part(Box::new(machine::Machine::denied(scope))),
             _ => Denied::Nothing,
         }
     }

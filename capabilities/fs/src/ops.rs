@@ -22,7 +22,8 @@ fn check_below(run: &Run, place: &Place, doing: &str) -> Result<(), Error> {
     if !matches!(place.kind(), Ok(FileType::Directory | FileType::Symlink)) {
         return Ok(());
     }
-    match run.grants.denies_in(FS, &place.real) {
+    let rule = run.grants.denies_in(FS, &place.real).or_else(|| run.grants.withheld_in(&place.real));
+    match rule {
         None => Ok(()),
         Some(rule) => {
             run.record_denial(FS, &format!("{doing} {}", place.real.display()));

@@ -21,12 +21,18 @@ const MAX_LINKS: u32 = 40;
 pub struct OutputFile {
     file: File,
     path: PathBuf,
+    real: PathBuf,
 }
 
 impl OutputFile {
     /// The path as the operator wrote it.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Keeps the script from changing it. `why` stands in place of a rule, see [`assay_capability_api::Grants::seal`].
+    pub fn withhold(&self, run: &Run, why: &str) {
+        run.grants.withhold(&self.file, self.real.clone(), why);
     }
 
     /// The open file.
@@ -95,7 +101,7 @@ pub fn open_output(run: &Run, path: &Path, append: bool) -> Result<OutputFile, E
     {
         return Err(refused(&shown, "the file has other names, and the script may have given it this one"));
     }
-    Ok(OutputFile { file: File::from(opened), path: path.to_owned() })
+    Ok(OutputFile { file: File::from(opened), path: path.to_owned(), real: place })
 }
 
 fn is_unbounded(run: &Run) -> bool {

@@ -9,7 +9,7 @@ use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
     Access, Request, Run, denied, denied_by, denied_without_scope, error, io_error, scope,
 };
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -139,6 +139,27 @@ pub fn refuse(run: &Run, request: &Request<'_>, shown: Option<&str>, why: &str) 
     error(ErrorCode::Denied, format!("{what} is refused: {why}; run again with {flag} if it is meant"))
 }
 
+/// Refuses to change what the host withholds from the script, whatever it is called: the file at `name` in `parent`.
+///
+/// # Errors
+/// `denied`.
+pub fn spare(run: &Run, parent: impl AsFd, name: &OsStr, shown: &str) -> Result<(), Error> {
+    if !run.grants.withholds() {
+        return Ok(());
+    }
+    match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => spare_file(run, &stat, shown),
+        Err(_) => Ok(()),
+    }
+}
+
+fn spare_file(run: &Run, stat: &Stat, shown: &str) -> Result<(), Error> {
+    match run.grants.withheld(stat.st_dev, stat.st_ino) {
+        Some(why) => Err(run.refuse_by(FS, &written(Access::Write, shown).0, &why)),
+        None => Ok(()),
+    }
+}
+
 /// A denial of a place that the script did not name: a link leads there, or something was moved there meanwhile. It
 /// does not say where that is; the audit does.
 pub fn elsewhere(access: &[Access], shown: &str) -> Error {
@@ -225,6 +246,9 @@ pub fn follow(
     };
     if place.real != lexical {
         allow_all(judge, access, &place.real).map_err(|failure| unnamed(failure, access, shown))?;
+    }
+    if access.contains(&Access::Write) {
+        spare(run, &place.parent, &place.name, shown)?;
     }
     Ok(place)
 }
@@ -467,7 +491,7 @@ impl<'a> Walk<'a> {
 /// where it has been removed since.
 pub fn path_of(file: impl AsFd) -> Option<PathBuf> {
     let file = file.as_fd();
-    let stat = rustix::fs::fstat(file).ok()?;
+    let stat = fstat(file).ok()?;
     if stat.st_nlink == 0 {
         return None;
     }
@@ -479,6 +503,9 @@ pub fn path_of(file: impl AsFd) -> Option<PathBuf> {
 /// # Errors
 /// `denied`, where it is at another place that is not granted.
 pub fn verify(run: &Run, access: &[Access], opened: &OwnedFd, place: &Place) -> Result<(), Error> {
+    if access.contains(&Access::Write) && run.grants.withholds() {
+        spare_file(run, &fstat(opened).map_err(|source| place.failed(source))?, &place.shown)?;
+    }
     match path_of(opened) {
         Some(path) if path != place.real => {
             allow_all(&|access, path| allow(run, access, path), access, &path)

@@ -25,6 +25,8 @@ mod bindings {
 
 /// The name of this capability in grants.
 const LINUX: &str = "linux";
+/// The capability that tells some of it too.
+const OS: &str = "os";
 /// The scope of the machine as a whole, and of the process that runs the script.
 const SYSTEM: &str = "system";
 /// The scope of any process.
@@ -103,7 +105,18 @@ fn check(run: &Run, source: Source, pid: u32) -> Result<(), Error> {
             [SYSTEM, PROCESS].into_iter().find(|scope| run.would_allow(LINUX, &Request::Name(scope)));
         return run.check(LINUX, &Request::Name(either.unwrap_or(SYSTEM)));
     }
-    run.check(LINUX, &Request::Name(if of_process { PROCESS } else { SYSTEM }))
+    run.check(LINUX, &Request::Name(if of_process { PROCESS } else { SYSTEM }))?;
+    // System, version and uptime are what `os.info` tells.
+    let told = matches!(source, Source::Kernel | Source::Uptime);
+    match told.then(|| run.grants.denial(OS, &Request::Name("info"))).flatten() {
+        Some(rule) => Err(run.refuse_by(LINUX, &Request::Name(SYSTEM).describe(LINUX), &rule)),
+        None => Ok(()),
+    }
+}
+
+/// Whether the machine's name may be told: a denial of `os=hostname` takes it back here too.
+fn tells_hostname(run: &Run) -> bool {
+    !run.grants.denies(OS, &Request::Name("hostname"))
 }
 
 impl linux::Host for Ctx {}

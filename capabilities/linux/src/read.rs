@@ -37,11 +37,13 @@ fn kernel(run: &Run) -> Result<Row, Error> {
     let mut row = vec![
         parse::text("version", parse::version(&release)),
         parse::text("os_release", &release),
-        parse::text("hostname", &line(run, "/proc/sys/kernel/hostname")?),
         parse::text("build", &line(run, "/proc/sys/kernel/version")?),
         parse::field("ticks_per_sec", parse::integer(rustix::param::clock_ticks_per_second())),
         parse::field("page_size", parse::integer(rustix::param::page_size() as u64)),
     ];
+    if crate::tells_hostname(run) {
+        row.push(parse::text("hostname", &line(run, "/proc/sys/kernel/hostname")?));
+    }
     row.extend(parse::boot_time(&stat).map(|time| parse::field("btime", parse::integer(time))));
     Ok(row)
 }

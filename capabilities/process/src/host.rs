@@ -289,6 +289,10 @@ impl wit::HostWithStore<Ctx> for Host {
         if let Err(denied) = run.check(PROCESS, &Request::Whole) {
             return Ok(Err(denied));
         }
+        // Which processes there are is what `linux.proc_stat` tells, number by number.
+        if let Some(rule) = run.grants.denial("linux", &Request::Name("proc")) {
+            return Ok(Err(run.refuse_by(PROCESS, "process.list", &rule)));
+        }
         let list = off_thread(|| Ok(list::all())).await;
         Ok(list.and_then(|list| {
             run.count_bytes(list.iter().map(|one| one.name.len() + one.cmdline.len()).sum())?;

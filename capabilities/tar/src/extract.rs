@@ -173,14 +173,22 @@ fn shown(parts: &[&OsStr]) -> String {
 }
 
 /// Checks that what is at `name` may be replaced: anything but a folder.
-fn check_replaceable(inside: BorrowedFd<'_>, name: &OsStr, parts: &[&OsStr]) -> Result<(), Failure> {
+fn check_replaceable(
+    run: &Run,
+    inside: BorrowedFd<'_>,
+    name: &OsStr,
+    parts: &[&OsStr],
+) -> Result<(), Failure> {
     let there = statat(inside, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|failure| io(parts, failure))?;
     match FileType::from_raw_mode(there.st_mode) {
         FileType::Directory => Err(Failure::Error(error(
             ErrorCode::Exists,
             format!("{}: there is a folder of this name", shown(parts)),
         ))),
-        _ => Ok(()),
+        _ => match run.grants.withheld(there.st_dev, there.st_ino) {
+            Some(why) => Err(Failure::Error(run.refuse_by(FS, &format!("replacing {}", shown(parts)), &why))),
+            None => Ok(()),
+        },
     }
 }
 
@@ -292,12 +300,13 @@ impl Unpacking<'_> {
         make: impl Fn(BorrowedFd<'_>, &OsStr) -> Result<T, Errno>,
     ) -> Result<T, Failure> {
         let Some((name, way)) = parts.split_last() else { return Err(io(parts, Errno::INVAL)) };
+        let run = self.run;
         let inside = self.enter(way, true)?;
         match make(inside, name) {
             Err(Errno::EXIST) => {}
             other => return other.map_err(|failure| io(parts, failure)),
         }
-        check_replaceable(inside, name, parts)?;
+        check_replaceable(run, inside, name, parts)?;
         // Never written into: the old file may have other names, elsewhere.
         unlinkat(inside, *name, AtFlags::empty()).map_err(|failure| io(parts, failure))?;
         make(inside, name).map_err(|failure| io(parts, failure))
@@ -312,12 +321,13 @@ impl Unpacking<'_> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(entry.mode & 0o777);
         let Some((name, way)) = parts.split_last() else { return Err(io(parts, Errno::INVAL)) };
+        let run = self.run;
         let inside = self.enter(way, true)?;
         let failed = |failure| io(parts, failure);
         // A file that is there stays until the new one is whole.
         let (opened, beside) = match openat(inside, *name, flags, mode) {
             Err(Errno::EXIST) => {
-                check_replaceable(inside, name, parts)?;
+                check_replaceable(run, inside, name, parts)?;
                 let beside = OsString::from(format!(".assay-{}", unique()));
                 (openat(inside, &beside, flags, mode), Some(beside))
             }

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use assay_capability_api::{Asker, GrantError, Limits, Policy, policy};
 use assay_runner::Runner;
 use std::env::VarError;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Puts the grants and limits of a run together. Later sources add to earlier ones; a deny of any source
@@ -96,8 +98,13 @@ fn read_manifest(
     (grants, limits): &mut (Policy, Limits),
 ) -> Result<()> {
     let bad = |why: String| usage(format!("manifest {}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    let mut file = File::open(path).map_err(|error| bad(error.to_string()))?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(|error| bad(error.to_string()))?;
     let base = folder.join(path);
+    // The next run would be granted what the script writes there.
+    let real = assay_capability_fs::path_of(&file).unwrap_or_else(|| base.clone());
+    grants.withhold(&file, real, "the host, which reads the grants of the run from it");
     let base = base.parent().unwrap_or(folder);
     assay_manifest::read(&text, set, base, Runner::capabilities(), (grants, limits))
         .map_err(|error| bad(error.to_string()))

@@ -29,8 +29,18 @@ impl Outputs {
         let learn = open(&options.grants.learn)?;
         let manifest = learn.as_ref().map(|file| manifest(run, file)).transpose()?;
         let report = open(&options.report_file)?;
+        for (file, flag) in [(&learn, "--learn"), (&report, "--report-file")] {
+            if let Some(file) = file {
+                file.withhold(run, &writes(flag));
+            }
+        }
         Ok(Outputs { report, learn, manifest: manifest.unwrap_or_default() })
     }
+}
+
+/// Why the script may not change what a flag asks for.
+pub(crate) fn writes(flag: &str) -> String {
+    format!("the host, which writes {flag} there")
 }
 
 /// What a manifest that is added to has already: it must be one before the script runs.

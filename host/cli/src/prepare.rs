@@ -136,7 +136,9 @@ pub(crate) fn prepare(
     }
     let mut run = Run::from(shared);
     if let Some(path) = &options.grants.audit {
-        let audit = Audit::to_file(outputs::open(&run, path, true)?.into_file());
+        let file = outputs::open(&run, path, true)?;
+        file.withhold(&run, &outputs::writes("--audit"));
+        let audit = Audit::to_file(file.into_file());
         let settings =
             run.settings().context("the run has begun before its audit, which is a bug of Assay")?;
         settings.audit = audit;

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use unicode_normalization::UnicodeNormalization;
 
 /// A star in a pattern. The paths that a scope is made of have no NUL.
 const STAR: u8 = 0;
@@ -94,7 +95,7 @@ fn is_plain(path: &[u8]) -> bool {
 /// Every way to read a path; none where there are too many. `loosely` takes in what only some systems do.
 fn readings(path: &[u8], loosely: bool) -> Option<Vec<Vec<u8>>> {
     type Step = fn(&[u8]) -> Vec<u8>;
-    const STEPS: &[Step] = &[decoded, widened, forward, without_parameters, merged, resolved];
+    const STEPS: &[Step] = &[decoded, widened, normalized, forward, without_parameters, merged, resolved];
     const LOOSE: &[Step] = &[without_controls, before_nul, before_query, trimmed];
     let mut all = vec![path.to_vec()];
     if is_plain(path) {
@@ -183,6 +184,25 @@ fn widened(path: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Changes what is UTF-8, and leaves other bytes as they are.
+fn texts(path: &[u8], change: impl Fn(&str) -> String) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        out.extend(change(chunk.valid()).into_bytes());
+        out.extend(chunk.invalid());
+    }
+    out
+}
+
+/// Each character in the form that stands for all that are one to Unicode (NFKC): composed or not, bold, in a circle,
+/// above the line, in ligatures.
+fn normalized(path: &[u8]) -> Vec<u8> {
+    if path.is_ascii() {
+        return path.to_vec();
+    }
+    texts(path, |text| text.nfkc().collect())
+}
+
 fn forward(path: &[u8]) -> Vec<u8> {
     path.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect()
 }
@@ -250,12 +270,30 @@ fn trimmed(path: &[u8]) -> Vec<u8> {
     })
 }
 
-/// Upper and lower case as one.
+/// Upper and lower case as one, in every language, and without what has no width.
 fn folded(path: &[u8]) -> Vec<u8> {
-    match std::str::from_utf8(path) {
-        Ok(text) => text.to_lowercase().into_bytes(),
-        Err(_) => path.to_ascii_lowercase(),
+    if path.is_ascii() {
+        return path.to_ascii_lowercase();
     }
+    texts(path, |text| {
+        let visible: String = text.chars().filter(|c| !is_ignored(*c)).collect();
+        // There and back: a character may share its upper case with another one (ı, ſ, ς), and have more than one letter
+        // in it (ß). The dot of a capital i with one (İ) is left over.
+        let upper = visible.nfkc().flat_map(char::to_lowercase).flat_map(char::to_uppercase);
+        let lower: String = upper.flat_map(char::to_lowercase).collect();
+        let mut last = ' ';
+        let without_dot = |c: &char| std::mem::replace(&mut last, *c) != 'i' || *c != '\u{307}';
+        lower.nfd().filter(without_dot).nfkc().collect()
+    })
+}
+
+/// Characters that a reader may leave out (Default_Ignorable_Code_Point).
+fn is_ignored(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Whether `pattern`, in which `STAR` stands for any bytes, matches all of `text`.
@@ -377,6 +415,40 @@ mod tests {
                 && unicode.might_match(&path("/Ä"))
                 && unicode.might_match("/%25c3%25a4")
         );
+        for spelling in
+            ["/a\u{308}", "/A\u{308}/x", "/%61%cc%88", "/a\u{ad}\u{308}", "/\u{200d}ä", "/%ff/../ä"]
+        {
+            assert!(unicode.might_match(&path(spelling)), "{spelling}");
+        }
+        for (rule, spellings) in [
+            (
+                "/admin*",
+                &[
+                    "/adm\u{131}n",
+                    "/ADM\u{130}N",
+                    "/\u{1d41a}dmin",
+                    "/\u{24d0}dmin",
+                    "/adm\u{2071}n/x",
+                    "/\u{ff21}dmin",
+                    "/ad\u{200b}min",
+                    "/%E2%80%8Badmin",
+                    "/\u{aa}dmin",
+                ][..],
+            ),
+            ("/files", &["/\u{fb01}les", "/file\u{17f}", "/FILE\u{17f}", "/f%C4%B1les"]),
+            ("/kelvin", &["/\u{212a}elvin"]),
+            ("/stra\u{df}e", &["/STRASSE", "/strasse", "/STRA\u{1e9e}E", "/stra\u{17f}\u{17f}e"]),
+            ("/caf\u{e9}", &["/cafe\u{301}", "/CAFE\u{301}", "/caf%C3%A9"]),
+            ("/cafe\u{301}", &["/caf\u{e9}"]),
+            ("/\u{3c3}", &["/\u{3c2}", "/\u{3a3}"]),
+            ("/v1/x", &["/v1/y/\u{2025}/x", "/v1/y\u{ff0f}\u{ff0e}\u{ff0e}\u{ff0f}x", "/v\u{b9}/x"]),
+        ] {
+            let denied = PathPattern::parse(rule).unwrap();
+            for spelling in spellings {
+                assert!(denied.might_match(&path(spelling)), "{rule} {spelling}");
+            }
+        }
+        assert!(!unicode.might_match(&path("/a")) && !unicode.might_match(&path("/o\u{308}")));
         // What nobody can read through is what nobody can tell.
         assert!(denied.might_match(&format!("/{}", "%25".repeat(5000))));
     }
@@ -420,6 +492,7 @@ mod tests {
             "/v1;/x",
             "/v1/..%0a/x",
             "/v1/x%2fy",
+            "/v1/\u{2025}/admin",
         ] {
             assert!(!allowed.surely_matches(&path(other)), "{other}");
         }

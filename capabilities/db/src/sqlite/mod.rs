@@ -105,6 +105,11 @@ impl Place {
         // Reading first, so that what is denied altogether says the narrower grant only where that is asked for.
         let access: &[Access] = if read_only { &[Access::Read] } else { &[Access::Write, Access::Read] };
         let place = assay_capability_fs::locate(run, access, path, &|access, path| judge(run, access, path))?;
+        for companion in COMPANIONS.iter().filter(|_| !read_only) {
+            let mut name = place.name.clone();
+            name.push(companion);
+            assay_capability_fs::spare(run, &place.parent, &name, path)?;
+        }
         let held = format!("/proc/self/fd/{}", place.parent.as_raw_fd());
         // Without /proc the real path must do, which leaves a moment in which it may change.
         let full = match std::fs::exists(&held) {
@@ -123,6 +128,9 @@ impl Place {
         })
     }
 }
+
+/// What SQLite adds to the name of a database for the files beside it.
+pub(super) const COMPANIONS: [&str; 3] = ["-journal", "-wal", "-shm"];
 
 /// As SQLite takes it.
 const MEMORY_PATH: &std::ffi::CStr = c":memory:";

@@ -8,7 +8,7 @@
 //! What SQLite writes in the run's temporary directory takes its room. It has no temporary files of its own: those it
 //! holds in memory (`temp_store`), and there they are refused.
 
-use super::file;
+use super::{COMPANIONS, file};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Run, error};
 use assay_capability_fs::Temp;
@@ -123,7 +123,7 @@ impl Guarded {
     fn owns(&self, name: &CStr) -> bool {
         let rest = name.to_bytes().strip_prefix(self.path.as_slice());
         !self.path.is_empty()
-            && rest.is_some_and(|rest| [&b""[..], b"-journal", b"-wal", b"-shm"].contains(&rest))
+            && rest.is_some_and(|rest| rest.is_empty() || COMPANIONS.iter().any(|one| one.as_bytes() == rest))
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn test(args: &Test) -> Result<u8> {
     })?;
     let mut results = Vec::new();
     for path in files {
-        let result = one(&host, &path, args)?;
+        let result = one(&host, &path, args, junit_file.as_ref())?;
         show(&result);
         let stop = result.code >= 128 && result.message.is_none();
         results.push(result);
@@ -101,9 +101,12 @@ struct Tested {
     took: Duration,
 }
 
-fn one(host: &Host, path: &Path, args: &Test) -> Result<Tested> {
+fn one(host: &Host, path: &Path, args: &Test, junit: Option<&OutputFile>) -> Result<Tested> {
     let prepared = prepare(read_script(path)?, Input::default(), &folder_of(path), &args.options)?;
     let run = prepared.spec.run.clone();
+    if let Some(file) = junit {
+        file.withhold(&run, &outputs::writes("--junit"));
+    }
     let outcome = host.run(prepared)?;
     Ok(Tested::of(&run, &outcome))
 }
