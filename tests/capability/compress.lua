@@ -11,7 +11,7 @@
 --- | `zst` | `zstd`, `unzstd` | 1 to 19, 3 | RFC 8878, with a checksum |
 --- | `bz2` | `bzip2`, `bunzip2` | 1 to 9, 9 | |
 ---
---- `gzip`, `zstd` and `bzip2` are other names of these formats. Several streams in a row are one, as their programs have it;
+--- `gzip`, `zstd` and `bzip2` are other names of these formats. Several streams in a row are one, as their programs have it, and zeros behind them are padding;
 --- anything else behind the end is an error. Checksums are checked.
 ---
 --- ## Bounds

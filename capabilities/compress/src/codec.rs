@@ -184,14 +184,16 @@ pub fn failed(what: &str, failure: io::Error) -> Error {
 pub struct Counted<R> {
     pub input: R,
     taken: u64,
-    /// The first bytes, where they were looked at, and how many of them are taken.
+    /// Bytes that were looked at, and how many of them are taken.
     start: Vec<u8>,
     at: usize,
 }
 
 impl<R: BufRead> Counted<R> {
-    /// The first `count` bytes, or all where there are fewer; they stay to be read.
+    /// The next `count` bytes, or all where there are fewer; they stay to be read.
     fn first(&mut self, count: usize) -> io::Result<&[u8]> {
+        self.start.drain(..self.at);
+        self.at = 0;
         while self.start.len() < count {
             let more = self.input.fill_buf()?;
             let taken = more.len().min(count - self.start.len());
@@ -202,6 +204,18 @@ impl<R: BufRead> Counted<R> {
             self.input.consume(taken);
         }
         Ok(&self.start)
+    }
+
+    /// Goes on to the next byte that is not zero. False where there is none. What is long is interrupted now and then,
+    /// so that whoever reads can look whether it is still wanted.
+    fn skip_padding(&mut self) -> io::Result<bool> {
+        let data = self.fill_buf()?;
+        let (zeros, all) = (data.iter().take_while(|byte| **byte == 0).count(), data.len());
+        self.consume(zeros);
+        match zeros < all || all == 0 {
+            true => Ok(all > 0),
+            false => Err(io::ErrorKind::Interrupted.into()),
+        }
     }
 }
 
@@ -230,7 +244,7 @@ impl<R: BufRead> BufRead for Counted<R> {
 }
 
 /// The power of two that the window of a zstd frame fits into, by the frame's header (RFC 8878 3.1.1.1), from what every
-/// decoder accepts to what its own program accepts. A later frame with a larger one is refused.
+/// decoder accepts to what its own program accepts.
 fn zstd_window(header: &[u8]) -> u32 {
     let number = |at: usize, length: usize| {
         let bytes = header.get(at..at + length)?;
@@ -251,19 +265,70 @@ fn zstd_window(header: &[u8]) -> u32 {
     if size.is_none() { ZSTD_USUAL } else { power.clamp(ZSTD_USUAL, ZSTD_WINDOW) }
 }
 
+/// Where a decoder is in its input.
 enum Unpacking<R: BufRead> {
     Plain(R),
-    Gzip(flate2::bufread::MultiGzDecoder<R>),
+    /// Before a stream, or behind the last one.
+    Between(R),
+    Gzip(flate2::bufread::GzDecoder<R>),
+    /// It knows of several streams, and of the padding between them, itself.
     Xz(xz::Decoder<R>),
-    /// And whether it knows how large its window may be.
-    Zstd(zstd::stream::read::Decoder<'static, R>, bool),
-    Bzip2(bzip2::bufread::MultiBzDecoder<R>),
+    Zstd(zstd::stream::zio::Reader<R, ZstdFrame>),
+    Bzip2(bzip2::bufread::BzDecoder<R>),
+}
+
+impl<R: BufRead> Unpacking<R> {
+    fn input(&mut self) -> &mut R {
+        match self {
+            Unpacking::Plain(input) | Unpacking::Between(input) => input,
+            Unpacking::Gzip(decoder) => decoder.get_mut(),
+            Unpacking::Xz(decoder) => &mut decoder.input,
+            Unpacking::Zstd(decoder) => decoder.reader_mut(),
+            Unpacking::Bzip2(decoder) => decoder.get_mut(),
+        }
+    }
+
+    /// At the beginning of the next stream; `frame` is for one of zstd.
+    fn begun(self, format: Option<Format>, frame: Option<ZstdFrame>) -> Unpacking<R> {
+        let Unpacking::Between(input) = self else { return self };
+        match (format, frame) {
+            (_, Some(frame)) => {
+                let mut reader = zstd::stream::zio::Reader::new(input, frame);
+                reader.set_single_frame();
+                Unpacking::Zstd(reader)
+            }
+            (Some(Format::Bzip2), _) => Unpacking::Bzip2(bzip2::bufread::BzDecoder::new(input)),
+            _ => Unpacking::Gzip(flate2::bufread::GzDecoder::new(input)),
+        }
+    }
+
+    /// Behind the stream that has ended. Those that know of several stay as they are.
+    fn ended(self) -> Unpacking<R> {
+        match self {
+            Unpacking::Gzip(decoder) => Unpacking::Between(decoder.into_inner()),
+            Unpacking::Zstd(decoder) => Unpacking::Between(decoder.into_inner()),
+            Unpacking::Bzip2(decoder) => Unpacking::Between(decoder.into_inner()),
+            other => other,
+        }
+    }
+}
+
+type ZstdFrame = zstd::stream::raw::Decoder<'static>;
+
+/// A decoder of one zstd frame, in the memory of a share.
+fn zstd_frame(window: u32, memory: &mut Share) -> io::Result<ZstdFrame> {
+    memory.reach((1 << window) + ZSTD_BESIDE).map_err(carry)?;
+    let mut decoder = ZstdFrame::new()?;
+    decoder.set_parameter(zstd::zstd_safe::DParameter::WindowLogMax(window))?;
+    Ok(decoder)
 }
 
 /// Decompresses what it reads, within bounds. Streams of a format in a row count as one, as its program
-/// has it. An input that says [`io::ErrorKind::WouldBlock`] may be read on later.
+/// has it, and so does what pads them with zeros: tapes and disks have blocks. An input that says
+/// [`io::ErrorKind::WouldBlock`] may be read on later.
 pub struct Decoder<R: BufRead> {
-    unpacking: Unpacking<Counted<R>>,
+    /// None only while one stream gives way to the next.
+    unpacking: Option<Unpacking<Counted<R>>>,
     format: Option<Format>,
     bounds: Bounds,
     given: u64,
@@ -287,33 +352,56 @@ impl<R: BufRead> Decoder<R> {
         let input = Counted { input, taken: 0, start: Vec::new(), at: 0 };
         let unpacking = match format {
             None => Unpacking::Plain(input),
-            Some(Format::Gzip) => Unpacking::Gzip(flate2::bufread::MultiGzDecoder::new(input)),
-            Some(Format::Bzip2) => Unpacking::Bzip2(bzip2::bufread::MultiBzDecoder::new(input)),
             Some(Format::Xz) => {
                 Unpacking::Xz(xz::Decoder::new(input).map_err(|failure| setting_up("xz", &failure))?)
             }
-            Some(Format::Zstd) => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(input)
-                    .map_err(|failure| setting_up("zstd", &failure))?;
-                Unpacking::Zstd(decoder, false)
-            }
+            Some(_) => Unpacking::Between(input),
         };
-        Ok(Decoder { unpacking, format, bounds, given: 0, ended: false, memory })
+        Ok(Decoder { unpacking: Some(unpacking), format, bounds, given: 0, ended: false, memory })
     }
 
-    fn counted(&mut self) -> &mut Counted<R> {
-        match &mut self.unpacking {
-            Unpacking::Plain(input) => input,
-            Unpacking::Gzip(decoder) => decoder.get_mut(),
-            Unpacking::Xz(decoder) => &mut decoder.input,
-            Unpacking::Zstd(decoder, _) => decoder.get_mut(),
-            Unpacking::Bzip2(decoder) => decoder.get_mut(),
-        }
+    fn unpacking(&mut self) -> &mut Unpacking<Counted<R>> {
+        self.unpacking.as_mut().expect("it is put back in the function that takes it")
     }
 
     /// What it reads from.
     pub fn input(&mut self) -> &mut R {
-        &mut self.counted().input
+        &mut self.unpacking().input().input
+    }
+
+    /// Begins the next stream. False where there is none.
+    fn begin(&mut self) -> io::Result<bool> {
+        let memory = &mut self.memory;
+        let Some(Unpacking::Between(input)) = &mut self.unpacking else { return Ok(true) };
+        if input.taken > 0 && !input.skip_padding()? {
+            return Ok(false);
+        }
+        let frame = match self.format {
+            Some(Format::Zstd) => Some(zstd_frame(zstd_window(input.first(ZSTD_HEADER)?), memory)?),
+            _ => None,
+        };
+        let format = self.format;
+        self.unpacking = self.unpacking.take().map(|unpacking| unpacking.begun(format, frame));
+        Ok(true)
+    }
+
+    /// The next bytes of whatever stream has some; none at the end of the last one.
+    fn unpack(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.begin()? {
+            let read = match &mut self.unpacking {
+                Some(Unpacking::Gzip(decoder)) => decoder.read(buffer)?,
+                Some(Unpacking::Zstd(decoder)) => decoder.read(buffer)?,
+                Some(Unpacking::Bzip2(decoder)) => decoder.read(buffer)?,
+                Some(Unpacking::Xz(decoder)) => return decoder.read(buffer, &mut self.memory),
+                Some(Unpacking::Plain(input) | Unpacking::Between(input)) => return input.read(buffer),
+                None => break,
+            };
+            if read > 0 {
+                return Ok(read);
+            }
+            self.unpacking = self.unpacking.take().map(Unpacking::ended);
+        }
+        Ok(0)
     }
 
     /// An error of the data, told from those of the system and of the input.
@@ -342,7 +430,7 @@ impl<R: BufRead> Decoder<R> {
         if size > 0 && given > size {
             return Err(limit(format!("more than {size} bytes come out; raise max_size")));
         }
-        let taken = self.counted().taken.max(1);
+        let taken = self.unpacking().input().taken.max(1);
         if ratio > 0 && self.format.is_some() && given > RATIO_FROM && given / taken >= u64::from(ratio) {
             return Err(limit(format!(
                 "{given} bytes come out of {taken}, more than {ratio} for each; raise max_ratio if this is no bomb"
@@ -374,27 +462,12 @@ impl<R: BufRead> Read for Decoder<R> {
         if self.ended || buffer.is_empty() {
             return Ok(0);
         }
-        let read = match &mut self.unpacking {
-            Unpacking::Plain(input) => input.read(buffer),
-            Unpacking::Gzip(decoder) => decoder.read(buffer),
-            Unpacking::Xz(decoder) => decoder.read(buffer, &mut self.memory),
-            Unpacking::Zstd(decoder, true) => decoder.read(buffer),
-            Unpacking::Zstd(decoder, opened) => {
-                let window = decoder.get_mut().first(ZSTD_HEADER).map(zstd_window);
-                window.and_then(|window| {
-                    self.memory.reach((1 << window) + ZSTD_BESIDE).map_err(carry)?;
-                    decoder.window_log_max(window)?;
-                    *opened = true;
-                    decoder.read(buffer)
-                })
-            }
-            Unpacking::Bzip2(decoder) => decoder.read(buffer),
-        };
+        let read = self.unpack(buffer);
         let read = read.map_err(|failure| self.broken(failure))?;
         if read == 0 {
             self.ended = true;
             // Not every library minds that there was nothing at all.
-            if self.format.is_some() && self.counted().taken == 0 {
+            if self.format.is_some() && self.unpacking().input().taken == 0 {
                 return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
             }
         }

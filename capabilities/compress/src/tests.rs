@@ -279,3 +279,97 @@ fn xz_packs_with_the_dictionary_that_fits() {
         assert_eq!(unpack(Format::Xz, &encoder.finish().unwrap(), Bounds::default()).unwrap(), data);
     }
 }
+
+/// A frame that zstd skips (RFC 8878 3.1.2).
+fn skippable(content: &[u8]) -> Vec<u8> {
+    let mut frame = 0x184d_2a53_u32.to_le_bytes().to_vec();
+    frame.extend((content.len() as u32).to_le_bytes());
+    frame.extend(content);
+    frame
+}
+
+#[test]
+fn streams_in_a_row_and_padding_are_one() {
+    let (a, b) = (sample(100_000), sample(70_000));
+    let joined = [&a[..], &b].concat();
+    for format in FORMATS {
+        let (first, second, empty) =
+            (pack(format, None, &a), pack(format, None, &b), pack(format, None, b""));
+        let zeros = |count: usize| vec![0; count];
+        let given = |parts: &[&[u8]]| unpack(format, &parts.concat(), Bounds::default());
+        for count in [4, 508, 3 << 20] {
+            assert_eq!(given(&[&first, &zeros(count)]).unwrap(), a, "{format:?}, {count} zeros");
+            assert_eq!(
+                given(&[&first, &zeros(count), &second]).unwrap(),
+                joined,
+                "{format:?}, {count} between"
+            );
+        }
+        assert_eq!(given(&[&first, &second]).unwrap(), joined, "{format:?}");
+        assert_eq!(
+            given(&[&empty, &first, &empty, &second, &empty]).unwrap(),
+            joined,
+            "{format:?}, empty ones"
+        );
+        // What follows is padding or a stream; what comes first is a stream.
+        for broken in [
+            &[&first[..], b"x"][..],
+            &[&first, &zeros(4), b"x"],
+            &[&first, &second[..second.len() - 1]],
+            &[&zeros(4), &first],
+            &[&zeros(512)],
+        ] {
+            assert_eq!(given(broken).unwrap_err().code, ErrorCode::InvalidData, "{format:?}");
+        }
+    }
+    for format in [Format::Gzip, Format::Zstd, Format::Bzip2] {
+        let data = [pack(format, None, &a), vec![0]].concat();
+        assert_eq!(unpack(format, &data, Bounds::default()).unwrap(), a, "{format:?}, one zero");
+    }
+}
+
+#[test]
+fn frames_that_zstd_skips_are_skipped() {
+    let (a, b) = (sample(100_000), sample(70_000));
+    let (first, second) = (pack(Format::Zstd, None, &a), pack(Format::Zstd, None, &b));
+    let (note, empty) = (skippable(&sample(5000)), skippable(b""));
+    for parts in [
+        [&note[..], &first, &second],
+        [&first, &note, &second],
+        [&first, &second, &note],
+        [&empty, &[&first[..], &empty].concat(), &second],
+    ] {
+        let data = parts.concat();
+        assert_eq!(Format::of_data(&data), Some(Format::Zstd));
+        assert_eq!(unpack(Format::Zstd, &data, Bounds::default()).unwrap(), [&a[..], &b].concat());
+    }
+    assert_eq!(unpack(Format::Zstd, &note, Bounds::default()).unwrap(), b"");
+    let cut = [&first[..], &note[..note.len() - 1]].concat();
+    assert_eq!(unpack(Format::Zstd, &cut, Bounds::default()).unwrap_err().code, ErrorCode::InvalidData);
+}
+
+#[test]
+fn streams_in_a_row_come_piece_by_piece() {
+    let (a, b) = (sample(50_000), sample(30_000));
+    for format in FORMATS {
+        let data = [pack(format, None, &a), vec![0; 512], pack(format, None, &b), vec![0; 1024]].concat();
+        for size in [1, 7, 1000] {
+            let share = Share::small(&run(Limits::default())).unwrap();
+            let run = run(Limits::default());
+            let mut coder = Coder::unpacker(format, Bounds::default(), share).unwrap();
+            let mut out = Vec::new();
+            let mut pieces = data.chunks(size).peekable();
+            while let Some(piece) = pieces.next() {
+                let mut input = piece.to_vec();
+                loop {
+                    let step = coder.step(&run, std::mem::take(&mut input), pieces.peek().is_none()).unwrap();
+                    out.extend(step.data);
+                    if !step.more {
+                        break;
+                    }
+                }
+            }
+            assert!(out == [&a[..], &b].concat(), "{format:?} in pieces of {size}");
+        }
+    }
+}
