@@ -39,8 +39,9 @@
 --- | `tls` | | `{cert =, key =}` as PEM text, or `cert_file` and `key_file` (need `fs=read:`); `client_ca` or `client_ca_file`: clients must show a certificate of these authorities |
 --- | `on_listen` | | called as a task when the server listens, with `{addr, port, url, stop}`; `server:stop(seconds?)` stops it, within 300 seconds at most. Its error stops the server and is raised by `http.serve` |
 ---
---- On SIGTERM or Ctrl-C the server stops to accept, finishes what is under way, closes WebSockets with 1001, and returns; the script
---- goes on after it. A second signal ends the process.
+--- On SIGTERM or Ctrl-C the server stops to accept, finishes what is under way, ends event streams, closes WebSockets with 1001,
+--- and returns; the script goes on after it. A second signal ends the process. `req:closing()` is true once the server stops or
+--- the client is gone: what goes on for long should look at it.
 ---
 --- With `instances = N` the script runs N times from the top, each on a thread of its own with a memory of its own (`--memory`
 --- is for each); they share the grants and all other limits: time, CPU, handles, bytes, log. Variables are not shared. An instance
@@ -65,7 +66,8 @@
 --- without CR) is 400, and its connection is closed. So is one, of either version, that names no host or two: several `Host`
 --- fields, a target (`GET http://a/`, `:authority`) with another host than `Host`, or what is no host at all. So is one whose body breaks off, unless the handler catches that.
 --- A large body need not be in memory: `req:read(n?)` gives the next bytes and nil at the end, with `"a"` all of the rest;
---- `req:chunks()` and `req:lines()` iterate.
+--- `req:chunks()` and `req:lines()` iterate. A client that waits to be asked for the body (`Expect: 100-continue`) is asked when
+--- the handler first reads it; one whose handler refuses without reading never sends it.
 ---
 --- ### Responses
 ---
@@ -86,7 +88,7 @@
 --- a handler that waits elsewhere is cancelled (its `<close>` variables are closed).
 ---
 --- `send{event =, data =, id =, retry =}` sends an event; `data` may have several lines, or be a table, sent as JSON. A line break in
---- `event` or `id` is an error. A comment every 15 seconds keeps the connection alive. The stream ends when the function returns.
+--- `event` or `id` is an error. An event with a name and no data has empty data, so that clients see it. A comment every 15 seconds keeps the connection alive. The stream ends when the function returns.
 ---
 --- A WebSocket has `conn:read()`, a message and `"text"` or `"binary"`, or nil when it is closed, after which `conn.close_code` and
 --- `conn.close_reason` say why; `conn:messages()`, the same as an iterator; `conn:write(data, {binary = true}?)`;

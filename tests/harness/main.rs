@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         ("serve", serve::attacks::TESTS),
         ("serve", serve::instances::TESTS),
         ("serve", serve::sockets::TESTS),
+        ("serve", serve::streams::TESTS),
         ("serve", serve::version2::TESTS),
         ("process", process::TESTS),
         ("terminal", terminal::TESTS),

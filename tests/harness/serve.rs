@@ -4,6 +4,7 @@
 pub mod attacks;
 pub mod instances;
 pub mod sockets;
+pub mod streams;
 pub mod version2;
 
 use assay_tests::executable::{Folder, assay, program};

@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
 use wasmtime::component::ResourceTable;
 
 /// Bytes that a call which waits for another thread takes beside its arguments.
@@ -218,6 +219,11 @@ impl Shared {
             self.give_back(what, amount);
         }
         result
+    }
+
+    /// Tells who waits for a handle that one was given back, here or in another run of the same accounts.
+    fn handle_returned(&self) -> &Notify {
+        &self.accounts().last().map_or(&self.usage, |account| &account.usage).handle_returned
     }
 
     /// Takes back what [`Shared::acquire`] counted.
@@ -562,6 +568,28 @@ impl Run {
         Ok(HandleGuard(self.clone()))
     }
 
+    /// Takes one of the run's handles as soon as there is one.
+    pub async fn take_handle_soon(self: &Arc<Self>) -> HandleGuard {
+        loop {
+            let returned = self.handle_returned().notified();
+            tokio::pin!(returned);
+            // Before the look, so that nothing is missed between the two.
+            returned.as_mut().enable();
+            if let Ok(handle) = self.take_handle() {
+                return handle;
+            }
+            returned.await;
+        }
+    }
+
+    /// Whether a handle can be taken so that a part of them stays for what else the run does: where it is both client
+    /// and server, each must have some.
+    pub fn has_handles_to_spare(&self) -> bool {
+        const PART: u64 = 8;
+        let limit = self.limits.handles;
+        self.usage.handles.load(Ordering::Relaxed) < limit - limit / PART
+    }
+
     /// An absolute path for one that the script wrote, without `.` and `..`; links are not looked at.
     pub fn path(&self, path: &str) -> PathBuf {
         crate::scope::normalize(&self.working_folder.join(path))
@@ -581,6 +609,7 @@ impl HandleGuard {
 impl Drop for HandleGuard {
     fn drop(&mut self) {
         self.0.give_back(Counter::Handles, 1);
+        self.0.handle_returned().notify_waiters();
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// A quantity that a run may only use so much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +198,8 @@ impl Counter {
 pub struct Usage {
     now: [AtomicU64; Counter::COUNT],
     peak: [AtomicU64; Counter::COUNT],
+    /// Tells who waits for a handle that one was given back.
+    pub handle_returned: Notify,
     pub temp_bytes_peak: AtomicU64,
     pub temp_entries_peak: AtomicU64,
     pub denials: AtomicU64,

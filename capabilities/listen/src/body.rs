@@ -2,6 +2,7 @@
 
 use crate::exchange::Ticket;
 use crate::frames::{Progress, Working};
+use crate::server::Server;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Budget, Held, Limit, Run, error, limit_error};
 use bytes::{Bytes, BytesMut};
@@ -257,6 +258,9 @@ pub struct Writer(mpsc::Sender<Item>);
 /// The end that hyper reads.
 pub struct Channel {
     items: mpsc::Receiver<Item>,
+    /// Of a stream of events, which has no end of its own: resolves when the server stops.
+    stopping: Option<Stopping>,
+    stopped: bool,
     events: bool,
     /// Made when it is first polled: its clock is that of the connection's thread.
     keep_alive: Option<Pin<Box<Sleep>>>,
@@ -267,11 +271,23 @@ pub struct Channel {
     working: Option<Working>,
 }
 
-/// A body that the guest writes. When the client goes away, `ticket` tells the guest.
-pub fn channel(events: bool, ticket: Arc<Ticket>) -> (Writer, Channel) {
+type Stopping = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A body that the guest writes. When the client goes away, `ticket` tells the guest. A stream of events ends when its
+/// server stops.
+pub fn channel(events: Option<Arc<Server>>, ticket: Arc<Ticket>) -> (Writer, Channel) {
     let (sender, items) = mpsc::channel(AHEAD);
-    let channel =
-        Channel { items, events, keep_alive: None, ended: false, ticket, progress: None, working: None };
+    let channel = Channel {
+        items,
+        events: events.is_some(),
+        stopped: false,
+        stopping: events.map(|server| Box::pin(async move { server.stopping().await }) as Stopping),
+        keep_alive: None,
+        ended: false,
+        ticket,
+        progress: None,
+        working: None,
+    };
     (Writer(sender), channel)
 }
 
@@ -298,7 +314,7 @@ impl Writer {
 
 /// The error of whoever still sends.
 pub fn gone() -> Error {
-    error(ErrorCode::Unavailable, "the client has closed the connection")
+    error(ErrorCode::Unavailable, "the connection is closed: the client has gone, or the server stops")
 }
 
 impl Channel {
@@ -321,6 +337,12 @@ impl Channel {
         if self.ended {
             return Poll::Ready(None);
         }
+        if self.stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready()) {
+            // What was sent before still leaves.
+            self.stopping = None;
+            self.stopped = true;
+            self.items.close();
+        }
         match self.items.poll_recv(context) {
             Poll::Ready(Some(Some(data))) => {
                 if let Some(timer) = &mut self.keep_alive {
@@ -329,6 +351,10 @@ impl Channel {
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Poll::Ready(Some(None)) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Ready(None) if self.stopped => {
                 self.ended = true;
                 Poll::Ready(None)
             }

@@ -9,7 +9,7 @@ use crate::router::Found;
 use crate::server::Server;
 use crate::target;
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, UPGRADE};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, RETRY_AFTER, UPGRADE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -300,6 +300,9 @@ async fn begin(server: &Server, parts: &Parts, incoming: Incoming) -> Result<Beg
         return Err(Box::new(last(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large")));
     }
     let upload = Upload::new(incoming, most, server.settings.body_timeout);
+    if waits_to_be_asked(parts) {
+        return Ok(Begun::Rest(upload));
+    }
     upload.begin().await.map_err(|broken| {
         Box::new(match broken {
             Broken::TooLarge => last(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large"),
@@ -310,6 +313,13 @@ async fn begin(server: &Server, parts: &Parts, incoming: Incoming) -> Result<Beg
             }
         })
     })
+}
+
+/// Whether the client sends the body only once it is asked for it (RFC 9110 10.1.1), which whoever reads it first does:
+/// a handler that refuses the request must not invite what it will not take.
+fn waits_to_be_asked(parts: &Parts) -> bool {
+    let continues = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    parts.version != Version::HTTP_10 && parts.headers.get_all(EXPECT).iter().any(continues)
 }
 
 /// The head as wit/listen.wit says. Nothing in it has a zero byte: hyper takes none.

@@ -144,6 +144,11 @@ impl Ticket {
         !state.over
     }
 
+    /// Whether nobody waits any more.
+    pub fn is_over(&self) -> bool {
+        lock(&self.0).over
+    }
+
     /// Tells the guest that nobody waits any more.
     pub fn tell_owner(&self) {
         let owner = {

@@ -229,11 +229,17 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether a list of validators has ours; `*` has any. `weak` is how If-None-Match compares.
-fn lists(list: &str, etag: &str, weak: bool) -> bool {
-    list.split(',').map(str::trim).any(|item| {
-        item == "*" || item == etag || (weak && item.strip_prefix("W/").is_some_and(|item| item == etag))
-    })
+/// Whether a list of validators has ours, on however many lines it comes; `*` has any. None where there is no list.
+/// `weak` is how If-None-Match compares.
+fn lists(headers: &HeaderMap, name: HeaderName, etag: &str, weak: bool) -> Option<bool> {
+    let mut lines = headers.get_all(name).iter().peekable();
+    lines.peek()?;
+    Some(lines.any(|line| {
+        line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|item| {
+            let item = item.strip_prefix(b"W/").filter(|_| weak).unwrap_or(item);
+            item == b"*" || item == etag.as_bytes()
+        })
+    }))
 }
 
 /// Seconds only: what the header can say.
@@ -245,8 +251,8 @@ fn seconds(time: SystemTime) -> u64 {
 fn condition(headers: &HeaderMap, etag: &str, modified: Option<SystemTime>) -> Condition {
     let date = |name| text(headers, name).and_then(|text| httpdate::parse_http_date(text).ok()).map(seconds);
     let modified = modified.map(seconds);
-    if let Some(list) = text(headers, IF_MATCH) {
-        if !lists(list, etag, false) {
+    if let Some(listed) = lists(headers, IF_MATCH, etag, false) {
+        if !listed {
             return Condition::Failed;
         }
     } else if let (Some(since), Some(modified)) = (date(IF_UNMODIFIED_SINCE), modified)
@@ -254,8 +260,8 @@ fn condition(headers: &HeaderMap, etag: &str, modified: Option<SystemTime>) -> C
     {
         return Condition::Failed;
     }
-    if let Some(list) = text(headers, IF_NONE_MATCH) {
-        if lists(list, etag, true) {
+    if let Some(listed) = lists(headers, IF_NONE_MATCH, etag, true) {
+        if listed {
             return Condition::NotModified;
         }
     } else if let (Some(since), Some(modified)) = (date(IF_MODIFIED_SINCE), modified)
@@ -394,6 +400,21 @@ mod tests {
             (IF_UNMODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:36 GMT", Condition::Failed),
         ] {
             assert_eq!(condition(&with(name.clone(), value), "\"e\"", modified), expected, "{name}: {value}");
+        }
+        for (name, lines, expected) in [
+            (IF_NONE_MATCH, ["\"x\"", "\"e\""], Condition::NotModified),
+            (IF_NONE_MATCH, ["\"e\"", "\"x\""], Condition::NotModified),
+            (IF_NONE_MATCH, ["\"x\",", "W/\"e\" , \"y\""], Condition::NotModified),
+            (IF_NONE_MATCH, ["\"x\"", "\"y\""], Condition::Go),
+            (IF_NONE_MATCH, ["\"\u{e9}\"", "\"e\""], Condition::NotModified),
+            (IF_MATCH, ["\"x\"", "\"e\""], Condition::Go),
+            (IF_MATCH, ["\"x\"", "\"y\""], Condition::Failed),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(name.clone(), HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            }
+            assert_eq!(condition(&headers, "\"e\"", modified), expected, "{name}: {lines:?}");
         }
     }
 }

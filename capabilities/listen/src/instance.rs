@@ -237,6 +237,11 @@ impl wit::Host for Ctx {
         })
     }
 
+    fn is_closing(&mut self, id: u64) -> wasmtime::Result<bool> {
+        let exchange = self.state::<Exchanges>().get(id);
+        Ok(exchange.is_none_or(|exchange| exchange.server.is_stopping() || exchange.ticket.is_over()))
+    }
+
     fn fail(&mut self, id: u64, status: u16, reason: String) -> wasmtime::Result<Option<String>> {
         let clients = (400..500).contains(&status);
         let logged = || (!clients).then(number);
@@ -327,7 +332,8 @@ fn begin(ctx: &mut Ctx, id: u64, status: u16, fields: &[u8], kind: Flow) -> Outc
         exchanges.remove(id);
         return Ok(false);
     }
-    let (writer, channel) = body::channel(events, exchange.ticket.clone());
+    let server = events.then(|| exchange.server.clone());
+    let (writer, channel) = body::channel(server, exchange.ticket.clone());
     *response.body_mut() = Body::Channel(Box::new(channel));
     exchange.phase = Phase::Writing(writer);
     let _ = exchange.ticket.answer(response);

@@ -8,7 +8,6 @@
 use crate::bind::{Acceptor, Listener, SocketFile};
 use crate::connection;
 use crate::exchange::{Inbox, Request, lock};
-use crate::log;
 use crate::router::Router;
 use crate::scope::Address;
 use crate::settings::{SHUTDOWN_MAX, Settings};
@@ -174,31 +173,34 @@ impl Server {
     ) {
         let mut connections = JoinSet::new();
         let mut stop = self.stop.subscribe();
+        // A connection that was accepted, until the run has a handle for it.
+        let mut waiting = None;
         let deadline = loop {
             tokio::select! {
                 biased;
                 deadline = stopped(&mut stop) => break deadline,
                 () = shutdown.requested() => self.stop(None),
                 Some(_) = connections.join_next() => {}
-                (permit, accepted) = async {
-                    let permit = permits.clone().acquire_owned().await;
-                    (permit, acceptor.accept().await)
-                } => match (accepted, self.run.take_handle()) {
-                    (Ok((stream, peer)), Ok(handle)) => {
+                handle = async {
+                    if waiting.is_none() {
+                        let permit = permits.clone().acquire_owned().await;
+                        waiting = Some((permit, acceptor.accept().await));
+                    }
+                    // The next ones wait at the system's meanwhile.
+                    self.run.take_handle_soon().await
+                } => match waiting.take() {
+                    Some((permit, Ok((stream, peer)))) => {
                         let work = connection::serve(self.clone(), stream, peer, tls.clone());
                         connections.spawn(assay_capability_api::counted(async move {
                             work.await;
                             drop((permit, handle));
                         }));
                     }
-                    (Ok(_), Err(limit)) => {
-                        let line = format!("a connection to {} was refused: {}", self.address, limit.message);
-                        log::warn(&self.run, &line);
-                    }
-                    (Err(failure), _) => {
+                    Some((_, Err(failure))) => {
                         tracing::debug!(address = %self.address, %failure, "cannot accept");
                         tokio::time::sleep(RETRY).await;
                     }
+                    None => {}
                 },
             }
         };
@@ -226,6 +228,11 @@ impl Server {
             }
             sooner
         });
+    }
+
+    /// Whether the server stops.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.borrow().is_some()
     }
 
     /// Resolves when the server stops.

@@ -6,7 +6,8 @@ local bind, address, stop, close, supervise = natives.bind, natives.address, nat
 local wait, take, taken, shed, settle = natives.wait, natives.take, natives.taken, natives.shed, natives.settle
 local respond, begin, write, finish, fail, release = natives.respond, natives.begin, natives.write, natives.finish, natives.fail, natives.release
 local send_file, read_body, parse_head, parse_headers, decode = natives.send_file, natives.read, natives.head, natives.headers, natives.decode
-local upgrade, receive, send, close_socket, is_closed = natives.upgrade, natives.receive, natives.send, natives.close_socket, natives.is_closed
+local upgrade, receive, send, close_socket = natives.upgrade, natives.receive, natives.send, natives.close_socket
+local is_closed, is_closing = natives.is_closed, natives.is_closing
 local failure, log_error = natives.failure, natives.error
 local take_options, take_routes = natives.options, natives.routes
 local async, encode, parse_json, traceback = async, json.encode, json.parse, debug.traceback
@@ -138,6 +139,11 @@ function Request:read(n)
     rawset(self, "body", "")
   end
   return piece
+end
+
+-- Whether the server stops or the client is gone: what goes on for long should come to its end.
+function Request:closing()
+  return is_closing(self._id)
 end
 
 -- An iterator over pieces as they arrive.
@@ -506,6 +512,10 @@ local function event_text(event)
     line("retry", format("%d", retry))
   end
   local data = event.data
+  if data == nil and event.event ~= nil then
+    -- A client passes over an event without data; one that is named is meant to be seen.
+    data = ""
+  end
   if data ~= nil then
     if type(data) == "table" then
       data = encode(data)

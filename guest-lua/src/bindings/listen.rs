@@ -60,6 +60,7 @@ pub fn register(lua: Lua) {
             ("send", waiting!(socket::send)),
             ("close_socket", waiting!(socket::close)),
             ("is_closed", function!(socket::is_closed)),
+            ("is_closing", function!(is_closing)),
             ("failure", function!(failure)),
             ("error", function!(log_error)),
         ],
@@ -233,6 +234,13 @@ fn stop(call: Call) -> Returned {
 fn close(call: Call) -> Returned {
     call.userdata::<Server>(1)?.end();
     Ok(0)
+}
+
+/// `is_closing(id)`: whether the server stops or the client is gone.
+fn is_closing(call: Call) -> Returned {
+    let closing = listen::is_closing(call.integer(1)?.cast_unsigned());
+    call.lua().push_bool(closing);
+    Ok(1)
 }
 
 async fn pull(server: Rc<listen::Server>) -> listen::Batch {
