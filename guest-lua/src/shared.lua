@@ -42,7 +42,8 @@ local unknown <const>, expected <const> = shared.unknown, shared.expected
 
 -- The options of whatever begins as a request of HTTP.
 shared.connection = shared.names("headers", "timeout", "connect_timeout", "basic_auth", "bearer", "ca_cert",
-  "ca_cert_file", "client_cert", "client_cert_file", "client_key", "client_key_file", "proxy", "insecure")
+  "ca_cert_file", "client_cert", "client_cert_file", "client_key", "client_key_file", "tls", "proxy",
+  "insecure")
 
 -- A table without its metatable: options are read raw.
 function shared.raw(options)

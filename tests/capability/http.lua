@@ -37,22 +37,27 @@
 --- - `multipart`: names and values, or a list of `{name, value}` and `{name, path, filename?,
 ---   content_type?}`
 --- - `follow_redirects`: default true; `max_redirects`: default 10. Credentials (`authorization`,
----   `cookie`, `x-api-key` and their like, client certificates) do not go to another origin. From https
----   to http only where a grant says `http://...`.
+---   `cookie`, whatever has `key`, `token`, `secret`, `auth` or the like as a word of its name, such as `x-api-key`;
+---   client certificates) do not go to another origin. From https to http only where a grant says `http://...`.
 --- - `basic_auth`: `{user = ..., pass = ...}`; `bearer`: a token
 --- - `ca_cert`, `ca_cert_file`: PEM of the authorities to trust in place of the system's (which
 ---   `SSL_CERT_FILE` and `SSL_CERT_DIR` can replace). In a pod of Kubernetes the API of its cluster, and nothing
----   else, is trusted by the cluster's own authority too.
+---   else, is trusted by the cluster's own authority too. A certificate that is named itself is trusted for its own
+---   server, also where it signs itself.
+--- - `tls`: `{fingerprint = "sha256:..."}`: the server must have the certificate with this SHA-256, as `openssl x509
+---   -fingerprint -sha256` shows it, which is then trusted whoever made it, for any name and time; a list where it
+---   may be one of several. On a redirect to another host the usual authorities count.
 --- - `client_cert`, `client_key`, `client_cert_file`, `client_key_file`: PEM; one file may have both
 --- - `max_body`: bytes of the decoded body, default 64 MiB, 0 for no bound
 --- - `decompress`: false for the body as it was sent
 --- - `on_event`: a function for server-sent events, called with `{event, data, id, retry}` where the
 ---   response is `text/event-stream`; it ends the stream by returning "close". The response comes after
----   the stream and has `last_event_id`. There is no reconnection.
+---   the stream and has `last_event_id`, and `retry` where the stream said how many milliseconds to wait before
+---   connecting again. There is no reconnection.
 --- - `stream`: true for a `body` that is read as it arrives: `body:read(n?)`, `body:read("a")`,
 ---   `body:chunks()`, `body:lines()`, `body:close()`. Nil is the end.
 --- - `proxy`: `http://[user:password@]host:port`, or false. `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and
----   `NO_PROXY` count only where the proxy is granted.
+---   `NO_PROXY` (names, addresses, ranges, each with a port or for all) count only where the proxy is granted.
 ---
 --- With `stream` and `on_event` the default `timeout` bounds only the time to the header fields; one that
 --- is given bounds the whole call. `max_body` is then without bound unless given.
@@ -82,13 +87,25 @@
 --- An object with all the functions above as methods, and options for all of its calls, which options of
 --- a call replace (header by header). `base_url` is put before URLs that have no scheme.
 ---
---- ## http.download(url, path, opts?) -> bytes
+--- ## http.download(url, path, opts?) -> bytes, changed
 --- Saves a response as a file and gives its size. It is written beside `path` and takes its place when it
 --- is complete; missing folders are made; after an error, or when its task is cancelled, nothing is left.
---- A status from 400 on is an error (`not_found`, `permission`, `unavailable` or `other`). The file has the
---- bytes that the server sends, not decoded. Needs `fs=write:` of the path. Options besides those of
---- `http.get`: `max_size` (default 1 GiB, 0 for no bound), `sha256` (the digest to expect, hexadecimal),
---- `progress` (a function of the bytes so far and, where they are known, in all).
+--- Any status but 200, and 206 where the request has a header `range`, is an error (`not_found`, `permission`,
+--- `unavailable` or `other`), and the file that is there stays. The file has the
+--- bytes that the server sends, not decoded. Needs `fs=write:` of the path. Options besides those of `http.get`:
+---
+--- - `max_size`: default 1 GiB, 0 for no bound
+--- - `sha256`: the digest to expect, hexadecimal
+--- - `progress`: a function of the bytes so far and, where they are known, in all
+--- - `if_changed`: true to get the file only where it is another version than the one at `path`. Else the size of that
+---   one and `changed`, false, are the results. `ETag` and `Last-Modified` are kept in `PATH.http`; where they are
+---   missing, or the file was changed since, it is fetched.
+--- - `resume`: true to keep what has come when a download breaks off, in `PATH.part`, and to go on with it in the next
+---   call, where the server still has the same version. The digest and the bound are those of the whole file.
+---
+--- Both options need `fs=rw:` of the path and of these names beside it.
+---
+--- Requests wait while all handles of the run are with other requests; `timeout` counts.
 
 --# example: a request and its response
 --# needs: http

@@ -25,9 +25,9 @@
 ---   where the variable `DOCKER_CONFIG` or `HOME` is granted. Passwords and identity tokens in the file are used.
 ---   Credential helpers are programs and are not run (`unsupported`).
 --- - `plain_http`: true for plain HTTP in place of TLS, or a list of the registries that are reached so. Without the
----   option those at `localhost` and loopback addresses are, unless `ca_cert` is given.
---- - `ca_cert`, `ca_cert_file`, `client_cert`, `client_cert_file`, `client_key`, `client_key_file`: as for
----   `http.get`
+---   option those at `localhost` and loopback addresses are, unless `ca_cert` or `tls` is given.
+--- - `ca_cert`, `ca_cert_file`, `client_cert`, `client_cert_file`, `client_key`, `client_key_file`, `tls`: as for
+---   `http.get`. Each registry of a call must have a certificate whose fingerprint is named, but not whom they send to.
 --- - `timeout`: seconds for the whole call, default 3600, 0 for no bound. A connection may take 10 seconds, an answer
 ---   60 seconds to begin and 60 seconds without a byte.
 --- - `retries`: how often what may pass is tried again, default 4: statuses 408, 429 and 5xx and connections that

@@ -40,6 +40,7 @@
 --- | `bearer`, `basic_auth` | | credentials, as for [http](http.md) |
 --- | `ca_cert`, `ca_cert_file` | the system's | certificate authorities, PEM |
 --- | `client_cert`, `client_key`, `..._file` | | our own certificate and its key, PEM |
+--- | `tls` | | `{fingerprint = "sha256:..."}`, as for [http](http.md) |
 --- | `proxy` | | `http://HOST:PORT`; needs the grant `http=proxy:HOST:PORT`. `HTTPS_PROXY` and the like are used where they are granted, `false` uses none |
 ---
 --- Messages above 16 KiB are sent in fragments. An open connection takes 64 KiB of `--host-memory`, and a message that comes in twice
@@ -430,11 +431,19 @@ local conn = ws.connect(base .. "/huge")
 assert.eq(select(2, pcall(conn.recv, conn, { timeout = 10 })).code, "limit")
 for path, code in pairs({
   ["/bad-accept"] = "invalid_data", ["/unasked-protocol"] = "invalid_data", ["/not-http"] = "invalid_data",
-  ["/many-headers"] = "limit",
+  ["/many-headers"] = "limit", ["/not-upgraded"] = "invalid_data", ["/extended"] = "invalid_data",
 }) do
   local ok, err = pcall(ws.connect, base .. path, { timeout = 10 })
   assert.eq(ok, false, path)
   assert.eq(err.code, code, path .. ": " .. err.message)
+end
+
+--# case: answers come after others, and their fields as lists
+--# needs: ws
+--# allow: ws=127.0.0.1:${WS_RAW_PORT}
+for _, path in ipairs({ "/interim", "/lists", "/lines", "/folded" }) do
+  local conn = ws.connect("ws://127.0.0.1:${WS_RAW_PORT}" .. path, { timeout = 10 })
+  assert.eq(conn:recv({ timeout = 10 }), "hello", path)
 end
 
 --# case: the server learns why it was given up
@@ -580,6 +589,19 @@ end
 --# allow: ws=127.0.0.1:${WS_PORT}
 local ok, err = pcall(http.get, "http://127.0.0.1:${WS_PORT}/status/200")
 assert.eq(err.code, "denied")
+
+--# case: the server's certificate by its fingerprint
+--# needs: ws
+--# allow: ws=loopback
+local url = "wss://127.0.0.1:${WSS_PORT}/echo"
+local conn <close> = ws.connect(url, { tls = { fingerprint = "sha256:${WS_SERVER_SHA256}" } })
+conn:send("hello")
+assert.eq(conn:recv({ timeout = 10 }), "hello")
+local ok, err = pcall(ws.connect, url, { tls = { fingerprint = "sha256:" .. ("0"):rep(64) } })
+assert.eq({ ok, err.code }, { false, "invalid_data" })
+assert.contains(err.message, "sha256:${WS_SERVER_SHA256}")
+local ok, err = pcall(ws.connect, url, { tls = { fingerprint = "x" } })
+assert.eq(err.code, "invalid_argument")
 
 --# case: handles are limited
 --# needs: ws

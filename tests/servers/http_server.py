@@ -4,8 +4,9 @@
 Standard library only. Listens on 127.0.0.1 on free ports, makes its certificates in FOLDER with
 openssl, and prints one line when it is ready:
 
-    READY http_port=N https_port=N mtls_port=N wrong_name_port=N expired_port=N proxy_port=N
-          closed_port=N ca=PATH other_ca=PATH client_cert=PATH client_key=PATH client_pem=PATH
+    READY http_port=N https_port=N mtls_port=N wrong_name_port=N expired_port=N self_signed_port=N proxy_port=N
+          refused_port=N refused_always_port=N gone_port=N begun_port=N closed_port=N ca=PATH other_ca=PATH
+          self_signed=PATH self_signed_sha256=HEX server_sha256=HEX client_cert=PATH client_key=PATH client_pem=PATH
 
 Paths: see the functions named `do_...` of `Site`; each is one endpoint.
 """
@@ -46,9 +47,23 @@ def deflate_bare(data):
     return packer.compress(data) + packer.flush()
 
 
+def zstd_skipped(data):
+    """A zstd frame that is skipped (RFC 8878 3.1.2)."""
+    return b"\x5a\x2a\x4d\x18" + len(data).to_bytes(4, "little") + data
+
+
 ENCODED = {
     "gzip": ("gzip", gzip.compress(TEXT)),
     "gzip-members": ("gzip", gzip.compress(TEXT[:10]) + gzip.compress(TEXT[10:])),
+    "gzip-padded": ("gzip", gzip.compress(TEXT) + bytes(1000)),
+    "gzip-padded-between": ("gzip", gzip.compress(TEXT[:10]) + bytes(500) + gzip.compress(TEXT[10:]) + bytes(1)),
+    "zstd-frames": ("zstd", zstd_stored(TEXT[:10]) + zstd_stored(TEXT[10:])),
+    "zstd-skipped": ("zstd", zstd_skipped(b"x" * 99) + zstd_stored(TEXT) + zstd_skipped(b"")),
+    "zstd-padded": ("zstd", zstd_stored(TEXT) + bytes(1000)),
+    "twice-members": ("zstd, gzip", gzip.compress(zstd_stored(TEXT[:10])) + gzip.compress(zstd_stored(TEXT[10:]))),
+    "gzip-trailed": ("gzip", gzip.compress(TEXT) + b"trailer"),
+    "zstd-trailed": ("zstd", zstd_stored(TEXT) + b"trailer"),
+    "zstd-half": ("zstd", zstd_stored(TEXT) + zstd_stored(TEXT)[:-5]),
     "deflate": ("deflate", zlib.compress(TEXT)),
     "deflate-bare": ("deflate", deflate_bare(TEXT)),
     "br": ("br", brotli_stored(TEXT)),
@@ -216,6 +231,68 @@ class Site(Handler):
 
     def do_status(self, rest, query, data):
         self.answer(b"status " + rest.encode(), int(rest))
+
+    def do_bare(self, rest, query, data):
+        """A status without a body."""
+        self.send_response(int(rest))
+        if int(rest) not in (204, 304):
+            self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_folded(self, rest, query, data):
+        """Header lines that go on in the next (RFC 9112 5.2)."""
+        self.wfile.write(
+            b"HTTP/1.1 200 OK\r\nX-Folded: one\r\n two\r\n \t  three  \r\nX-Late:\r\n begun later\r\n"
+            b"Content-Length:\r\n 2\r\nX-After: yes\r\n\r\nok"
+        )
+
+    def do_versioned(self, rest, query, data):
+        """A file of ?size bytes and version ?v, with conditions and ranges. The first ?cuts answers end after ?cut bytes."""
+        content = pattern(int(query.get("size", 1000)))
+        etag = query.get("etag", '"%s"' % query.get("v", "1"))
+        modified = "Sun, 06 Nov 1994 08:49:37 GMT"
+        fields = []
+        if etag != "none":
+            fields.append(("ETag", etag))
+        if "dated" in query:
+            fields.append(("Last-Modified", modified))
+        asked = self.headers
+        with State.lock:
+            State.counters.setdefault("asked " + rest, []).append(
+                {name: asked.get(name) for name in ("range", "if-range", "if-none-match", "if-modified-since")}
+            )
+        unchanged = asked.get("if-none-match") == etag
+        if asked.get("if-none-match") is None:
+            unchanged = "dated" in query and asked.get("if-modified-since") == modified
+        if unchanged:
+            self.send_response(304)
+            for name, value in fields:
+                self.send_header(name, value)
+            return self.end_headers()
+        start, status = 0, 200
+        condition = asked.get("if-range")
+        if asked.get("range") and "whole" not in query and (condition in (None, etag, modified) or "blind" in query):
+            start = int(asked.get("range").removeprefix("bytes=").split("-")[0])
+            status = 206 if start < len(content) else 416
+            span = f"{start}-{len(content) - 1}" if status == 206 else "*"
+            fields.append(("Content-Range", f"bytes {span}/{len(content)}"))
+        if status == 416:
+            return self.answer(b"beyond the end", 416, fields)
+        content = content[start:]
+        if State.count("cuts " + rest) > int(query.get("cuts", 0)):
+            return self.answer(content, status, fields)
+        self.send_response(status)
+        for name, value in fields:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: int(query["cut"])])
+        self.close_connection = True
+
+    def do_asked(self, rest, query, data):
+        """What /versioned/... was asked for so far."""
+        with State.lock:
+            self.answer_json(State.counters.get("asked " + rest, []))
 
     def do_method(self, rest, query, data):
         self.answer(self.command.encode(), headers=[("X-Method", self.command)])
@@ -528,6 +605,12 @@ def certificates(folder):
     signed("server", here, "2")
     signed("expired", here, "-1")
     signed("wrong-name", "basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\nsubjectAltName=DNS:other.example\n", "2")
+    # Its own authority, as `openssl req -x509` makes it.
+    key("self-signed")
+    openssl(
+        "req", "-x509", "-new", "-key", path("self-signed.key"), "-subj", "/CN=localhost", "-days", "2",
+        "-addext", "subjectAltName=DNS:localhost", "-out", path("self-signed.pem"),
+    )
     signed("client", "basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n", "2")
     with open(path("client-both.pem"), "w") as both:
         for name in ("client.pem", "client.key"):
@@ -545,6 +628,82 @@ def tls(path, name, client_authority=None):
     return context
 
 
+def fingerprint(path):
+    with open(path) as file:
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(file.read())).hexdigest()
+
+
+class Version2(Handler):
+    """HTTP/2 (RFC 9113), as much as is needed to send requests away. `away` says how: the name of a function below."""
+
+    away = None
+
+    def handle(self):
+        self.connection.settimeout(60)
+        try:
+            self.serve()
+        except (OSError, ValueError):
+            pass
+
+    def exactly(self, count):
+        data = self.rfile.read(count)
+        if len(data) < count:
+            raise ValueError("the end")
+        return data
+
+    def send(self, kind, flags, stream, payload=b""):
+        head = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
+        self.wfile.write(head + payload)
+        self.wfile.flush()
+
+    def serve(self):
+        self.exactly(24)
+        self.send(4, 0, 0)
+        while True:
+            head = self.exactly(9)
+            kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
+            self.exactly(int.from_bytes(head[:3], "big"))
+            if kind == 4 and not flags & 1:
+                self.send(4, 1, 0)
+            # The end of a request, in its header or its body.
+            elif kind in (0, 1) and flags & 1:
+                number = State.count(self.away)
+                if not getattr(self, self.away)(stream, number):
+                    self.send(1, 4, stream, b"\x88")
+                    self.send(0, 1, stream, str(number).encode())
+
+    def go_away(self, stream, last):
+        self.send(7, 0, 0, last.to_bytes(4, "big") + bytes(4))
+
+    def refused(self, stream, number):
+        """The first two requests are refused."""
+        if number <= 2:
+            self.send(3, 0, stream, (7).to_bytes(4, "big"))
+        return number <= 2
+
+    def refused_always(self, stream, number):
+        self.send(3, 0, stream, (7).to_bytes(4, "big"))
+        return True
+
+    def gone(self, stream, number):
+        """The first connection ends before it has seen the request."""
+        if number == 1:
+            self.go_away(stream, 0)
+            raise ValueError("gone")
+        return False
+
+    def begun(self, stream, number):
+        """The first connection ends with the request under way."""
+        if number == 1:
+            self.go_away(stream, stream)
+            raise ValueError("gone")
+        return False
+
+
+def version2(mode):
+    return type(mode, (Version2,), {"away": mode})
+
+
 def main():
     folder = os.path.abspath(sys.argv[1])
     os.makedirs(folder, exist_ok=True)
@@ -555,8 +714,13 @@ def main():
         "mtls_port": (Site, tls(path, "server", "ca.pem")),
         "wrong_name_port": (Site, tls(path, "wrong-name")),
         "expired_port": (Site, tls(path, "expired")),
+        "self_signed_port": (Site, tls(path, "self-signed")),
         "proxy_port": (Proxy, None),
     }
+    for mode in ("refused", "refused_always", "gone", "begun"):
+        context = tls(path, "server")
+        context.set_alpn_protocols(["h2"])
+        contexts[mode + "_port"] = (version2(mode), context)
     values = {}
     for name, (handler, context) in contexts.items():
         server = Server(("127.0.0.1", 0), handler)
@@ -570,6 +734,9 @@ def main():
     values.update(
         ca=path("ca.pem"),
         other_ca=path("other-ca.pem"),
+        self_signed=path("self-signed.pem"),
+        self_signed_sha256=fingerprint(path("self-signed.pem")),
+        server_sha256=fingerprint(path("server.pem")),
         client_cert=path("client.pem"),
         client_key=path("client.key"),
         client_pem=path("client-both.pem"),

@@ -6,6 +6,7 @@ The package `websockets` does the protocol; what it would never send is written 
 
     READY ws_port=N wss_port=N wss_mtls_port=N ws_raw_port=N ws_silent_port=N ws_closed_port=N
           ws_proxy_port=N ws_ca=PATH ws_other_ca=PATH ws_client_cert=PATH ws_client_key=PATH
+          ws_server_sha256=HEX
 
 The path of a connection says what happens on it: see `serve` and `Raw`.
 """
@@ -26,7 +27,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Response
 
-from http_server import Proxy, Server, certificates, tls
+from http_server import Proxy, Server, certificates, fingerprint, tls
 
 
 def answer(status, body=b"", **fields):
@@ -175,6 +176,19 @@ RAW = {
 }
 
 
+HELLO = frame(0x81, b"hello")
+# Answers whose fields of the connection are lists, or come on several lines (RFC 9110 5.3), and those that are none.
+LISTS = {
+    "/lists": "Upgrade: h2c, WebSocket\r\nConnection: keep-alive, Upgrade\r\n",
+    "/lines": "Upgrade: h2c\r\nUpgrade: websocket\r\nConnection: keep-alive\r\nConnection: upgrade\r\n",
+    "/folded": "Upgrade: websocket\r\nConnection: keep-alive,\r\n Upgrade\r\n",
+    "/not-upgraded": "Upgrade: websocket\r\nConnection: keep-alive\r\n",
+    "/extended": "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Extensions: permessage-deflate\r\n",
+}
+INTERIM = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+RAW.update({path: HELLO for path in [*LISTS, "/interim"]})
+
+
 def raw_client(client):
     """A server that shakes hands and then sends what no library would."""
     with client:
@@ -185,20 +199,19 @@ def raw_client(client):
                 return
             request += piece
         path = request.split(b" ")[1].decode()
-        fields = dict(
-            line.split(": ", 1) for line in request.decode("latin-1").split("\r\n")[1:] if ": " in line
-        )
-        key = fields["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        lines = request.decode("latin-1").split("\r\n")[1:]
+        fields = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines if ": " in line)}
+        key = fields["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
         if path == "/bad-accept":
             accept = "AAAAAAAAAAAAAAAAAAAAAAAAAAA="
         if path == "/not-http":
             client.sendall(b"220 ready for mail\r\n\r\n")
             return
-        answer = (
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {accept}\r\n"
-        )
+        lists = LISTS.get(path, "Upgrade: websocket\r\nConnection: Upgrade\r\n")
+        answer = f"HTTP/1.1 101 Switching Protocols\r\n{lists}Sec-WebSocket-Accept: {accept}\r\n"
+        if path == "/interim":
+            answer = INTERIM + answer
         if path == "/unasked-protocol":
             answer += "Sec-WebSocket-Protocol: unasked\r\n"
         if path == "/many-headers":
@@ -274,6 +287,7 @@ async def main():
         ws_other_ca=path("other-ca.pem"),
         ws_client_cert=path("client.pem"),
         ws_client_key=path("client.key"),
+        ws_server_sha256=fingerprint(path("server.pem")),
     )
     print("READY", " ".join(f"{name}={value}" for name, value in values.items()), flush=True)
     await asyncio.Event().wait()

@@ -32,8 +32,6 @@ pub struct Frames<S> {
     stream: BufReader<S>,
     /// Larger frames are handed on as they are, so that their reader refuses them by their length.
     most: u64,
-    /// The last bytes of the response before the frames; none once it has ended.
-    handshake: Option<[u8; 4]>,
     /// The head that comes.
     head: Head,
     /// A head that goes on to the reader.
@@ -147,7 +145,6 @@ impl<S: AsyncRead> Frames<S> {
         Frames {
             stream: BufReader::with_capacity(PIECE, stream),
             most: most as u64,
-            handshake: None,
             head: Head::default(),
             given: Head::default(),
             piece: 0,
@@ -158,11 +155,6 @@ impl<S: AsyncRead> Frames<S> {
             asked: 0,
             flooded: false,
         }
-    }
-
-    /// The same, where the response to a handshake comes first.
-    pub fn after_handshake(stream: S, most: usize) -> Frames<S> {
-        Frames { handshake: Some([0; 4]), ..Frames::new(stream, most) }
     }
 
     /// A ping is sent: its answer is none of the frames that carry nothing.
@@ -204,18 +196,6 @@ impl<S: AsyncRead> Frames<S> {
     }
 }
 
-/// How much of `data` belongs to the response, whose last bytes so far were `last`.
-fn response(last: &mut Option<[u8; 4]>, data: &[u8], most: usize) -> usize {
-    for (at, byte) in data.iter().take(most).enumerate() {
-        let Some(seen) = last else { return at };
-        *seen = [seen[1], seen[2], seen[3], *byte];
-        if seen == b"\r\n\r\n" {
-            *last = None;
-        }
-    }
-    data.len().min(most)
-}
-
 impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -242,11 +222,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
             if data.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            let wanted = if this.handshake.is_some() {
-                response(&mut this.handshake, data, buffer.remaining())
-            } else {
-                usize::try_from(this.piece).unwrap_or(usize::MAX).min(data.len()).min(buffer.remaining())
-            };
+            let wanted =
+                usize::try_from(this.piece).unwrap_or(usize::MAX).min(data.len()).min(buffer.remaining());
             if wanted > 0 {
                 buffer.put_slice(&data[..wanted]);
                 Pin::new(&mut this.stream).consume(wanted);
@@ -364,15 +341,6 @@ mod tests {
             let before: Vec<u8> = parts.iter().flat_map(|part| parse(part)[0].1.clone()).collect();
             assert!(payload == before);
         }
-    }
-
-    #[tokio::test]
-    async fn the_response_goes_through() {
-        let frames = frame(0x82, PIECE + 1, false);
-        let text = [&b"HTTP/1.1 101 x\r\na: b\r\n\r\n"[..], &frames].concat();
-        let read = read(Frames::after_handshake(&text[..], 1 << 20)).await.unwrap();
-        assert!(read.starts_with(b"HTTP/1.1 101 x\r\na: b\r\n\r\n\x02"), "{:?}", &read[..40]);
-        assert_eq!(parse(&read[24..]).len(), 2);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{error, io_error};
+use assay_capability_http::tls_failure;
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::ErrorResponseBody;
 use sqlx::mysql::MySqlDatabaseError;
@@ -53,7 +54,13 @@ pub fn statement(source: sqlx::Error) -> Failure {
 
 /// What a driver says about connecting to `place`.
 pub fn connecting(source: sqlx::Error, place: &str) -> Error {
+    /// What to do about a certificate that is its own authority: the drivers trust none for its own server.
+    const OWN_AUTHORITY: &str = "give the server one that an authority has signed, and name that one with ca_cert; or \
+                                 let nobody check who it is, with tls = \"require\"";
     let what = format!("db: cannot connect to {place}");
+    if let Some(why) = tls_failure(&source, OWN_AUTHORITY) {
+        return error(ErrorCode::InvalidData, format!("{what}: TLS failed: {why}; see the option tls"));
+    }
     match source {
         sqlx::Error::Database(database) => {
             let mut error = from_database(database.as_ref());

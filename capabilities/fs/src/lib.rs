@@ -39,6 +39,7 @@ use resolve::Last;
 use rustix::fs::FileType;
 use std::io::SeekFrom;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -151,6 +152,32 @@ fn create(run: &Run, path: &str) -> Outcome<std::fs::File> {
 /// `denied`, or the operating system's.
 pub fn create_atomic(run: &Arc<Run>, path: &str) -> Outcome<AtomicFile> {
     AtomicFile::create(run, path)
+}
+
+/// Puts a file in the place of another, whose permission bits it gets. What leads to the other one stays.
+///
+/// # Errors
+/// `denied`, or the operating system's.
+pub fn replace(run: &Run, source: &str, destination: &str) -> Outcome<()> {
+    let place = resolve::resolve(run, destination, &[Access::Write], resolve::Last::Follow, true)?;
+    match ops::stat(run, destination, true) {
+        Ok((old, _)) => ops::chmod(run, source, old.permissions().mode() & 0o777)?,
+        Err(failure) if failure.code == ErrorCode::NotFound => {}
+        Err(failure) => return Err(failure),
+    }
+    let real = place.real.to_str().ok_or_else(|| place.failed(rustix::io::Errno::ILSEQ))?;
+    ops::rename(run, source, real, &Cancel::default())
+}
+
+/// Removes a file; one that is not there is no error.
+///
+/// # Errors
+/// `denied`, or the operating system's.
+pub fn remove_file(run: &Run, path: &str) -> Outcome<()> {
+    match ops::remove(run, path, ops::Remove::One, &Cancel::default()) {
+        Err(failure) if failure.code == ErrorCode::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Checks a path as the script wrote it, before anything is fetched for it; where it leads is checked when it is opened.

@@ -1,13 +1,11 @@
 //! Response bodies: decoded, bounded, and pulled piece by piece in constant memory.
 
 use crate::errors::{carry, timeout, transport};
+use crate::members::{Kind, Members};
 use crate::pool::Lease;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Budget, Held, Run, error};
-use async_compression::tokio::bufread::{
-    BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder,
-};
-use async_compression::zstd::DParameter;
+use async_compression::tokio::bufread::{BrotliDecoder, DeflateDecoder, ZlibDecoder};
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
@@ -148,7 +146,8 @@ impl AsyncRead for Shared {
     }
 }
 
-type Reader = Box<dyn AsyncRead + Send + Unpin>;
+/// What a decoder reads from.
+pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
 
 /// How the bytes of the wire become the bytes of the body.
 enum Decoding {
@@ -239,6 +238,26 @@ impl Body {
             Some(length) if body.most > 0 && length > body.most => Err(body.too_large()),
             _ => Ok(body),
         }
+    }
+
+    /// Makes sure that it has a handle of the run on its way to the guest; see [`Lease::keep`].
+    ///
+    /// # Errors
+    /// `limit`.
+    pub async fn keep(&mut self, lasting: bool) -> Result<(), Error> {
+        let lease = self.wire.lock().lease.take();
+        let Some(mut lease) = lease else { return Ok(()) };
+        lease.keep(&self.run, lasting).await?;
+        self.wire.lock().lease = Some(lease);
+        Ok(())
+    }
+
+    /// The same without what is in it.
+    pub fn nothing(mut self) -> Body {
+        self.ended = true;
+        self.wire.lock().lease = None;
+        self.length = Some(0);
+        self
     }
 
     /// Bytes in all, where that is known.
@@ -424,20 +443,15 @@ fn memory(codings: &[Coding], first: &[u8]) -> usize {
 fn decoder(wire: Shared, codings: &[Coding], first: &[u8]) -> Reader {
     let mut reader: Reader = Box::new(wire);
     for (n, coding) in codings.iter().enumerate() {
-        let input = BufReader::new(reader);
         reader = match coding {
-            Coding::Gzip => {
-                let mut decoder = GzipDecoder::new(input);
-                decoder.multiple_members(true);
-                Box::new(decoder)
-            }
+            Coding::Gzip => Box::new(Members::new(Kind::Gzip, reader)),
+            Coding::Zstd => Box::new(Members::new(Kind::Zstd(ZSTD_WINDOW), reader)),
             // "deflate" means zlib (RFC 9110 8.4.1.2), but some servers send it bare.
-            Coding::Deflate if n == 0 && !is_zlib(first) => Box::new(DeflateDecoder::new(input)),
-            Coding::Deflate => Box::new(ZlibDecoder::new(input)),
-            Coding::Brotli => Box::new(BrotliDecoder::new(input)),
-            Coding::Zstd => {
-                Box::new(ZstdDecoder::with_params(input, &[DParameter::window_log_max(ZSTD_WINDOW)]))
+            Coding::Deflate if n == 0 && !is_zlib(first) => {
+                Box::new(DeflateDecoder::new(BufReader::new(reader)))
             }
+            Coding::Deflate => Box::new(ZlibDecoder::new(BufReader::new(reader))),
+            Coding::Brotli => Box::new(BrotliDecoder::new(BufReader::new(reader))),
         };
     }
     reader

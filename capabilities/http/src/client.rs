@@ -34,22 +34,25 @@ pub struct Client {
 pub struct Trust(Material);
 
 impl Trust {
-    /// `authorities` in place of the system's; `identity` is a certificate and its key.
+    /// `authorities` in place of the system's; `identity` is a certificate and its key; `fingerprints` name the server's
+    /// certificate in place of both.
     ///
     /// # Errors
-    /// `limit` for texts that are too long, or where the run's budget does not hold them.
+    /// `limit` for texts that are too long, or where the run's budget does not hold them; `invalid_argument` for what is
+    /// no fingerprint.
     pub fn new(
         run: &Run,
         authorities: Option<Vec<u8>>,
         identity: Option<(Vec<u8>, Vec<u8>)>,
+        fingerprints: &[String],
     ) -> Result<Trust, Error> {
-        Material::new(run, authorities, identity).map(Trust)
+        Material::new(run, authorities, identity, fingerprints).map(Trust)
     }
 
-    /// The same without our certificate, for another server than the one it is meant for.
+    /// The same without our certificate and the fingerprint, for another server than the one they are meant for.
     #[must_use]
     pub fn anonymous(&self) -> Trust {
-        Trust(self.0.anonymous())
+        Trust(self.0.anonymous(false))
     }
 }
 

@@ -1,7 +1,7 @@
 //! New connections: name, TCP, proxy, TLS, and the start of HTTP.
 
 use crate::caller::Caller;
-use crate::errors::transport;
+use crate::errors::{handshake, transport};
 use crate::proxy::Proxy;
 use crate::request::{Head, MAX_HEADER_BYTES, MAX_HEADERS};
 use crate::tls::Settings;
@@ -135,7 +135,7 @@ pub async fn connect(
     let stream = TlsConnector::from(tls.config.clone())
         .connect(name, stream)
         .await
-        .map_err(|failure| transport(subject, &failure))?;
+        .map_err(|failure| handshake(subject, &failure))?;
     let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     // The windows of HTTP/2 bound what is read; the meter is only there for what comes before them.
     drop(meter.pass(usize::MAX));
@@ -260,6 +260,8 @@ where
         let (sender, connection) = http1::Builder::new()
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEADER_BYTES)
+            // A line that goes on in the next one becomes one line with a space (RFC 9112 5.2).
+            .allow_obsolete_multiline_headers_in_responses(true)
             .handshake(io)
             .await
             .map_err(failed)?;

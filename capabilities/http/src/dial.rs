@@ -2,20 +2,24 @@
 
 use crate::bindings::assay::host::http::{ClientIdentity, Header, Pem};
 use crate::connect::{explain, tcp, tunnel, unreachable};
-use crate::errors::{subject, timeout, transport};
+use crate::errors::{handshake, subject, timeout, transport};
 use crate::pool::Pool;
 use crate::proxy;
-use crate::request::Head;
+use crate::request::{Head, MAX_HEADER_BYTES, MAX_HEADERS};
 use crate::tls::Material;
 use assay_capability_api::scope::host_and_port;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Ctx, Request, Run, error, network};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode, Version};
+use hyper::client::conn::http1;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -30,6 +34,8 @@ pub struct Dial {
     pub basic_auth: Option<(String, String)>,
     pub authorities: Option<Pem>,
     pub identity: Option<ClientIdentity>,
+    /// Of the server's certificate.
+    pub fingerprints: Vec<String>,
     /// As for requests: needs `http=proxy:HOST:PORT`.
     pub proxy: Option<String>,
     /// For the name, the TCP connection and the TLS handshake; zero is no bound.
@@ -83,7 +89,7 @@ pub async fn dial(run: &Arc<Run>, settings: &Settings, dial: Dial) -> Result<Dia
     };
     let connecting = async {
         let proxy = proxy::choose(run, dial.proxy.as_deref(), &head.origin)?;
-        let material = Material::load(run, dial.authorities, dial.identity).await?;
+        let material = Material::load(run, dial.authorities, dial.identity, &dial.fingerprints).await?;
         let tcp = match &proxy {
             None => direct(run, dial.capability, &asked, &subject).await?,
             Some(proxy) => through(run, (dial.capability, &asked), &head, proxy, &subject).await?,
@@ -101,7 +107,7 @@ pub async fn dial(run: &Arc<Run>, settings: &Settings, dial: Dial) -> Result<Dia
             error(ErrorCode::InvalidArgument, format!("{subject}: the host is no name for a certificate"))
         })?;
         let connecting = TlsConnector::from(Arc::new(config)).connect(name, tcp);
-        let stream = connecting.await.map_err(|failure| transport(&subject, &failure))?;
+        let stream = connecting.await.map_err(|failure| handshake(&subject, &failure))?;
         Ok(Box::new(stream) as Box<dyn Stream>)
     };
     let stream = match dial.timeout.is_zero() {
@@ -152,6 +158,55 @@ async fn through(
     let (mut stream, _) = tcp(&addresses).await.map_err(unreached)?;
     tunnel(&mut stream, head, proxy, subject).await?;
     Ok(stream)
+}
+
+/// A connection behind the request for another protocol.
+pub type Switched = TokioIo<Upgraded>;
+
+/// What a server says to a request for another protocol.
+pub enum Switch {
+    /// It speaks it from here on.
+    Done { stream: Switched, headers: HeaderMap },
+    /// It goes on with HTTP.
+    Refused(StatusCode),
+}
+
+/// Asks for another protocol on a connection (RFC 9110 7.8). Interim responses are passed over.
+///
+/// # Errors
+/// When there is no response: `unavailable`, `invalid_data`, `limit`.
+pub async fn switch<S>(stream: S, mut request: http::Request<()>, subject: &str) -> Result<Switch, Error>
+where
+    S: Stream + 'static,
+{
+    let failed = |failure: hyper::Error| transport(subject, &failure);
+    let (mut sender, connection) = http1::Builder::new()
+        .title_case_headers(true)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(failed)?;
+    let driver = assay_capability_api::spawn_task(async move { drop(connection.with_upgrades().await) });
+    let _life = AbortOnDrop(driver.abort_handle());
+    *request.version_mut() = Version::HTTP_11;
+    let mut response = sender.send_request(request.map(|()| String::new())).await.map_err(failed)?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Switch::Refused(response.status()));
+    }
+    let upgraded = hyper::upgrade::on(&mut response).await.map_err(failed)?;
+    let headers = std::mem::take(response.headers_mut());
+    Ok(Switch::Done { stream: TokioIo::new(upgraded), headers })
+}
+
+/// The task that drives a connection, until it has given the connection away.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The error of a stream that broke off.

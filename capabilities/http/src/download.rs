@@ -1,47 +1,94 @@
 //! Saving a response to a file.
 
-use crate::bindings::assay::host::http::{FileOptions, Request, Step};
+use crate::bindings::assay::host::http::{FileOptions, Header, Request, Step};
 use crate::body::Body;
 use crate::errors::invalid;
-use crate::exchange::perform;
+use crate::exchange::{Answer, perform};
 use crate::files;
 use crate::pool::Pool;
+use crate::record::{self, Record, content_range};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error, off_thread};
-use assay_capability_fs::AtomicFile;
+use assay_capability_api::{Run, error, io_error, off_thread};
+use assay_capability_fs::{AtomicFile, How, Temp};
 use bytes::Bytes;
 use http::StatusCode;
 use sha2::{Digest, Sha256};
+use std::fs::{File, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes that are gathered before they are written.
 const BLOCK: usize = 256 << 10;
 
-/// A download on its way. Dropping it removes the temporary file.
+/// A download on its way. Dropping it removes the temporary file; a part that is gone on with later stays.
 pub struct Download {
-    body: Body,
+    answer: Saved,
+    run: Arc<Run>,
     file: Target,
     /// Read, but not written yet.
     pending: Vec<Bytes>,
     pending_size: usize,
+    /// Bytes of the file so far.
     done: u64,
     expected: Option<[u8; 32]>,
-    subject: String,
     path: String,
+}
+
+/// What is left of the response.
+struct Saved {
+    body: Body,
+    /// Bytes of the file that were there before.
+    before: u64,
+    subject: String,
+    /// The version of the file, where that is to be kept.
+    record: Option<Record>,
+}
+
+/// A download, or the size of the file that is there and stays.
+pub enum Started {
+    Download(Box<Download>),
+    Kept(u64),
+}
+
+/// Where the bytes go until the file is complete.
+enum Place {
+    Temporary(AtomicFile),
+    /// What stays for the next call where this one does not come to its end.
+    Part {
+        file: File,
+        path: String,
+        room: Option<Arc<Temp>>,
+    },
 }
 
 /// What goes to the thread that writes, and comes back.
 struct Target {
-    file: AtomicFile,
+    place: Place,
     hash: Option<Sha256>,
+    run: Arc<Run>,
+}
+
+/// The file that holds what has come so far.
+fn part(path: &str) -> String {
+    format!("{path}.part")
+}
+
+/// What a download asks for.
+struct Asked {
+    run: Arc<Run>,
+    pool: Pool,
+    request: Request,
+    path: String,
+    options: FileOptions,
+    expected: Option<[u8; 32]>,
 }
 
 impl Download {
     /// Sends the request and starts the file.
     ///
     /// # Errors
-    /// Those of a request and of a file; for a status from 400 on `not_found`, `permission`, `unavailable`
+    /// Those of a request and of a file; for a status that has no file `not_found`, `permission`, `unavailable`
     /// or `other`.
     pub async fn start(
         run: Arc<Run>,
@@ -49,26 +96,16 @@ impl Download {
         mut request: Request,
         path: String,
         options: FileOptions,
-    ) -> Result<Download, Error> {
+    ) -> Result<Started, Error> {
         let expected = options.sha256.as_deref().map(digest).transpose()?;
         files::check_write(&run, &path)?;
-        request.max_body = options.max_size;
-        let answer = perform(run.clone(), pool, request).await?;
-        if answer.status >= 400 {
-            return Err(refused(answer.status, &answer.subject));
+        if request.method.eq_ignore_ascii_case("HEAD") {
+            return Err(invalid("http.download: HEAD gets no file"));
+        } else if options.resume && has_field(&request, "range") {
+            return Err(invalid("http.download: resume sets the header range itself"));
         }
-        let file = files::create(&run, path.clone()).await?;
-        let hash = expected.is_some().then(Sha256::new);
-        Ok(Download {
-            body: answer.body,
-            file: Target { file, hash },
-            pending: Vec::new(),
-            pending_size: 0,
-            done: 0,
-            expected,
-            subject: answer.subject,
-            path,
-        })
+        request.max_body = options.max_size;
+        Asked { run, pool, request, path, options, expected }.start(true).await
     }
 
     /// Goes on until the next report is due or the file is complete. Gives the download back while there
@@ -86,19 +123,26 @@ impl Download {
             tokio::select! {
                 biased;
                 () = &mut report, if !report_every.is_zero() => {
-                    let progress = Step::Progress((self.done, self.body.length()));
-                    return Ok((progress, Some(self)));
+                    let length = self.answer.body.length().map(|length| self.answer.before + length);
+                    return Ok((Step::Progress((self.done, length)), Some(self)));
                 }
-                piece = self.body.next() => match piece? {
-                    Some(piece) => {
+                piece = self.answer.body.next() => match piece {
+                    Ok(Some(piece)) => {
                         self.done += piece.len() as u64;
                         self.pending_size += piece.len();
                         self.pending.push(piece);
                     }
-                    None => {
+                    Ok(None) => {
                         let done = self.done;
                         self.finish().await?;
                         return Ok((Step::Done(done), None));
+                    }
+                    Err(failure) => {
+                        // What has come is worth keeping, where it is kept.
+                        if matches!(self.file.place, Place::Part { .. }) {
+                            self.write().await?;
+                        }
+                        return Err(failure);
                     }
                 },
             }
@@ -108,53 +152,213 @@ impl Download {
         }
     }
 
-    async fn write(self: Box<Self>) -> Result<Box<Self>, Error> {
-        let Download { body, file, pending, done, expected, subject, path, .. } = *self;
-        let file = off_thread(move || file.append(&pending)).await?;
-        Ok(Box::new(Download {
-            body,
-            file,
-            pending: Vec::new(),
-            pending_size: 0,
-            done,
-            expected,
-            subject,
-            path,
-        }))
+    async fn write(mut self: Box<Self>) -> Result<Box<Self>, Error> {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_size = 0;
+        off_thread(move || {
+            self.file.append(&pending)?;
+            Ok(self)
+        })
+        .await
     }
 
     async fn finish(self: Box<Self>) -> Result<(), Error> {
-        let Download { file, pending, expected, subject, path, .. } = *self;
+        let Download { answer, run, mut file, pending, expected, path, .. } = *self;
         off_thread(move || {
-            let mut target = file.append(&pending)?;
-            if let (Some(hash), Some(expected)) = (target.hash.take(), expected) {
+            file.append(&pending)?;
+            if let (Some(hash), Some(expected)) = (file.hash.take(), expected) {
                 let found = hash.finalize();
                 if found[..] != expected[..] {
+                    file.give_up();
                     return Err(error(
                         ErrorCode::InvalidData,
                         format!(
-                            "{subject}: the SHA-256 of what came is {}, not {}; {path} was not written",
+                            "{}: the SHA-256 of what came is {}, not {}; {path} was not written",
+                            answer.subject,
                             hexadecimal(&found),
                             hexadecimal(&expected)
                         ),
                     ));
                 }
             }
-            target.file.commit()
+            file.commit(&path)?;
+            match answer.record {
+                Some(record) => record.store_whole(&run, &path),
+                None => Ok(()),
+            }
         })
         .await
     }
 }
 
+fn has_field(request: &Request, name: &str) -> bool {
+    request.headers.iter().any(|field| field.name.eq_ignore_ascii_case(name))
+}
+
+impl Asked {
+    /// Sends the request; `anew` where it may be sent once more, for the whole in place of the rest.
+    async fn start(self, anew: bool) -> Result<Started, Error> {
+        let Asked { run, path, options, .. } = &self;
+        let own = ["if-none-match", "if-modified-since"].iter().any(|name| has_field(&self.request, name));
+        let unchanged = match options.if_changed && !own {
+            true => record::if_changed(run, path, &self.request.url).await?,
+            false => None,
+        };
+        let rest = match options.resume && anew {
+            true => record::rest(run, &part(path), &self.request.url).await?,
+            false => None,
+        };
+        let mut request = self.request.clone();
+        for (name, value) in unchanged.iter().chain(&rest).flat_map(|(fields, _)| fields) {
+            request.headers.push(Header { name: name.to_string(), value: value.as_bytes().to_vec() });
+        }
+        let before = rest.as_ref().map_or(0, |(_, size)| *size);
+        if before > 0 && options.max_size > 0 {
+            // A part that has as much already gets an answer that is too long.
+            request.max_body = options.max_size.saturating_sub(before).max(1);
+        }
+        let answer = perform(run.clone(), self.pool.clone(), request).await?;
+        let range = content_range(&answer.headers);
+        match answer.status {
+            200 => self.save(answer, 0).await,
+            206 if range.is_some_and(|(start, _)| start == Some(before))
+                && rest.as_ref().is_some_and(|rest| record::goes_on(rest, &answer.headers)) =>
+            {
+                self.save(answer, before).await
+            }
+            206 if rest.is_none() && has_field(&self.request, "range") => self.save(answer, 0).await,
+            // All of it has come before, but the end was not seen.
+            416 if rest.is_some() && range == Some((None, Some(before))) => self.save(answer, before).await,
+            206 | 416 if rest.is_some() => Box::pin(self.start(false)).await,
+            304 if unchanged.is_some() => Ok(Started::Kept(unchanged.map_or(0, |(_, size)| size))),
+            status => Err(refused(status, &answer.subject, path)),
+        }
+    }
+
+    /// Starts to save a response, behind the bytes that are there `before`.
+    async fn save(self, mut answer: Answer, before: u64) -> Result<Started, Error> {
+        let Asked { run, path, options, expected, request, .. } = self;
+        answer.body.keep(false).await?;
+        let record = Record::new(&request.url, &answer.headers);
+        let hash = expected.is_some().then(Sha256::new);
+        let file = match options.resume {
+            false => {
+                let place = Place::Temporary(files::create(&run, path.clone()).await?);
+                Target { place, hash, run: run.clone() }
+            }
+            true => {
+                let (run, path, record) = (run.clone(), part(&path), record.clone());
+                off_thread(move || Target::part(run, path, before, hash, &record)).await?
+            }
+        };
+        // What refuses the range says so in its body.
+        let body = if answer.status == 416 { answer.body.nothing() } else { answer.body };
+        Ok(Started::Download(Box::new(Download {
+            answer: Saved {
+                body,
+                before,
+                subject: answer.subject,
+                record: options.if_changed.then_some(record),
+            },
+            run,
+            file,
+            pending: Vec::new(),
+            pending_size: 0,
+            done: before,
+            expected,
+            path,
+        })))
+    }
+}
+
 impl Target {
-    fn append(mut self, pieces: &[Bytes]) -> Result<Target, Error> {
+    /// The part at `path`, of which so many bytes are there `before`.
+    fn part(
+        run: Arc<Run>,
+        path: String,
+        before: u64,
+        mut hash: Option<Sha256>,
+        record: &Record,
+    ) -> Result<Target, Error> {
+        let how = How { read: true, write: true, create: true, parents: true, ..How::default() };
+        let mut file = assay_capability_fs::open(&run, &path, how)?;
+        let failed = |failure: io::Error| io_error(&path, &failure);
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let why = format!("{path}: another download of this file is under way; wait for it");
+                return Err(error(ErrorCode::Exists, why));
+            }
+            Err(TryLockError::Error(failure)) => return Err(failed(failure)),
+        }
+        if file.metadata().map_err(failed)?.len() < before {
+            return Err(error(ErrorCode::Other, format!("{path}: the file became shorter; try again")));
+        }
+        file.set_len(before).map_err(failed)?;
+        match &mut hash {
+            Some(hash) => io::copy(&mut file, &mut Hashing(hash)),
+            None => file.seek(SeekFrom::End(0)),
+        }
+        .map_err(failed)?;
+        if before == 0 {
+            record.store(&run, &path)?;
+        }
+        let room = assay_capability_fs::room(&run, &run.path(&path));
+        Ok(Target { place: Place::Part { file, path, room }, hash, run })
+    }
+
+    fn append(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
         for piece in pieces {
-            self.file.write_all(piece).map_err(about)?;
+            match &mut self.place {
+                Place::Temporary(file) => file.write_all(piece),
+                Place::Part { file, path, room } => {
+                    if let Some(room) = room {
+                        room.take(&self.run, piece.len() as u64, 0)?;
+                    }
+                    file.write_all(piece).map_err(|failure| io_error(path, &failure))
+                }
+            }
+            .map_err(about)?;
             if let Some(hash) = &mut self.hash {
                 hash.update(piece);
             }
         }
-        Ok(self)
+        Ok(())
+    }
+
+    /// Takes the place of the file at `path`.
+    fn commit(self, path: &str) -> Result<(), Error> {
+        match self.place {
+            Place::Temporary(mut file) => file.commit(),
+            Place::Part { file, path: part, .. } => {
+                file.sync_all().map_err(|failure| io_error(&part, &failure))?;
+                assay_capability_fs::replace(&self.run, &part, path)?;
+                Record::remove(&self.run, &part)
+            }
+        }
+    }
+
+    /// Throws away a part that is not what it should be: nobody can go on with it.
+    fn give_up(&self) {
+        if let Place::Part { path, .. } = &self.place {
+            // Where it stays, the next call gets the same error.
+            let _ = assay_capability_fs::remove_file(&self.run, path);
+            let _ = Record::remove(&self.run, path);
+        }
+    }
+}
+
+/// A hash to write to.
+struct Hashing<'a>(&'a mut Sha256);
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -166,7 +370,8 @@ fn about(mut failure: Error) -> Error {
     failure
 }
 
-fn refused(status: u16, subject: &str) -> Error {
+/// The error of an answer that has no file.
+fn refused(status: u16, subject: &str, path: &str) -> Error {
     let code = match status {
         401 | 403 | 407 => ErrorCode::Permission,
         404 | 410 => ErrorCode::NotFound,
@@ -176,7 +381,15 @@ fn refused(status: u16, subject: &str) -> Error {
     let reason =
         StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
     let answer = format!("{status} {reason}");
-    error(code, format!("{subject}: the server answered {}", answer.trim_end()))
+    let answer = answer.trim_end();
+    let why = match status {
+        304 => ", as the headers of the request ask for (see if_changed)",
+        206 => ", a part that was not asked for",
+        300..400 => ", which leads nowhere",
+        200..300 => ", which has no file",
+        _ => "",
+    };
+    error(code, format!("{subject}: the server answered {answer}{why}; {path} was not written"))
 }
 
 /// Reads 64 hexadecimal digits.
@@ -212,8 +425,13 @@ mod tests {
 
     #[test]
     fn statuses_have_codes() {
-        assert_eq!(refused(404, "GET x").code, ErrorCode::NotFound);
-        assert_eq!(refused(503, "GET x").message, "GET x: the server answered 503 Service Unavailable");
-        assert_eq!(refused(599, "GET x").message, "GET x: the server answered 599");
+        assert_eq!(refused(404, "GET x", "f").code, ErrorCode::NotFound);
+        for (status, message) in [
+            (503, "GET x: the server answered 503 Service Unavailable; f was not written"),
+            (599, "GET x: the server answered 599; f was not written"),
+            (204, "GET x: the server answered 204 No Content, which has no file; f was not written"),
+        ] {
+            assert_eq!(refused(status, "GET x", "f").message, message);
+        }
     }
 }

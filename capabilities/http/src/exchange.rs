@@ -5,7 +5,7 @@ use crate::body::{Body, Bounds};
 use crate::caller::Caller;
 use crate::connect::{Connection, Sender};
 use crate::errors::{subject, timeout};
-use crate::pool::{Lease, Pool, Wanted};
+use crate::pool::{Lease, Pool, Seen, Wanted};
 use crate::proxy;
 use crate::request::{Head, MAX_HEADER_BYTES, MAX_HEADERS};
 use crate::tls::Material;
@@ -21,6 +21,10 @@ use tokio::time::Instant;
 
 /// More redirects are a loop, whatever the script asks for.
 const MAX_REDIRECTS: u32 = 50;
+/// How often a request is sent again that the server has not begun with. The first time is at once; then it waits for so
+/// long, four and nine times as long.
+const MAX_REFUSALS: u32 = 4;
+const BETWEEN_REFUSALS: Duration = Duration::from_millis(100);
 /// What a header field takes beside its texts.
 const FIELD: usize = 64;
 const USER_AGENT: &str = concat!("assay/", env!("CARGO_PKG_VERSION"));
@@ -64,7 +68,8 @@ pub async fn perform(run: Arc<Run>, pool: Pool, request: Request) -> Result<Answ
     let most_redirects = request.max_redirects;
     let first = [whole, until_response].into_iter().filter(|bound| !bound.is_zero()).min();
     let exchange = async {
-        let material = Material::load(&run, request.authorities, request.identity).await?;
+        let material =
+            Material::load(&run, request.authorities, request.identity, &request.fingerprints).await?;
         let call = Call {
             run: run.clone(),
             pool,
@@ -220,7 +225,7 @@ impl Call {
                 source = Source::Empty;
             }
             if next.elsewhere {
-                material = material.anonymous();
+                material = material.anonymous(head.origin.host == next.head.origin.host);
             }
             head = next.head;
         }
@@ -242,7 +247,7 @@ pub struct Hop<'a> {
 }
 
 impl Hop<'_> {
-    /// Sends it, once more where a kept connection turns out to be closed.
+    /// Sends it, and again where a kept connection turns out to be closed or the server has not begun with it.
     ///
     /// # Errors
     /// When there is no response.
@@ -252,7 +257,7 @@ impl Hop<'_> {
             true => Some(self.pool.tls.settings(&self.run.ambient, self.material, &self.head.origin).await?),
             false => None,
         };
-        let mut fresh = false;
+        let (mut fresh, mut refusals) = (false, 0);
         loop {
             let wanted = Wanted {
                 run: self.run,
@@ -268,23 +273,33 @@ impl Hop<'_> {
             lease.connection.listen(true);
             let authorization = proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref());
             let request = self.message(&lease.connection, authorization).await?;
-            match lease.connection.send(request, self.about).await {
+            let lost = match lease.connection.send(request, self.about).await {
                 Ok(response) => {
                     // What follows is read as it is asked for.
                     lease.connection.listen(false);
                     return Ok((response, lease));
                 }
-                Err(lost) => {
-                    // A kept connection may be closed by the server just as it is used. The request goes
-                    // out once more where it was not seen, or where seeing it twice changes nothing.
-                    let again = lease.reused
-                        && self.source.repeats()
-                        && (lost.unsent || self.head.method.is_idempotent());
-                    self.pool.discard(lease);
-                    if !again || lost.error.code != ErrorCode::Unavailable {
-                        return Err(lost.error);
-                    }
-                    fresh = true;
+                Err(lost) => lost,
+            };
+            let again = match lost.seen {
+                // A kept connection may be closed by the server just as it is used. The request goes out once more
+                // where it was not seen, or where seeing it twice changes nothing.
+                Seen::Nothing => lease.reused,
+                Seen::Perhaps => lease.reused && self.head.method.is_idempotent(),
+                Seen::Refused | Seen::GoneAway => refusals < MAX_REFUSALS,
+            };
+            if lost.seen != Seen::Refused {
+                self.pool.discard(lease);
+            }
+            if !again || !self.source.repeats() || lost.error.code != ErrorCode::Unavailable {
+                return Err(lost.error);
+            }
+            match lost.seen {
+                Seen::Nothing | Seen::Perhaps => fresh = true,
+                // Another connection will do for all that this one has sent away.
+                Seen::Refused | Seen::GoneAway => {
+                    tokio::time::sleep(BETWEEN_REFUSALS * refusals * refusals).await;
+                    refusals += 1;
                 }
             }
         }

@@ -16,25 +16,28 @@ mod exchange;
 mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod members;
 mod pool;
 mod proxy;
+mod record;
 mod request;
 mod scope;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod upload;
+mod verify;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, Target, error,
+    Capability, Ctx, GrantError, Literal, Need, Run, Scope, ScopeForm, Target, error,
 };
 use bindings::assay::host::http::{
     self as wit, FileOptions, Header, Request, Response, Step, Streamed, Want,
 };
 use body::Body;
 use bytes::Bytes;
-use download::Download;
+use download::{Download, Started};
 use exchange::{Answer, perform};
 use pool::Pool;
 use std::path::Path;
@@ -61,6 +64,8 @@ mod bindings {
         require_store_data_send: true,
     });
 }
+
+pub use errors::tls_failure;
 
 /// The WIT types of requests, for capabilities that use them too.
 pub use bindings::assay::host::http as types;
@@ -151,10 +156,7 @@ impl Capability for Http {
 }
 
 /// A download that a script holds; none while a call works on it and when it is over.
-pub struct Transfer {
-    download: Option<Box<Download>>,
-    _handle: HandleGuard,
-}
+pub struct Transfer(Option<Started>);
 
 type Host = HasSelf<Ctx>;
 type Answered<T> = Result<std::result::Result<T, Error>>;
@@ -172,7 +174,7 @@ impl wit::HostWithStore<Ctx> for Host {
     async fn send(accessor: &Accessor<Ctx, Self>, request: Request) -> Answered<Response> {
         let (run, pool) = parts(accessor);
         let want = request.want;
-        let answer = match perform(run.clone(), pool.clone(), request).await {
+        let answer = match perform(run, pool, request).await {
             Ok(answer) => answer,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -192,15 +194,14 @@ impl wit::HostWithStore<Ctx> for Host {
                 Err(failure) => return Ok(Err(failure)),
             }
         }
-        let handle = match pool.handle(&run) {
-            Ok(handle) => handle,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        if let Err(failure) = body.keep(!whole).await {
+            return Ok(Err(failure));
+        }
         let length = body.length();
         let (end, ended) = oneshot::channel();
         let ended = async move { Ok::<_, wasmtime::Error>(ended.await.unwrap_or_else(|_| Err(unread()))) };
         response.body = accessor.with(|mut access| {
-            let data = StreamReader::new(&mut access, Producer { body, end: Some(end), _handle: handle })?;
+            let data = StreamReader::new(&mut access, Producer { body, end: Some(end) })?;
             let end = FutureReader::new(&mut access, Box::pin(ended))?;
             Ok::<_, wasmtime::Error>(wit::Body::Streamed(Streamed { data, end, length }))
         })?;
@@ -214,14 +215,9 @@ impl wit::HostWithStore<Ctx> for Host {
         options: FileOptions,
     ) -> Answered<Resource<Transfer>> {
         let (run, pool) = parts(accessor);
-        let handle = match pool.handle(&run) {
-            Ok(handle) => handle,
-            Err(failure) => return Ok(Err(failure)),
-        };
         match Download::start(run, pool, request, path, options).await {
-            Ok(download) => {
-                let transfer = Transfer { download: Some(Box::new(download)), _handle: handle };
-                Ok(Ok(accessor.with(|mut access| access.get().table.push(transfer))?))
+            Ok(started) => {
+                Ok(Ok(accessor.with(|mut access| access.get().table.push(Transfer(Some(started))))?))
             }
             Err(failure) => Ok(Err(failure)),
         }
@@ -255,7 +251,6 @@ fn split(answer: Answer) -> (Response, Body) {
 struct Producer {
     body: Body,
     end: Option<oneshot::Sender<std::result::Result<(), Error>>>,
-    _handle: HandleGuard,
 }
 
 impl StreamProducer<Ctx> for Producer {
@@ -303,19 +298,23 @@ impl wit::HostTransferWithStore<Ctx> for Host {
     ) -> Answered<Step> {
         let taken = accessor.with(|mut access| {
             let transfer = access.get().table.get_mut(&this)?;
-            Ok::<_, wasmtime::Error>(transfer.download.take())
+            Ok::<_, wasmtime::Error>(transfer.0.take())
         })?;
-        let Some(download) = taken else {
-            return Ok(Err(error(
-                ErrorCode::InvalidArgument,
-                "the download is over, or another task waits for it",
-            )));
+        let download = match taken {
+            Some(Started::Download(download)) => download,
+            Some(Started::Kept(size)) => return Ok(Ok(Step::Kept(size))),
+            None => {
+                return Ok(Err(error(
+                    ErrorCode::InvalidArgument,
+                    "the download is over, or another task waits for it",
+                )));
+            }
         };
         match download.go_on(Duration::from_nanos(report_every)).await {
             Ok((step, download)) => {
                 if download.is_some() {
                     accessor.with(|mut access| {
-                        access.get().table.get_mut(&this)?.download = download;
+                        access.get().table.get_mut(&this)?.0 = download.map(Started::Download);
                         Ok::<_, wasmtime::Error>(())
                     })?;
                 }

@@ -11,9 +11,12 @@ use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{HandleGuard, Run};
 use hyper::client::conn::http2;
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// How long a connection is kept without use; servers close them after 60 to 75 seconds at the earliest
 /// in common settings, and a closed one is noticed.
@@ -67,7 +70,36 @@ struct Inner {
 #[derive(Clone, Default)]
 pub struct Pool {
     inner: Arc<Mutex<Inner>>,
+    under_way: Arc<UnderWay>,
     pub tls: Arc<Cache>,
+}
+
+/// The exchanges that come to their end by themselves, and give back what they hold of the run then: who finds no
+/// handle waits for that. What a script holds for as long as it likes is not among them.
+#[derive(Default)]
+struct UnderWay {
+    count: AtomicUsize,
+    ended: Notify,
+}
+
+/// One of the exchanges that are under way.
+struct Passing(Arc<UnderWay>);
+
+impl Passing {
+    fn new(under_way: &Arc<UnderWay>) -> Passing {
+        under_way.count.fetch_add(1, Ordering::AcqRel);
+        Passing(under_way.clone())
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        match self.0.count.fetch_sub(1, Ordering::AcqRel) {
+            // Nobody is left to wait for.
+            1 => self.0.ended.notify_waiters(),
+            _ => self.0.ended.notify_one(),
+        }
+    }
 }
 
 /// A connection in use. Dropping it closes it, unless others share it.
@@ -77,9 +109,28 @@ pub struct Lease {
     pub reused: bool,
     pool: Pool,
     key: Key,
+    /// A handle of the exchange's own, where others share the connection and its body stays for a while.
+    handle: Option<HandleGuard>,
+    /// None once the script holds the body. The last field: by then all else has been given back.
+    passing: Option<Passing>,
 }
 
 impl Lease {
+    /// Makes sure that a body that goes to the guest piece by piece has a handle of the run: that of its connection,
+    /// or one of its own where others share that. `lasting` is one that a script holds for as long as it likes.
+    ///
+    /// # Errors
+    /// `limit`.
+    pub async fn keep(&mut self, run: &Arc<Run>, lasting: bool) -> Result<(), Error> {
+        if matches!(self.connection.sender, Sender::Two(_)) && self.handle.is_none() {
+            // It holds nothing that others wait for while it waits itself.
+            self.passing = None;
+            self.handle = Some(self.pool.handle_soon(run).await?);
+        }
+        self.passing = (!lasting).then(|| Passing::new(&self.pool.under_way));
+        Ok(())
+    }
+
     /// Gives the connection back when the exchange is over.
     pub fn release(self) {
         let Lease { connection, pool, key, .. } = self;
@@ -122,18 +173,13 @@ impl Pool {
     /// new one.
     ///
     /// # Errors
-    /// `denied`, `timeout`, `limit` where the run has no handle left, and those of connecting.
+    /// `denied`, `timeout`, `limit` where the run has no handle left and none comes back, and those of connecting.
     pub async fn acquire(&self, wanted: &Wanted<'_>) -> Result<Lease, Error> {
         let key = Key {
             origin: wanted.head.origin.clone(),
             tls: wanted.tls.map_or(0, |settings| settings.id),
             proxy: wanted.proxy.cloned(),
         };
-        if !wanted.fresh
-            && let Some(lease) = self.open(wanted, &key).await?
-        {
-            return Ok(lease);
-        }
         let place = {
             let mut inner = self.lock();
             if inner.places.len() >= MAX_PLACES {
@@ -141,17 +187,29 @@ impl Pool {
             }
             inner.places.entry(key.clone()).or_default().clone()
         };
-        let _first = match wanted.tls {
-            Some(_) if !place.one_at_a_time && !wanted.fresh => {
-                let first = place.first.lock().await;
-                if let Some(lease) = self.open(wanted, &key).await? {
-                    return Ok(lease);
-                }
-                Some(first)
+        let mut first = None;
+        let handle = loop {
+            let ended = self.under_way.ended.notified();
+            tokio::pin!(ended);
+            // Before the look, so that nothing is missed between the two.
+            ended.as_mut().enable();
+            if !wanted.fresh
+                && let Some(lease) = self.open(wanted, &key).await?
+            {
+                return Ok(lease);
             }
-            _ => None,
+            if first.is_none() && wanted.tls.is_some() && !place.one_at_a_time && !wanted.fresh {
+                // Whoever had it has perhaps made a connection that will do.
+                first = Some(place.first.lock().await);
+                continue;
+            }
+            match self.try_handle(wanted.run)? {
+                Some(handle) => break handle,
+                None => ended.await,
+            }
         };
-        let connection = self.connect(wanted).await?;
+        let passing = Passing::new(&self.under_way);
+        let connection = self.connect(wanted, handle).await?;
         let mut inner = self.lock();
         if let Some(place) = inner.places.get_mut(&key) {
             place.one_at_a_time = matches!(connection.sender, Sender::One(_));
@@ -161,7 +219,11 @@ impl Pool {
             inner.shared.insert(key.clone(), Shared { sender, address, life, used: Instant::now() });
         }
         drop(inner);
-        Ok(Lease { connection, reused: false, pool: self.clone(), key })
+        Ok(self.lease(connection, false, key, passing))
+    }
+
+    fn lease(&self, connection: Connection, reused: bool, key: Key, passing: Passing) -> Lease {
+        Lease { connection, reused, pool: self.clone(), key, handle: None, passing: Some(passing) }
     }
 
     /// An open connection, checked for this request.
@@ -173,6 +235,7 @@ impl Pool {
             tokio::task::yield_now().await;
         }
         while let Some(mut connection) = self.take(key) {
+            let passing = Passing::new(&self.under_way);
             match (connection.address, wanted.proxy) {
                 (Some(address), None) => wanted.caller.check_open(wanted.run, wanted.head, address)?,
                 (_, Some(proxy)) => check_through(wanted, proxy)?,
@@ -185,7 +248,7 @@ impl Pool {
                 Sender::Two(sender) => sender.ready().await.is_ok(),
             };
             if ready {
-                return Ok(Some(Lease { connection, reused: true, pool: self.clone(), key: key.clone() }));
+                return Ok(Some(self.lease(connection, true, key.clone(), passing)));
             }
             self.forget(key, &connection);
         }
@@ -238,11 +301,10 @@ impl Pool {
         self.forget(&lease.key, &lease.connection);
     }
 
-    async fn connect(&self, wanted: &Wanted<'_>) -> Result<Connection, Error> {
+    async fn connect(&self, wanted: &Wanted<'_>, handle: HandleGuard) -> Result<Connection, Error> {
         if let Some(proxy) = wanted.proxy {
             check_through(wanted, proxy)?;
         }
-        let handle = self.handle(wanted.run)?;
         let Wanted { run, caller, head, subject, tls, proxy, .. } = *wanted;
         let connecting = connect(run, caller, head, subject, tls, proxy, handle);
         if wanted.connect_timeout.is_zero() {
@@ -258,14 +320,43 @@ impl Pool {
     pub fn handle(&self, run: &Arc<Run>) -> Result<HandleGuard, Error> {
         match run.take_handle() {
             Err(failure) if failure.code == ErrorCode::Limit => {
-                let mut inner = self.lock();
-                let idle = std::mem::take(&mut inner.idle);
-                inner.shared.retain(|_, shared| Arc::strong_count(&shared.life) > 1);
-                drop(inner);
-                drop(idle);
+                self.close_idle();
                 run.take_handle()
             }
             taken => taken,
+        }
+    }
+
+    fn close_idle(&self) {
+        let mut inner = self.lock();
+        let idle = std::mem::take(&mut inner.idle);
+        inner.shared.retain(|_, shared| Arc::strong_count(&shared.life) > 1);
+        drop(inner);
+        drop(idle);
+    }
+
+    /// The same; none where others are under way, and will give back theirs. Then a part of the handles stays for the
+    /// rest of the run, which may be the server that is asked.
+    fn try_handle(&self, run: &Arc<Run>) -> Result<Option<HandleGuard>, Error> {
+        if self.under_way.count.load(Ordering::Acquire) == 0 {
+            return self.handle(run).map(Some);
+        }
+        if !run.has_handles_to_spare() {
+            self.close_idle();
+        }
+        Ok(if run.has_handles_to_spare() { self.handle(run).ok() } else { None })
+    }
+
+    /// A handle of the run, as soon as others that are under way have given one back.
+    async fn handle_soon(&self, run: &Arc<Run>) -> Result<HandleGuard, Error> {
+        loop {
+            let ended = self.under_way.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            match self.try_handle(run)? {
+                Some(handle) => return Ok(handle),
+                None => ended.await,
+            }
         }
     }
 }
@@ -284,8 +375,33 @@ fn check_through(wanted: &Wanted<'_>, proxy: &Proxy) -> Result<(), Error> {
 /// An exchange that did not come to a response.
 pub struct Lost {
     pub error: Error,
-    /// The server has certainly not seen the request.
-    pub unsent: bool,
+    pub seen: Seen,
+}
+
+/// What the server has seen of a request that was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It may have done what was asked for.
+    Perhaps,
+    /// Nothing: the request did not leave.
+    Nothing,
+    /// It says that it has done nothing, and goes on with others (REFUSED_STREAM, RFC 9113 8.7).
+    Refused,
+    /// It says that it has done nothing, and that the connection ends (GOAWAY, RFC 9113 6.8).
+    GoneAway,
+}
+
+/// What a failure of HTTP/2 says about the request.
+fn seen(failure: &hyper::Error) -> Seen {
+    let cause = std::iter::successors(failure.source(), |error| (*error).source());
+    // What a stream below GOAWAY's last one fails with is another error.
+    match cause.filter_map(|error| error.downcast_ref::<h2::Error>()).find(|error| error.is_remote()) {
+        Some(error) if error.is_go_away() => Seen::GoneAway,
+        Some(error) if error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM) => {
+            Seen::Refused
+        }
+        _ => Seen::Perhaps,
+    }
 }
 
 impl Connection {
@@ -303,8 +419,11 @@ impl Connection {
             Sender::Two(sender) => sender.try_send_request(request).await,
         };
         result.map_err(|mut failure| {
-            let unsent = failure.take_message().is_some();
-            Lost { error: transport(subject, failure.error()), unsent }
+            let seen = match failure.take_message() {
+                Some(_) => Seen::Nothing,
+                None => seen(failure.error()),
+            };
+            Lost { error: transport(subject, failure.error()), seen }
         })
     }
 }

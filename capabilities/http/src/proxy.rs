@@ -104,27 +104,65 @@ fn from_environment(variable: impl Fn(&str) -> Option<String>, origin: &Origin) 
     };
     let proxy = own.or_else(|| either("ALL_PROXY"))?;
     let except = either("NO_PROXY").unwrap_or_default();
-    (!is_excepted(&except, &origin.host)).then_some(proxy)
+    (!is_excepted(&except, origin)).then_some(proxy)
 }
 
-/// Whether `NO_PROXY` names this host. Loopback never goes through a proxy.
-fn is_excepted(except: &str, host: &str) -> bool {
-    let host = host.trim_matches(['[', ']']);
-    let address = host.parse::<IpAddr>().ok();
-    if host == "localhost" || address.is_some_and(|address| address.to_canonical().is_loopback()) {
+/// Whether `NO_PROXY` names this place: `*`, names with what is below them, addresses and ranges, each with a port or
+/// for all ports. Loopback never goes through a proxy.
+fn is_excepted(except: &str, origin: &Origin) -> bool {
+    let host = bare(&origin.host);
+    let address = host.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+    if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
         return true;
     }
-    except.split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
-        if entry == "*" {
-            return true;
+    let entries = except.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
+    entries.map(|entry| entry.split_once("://").map_or(entry, |(_, place)| place)).any(|entry| {
+        let (entry, port) = port_of(entry);
+        if port.is_some_and(|port| port != origin.port) {
+            return false;
         }
-        if let Some(address) = address {
-            return entry.parse::<IpNet>().is_ok_and(|range| range.contains(&address.to_canonical()))
-                || entry.parse::<IpAddr>().is_ok_and(|other| other.to_canonical() == address.to_canonical());
+        let entry = bare(entry);
+        match address {
+            _ if entry == "*" => true,
+            Some(address) => is_within(address, &entry),
+            None => {
+                let name = entry.trim_start_matches('*').trim_start_matches('.');
+                let below =
+                    host.strip_suffix(name).is_some_and(|head| head.is_empty() || head.ends_with('.'));
+                below && !name.is_empty()
+            }
         }
-        let entry = entry.trim_start_matches('*').trim_start_matches('.').to_ascii_lowercase();
-        host == entry || host.strip_suffix(&entry).is_some_and(|head| head.ends_with('.'))
     })
+}
+
+/// A host without brackets, the final dot of a full name, and upper case.
+fn bare(host: &str) -> String {
+    let host = host.trim_start_matches('[').replace(']', "");
+    host.strip_suffix('.').unwrap_or(&host).to_ascii_lowercase()
+}
+
+/// An entry of `NO_PROXY`, and its port where it has one: `name:80`, `[::1]:80`. Without brackets several colons are
+/// an address.
+fn port_of(entry: &str) -> (&str, Option<u16>) {
+    match entry.rsplit_once(':') {
+        Some((host, port)) if host.ends_with(']') || !host.contains(':') => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (entry, None),
+        },
+        _ => (entry, None),
+    }
+}
+
+fn is_within(address: IpAddr, entry: &str) -> bool {
+    if let Ok(other) = entry.parse::<IpAddr>() {
+        return other.to_canonical() == address;
+    }
+    match (entry.parse::<IpNet>(), address) {
+        (Ok(range), _) if range.contains(&address) => true,
+        // `::ffff:10.0.0.0/104` means IPv4.
+        (Ok(IpNet::V6(range)), IpAddr::V4(address)) => range.contains(&address.to_ipv6_mapped()),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +194,57 @@ mod tests {
             (false, "[::1]", None),
         ] {
             assert_eq!(from_environment(environment, &origin(secure, host)).as_deref(), proxy, "{host}");
+        }
+    }
+
+    #[test]
+    fn exceptions_have_ports_dots_and_brackets() {
+        let excepted = |except: &str, host: &str, port: u16| {
+            is_excepted(except, &Origin { secure: false, host: host.into(), port })
+        };
+        for (except, host, port) in [
+            ("a.example:8080", "a.example", 8080),
+            ("a.example:8080", "x.a.example", 8080),
+            (".a.example:80", "x.a.example", 80),
+            ("a.example.", "a.example", 80),
+            ("a.example", "a.example.", 80),
+            ("a.example.:80", "a.example.", 80),
+            ("A.Example", "a.example", 80),
+            ("*.a.example", "x.a.example", 80),
+            ("b.example c.example", "c.example", 80),
+            (" b.example ,\tc.example", "c.example", 80),
+            ("http://a.example", "a.example", 80),
+            ("fd00::1", "[fd00::1]", 80),
+            ("[fd00::1]", "[fd00::1]", 80),
+            ("[FD00:0::1]:8080", "[fd00::1]", 8080),
+            ("fd00::/8", "[fd00::1]", 80),
+            ("[fd00::]/8", "[fd00::1]", 80),
+            ("[fd00::/8]:80", "[fd00::1]", 80),
+            ("10.0.0.1:8080", "10.0.0.1", 8080),
+            ("10.0.0.0/8:8080", "10.0.0.1", 8080),
+            ("10.0.0.0/8", "[::ffff:a00:1]", 80),
+            ("::ffff:10.0.0.0/104", "10.0.0.1", 80),
+            ("*", "a.example", 80),
+            ("*:80", "a.example", 80),
+            ("", "localhost.", 80),
+            ("", "[::ffff:7f00:1]", 80),
+        ] {
+            assert!(excepted(except, host, port), "{except}: {host}:{port}");
+        }
+        for (except, host, port) in [
+            ("a.example:8080", "a.example", 80),
+            ("*:8080", "a.example", 80),
+            ("[fd00::1]:8080", "[fd00::1]", 80),
+            ("10.0.0.1:8080", "10.0.0.1", 80),
+            ("fd00::1", "[fd00::2]", 80),
+            ("fd00::80", "[fd00::]", 80),
+            ("a.example", "xa.example", 80),
+            ("a.example", "a.example.org", 80),
+            ("a.example:x", "a.example", 80),
+            (".,:80,", "a.example", 80),
+            ("", "a.example", 80),
+        ] {
+            assert!(!excepted(except, host, port), "{except}: {host}:{port}");
         }
     }
 

@@ -30,16 +30,50 @@ pub const RESERVED: &[&str] = &[
     "upgrade",
 ];
 
-/// Fields that prove who asks; they stay with the origin that they were meant for.
-pub const CREDENTIALS: &[&str] = &[
+/// Fields that prove who asks, whose names do not say so by one of [`SECRET_WORDS`].
+const CREDENTIALS: &[&str] = &["cookie2", "dpop", "x-honeycomb-team"];
+
+/// A field whose name has one of these words proves who asks: `authorization`, `x-api-key`, `x-vault-token`,
+/// `ocp-apim-subscription-key`. There is no register of such names, but this custom.
+const SECRET_WORDS: &[&str] = &[
+    "accesskey",
+    "apikey",
+    "appkey",
+    "assertion",
+    "auth",
+    "authentication",
     "authorization",
     "cookie",
-    "private-token",
-    "x-amz-security-token",
-    "x-api-key",
-    "x-auth-token",
-    "x-vault-token",
+    "credential",
+    "credentials",
+    "jwt",
+    "key",
+    "passphrase",
+    "passwd",
+    "password",
+    "secret",
+    "session",
+    "sessionid",
+    "sig",
+    "signature",
+    "sid",
+    "token",
 ];
+
+/// Names with such a word that prove nothing.
+const HARMLESS: &[&str] = &["idempotency-key", "sec-websocket-key", "signature-input", "x-idempotency-key"];
+
+/// Whether a field proves who asks; it stays with the origin that it was meant for, and is not shown.
+pub fn is_credential(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let by_word = || {
+        name.split(['-', '_', '.']).any(|word| {
+            SECRET_WORDS.contains(&word)
+                || ["apikey", "token", "secret"].iter().any(|end| word.ends_with(end))
+        })
+    };
+    !HARMLESS.contains(&name) && (CREDENTIALS.contains(&name) || by_word())
+}
 
 /// Where a request goes: scheme, host and port (RFC 6454).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -170,8 +204,10 @@ impl Head {
         }
         let elsewhere = head.origin != self.origin;
         if elsewhere {
-            for name in CREDENTIALS {
-                head.headers.remove(*name);
+            let own: Vec<HeaderName> =
+                head.headers.keys().filter(|name| is_credential(name)).cloned().collect();
+            for name in own {
+                head.headers.remove(name);
             }
         }
         Ok(Some(Redirected { head, drops_body: change, elsewhere }))
@@ -295,7 +331,7 @@ fn read_headers(fields: Vec<Header>, origin: &Origin) -> Result<HeaderMap, Error
         let mut value = HeaderValue::from_bytes(&field.value).map_err(|_| {
             invalid(format!("the value of the header '{name}' has a line break or another control character"))
         })?;
-        value.set_sensitive(CREDENTIALS.contains(&name.as_str()));
+        value.set_sensitive(is_credential(&name));
         headers
             .try_append(name, value)
             .map_err(|_| error(ErrorCode::Limit, "too many header fields for one request"))?;
@@ -399,6 +435,54 @@ mod tests {
         let head = head("http://al:p%40ss@a.example/x#y", &[]).unwrap();
         assert_eq!(head.headers["authorization"], "Basic YWw6cEBzcw==");
         assert_eq!(head.url.as_str(), "http://a.example/x");
+    }
+
+    #[test]
+    fn credentials_are_known_by_their_names() {
+        for name in [
+            "Authorization",
+            "Cookie",
+            "X-API-Key",
+            "Api-Key",
+            "apikey",
+            "X-ApiKey",
+            "X-Goog-Api-Key",
+            "Ocp-Apim-Subscription-Key",
+            "X-Functions-Key",
+            "DD-APPLICATION-KEY",
+            "X-Auth-Token",
+            "X-Auth-Key",
+            "X-Access-Token",
+            "X-Amz-Security-Token",
+            "X-Vault-Token",
+            "X-GitHub-Token",
+            "PRIVATE-TOKEN",
+            "Job-Token",
+            "X-Octopus-ApiKey",
+            "X-Rundeck-AuthToken",
+            "X-Client-Secret",
+            "X-Auth-Password",
+            "X-Session-Id",
+            "X-CSRF-Token",
+            "X-Hub-Signature",
+            "api_key",
+        ] {
+            assert!(is_credential(&HeaderName::try_from(name).unwrap()), "{name}");
+        }
+        for name in [
+            "Accept",
+            "Content-Type",
+            "Idempotency-Key",
+            "X-Request-Id",
+            "X-Keyboard",
+            "Keep-Me",
+            "Author",
+            "If-None-Match",
+            "User-Agent",
+            "X-Monkey",
+        ] {
+            assert!(!is_credential(&HeaderName::try_from(name).unwrap()), "{name}");
+        }
     }
 
     #[test]

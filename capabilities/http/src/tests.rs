@@ -4,7 +4,7 @@
 use crate::bindings::assay::host::http::{
     ClientIdentity, FileOptions, Header, Pem, Request, RequestBody, Step, Want,
 };
-use crate::download::Download;
+use crate::download::{Download, Started};
 use crate::exchange::{Answer, perform};
 use crate::pool::Pool;
 use assay_capability_api::types::{Error, ErrorCode};
@@ -99,6 +99,7 @@ fn get(url: impl Into<String>) -> Request {
         max_body: 0,
         authorities: None,
         identity: None,
+        fingerprints: vec![],
         proxy: None,
     }
 }
@@ -287,7 +288,10 @@ async fn handles_are_given_back() {
     }
     let mut open = Vec::new();
     for _ in 0..3 {
-        open.push(perform(run.clone(), pool.clone(), get(url("http_port", "/endless"))).await.unwrap());
+        let mut answer = perform(run.clone(), pool.clone(), get(url("http_port", "/endless"))).await.unwrap();
+        // As the guest gets it.
+        answer.body.keep(true).await.unwrap();
+        open.push(answer);
     }
     let failure = fetch(&run, &pool, get(url("http_port", "/hello"))).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::Limit);
@@ -303,15 +307,20 @@ async fn downloads_are_whole_or_nothing() {
     let folder = folder("download");
     let rules = ["all"];
     let (run, pool) = (run_with(&rules, &folder, Limits::default()), Pool::default());
-    let options =
-        |max_size: u64, sha256: Option<&str>| FileOptions { max_size, sha256: sha256.map(str::to_string) };
+    let options = |max_size: u64, sha256: Option<&str>| FileOptions {
+        max_size,
+        sha256: sha256.map(str::to_string),
+        resume: false,
+        if_changed: false,
+    };
+    let begun = |started| match started {
+        Started::Download(download) => download,
+        Started::Kept(_) => panic!("nothing is there to be kept"),
+    };
     let save = |path: &str, file: &str, options: FileOptions| {
         let request = Request { want: Want::Stream, decode: false, ..get(url("http_port", path)) };
         let (run, pool, file) = (run.clone(), pool.clone(), file.to_string());
-        async move {
-            let download = Download::start(run, pool, request, file, options).await?;
-            Box::new(download).go_on(Duration::ZERO).await
-        }
+        async move { begun(Download::start(run, pool, request, file, options).await?).go_on(Duration::ZERO).await }
     };
     let (step, rest) = save("/bytes/1000000?chunked", "deep/er/a.bin", options(0, None)).await.unwrap();
     assert!(matches!(step, Step::Done(1_000_000)) && rest.is_none());
@@ -331,7 +340,7 @@ async fn downloads_are_whole_or_nothing() {
     let request = Request { want: Want::Stream, timeout: 0, ..get(url("http_port", "/endless")) };
     let cancelled =
         Download::start(run.clone(), pool.clone(), request, "b".into(), options(0, None)).await.unwrap();
-    let (step, rest) = Box::new(cancelled).go_on(Duration::from_millis(20)).await.unwrap();
+    let (step, rest) = begun(cancelled).go_on(Duration::from_millis(20)).await.unwrap();
     assert!(matches!(step, Step::Progress((done, None)) if done > 0));
     drop(rest);
     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -5,6 +5,7 @@ use crate::cluster;
 use crate::errors::invalid;
 use crate::files;
 use crate::request::Origin;
+use crate::verify::{Fingerprint, Roots, Verifier, fingerprint};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Ambient, Run, error};
 use bytes::Bytes;
@@ -12,13 +13,16 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::OnceCell;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_rustls::rustls::{ClientConfig, crypto};
 
 /// Bytes of a PEM file or text; the bundle of a distribution has about 250 KiB.
 const MAX_PEM: u64 = 4 << 20;
 
 /// What a PEM text takes with what is made from it, for each of its bytes.
 const PARSED: usize = 4;
+
+/// Fingerprints that one request may name.
+const MAX_PINS: usize = 64;
 
 /// Settings that are kept ready.
 const MAX_CACHED: usize = 32;
@@ -28,6 +32,8 @@ const MAX_CACHED: usize = 32;
 pub struct Material {
     authorities: Option<Bytes>,
     identity: Option<(Bytes, Bytes)>,
+    /// The server's certificate must be one of these, and may be any of them.
+    pins: Vec<Fingerprint>,
     /// The authority of the cluster around this process is trusted too.
     cluster: bool,
 }
@@ -41,13 +47,14 @@ impl Material {
         run: &Run,
         authorities: Option<Vec<u8>>,
         identity: Option<(Vec<u8>, Vec<u8>)>,
+        fingerprints: &[String],
     ) -> Result<Material, Error> {
         let authorities = authorities.map(|text| kept(run, text)).transpose()?;
         let identity = match identity {
             Some((certificate, key)) => Some((kept(run, certificate)?, kept(run, key)?)),
             None => None,
         };
-        Ok(Material { authorities, identity, cluster: false })
+        Ok(Material { authorities, identity, pins: pins(fingerprints)?, cluster: false })
     }
 
     /// Takes or reads what a request names.
@@ -58,7 +65,9 @@ impl Material {
         run: &Arc<Run>,
         authorities: Option<Pem>,
         identity: Option<ClientIdentity>,
+        fingerprints: &[String],
     ) -> Result<Material, Error> {
+        let pins = pins(fingerprints)?;
         let authorities = match authorities {
             Some(pem) => Some(text(run, pem).await?),
             None => None,
@@ -67,13 +76,22 @@ impl Material {
             Some(identity) => Some((text(run, identity.certificate).await?, text(run, identity.key).await?)),
             None => None,
         };
-        Ok(Material { authorities, identity, cluster: false })
+        Ok(Material { authorities, identity, pins, cluster: false })
     }
 
-    /// The same without our own certificate, for another origin than the one it was given for.
-    pub fn anonymous(&self) -> Material {
-        Material { authorities: self.authorities.clone(), identity: None, cluster: false }
+    /// The same without our own certificate, for another origin than the one it was given for. Its fingerprint stays
+    /// with its host.
+    pub fn anonymous(&self, same_host: bool) -> Material {
+        let pins = if same_host { self.pins.clone() } else { Vec::new() };
+        Material { authorities: self.authorities.clone(), identity: None, pins, cluster: false }
     }
+}
+
+fn pins(fingerprints: &[String]) -> Result<Vec<Fingerprint>, Error> {
+    if fingerprints.len() > MAX_PINS {
+        return Err(invalid(format!("more than {MAX_PINS} fingerprints of certificates")));
+    }
+    fingerprints.iter().map(|text| fingerprint(text)).collect()
 }
 
 async fn text(run: &Arc<Run>, pem: Pem) -> Result<Bytes, Error> {
@@ -148,15 +166,18 @@ impl Cache {
 }
 
 async fn build(ambient: &Ambient, material: &Material) -> Result<ClientConfig, Error> {
-    let roots = match &material.authorities {
-        Some(pem) => Arc::new(authorities(pem)?),
-        None if material.cluster => with_cluster(ambient).await?,
-        None => system().await?,
+    let provider = Arc::new(crypto::ring::default_provider());
+    let verifier = match &material.authorities {
+        _ if !material.pins.is_empty() => Verifier::pinned(material.pins.clone(), provider.clone()),
+        Some(pem) => Verifier::trusting(&authorities(pem)?, provider.clone())?,
+        None if material.cluster => Verifier::trusting(&*with_cluster(ambient).await?, provider.clone())?,
+        None => Verifier::trusting(&*system().await?, provider.clone())?,
     };
-    let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|failure| error(ErrorCode::Unsupported, format!("TLS cannot be set up: {failure}")))?
-        .with_root_certificates(roots);
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &material.identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
@@ -184,8 +205,8 @@ fn certificates(pem: &[u8], option: &str) -> Result<Vec<CertificateDer<'static>>
     Ok(certificates)
 }
 
-fn authorities(pem: &[u8]) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
+fn authorities(pem: &[u8]) -> Result<Roots, Error> {
+    let mut roots = Roots::default();
     for certificate in certificates(pem, "ca_cert")? {
         roots.add(certificate).map_err(|failure| invalid(format!("ca_cert cannot be used: {failure}")))?;
     }
@@ -193,16 +214,17 @@ fn authorities(pem: &[u8]) -> Result<RootCertStore, Error> {
 }
 
 /// The system's certificate authorities, read when first needed. One process has one set.
-async fn system() -> Result<Arc<RootCertStore>, Error> {
-    static SYSTEM: OnceCell<Arc<RootCertStore>> = OnceCell::const_new();
+async fn system() -> Result<Arc<Roots>, Error> {
+    static SYSTEM: OnceCell<Arc<Roots>> = OnceCell::const_new();
     let roots = SYSTEM
         .get_or_try_init(|| async {
             let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await.map_err(
                 |failure| error(ErrorCode::Other, format!("reading certificate authorities: {failure}")),
             )?;
-            let mut roots = RootCertStore::empty();
-            let (usable, _) = roots.add_parsable_certificates(loaded.certs);
-            if usable == 0 {
+            let mut roots = Roots::default();
+            let usable =
+                loaded.certs.into_iter().filter(|certificate| roots.add(certificate.clone()).is_ok());
+            if usable.count() == 0 {
                 let reason = loaded.errors.first().map(|failure| format!(" ({failure})")).unwrap_or_default();
                 return Err(error(
                     ErrorCode::Unavailable,
@@ -219,10 +241,10 @@ async fn system() -> Result<Arc<RootCertStore>, Error> {
 }
 
 /// The system's authorities and that of the cluster; one of both will do.
-async fn with_cluster(ambient: &Ambient) -> Result<Arc<RootCertStore>, Error> {
+async fn with_cluster(ambient: &Ambient) -> Result<Arc<Roots>, Error> {
     let system = system().await;
     let Some(own) = cluster::authority(ambient).await else { return system };
-    let mut roots = system.map_or_else(|_| RootCertStore::empty(), |roots| (*roots).clone());
+    let mut roots = system.map_or_else(|_| Roots::default(), |roots| (*roots).clone());
     for certificate in certificates(&own, "the cluster's ca.crt")? {
         roots
             .add(certificate)

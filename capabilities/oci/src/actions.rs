@@ -101,8 +101,8 @@ impl Work {
         };
         let platform = request.platform.as_deref().map(Platform::parse).transpose()?;
         let plain = match &request.plain_http {
-            None if authorities.is_none() => Plain::Local,
-            // Who names authorities wants TLS.
+            None if authorities.is_none() && request.fingerprints.is_empty() => Plain::Local,
+            // Who names certificates wants TLS.
             None => Plain::Named(Vec::new()),
             Some(names) if names.iter().any(|name| name == "*") => Plain::All,
             Some(names) => Plain::Named(
@@ -116,7 +116,7 @@ impl Work {
                     .collect::<Result<_, _>>()?,
             ),
         };
-        let trust = Trust::new(&run, authorities, identity)?;
+        let trust = Trust::new(&run, authorities, identity, &request.fingerprints)?;
         let session = Session {
             run,
             client,

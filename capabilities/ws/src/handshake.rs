@@ -5,15 +5,14 @@ use assay_capability_api::frames::{Frames, KEPT, PIECE};
 use assay_capability_api::secrets::hide_url;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Held, Meter, Metered, Run, error};
-use assay_capability_http::dial::{Dial, Settings, Stream, dial, failed};
-use http::{HeaderMap, HeaderValue, header};
+use assay_capability_http::dial::{Dial, Settings, Switch, Switched, dial, switch};
+use http::{HeaderMap, HeaderValue, Request, header};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Error as Broken;
-use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
-use tokio_tungstenite::tungstenite::handshake::client::{Request, generate_key};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use url::Url;
 
 const USER_AGENT: &str = concat!("assay/", env!("CARGO_PKG_VERSION"));
@@ -22,7 +21,7 @@ const MAX_PROTOCOLS: usize = 64;
 /// What a header field takes beside its texts.
 const FIELD: usize = 64;
 
-pub type Socket = WebSocketStream<Frames<Metered<Box<dyn Stream>>>>;
+pub type Socket = WebSocketStream<Frames<Switched>>;
 
 /// An open WebSocket.
 pub struct Opened {
@@ -74,16 +73,18 @@ pub async fn open(run: &Arc<Run>, settings: &Settings, target: Target) -> Result
         basic_auth: target.basic_auth,
         authorities: target.authorities,
         identity: target.identity,
+        fingerprints: target.fingerprints,
         proxy: target.proxy,
         timeout: Duration::from_nanos(target.connect_timeout),
     };
     let dialed = dial(run, settings, dialing).await?;
     let (subject, mut headers) = (dialed.subject, dialed.headers);
+    let key = generate_key();
     let fixed = [
         (header::CONNECTION, HeaderValue::from_static("Upgrade")),
         (header::UPGRADE, HeaderValue::from_static("websocket")),
         (header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
-        (header::SEC_WEBSOCKET_KEY, HeaderValue::try_from(generate_key()).map_err(|_| invalid("no key"))?),
+        (header::SEC_WEBSOCKET_KEY, HeaderValue::try_from(&key).map_err(|_| invalid("no key"))?),
     ];
     for (name, value) in fixed {
         headers.insert(name, value);
@@ -92,29 +93,63 @@ pub async fn open(run: &Arc<Run>, settings: &Settings, target: Target) -> Result
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
     }
     headers.entry(header::USER_AGENT).or_insert_with(|| HeaderValue::from_static(USER_AGENT));
-    let authority = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let mut request = Request::new(());
-    *request.uri_mut() = format!("{scheme}://{authority}{}", dialed.target)
-        .parse()
-        .map_err(|reason| invalid(format!("the URL cannot be sent: {reason}")))?;
+    *request.uri_mut() =
+        dialed.target.parse().map_err(|reason| invalid(format!("the URL cannot be sent: {reason}")))?;
     *request.headers_mut() = headers;
     let meter = Meter::new(&run.budget, usize::MAX);
     let stream = Metered::new(dialed.stream, meter.clone());
-    let stream = Frames::after_handshake(stream, most.min(most_of_frame));
-    let (socket, response) = tokio_tungstenite::client_async_with_config(request, stream, Some(config))
-        .await
-        .map_err(|failure| refused(&subject, &failure))?;
+    let (stream, headers) = match switch(stream, request, &subject).await? {
+        Switch::Done { stream, headers } => (stream, headers),
+        Switch::Refused(status) => {
+            let message = format!("{subject}: the server answered {status} and opened no WebSocket");
+            return Err(error(ErrorCode::Unavailable, message));
+        }
+    };
+    let protocol = verify(&headers, &key, &target.protocols).map_err(|why| {
+        error(ErrorCode::InvalidData, format!("{subject}: the answer opens no WebSocket: {why}"))
+    })?;
+    let stream = Frames::new(stream, most.min(most_of_frame));
+    let socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
     drop(meter.became(0));
-    let (parts, _) = response.into_parts();
-    let protocol = parts.headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
-    Ok(Opened {
-        socket,
-        meter,
-        kept,
-        protocol: protocol.map(str::to_string),
-        headers: parts.headers,
-        subject,
-    })
+    Ok(Opened { socket, meter, kept, protocol, headers, subject })
+}
+
+/// Checks the answer to a handshake (RFC 6455 4.1); gives the subprotocol. Whatever else the fields of the connection
+/// list is nothing to us.
+///
+/// # Errors
+/// What is wrong with it.
+fn verify(headers: &HeaderMap, key: &str, offered: &[String]) -> Result<Option<String>, String> {
+    let has = |name, token: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+    };
+    if !has(header::UPGRADE, "websocket") {
+        return Err("it has no 'Upgrade: websocket'".into());
+    } else if !has(header::CONNECTION, "upgrade") {
+        return Err("it has no 'Connection: Upgrade'".into());
+    } else if headers
+        .get(header::SEC_WEBSOCKET_ACCEPT)
+        .is_none_or(|accept| accept != &derive_accept_key(key.as_bytes()))
+    {
+        return Err("its Sec-WebSocket-Accept is none for this handshake".into());
+    } else if headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().any(|value| !value.is_empty()) {
+        return Err("it has an extension that was not asked for".into());
+    }
+    let mut chosen = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    match (chosen.next(), chosen.next()) {
+        (None, _) if offered.is_empty() => Ok(None),
+        (None, _) => Err("it has none of the subprotocols that were offered".into()),
+        (Some(one), None) => match offered.iter().find(|name| one == name.as_str()) {
+            Some(name) => Ok(Some(name.clone())),
+            None => Err("it has a subprotocol that was not offered".into()),
+        },
+        (Some(_), Some(_)) => Err("it has several subprotocols".into()),
+    }
 }
 
 /// An option lowers the bound, which is the run's budget; 0 leaves it.
@@ -166,24 +201,6 @@ fn protocols(names: &[String]) -> Result<Option<HeaderValue>, Error> {
     }
 }
 
-fn refused(subject: &str, failure: &Broken) -> Error {
-    let message = |code, why: String| error(code, format!("{subject}: {why}"));
-    match failure {
-        Broken::Http(response) => message(
-            ErrorCode::Unavailable,
-            format!("the server answered {} and opened no WebSocket", response.status()),
-        ),
-        Broken::Io(failure) => failed(subject, failure),
-        Broken::Protocol(ProtocolError::HandshakeIncomplete) => {
-            message(ErrorCode::Unavailable, "the server closed the connection before it answered".into())
-        }
-        Broken::AttackAttempt | Broken::Capacity(CapacityError::TooManyHeaders) => {
-            message(ErrorCode::Limit, "the answer has more header fields than are accepted".into())
-        }
-        other => message(ErrorCode::InvalidData, format!("the answer opens no WebSocket: {other}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +228,46 @@ mod tests {
         for bad in [&["a b"][..], &[""], &["a,b"], &["a\r\nx: y"], &["a", "a"], &["ü"]] {
             assert!(of(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn answers_are_lists() {
+        let key = "dGhlIHNhbXBsZSBub25jZQ==";
+        let answer = |fields: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                header::SEC_WEBSOCKET_ACCEPT,
+                HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+            );
+            for (name, value) in fields {
+                headers.append(*name, value.parse().unwrap());
+            }
+            headers
+        };
+        let read = |fields: &[(&'static str, &str)]| verify(&answer(fields), key, &["chat".to_string()]);
+        let chat = ("sec-websocket-protocol", "chat");
+        for fields in [
+            &[("upgrade", "websocket"), ("connection", "Upgrade"), chat][..],
+            &[("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade"), chat],
+            &[("upgrade", "websocket"), ("connection", "keep-alive"), ("connection", "upgrade"), chat],
+            &[("upgrade", "h2c"), ("upgrade", "x, websocket"), ("connection", "Upgrade,close"), chat],
+        ] {
+            assert_eq!(read(fields).unwrap().as_deref(), Some("chat"), "{fields:?}");
+        }
+        let right = [("upgrade", "websocket"), ("connection", "Upgrade")];
+        for more in [
+            &[][..],
+            &[("sec-websocket-protocol", "other")],
+            &[chat, chat],
+            &[chat, ("sec-websocket-extensions", "permessage-deflate")],
+        ] {
+            assert!(read(&[&right[..], more].concat()).is_err(), "{more:?}");
+        }
+        for fields in [&[("connection", "Upgrade"), chat], &[("upgrade", "websocket"), chat]] {
+            assert!(read(fields).is_err(), "{fields:?}");
+        }
+        assert_eq!(verify(&answer(&right), key, &[]), Ok(None));
+        assert!(verify(&answer(&right), "AAAAAAAAAAAAAAAAAAAAAA==", &[]).is_err());
     }
 
     #[test]

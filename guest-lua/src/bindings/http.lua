@@ -5,7 +5,7 @@ local options, whole = shared.options, shared.whole
 local http = natives.http
 local perform, read, next_event, close = natives.perform, natives.read, natives.event, natives.close
 local start_download, advance, abandon = natives.download, natives.advance, natives.abandon
-local failure, last_event_id = natives.failure, natives.last_event_id
+local failure, last = natives.failure, natives.last
 local type, error, next, pairs, setmetatable, tostring = type, error, next, pairs, setmetatable, tostring
 local lower, find, sub, upper = string.lower, string.find, string.sub, string.upper
 local concat = table.concat
@@ -14,8 +14,9 @@ local concat = table.concat
 local common_options <const> = shared.names(shared.connection, "query", "body", "json", "form", "multipart", "body_file",
   "follow_redirects", "max_redirects", "max_body", "decompress")
 local request_options <const> = shared.names(common_options, "on_event", "stream")
-local download_options <const> = shared.names(common_options, "method", "max_size", "sha256", "progress")
-local client_options <const> = shared.names(request_options, "method", "max_size", "sha256", "progress", "base_url")
+local download_options <const> = shared.names(common_options, "method", "max_size", "sha256", "progress",
+  "resume", "if_changed")
+local client_options <const> = shared.names(request_options, download_options, "base_url")
 
 -- A body that is read as it arrives. `piece` is what a line or a read left over, from `from` on.
 local Body = {}
@@ -113,7 +114,7 @@ local function pump(response, fn)
       break
     end
   end
-  response.last_event_id = last_event_id(handle)
+  response.last_event_id, response.retry = last(handle)
   return response
 end
 
@@ -188,7 +189,7 @@ local function download(url, path, opts)
       if progress then
         progress(done, known or done)
       end
-      return done
+      return done, total
     end
     known = total
     progress(done, total)

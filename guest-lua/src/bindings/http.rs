@@ -27,7 +27,7 @@ pub fn register(lua: Lua) {
             ("read", waiting!(response::read)),
             ("event", waiting!(response::event)),
             ("close", function!(response::close)),
-            ("last_event_id", function!(response::last_event_id)),
+            ("last", function!(response::last)),
             ("download", waiting!(download)),
             ("advance", waiting!(advance)),
             ("abandon", function!(abandon)),
@@ -71,7 +71,7 @@ fn download(call: Call) -> Result<Pending, Error> {
     })
 }
 
-/// `advance(handle, seconds)` gives `false, done, total` for a report and `true, bytes` at the end.
+/// `advance(handle, seconds)` gives `false, done, total` for a report, and `true, bytes, changed` at the end.
 fn advance(call: Call) -> Result<Pending, Error> {
     let seconds = call.number(2)?;
     let every = crate::value::nanoseconds(seconds)
@@ -97,10 +97,11 @@ fn push_step(call: Call, step: Step) -> Returned {
             }
             Ok(3)
         }
-        Step::Done(bytes) => {
+        Step::Done(bytes) | Step::Kept(bytes) => {
             lua.push_bool(true);
             lua.push_integer(i64::try_from(bytes).unwrap_or(i64::MAX));
-            Ok(2)
+            lua.push_bool(matches!(step, Step::Done(_)));
+            Ok(3)
         }
     }
 }

@@ -7,10 +7,10 @@ local type, error, next, rawget, setmetatable, tostring = type, error, next, raw
 
 -- What goes to the host as it is.
 local plain <const> = shared.names("timeout", "retries", "max_blob", "ca_cert", "ca_cert_file", "client_cert",
-  "client_cert_file", "client_key", "client_key_file", "platform", "name")
+  "client_cert_file", "client_key", "client_key_file", "tls", "platform", "name")
 -- The options of every function, and of each.
 local common_options <const> = shared.names("timeout", "retries", "max_blob", "ca_cert", "ca_cert_file", "client_cert",
-  "client_cert_file", "client_key", "client_key_file", "docker_config", "plain_http")
+  "client_cert_file", "client_key", "client_key_file", "tls", "docker_config", "plain_http")
 local tags_options <const> = shared.names(common_options, "auth")
 local look_options <const> = shared.names(tags_options, "platform")
 local one_options <const> = {

@@ -111,6 +111,7 @@ fn read(call: Call) -> Result<Job, Error> {
         authorities: pem(options, "ca_cert")?,
         certificate,
         key,
+        fingerprints: super::http::options::fingerprints(options)?,
         max_blob,
         timeout,
         retries,

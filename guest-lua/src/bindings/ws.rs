@@ -70,6 +70,7 @@ fn target(call: Call) -> Result<Target, Error> {
         timeout: request.timeout,
         authorities: request.authorities,
         identity: request.identity,
+        fingerprints: request.fingerprints,
         proxy: request.proxy,
         max_message,
         max_frame: bound(options, "max_frame", max_message)?,

@@ -144,7 +144,10 @@ assert.contains(err.message, "only one body")
 --# needs: http
 --# allow: http=127.0.0.1:${HTTP_PORT}
 local text = "the quick brown fox jumps over the lazy dog"
-for _, coding in ipairs({ "gzip", "gzip-members", "deflate", "deflate-bare", "br", "zstd", "twice" }) do
+for _, coding in ipairs({
+  "gzip", "gzip-members", "gzip-padded", "gzip-padded-between", "deflate", "deflate-bare", "br", "zstd", "zstd-frames",
+  "zstd-skipped", "zstd-padded", "twice", "twice-members",
+}) do
   local response = http.get("http://127.0.0.1:${HTTP_PORT}/encoded/" .. coding)
   assert.eq(response.body, text, coding)
   assert.eq(response.headers["content-encoding"], nil)
@@ -159,11 +162,20 @@ assert.eq(response.headers["content-encoding"], "gzip")
 assert.eq(response.headers["x-accepted"], "identity")
 assert.eq(http.get("http://127.0.0.1:${HTTP_PORT}/encoded-empty").body, "")
 assert.eq(http.head("http://127.0.0.1:${HTTP_PORT}/encoded/gzip").headers["content-encoding"], "gzip")
-for _, coding in ipairs({ "gzip-broken", "gzip-garbage" }) do
+for _, coding in ipairs({ "gzip-broken", "gzip-garbage", "gzip-trailed", "zstd-trailed", "zstd-half" }) do
   local ok, err = pcall(http.get, "http://127.0.0.1:${HTTP_PORT}/encoded/" .. coding)
   assert.eq(ok, false, coding)
   assert.eq(err.code, "invalid_data", coding)
 end
+
+--# case: a line that goes on in the next is one with a space
+--# needs: http
+--# allow: http=127.0.0.1:${HTTP_PORT}
+local response = http.get("http://127.0.0.1:${HTTP_PORT}/folded")
+assert.eq(response.body, "ok")
+assert.eq(response.headers["x-folded"], "one two three")
+assert.eq(response.headers["x-late"], "begun later")
+assert.eq(response.headers["x-after"], "yes")
 
 --# case: max_body on both sides
 --# needs: http

@@ -140,3 +140,133 @@ assert.eq(err.code, "denied")
 assert.eq(json.parse(http.get("http://upstream.test:${HTTP_PORT}/echo").body).headers.via, "1.1 test")
 local ok, err = pcall(http.get, "http://upstream.test:${HTTP_PORT}/echo", { proxy = false })
 assert.eq(err.code, "unavailable", "without the proxy nobody knows the name")
+
+--# case: a certificate that signs itself is trusted for its own server
+--# needs: http
+--# allow: http=loopback,fs=read:${CA},fs=read:${SELF_SIGNED}
+local url = "https://localhost:${SELF_SIGNED_PORT}/hello"
+assert.eq(http.get(url, { ca_cert_file = "${SELF_SIGNED}" }).body, "hello")
+assert.eq(http.get(url, { ca_cert = fs.read("${SELF_SIGNED}") }).body, "hello")
+assert.eq(http.get(url, { ca_cert = fs.read("${CA}") .. fs.read("${SELF_SIGNED}") }).body, "hello")
+local function fails(url, opts, why)
+  local ok, err = pcall(http.get, url, opts)
+  assert.eq({ ok, err.code }, { false, "invalid_data" })
+  assert.contains(err.message, why)
+end
+fails(url, { ca_cert_file = "${CA}" }, "ca_cert_file")
+-- It is trusted for its names, and vouches for no other server.
+fails("https://127.0.0.1:${SELF_SIGNED_PORT}/hello", { ca_cert_file = "${SELF_SIGNED}" }, "another name")
+fails("https://localhost:${HTTPS_PORT}/hello", { ca_cert_file = "${SELF_SIGNED}" }, "not trusted")
+
+--# case: the system's certificates are trusted for their own servers too
+--# needs: http
+--# allow: http=loopback
+--# env: SSL_CERT_FILE=${SELF_SIGNED}
+assert.eq(http.get("https://localhost:${SELF_SIGNED_PORT}/hello").body, "hello")
+
+--# example: the server's certificate by its fingerprint
+--# needs: http
+--# allow: http=localhost:${SELF_SIGNED_PORT}
+local client = http.client({
+  base_url = "https://localhost:${SELF_SIGNED_PORT}",
+  tls = { fingerprint = "sha256:${SELF_SIGNED_SHA256}" },
+})
+assert.eq(client:get("/hello").body, "hello")
+
+--# case: fingerprints of certificates
+--# needs: http
+--# allow: http=loopback
+local own <const>, other <const> = "${SELF_SIGNED_SHA256}", "${SERVER_SHA256}"
+local function get(port, fingerprint)
+  return http.get("https://localhost:" .. port .. "/hello", { tls = { fingerprint = fingerprint } }).body
+end
+local colons = own:upper():gsub("%x%x", "%0:"):sub(1, -2)
+for _, text in ipairs({ "sha256:" .. own, "SHA256:" .. own:upper(), "sha256:" .. colons }) do
+  assert.eq(get("${SELF_SIGNED_PORT}", text), "hello")
+end
+-- One of several: while the certificate is changed.
+assert.eq(get("${HTTPS_PORT}", { "sha256:" .. own, "sha256:" .. other }), "hello")
+local ok, err = pcall(get, "${HTTPS_PORT}", "sha256:" .. own)
+assert.eq({ ok, err.code }, { false, "invalid_data" })
+assert.contains(err.message, "sha256:" .. other)
+-- A name and a time do not matter to one who knows the certificate.
+assert.eq(http.get("https://127.0.0.1:${SELF_SIGNED_PORT}/hello", { tls = { fingerprint = "sha256:" .. own } }).body, "hello")
+-- A connection that was made without the fingerprint is not used for one with it, nor the other way round.
+local url = "https://localhost:${SELF_SIGNED_PORT}/hello"
+assert.eq(get("${SELF_SIGNED_PORT}", "sha256:" .. own), "hello")
+assert.eq(pcall(http.get, url), false)
+assert.eq(pcall(get, "${SELF_SIGNED_PORT}", "sha256:" .. other), false)
+for _, tls in ipairs({
+  {}, { fingerprint = {} }, { fingerprint = "" }, { fingerprint = own }, { fingerprint = "sha1:" .. own }, { fingerprint = "sha256:" .. own .. "0" },
+  { fingerprint = 5 }, { fingerprints = "sha256:" .. own }, "sha256:" .. own, true,
+}) do
+  local ok, err = pcall(http.get, url, { tls = tls })
+  assert.eq({ ok, err.code }, { false, "invalid_argument" })
+end
+
+--# case: requests that the server has not begun with are sent again
+--# needs: http
+--# allow: http=loopback,fs=read:${CA}
+local function send(method, port, body)
+  return http.request(method, "https://localhost:" .. port .. "/", { body = body, ca_cert_file = "${CA}", timeout = 20 })
+end
+-- REFUSED_STREAM twice, then an answer; GOAWAY before the request was seen.
+local response = send("POST", "${REFUSED_PORT}", "data")
+assert.eq({ response.status, response.body, response.version }, { 200, "3", "HTTP/2" })
+assert.eq(send("POST", "${GONE_PORT}", ("x"):rep(1000)).body, "2")
+-- Not for ever.
+local ok, err = pcall(send, "POST", "${REFUSED_ALWAYS_PORT}", "data")
+assert.eq({ ok, err.code }, { false, "unavailable" })
+-- One that it has begun with may have done something.
+local ok, err = pcall(send, "POST", "${BEGUN_PORT}", "data")
+assert.eq({ ok, err.code }, { false, "unavailable" })
+assert.eq(send("POST", "${BEGUN_PORT}", "data").body, "2")
+
+--# case: requests for which there is no handle wait for one
+--# allow: http=loopback,listen=loopback
+--# flags: --max-handles 16
+local bodies <const> = { ["/small"] = ("x"):rep(100), ["/large"] = ("y"):rep(200000) }
+http.serve("127.0.0.1:0", { GET = { ["/*"] = function(req)
+  sleep(0.001)
+  return bodies[req.path]
+end } }, { on_listen = function(server)
+  local ok, err = pcall(function()
+    for path, body in pairs(bodies) do
+      local tasks = {}
+      for n = 1, 200 do
+        tasks[n] = function() return http.get(server.url .. path).body end
+      end
+      for _, got in ipairs(async.all(tasks)) do
+        assert(got == body)
+      end
+    end
+  end)
+  server:stop(0)
+  if not ok then error(err, 0) end
+end })
+
+--# case: requests do not wait for what the script holds
+--# needs: http
+--# allow: http=127.0.0.1:${HTTP_PORT}
+--# flags: --max-handles 8
+local url = "http://127.0.0.1:${HTTP_PORT}"
+local open = {}
+for n = 1, 8 do
+  open[n] = http.get(url .. "/endless", { stream = true }).body
+end
+local ok, err = pcall(http.get, url .. "/hello", { timeout = 0 })
+assert.eq({ ok, err.code }, { false, "limit" })
+open[8]:close()
+assert.eq(http.get(url .. "/hello").body, "hello")
+
+--# case: downloads wait for handles as well
+--# needs: http
+--# allow: http=127.0.0.1:${HTTP_PORT},fs=rw:${TMP}
+--# flags: --max-handles 8
+local tasks = {}
+for n = 1, 60 do
+  tasks[n] = function() return http.download("http://127.0.0.1:${HTTP_PORT}/bytes/200000", "file" .. n) end
+end
+for _, bytes in ipairs(async.all(tasks)) do
+  assert.eq(bytes, 200000)
+end

@@ -193,3 +193,56 @@ for _, report in ipairs(reports) do
   before = report[1]
 end
 assert.eq(before, 30)
+
+--# case: how long to wait is seen without an event
+--# allow: http=loopback,listen=loopback
+local streams <const> = {
+  ["/before"] = "retry: 5000\n\ndata: a\n\ndata: b\n\n",
+  ["/after"] = "data: a\n\nretry: 7\n\n",
+  ["/alone"] = "retry: 1\n\nretry: 2\n",
+  ["/with"] = "retry: 10\ndata: a\n\nretry: x\n\nretry:\n\n",
+  ["/long"] = "retry: 99999999999999999999\n\n",
+  ["/none"] = "data: a\n\n",
+}
+http.serve("127.0.0.1:0", { GET = { ["/*"] = function(req)
+  return { headers = { ["content-type"] = "text/event-stream" }, body = streams[req.path] }
+end } }, { on_listen = function(server)
+  local ok, err = pcall(function()
+    for path, expected in pairs({
+      ["/before"] = { 5000, "a:5000 b:nil" }, ["/after"] = { 7, "a:nil" }, ["/alone"] = { 2, "" },
+      ["/with"] = { 10, "a:10" }, ["/long"] = { math.maxinteger, "" }, ["/none"] = { nil, "a:nil" },
+    }) do
+      local got = {}
+      local response = http.get(server.url .. path, { on_event = function(event)
+        got[#got + 1] = event.data .. ":" .. tostring(event.retry)
+      end })
+      assert.eq(response.retry, expected[1], path)
+      assert.eq(table.concat(got, " "), expected[2], path)
+    end
+  end)
+  server:stop(0)
+  if not ok then error(err, 0) end
+end })
+
+--# case: an event that has only a name is seen
+--# allow: http=loopback,listen=loopback
+http.serve("127.0.0.1:0", { GET = { ["/"] = function()
+  return { sse = function(send)
+    send({ event = "ping" })
+    send({ event = "named", id = "5" })
+    send({ id = "6" })
+    send({ retry = 9 })
+    send({ data = "" })
+  end }
+end } }, { on_listen = function(server)
+  local ok, err = pcall(function()
+    local got = {}
+    local response = http.get(server.url, { on_event = function(event)
+      got[#got + 1] = { event.event, event.data, event.id or "-", event.retry or 0 }
+    end })
+    assert.eq(got, { { "ping", "", "-", 0 }, { "named", "", "5", 0 }, { "message", "", "6", 9 } })
+    assert.eq({ response.last_event_id, response.retry }, { "6", 9 })
+  end)
+  server:stop(0)
+  if not ok then error(err, 0) end
+end })

@@ -10,7 +10,7 @@ pub struct Event {
     pub data: Vec<u8>,
     /// The last identifier of the stream so far, of this event or one before.
     pub id: Vec<u8>,
-    /// Milliseconds to wait before connecting again, where this event had them.
+    /// Milliseconds to wait before connecting again, where they came with this event or since the one before.
     pub retry: Option<i64>,
 }
 
@@ -29,6 +29,8 @@ pub struct Parser {
     id: Vec<u8>,
     /// The identifier as of the last complete event.
     last_id: Vec<u8>,
+    /// Milliseconds to wait before connecting again, as the stream said last.
+    retry: Option<i64>,
     ready: VecDeque<Event>,
 }
 
@@ -71,6 +73,11 @@ impl Parser {
         &self.last_id
     }
 
+    /// Milliseconds to wait before connecting again, where the stream said so.
+    pub fn retry(&self) -> Option<i64> {
+        self.retry
+    }
+
     fn take_line(&mut self, line: &[u8]) {
         let line = match std::mem::replace(&mut self.started, true) {
             false => line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line),
@@ -78,11 +85,13 @@ impl Parser {
         };
         if line.is_empty() {
             let mut event = std::mem::take(&mut self.next);
-            // An event without data is none, but its identifier counts.
+            // An event without data is none, but its identifier counts, and so does the time to wait.
             self.last_id.clone_from(&self.id);
             if std::mem::take(&mut self.has_data) {
                 event.id = self.id.clone();
                 self.ready.push_back(event);
+            } else {
+                self.next.retry = event.retry;
             }
             return;
         }
@@ -101,7 +110,10 @@ impl Parser {
             }
             b"id" if !value.contains(&0) => self.id = value.to_vec(),
             b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
-                self.next.retry = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                // What does not fit is for ever.
+                let text = std::str::from_utf8(value).unwrap_or_default();
+                self.next.retry = Some(text.parse().unwrap_or(i64::MAX));
+                self.retry = self.next.retry;
             }
             // Comments, and fields that nobody knows.
             _ => {}

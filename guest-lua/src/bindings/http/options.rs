@@ -59,11 +59,15 @@ pub fn read_download(call: Call) -> Result<(Request, String, FileOptions), Error
         // The file gets the bytes that the server sends: an archive is not unpacked on the way.
         let mut request = Reading { call, options }.request(method, call.str(1)?, 0, Want::Stream)?;
         request.decode = false;
-        let (max_size, sha256) = match options {
-            Some(options) => (bytes(options, "max_size")?, options.string("sha256")?),
-            None => (None, None),
-        };
-        Ok((request, path, FileOptions { max_size: max_size.unwrap_or(MAX_DOWNLOAD), sha256 }))
+        let mut saving =
+            FileOptions { max_size: MAX_DOWNLOAD, sha256: None, resume: false, if_changed: false };
+        if let Some(options) = options {
+            saving.max_size = bytes(options, "max_size")?.unwrap_or(MAX_DOWNLOAD);
+            saving.sha256 = options.string("sha256")?;
+            saving.resume = options.boolean("resume")?.unwrap_or(false);
+            saving.if_changed = options.boolean("if_changed")?.unwrap_or(false);
+        }
+        Ok((request, path, saving))
     };
     read().map_err(as_failure)
 }
@@ -137,6 +141,7 @@ impl Reading {
             max_body: if want == Want::Whole { MAX_BODY } else { 0 },
             authorities: None,
             identity: None,
+            fingerprints: Vec::new(),
             proxy: None,
         };
         let mut content_type = None;
@@ -207,6 +212,7 @@ impl Reading {
             }
             (None, None) => None,
         };
+        request.fingerprints = fingerprints(options)?;
         self.credentials(options, request)?;
         request.proxy = match options.push("proxy") {
             Type::Boolean if !options.lua.boolean(-1) => Some(String::new()),
@@ -259,6 +265,31 @@ impl Reading {
         }
         Ok(())
     }
+}
+
+/// The option `tls`: `{fingerprint = "sha256:..."}`, or a list of them.
+///
+/// # Errors
+/// `invalid_argument`.
+pub fn fingerprints(options: Fields) -> Result<Vec<String>, Error> {
+    let lua = options.lua;
+    let kind = options.push("tls");
+    let read = || match kind {
+        Type::Nil => Ok(Vec::new()),
+        Type::Table => {
+            if let Some(why) = unknown(lua, -1, &["fingerprint"]) {
+                return Err(options.invalid("tls", &why));
+            }
+            let named = Call(lua).table(-1)?.strings("fingerprint")?;
+            named
+                .filter(|named| !named.is_empty())
+                .ok_or_else(|| options.invalid("tls", "{fingerprint = \"sha256:...\"} expected"))
+        }
+        _ => Err(options.invalid("tls", "{fingerprint = \"sha256:...\"} expected")),
+    };
+    let named = read()?;
+    lua.pop(1);
+    Ok(named)
 }
 
 /// A string, or a number or boolean as its text.

@@ -39,7 +39,14 @@ type Slot = Rc<RefCell<Option<Stream>>>;
 /// A streamed body in Lua.
 pub struct Reader {
     slot: Slot,
-    last_event_id: Rc<RefCell<Vec<u8>>>,
+    last: Rc<RefCell<Last>>,
+}
+
+/// What a stream of events said last, for whoever connects again.
+#[derive(Default)]
+struct Last {
+    id: Vec<u8>,
+    retry: Option<i64>,
 }
 
 impl Userdata for Reader {
@@ -103,7 +110,7 @@ pub async fn receive(mut response: Response, want: Want) -> Result<Received, Err
         Body::Inline(bytes) => Content::Whole(bytes),
         Body::Streamed(streamed) if want == Want::Stream || events => Content::Arriving(Reader {
             slot: Rc::new(RefCell::new(Some(Stream::new(streamed)))),
-            last_event_id: Rc::default(),
+            last: Rc::default(),
         }),
         Body::Streamed(streamed) => {
             let most = if want == Want::Events { MAX_OTHER } else { usize::MAX };
@@ -210,9 +217,9 @@ pub fn read(call: Call) -> Result<Pending, Error> {
 /// `event(handle)` gives the next event as a table, or nil at the end.
 pub fn event(call: Call) -> Result<Pending, Error> {
     let reader = call.userdata::<Reader>(1)?;
-    let (slot, last_id) = (reader.slot.clone(), reader.last_event_id.clone());
+    let (slot, last) = (reader.slot.clone(), reader.last.clone());
     wait(async move {
-        let event = next_event(&slot, &last_id).await?;
+        let event = next_event(&slot, &last).await?;
         Ok(move |call: Call| {
             push_event(call.lua(), event);
             Ok(1)
@@ -220,7 +227,7 @@ pub fn event(call: Call) -> Result<Pending, Error> {
     })
 }
 
-async fn next_event(slot: &Slot, last_id: &RefCell<Vec<u8>>) -> Result<Option<Event>, Error> {
+async fn next_event(slot: &Slot, last: &RefCell<Last>) -> Result<Option<Event>, Error> {
     let mut piece = Vec::new();
     loop {
         if let Ok(mut slot) = slot.try_borrow_mut()
@@ -230,11 +237,13 @@ async fn next_event(slot: &Slot, last_id: &RefCell<Vec<u8>>) -> Result<Option<Ev
                 *slot = None;
                 return Err(Error::failed(ErrorCode::Limit, "an event of the stream is larger than 8 MiB"));
             }
+            let mut last = last.borrow_mut();
+            last.retry = stream.events.retry();
             if let Some(event) = stream.events.take() {
-                last_id.borrow_mut().clone_from(&event.id);
+                last.id.clone_from(&event.id);
                 return Ok(Some(event));
             }
-            *last_id.borrow_mut() = stream.events.last_id().to_vec();
+            last.id = stream.events.last_id().to_vec();
         }
         piece.clear();
         if !pull(slot, &mut piece).await? {
@@ -273,13 +282,20 @@ pub fn close(call: Call) -> Returned {
     Ok(0)
 }
 
-/// The identifier of the last event, for going on with the header `last-event-id`.
-pub fn last_event_id(call: Call) -> Returned {
-    let id = call.userdata::<Reader>(1)?.last_event_id.borrow().clone();
-    if id.is_empty() {
-        call.lua().push_nil()
+/// `last(handle)` gives the identifier of the last event, for going on with the header `last-event-id`, and the
+/// milliseconds to wait before that; nil for what the stream did not say.
+pub fn last(call: Call) -> Returned {
+    let reader = call.userdata::<Reader>(1)?.last.clone();
+    let last = reader.borrow();
+    let lua = call.lua();
+    if last.id.is_empty() {
+        lua.push_nil();
     } else {
-        call.lua().push_bytes(&id)
+        lua.push_bytes(&last.id);
     }
-    Ok(1)
+    match last.retry {
+        Some(retry) => lua.push_integer(retry),
+        None => lua.push_nil(),
+    }
+    Ok(2)
 }
