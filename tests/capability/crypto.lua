@@ -249,6 +249,32 @@ for _, bad in ipairs({ "", "x", "a.b", "a.b.c", "..", "!.!.!", "W10.W10.", token
   assert.eq(err.code, "invalid_data", bad)
 end
 
+--# case: decoding does not look at the signature
+local token = crypto.jwt_sign({ sub = "x" }, "s")
+for _, signature in ipairs({ "", "!", "A", "AAA=", "not base64url" }) do
+  local broken = token:gsub("[^.]*$", signature)
+  assert.eq(crypto.jwt_decode(broken).claims.sub, "x", signature)
+  assert.eq(select(2, pcall(crypto.jwt_verify, broken, "s", { validate_exp = false })).code, "invalid_data")
+end
+
+--# case: claims with numbers that no float holds
+local big = json.number("1e400")
+local token = crypto.jwt_sign({ big = big, list = { big } }, "s", "HS256", { header = { big = big } })
+assert.eq(tostring(crypto.jwt_decode(token).claims.big), "1e400")
+local good = crypto.jwt_verify(token, "s", { validate_exp = false })
+assert.eq(tostring(good.claims.list[1]), "1e400")
+assert.eq(tostring(good.header.big), "1e400")
+-- Half of a surrogate pair is refused, as by json.parse.
+local function b64url(s) return (base64.encode(s):gsub("+", "-"):gsub("/", "_"):gsub("=", "")) end
+local signed = b64url('{"alg":"HS256"}') .. "." .. b64url([[{"a":"\ud800"}]])
+local token = signed .. "." .. b64url(crypto.hmac("s", signed, "sha256", true))
+for _, read in ipairs({ crypto.jwt_decode, function(token) return crypto.jwt_verify(token, "s", { validate_exp = false }) end }) do
+  local ok, err = pcall(read, token)
+  assert.eq(ok, false)
+  assert.eq(err.code, "invalid_data")
+  assert.contains(err.message, "surrogate")
+end
+
 --# case: signatures of every kind
 local keys = {
   rsa = [[
@@ -357,6 +383,20 @@ for algorithm, kind in pairs({ RS256 = "rsa", RS384 = "rsa", RS512 = "rsa", PS25
   local ok, err = pcall(crypto.jwt_verify, forged, public[kind])
   assert.eq(err.code, "invalid_data")
   assert.contains(err.message, "signature")
+end
+-- One bad entry of a set locks nobody out.
+local token = crypto.jwt_sign(claims, keys.ed, "EdDSA", { kid = "ed" })
+for _, entry in ipairs({ {}, 1, "x", { kty = "RSA" }, { kid = "ed", kty = "OKP", crv = "Ed25519", x = "AA" }, { kid = "ed", kty = "EC", crv = "P-521" },
+    { kid = "ed", kty = "EC", crv = "P-256", x = "!", y = "!" }, { kid = "ed", kty = "RSA", n = json.number("1e400"), e = "AQAB", use = "enc" } }) do
+  for _, place in ipairs({ 1, 2 }) do
+    local mixed = { keys = { set.keys[1] } }
+    table.insert(mixed.keys, place, entry)
+    assert.eq(crypto.jwt_verify(token, mixed).claims.sub, "me")
+    assert.eq(crypto.jwt_verify(token, json.encode(mixed)).claims.sub, "me")
+  end
+  local ok, err = pcall(crypto.jwt_verify, token, { keys = { entry } })
+  assert.eq(err.code, "invalid_argument")
+  assert.contains(err.message, "entry 1")
 end
 -- A private key does not verify, a public one does not sign.
 assert.eq(select(2, pcall(crypto.jwt_verify, crypto.jwt_sign(claims, keys.ed, "EdDSA"), keys.ed)).code, "invalid_argument")

@@ -30,6 +30,11 @@ local der = base64.decode((public:gsub("%-%-%-%-%-.-%-%-%-%-%-", ""):gsub("%s", 
 assert.eq(pcall(crypto.jwt_verify, forge(der), der), false)
 local set = json.encode({ keys = { { kty = "OKP", crv = "Ed25519", x = "CVdBy9zDvAVWwbVJXN4ps3E8EfgTPnxDtKyVsPHOtnY" } } })
 assert.eq(pcall(crypto.jwt_verify, forge(set), set), false)
+-- Its JSON is never a secret, be it whole or broken.
+for _, text in ipairs({ set:gsub("}$", ""), "\u{feff}" .. set, (set:gsub("OKP", "\\ud800")), (set:gsub('"OKP"', "1e400")) }) do
+  assert.eq(pcall(crypto.jwt_verify, forge(text), text), false)
+  assert.eq(pcall(crypto.jwt_verify, forge(text), text, { algorithm = "HS256" }), false)
+end
 -- A good secret still works.
 assert.eq(crypto.jwt_verify(forge("secret"), "secret").claims.sub, "root")
 

@@ -3,11 +3,11 @@
 use crate::algorithm::{Algorithm, Family};
 use crate::claims::{self, Rules};
 use crate::key::{self, Candidate};
+use crate::object::Object;
 use assay_capability_api::error;
 use assay_capability_api::types::{Error, ErrorCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
 
 /// The longest token that is looked at, bytes.
 pub const TOKEN_MAX: usize = 1 << 20;
@@ -18,10 +18,10 @@ const TRIES_MAX: usize = 16;
 #[derive(Debug)]
 pub struct Parts<'a> {
     signed: &'a str,
-    /// As it is written.
+    /// Still in its encoding.
     signature: &'a str,
-    header: Map<String, Value>,
-    claims: Map<String, Value>,
+    header: Object,
+    claims: Object,
     pub header_json: Vec<u8>,
     pub claims_json: Vec<u8>,
 }
@@ -34,12 +34,11 @@ fn decode(part: &str, what: &str) -> Result<Vec<u8>, Error> {
     URL_SAFE_NO_PAD.decode(part).map_err(|why| refuse(format!("the token's {what} is not base64url: {why}")))
 }
 
-fn object(json: &[u8], what: &str) -> Result<Map<String, Value>, Error> {
-    match serde_json::from_slice(json) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(refuse(format!("the token's {what} is not a JSON object"))),
-        Err(why) => Err(refuse(format!("the token's {what} is not JSON: {why}"))),
-    }
+fn object(json: &[u8], what: &str) -> Result<Object, Error> {
+    Object::parse(json).map_err(|why| match why.classify() {
+        serde_json::error::Category::Data => refuse(format!("the token's {what} is not a JSON object")),
+        _ => refuse(format!("the token's {what} is not JSON: {why}")),
+    })
 }
 
 /// Checks that `json` is an object, without building it in memory.
@@ -93,14 +92,17 @@ pub fn sign(claims: Vec<u8>, key: &[u8], algorithm: &str, header: &[u8]) -> Resu
     };
     check_object(&claims, "claims").map_err(argument)?;
     let mut fields = object(header, "header").map_err(argument)?;
-    if fields.contains_key("alg") || fields.contains_key("crit") {
+    if fields.raw("alg").is_some() || fields.raw("crit").is_some() {
         let message =
             "the header fields 'alg' and 'crit' cannot be set; the algorithm is an argument of its own";
         return Err(error(ErrorCode::InvalidArgument, message));
     }
-    fields.insert("alg".into(), algorithm.name().into());
-    fields.entry("typ").or_insert_with(|| "JWT".into());
-    let header = Value::Object(fields).to_string();
+    let unwritten = |why: serde_json::Error| refuse(format!("the header cannot be written: {why}"));
+    fields.set("alg", algorithm.name()).map_err(unwritten)?;
+    if fields.raw("typ").is_none() {
+        fields.set("typ", "JWT").map_err(unwritten)?;
+    }
+    let header = fields.to_json().map_err(unwritten)?;
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     let signature = key::sign(algorithm, key, signed.as_bytes())?;
     Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
@@ -133,9 +135,9 @@ pub fn verify<'a>(
     }
     let parts = split(token)?;
     let signature = decode(parts.signature, "signature")?;
-    let name = parts.header.get("alg").and_then(Value::as_str).unwrap_or_default();
-    let algorithm = Algorithm::parse(name, ErrorCode::InvalidData)?;
-    if parts.header.contains_key("crit") {
+    let name = parts.header.text("alg").unwrap_or_default();
+    let algorithm = Algorithm::parse(&name, ErrorCode::InvalidData)?;
+    if parts.header.raw("crit").is_some() {
         return Err(refuse(
             "the token's header has critical extensions ('crit'), and none is understood here",
         ));
@@ -149,12 +151,10 @@ pub fn verify<'a>(
     let fits = |key: &&Candidate| {
         key.key.family() == algorithm.family() && key.algorithm.is_none_or(|own| own == algorithm)
     };
-    let kid = parts.header.get("kid").and_then(Value::as_str);
+    let kid = parts.header.text("kid");
     let named = keys.iter().any(|key| key.kid.is_some());
-    let candidates: Vec<&Candidate> = match kid {
-        Some(kid) if named => {
-            keys.iter().filter(|key| key.kid.as_deref() == Some(kid)).filter(fits).collect()
-        }
+    let candidates: Vec<&Candidate> = match &kid {
+        Some(_) if named => keys.iter().filter(|key| key.kid == kid).filter(fits).collect(),
         _ => keys.iter().filter(fits).collect(),
     };
     if candidates.is_empty() {

@@ -1,6 +1,7 @@
 //! Keys of tokens: secrets, PEM (RFC 7468), JSON Web Keys (RFC 7517).
 
 use crate::algorithm::{Algorithm, Family};
+use crate::object::Object;
 use assay_capability_api::error;
 use assay_capability_api::types::{Error, ErrorCode};
 use base64::Engine;
@@ -11,8 +12,6 @@ use jsonwebtoken::jwk::{
 };
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
-use serde::Deserialize;
-use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
 /// Bytes of the modulus of an RSA key that verifies.
@@ -42,6 +41,9 @@ pub struct Candidate {
     pub kid: Option<String>,
     pub algorithm: Option<Algorithm>,
 }
+
+/// Bytes of the smallest RSA modulus that is taken: 2048 bits.
+const RSA_LEAST: usize = 256;
 
 fn bad(message: impl Into<String>) -> Error {
     error(ErrorCode::InvalidArgument, message)
@@ -173,6 +175,11 @@ fn looks_like_pem(text: &[u8]) -> bool {
     text.windows(11).any(|window| window == b"-----BEGIN ")
 }
 
+/// Whether a text is the JSON of keys, whole or broken.
+fn looks_like_jwk(text: &[u8]) -> bool {
+    text.windows(5).any(|window| window == b"\"kty\"")
+}
+
 /// A secret of HS algorithms. What is a public key is refused: a token signed with HS and somebody's
 /// public key as the secret would otherwise pass.
 fn secret(bytes: &[u8]) -> Result<VerifyKey, Error> {
@@ -182,6 +189,11 @@ fn secret(bytes: &[u8]) -> Result<VerifyKey, Error> {
     if looks_like_pem(bytes) {
         return Err(bad(
             "a key in PEM is not a secret for HS algorithms; use one of RS, PS, ES or EdDSA with it",
+        ));
+    }
+    if looks_like_jwk(bytes) {
+        return Err(bad(
+            "the JSON of a key is not a secret, and this one cannot be read as a key or key set",
         ));
     }
     if public_info(bytes).or_else(|| rsa_public(bytes)).or_else(|| certificate(bytes)).is_some() {
@@ -198,12 +210,10 @@ pub fn from_text(text: &[u8]) -> Result<Vec<Candidate>, Error> {
     if looks_like_pem(text) {
         return from_pem(text);
     }
-    if let Ok(Value::Object(object)) = serde_json::from_slice(text)
-        && (object.contains_key("keys") || object.contains_key("kty"))
-    {
-        return from_object(object);
+    match Object::parse(text) {
+        Ok(object) if object.raw("keys").is_some() || object.raw("kty").is_some() => from_object(&object),
+        _ => Ok(vec![Candidate { key: secret(text)?, kid: None, algorithm: None }]),
     }
-    Ok(vec![Candidate { key: secret(text)?, kid: None, algorithm: None }])
 }
 
 fn from_pem(text: &[u8]) -> Result<Vec<Candidate>, Error> {
@@ -228,48 +238,47 @@ fn from_pem(text: &[u8]) -> Result<Vec<Candidate>, Error> {
     )))
 }
 
-/// The keys of a key set, or one key. Entries of a set that cannot be used are passed over (RFC 7517 section 5): whoever adds
-/// one must not lock everybody out.
+/// The keys of a key set (RFC 7517 section 5), or one key. Entries of a set that cannot be used are passed over: one bad
+/// entry locks nobody out.
 ///
 /// # Errors
-/// `invalid-argument` when it is not a key set, no entry of it can be used, or the one key cannot.
+/// `invalid-argument` when it is not a key set, or no key in it can be used.
 pub fn from_jwks(json: &[u8]) -> Result<Vec<Candidate>, Error> {
-    match serde_json::from_slice(json) {
-        Ok(Value::Object(object)) => from_object(object),
-        Ok(_) => Err(bad("a key set is an object with the list 'keys'")),
-        Err(why) => Err(bad(format!("the key set is not JSON: {why}"))),
-    }
+    let object = Object::parse(json).map_err(|why| match why.classify() {
+        serde_json::error::Category::Data => bad("a key set is an object with the list 'keys'"),
+        _ => bad(format!("the key set is not JSON: {why}")),
+    })?;
+    from_object(&object)
 }
 
-fn from_object(mut object: Map<String, Value>) -> Result<Vec<Candidate>, Error> {
-    let keys = match object.remove("keys") {
-        None => {
-            let key = candidate(Value::Object(object));
-            return key.map(|key| vec![key]).map_err(|why| bad(format!("the key cannot be used: {why}")));
-        }
-        Some(Value::Array(keys)) => keys,
-        Some(_) => return Err(bad("the field 'keys' of the key set is not a list")),
-    };
-    let (mut candidates, mut reasons) = (Vec::new(), Vec::new());
-    for (at, entry) in keys.into_iter().enumerate() {
-        match candidate(entry) {
+fn from_object(object: &Object) -> Result<Vec<Candidate>, Error> {
+    if object.raw("keys").is_none() {
+        return match candidate(&object.to_json().map_err(|why| bad(why.to_string()))?) {
+            Ok(candidate) => Ok(vec![candidate]),
+            Err(why) => Err(bad(format!("the key cannot be used: {why}"))),
+        };
+    }
+    let entries = object.list("keys").ok_or_else(|| bad("a key set is an object with the list 'keys'"))?;
+    let (mut candidates, mut unusable) = (Vec::new(), Vec::new());
+    for (n, entry) in entries.iter().enumerate() {
+        match candidate(entry.get()) {
             Ok(candidate) => candidates.push(candidate),
-            Err(why) if reasons.len() < REASONS_MAX => reasons.push(format!("; entry {}: {why}", at + 1)),
+            Err(why) if unusable.len() < REASONS_MAX => unusable.push(format!("entry {}: {why}", n + 1)),
             Err(_) => {}
         }
     }
     if candidates.is_empty() {
-        let reasons = reasons.concat();
+        let why = if unusable.is_empty() { "it is empty".into() } else { unusable.join("; ") };
         return Err(bad(format!(
-            "the key set has no key that verifies signatures (kty RSA, EC, OKP or oct){reasons}"
+            "the key set has no key that verifies signatures (kty RSA, EC, OKP or oct): {why}"
         )));
     }
     Ok(candidates)
 }
 
 /// The key of an entry, or why it cannot be used.
-fn candidate(entry: Value) -> Result<Candidate, String> {
-    let Jwk { common, algorithm } = Jwk::deserialize(entry).map_err(|why| format!("it is no key: {why}"))?;
+fn candidate(entry: &str) -> Result<Candidate, String> {
+    let Jwk { common, algorithm } = serde_json::from_str(entry).map_err(|why| format!("it is no key: {why}"))?;
     if common.public_key_use.is_some_and(|usage| usage != PublicKeyUse::Signature) {
         return Err("it is for another use than signatures".into());
     }

@@ -7,6 +7,7 @@ mod claims;
 mod hash;
 mod jwt;
 mod key;
+mod object;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Capability, Ctx, Run, error, io_error, off_thread};

@@ -325,6 +325,96 @@ fn what_a_signature_is_written_in_matters_only_where_it_is_verified() {
 }
 
 #[test]
+fn an_entry_that_cannot_be_used_locks_nobody_out() {
+    let good = jwk("e", &public(pem!("ec.pub")), "");
+    let token = sign(CLAIMS.to_vec(), pem!("ec.pem"), "ES256", br#"{"kid":"e"}"#).unwrap();
+    let x = URL_SAFE_NO_PAD.encode([1; 32]);
+    for entry in [
+        "1",
+        "null",
+        "[]",
+        r#""x""#,
+        "{}",
+        r#"{"kty":1}"#,
+        r#"{"kty":"XYZ"}"#,
+        r#"{"kid":"e","kty":"EC"}"#,
+        r#"{"kid":"e","kty":"EC","crv":"P-256","x":"AA"}"#,
+        r#"{"kid":"e","kty":"EC","crv":"P-256","x":"AA","y":"AA"}"#,
+        r#"{"kid":"e","kty":"EC","crv":"P-256","x":5,"y":[]}"#,
+        r#"{"kid":"e","kty":"EC","crv":"P-521","x":"AA","y":"AA"}"#,
+        r#"{"kid":"e","kty":"EC","crv":"secp256k1","x":"AA","y":"AA"}"#,
+        r#"{"kid":"e","kty":"OKP","crv":"Ed25519","x":"AA"}"#,
+        r#"{"kid":"e","kty":"OKP","crv":"X25519","x":"AA"}"#,
+        r#"{"kid":"e","kty":"RSA","n":"!!","e":"AQAB"}"#,
+        r#"{"kid":"e","kty":"RSA","n":"+/==","e":"AQAB"}"#,
+        r#"{"kid":"e","kty":"RSA","n":"AQ","e":"AQAB"}"#,
+        r#"{"kid":"e","kty":"RSA","e":"AQAB"}"#,
+        r#"{"kid":"e","kty":"oct","k":""}"#,
+        r#"{"kid":"e","kty":"oct"}"#,
+        r#"{"kid":"e","kty":"oct","k":1e400}"#,
+        r#"{"kid":"e","kty":"oct","k":"\ud800"}"#,
+        &format!(r#"{{"kid":"e","kty":"OKP","crv":"Ed25519","x":"{x}","use":"enc"}}"#),
+        &format!(r#"{{"kid":"e","kty":"OKP","crv":"Ed25519","x":"{x}","use":7}}"#),
+        &format!(r#"{{"kid":"e","kty":"OKP","crv":"Ed25519","x":"{x}","key_ops":"verify"}}"#),
+        &format!(r#"{{"kid":"e","kty":"OKP","crv":"Ed25519","x":"{x}","key_ops":["encrypt"]}}"#),
+        &format!(r#"{{"kid":["e"],"kty":"OKP","crv":"Ed25519","x":"{x}"}}"#),
+        &format!(r#"{{"kid":"e","kty":"OKP","crv":"Ed25519","x":"{x}","alg":"RS256"}}"#),
+        &format!(r#"{{"kid":"e","kty":"OKP","crv":"Ed25519","x":"{x}","alg":{{}}}}"#),
+    ] {
+        for set in [format!(r#"{{"keys":[{entry},{good}]}}"#), format!(r#"{{"keys":[{good},{entry}]}}"#)] {
+            let keys = from_jwks(set.as_bytes()).unwrap_or_else(|why| panic!("{entry}: {}", why.message));
+            assert_eq!(keys.len(), 1, "{entry}");
+            assert_eq!(check(&token, &keys, &[]).unwrap(), CLAIMS, "{entry}");
+            assert_eq!(check(&token, &from_text(set.as_bytes()).unwrap(), &[]).unwrap(), CLAIMS, "{entry}");
+        }
+        // Alone it is said why it cannot be used.
+        let failed = from_jwks(format!(r#"{{"keys":[{entry}]}}"#).as_bytes()).unwrap_err();
+        assert_eq!(failed.code, ErrorCode::InvalidArgument, "{entry}");
+        assert!(failed.message.contains("entry 1: "), "{}", failed.message);
+    }
+    // What is no member of a key is nobody's business.
+    let more = jwk("e", &public(pem!("ec.pub")), r#","x5t":7,"other":1e400,"deep":{"a":["\ud800"]}"#);
+    let keys = from_jwks(format!(r#"{{"keys":[{more}],"more":1e400}}"#).as_bytes()).unwrap();
+    assert_eq!(check(&token, &keys, &[]).unwrap(), CLAIMS);
+}
+
+#[test]
+fn the_json_of_keys_is_never_a_secret() {
+    let good = jwks();
+    for text in [
+        good.clone(),
+        format!("\u{feff}{good}"),
+        good[..good.len() - 1].to_string(),
+        good.replacen("\"kid\":\"r\"", "\"kid\":1e400", 1),
+        good.replacen("\"kid\":\"r\"", "\"kid\":\"\\ud800\"", 1),
+    ] {
+        let keys = from_text(text.as_bytes()).unwrap_or_default();
+        assert!(keys.iter().all(|key| !matches!(key.key, VerifyKey::Secret(_))), "{text}");
+    }
+}
+
+#[test]
+fn decoding_does_not_look_at_the_signature() {
+    for signature in ["", "!", "not base64url", "AAA=", "A"] {
+        let token =
+            format!("{}.{}.{signature}", URL_SAFE_NO_PAD.encode("{}"), URL_SAFE_NO_PAD.encode(CLAIMS));
+        assert_eq!(split(&token).unwrap().claims_json, CLAIMS, "{signature}");
+        let keys = from_text(b"secret").unwrap();
+        assert_eq!(code(check(&token, &keys, &[])), ErrorCode::InvalidData, "{signature}");
+    }
+}
+
+#[test]
+fn claims_and_headers_may_hold_whatever_json_does() {
+    let claims = br#"{"exp":2000,"big":1e400,"list":[-1e999]}"#;
+    let token = sign(claims.to_vec(), b"secret", "HS256", br#"{"big":1e400}"#).unwrap();
+    let keys = from_text(b"secret").unwrap();
+    assert_eq!(check(&token, &keys, &[]).unwrap(), claims);
+    let header = String::from_utf8(split(&token).unwrap().header_json).unwrap();
+    assert_eq!(header, r#"{"alg":"HS256","big":1e400,"typ":"JWT"}"#);
+}
+
+#[test]
 fn keys_that_cannot_sign_are_named() {
     for (key, algorithm, expected) in [
         (&b"secret"[..], "RS256", "PEM"),
