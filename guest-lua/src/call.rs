@@ -83,7 +83,8 @@ pub fn register_support(lua: Lua) {
     push_embedded(lua, "shared", include_str!("shared.lua"));
     lua.push_function(function!(options::describe));
     lua.push_function(function!(options::meant));
-    lua.call(2, 1);
+    lua.push_function(function!(crate::value::listed));
+    lua.call(3, 1);
     unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, (&raw const SHARED).cast()) };
 }
 
@@ -543,7 +544,7 @@ impl Fields {
         match self.number(name)? {
             None => Ok(None),
             Some(seconds) => crate::value::nanoseconds(seconds).map(Some).ok_or_else(|| {
-                self.invalid(name, &format!("{seconds} is not a number of seconds from 0 to 1e10"))
+                self.invalid(name, &format!("{seconds} is not a number of seconds from 0 on"))
             }),
         }
     }

@@ -90,7 +90,7 @@ fn message(lua: Lua, key: c_int, names: &[&str]) -> String {
 }
 
 /// The name that was most likely meant, if one is near enough: a third of its letters may differ.
-fn nearest<'a>(given: &str, names: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(given: &str, names: &[&'a str]) -> Option<&'a str> {
     let plain = |name: &str| -> Vec<char> {
         name.chars().filter(|c| *c != '_' && *c != '-').flat_map(char::to_lowercase).take(SHOWN).collect()
     };

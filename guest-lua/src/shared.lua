@@ -1,8 +1,8 @@
 -- What the Lua parts of several bindings use: each gets this table after its natives.
-local describe, meant = ...
+local describe, meant, listed = ...
 local type, error, rawget, next, select, lower = type, error, rawget, next, select, string.lower
 local getmetatable, mathtype, floor = getmetatable, math.type, math.tointeger
-local shared = { meant = meant }
+local shared = { meant = meant, listed = listed }
 
 -- Raises the error of a wrong argument, as functions in C do. `level` is how far above the script's call is, as for
 -- `error`.

@@ -11,7 +11,7 @@ use crate::function;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
 use crate::userdata::{self, Userdata};
-use crate::work::{PIECE, spend};
+use crate::work::{CALL, PIECE, spend};
 use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
 use std::fmt::Write as _;
@@ -383,7 +383,7 @@ fn marker(pin: Pin) -> *const std::ffi::c_void {
 }
 
 /// The shape that the metatable of the table at `at` names in its field `__jsontype`.
-fn pinned(lua: Lua, at: c_int) -> Option<Pin> {
+pub fn pinned(lua: Lua, at: c_int) -> Option<Pin> {
     if unsafe { lua_getmetatable(lua.0, at) } == 0 {
         return None;
     }
@@ -402,6 +402,42 @@ pub fn pin(lua: Lua, at: c_int, pin: Pin) {
     let at = lua.abs(at);
     unsafe { lua_rawgetp(lua.0, LUA_REGISTRYINDEX, marker(pin)) };
     lua.set_metatable(at);
+}
+
+/// Pushes a list of what `push` pushes for each item. An empty one is a list all the same.
+pub fn push_list<T>(lua: Lua, items: impl ExactSizeIterator<Item = T>, mut push: impl FnMut(T)) {
+    lua.new_table(items.len(), 0);
+    let list = lua.top();
+    if items.len() == 0 {
+        pin(lua, list, Pin::Array);
+    }
+    for (n, item) in items.enumerate() {
+        spend(CALL);
+        push(item);
+        lua.raw_set_index(list, n as i64 + 1);
+    }
+}
+
+/// `listed(list, n?)` gives the list, pinned as one where its items do not show it: it is empty, or one of the first
+/// `n` is nil. What the Lua parts of bindings return goes through it.
+pub fn listed(call: Call) -> Returned {
+    call.table(1)?;
+    let lua = call.lua();
+    let expected = call.opt_integer(2)?;
+    lua.set_top(1);
+    let has_holes = |expected| integers(lua, 1).is_none_or(|(count, _)| count < expected);
+    if lua.raw_len(1) == 0 || expected.is_some_and(has_holes) {
+        pin(lua, 1, Pin::Array);
+    }
+    Ok(1)
+}
+
+/// Whether the table at `at` stands for a list: a decoder pins what its keys do not show.
+pub fn looks_like_list(lua: Lua, at: c_int) -> bool {
+    match pinned(lua, at) {
+        Some(pin) => pin == Pin::Array,
+        None => lua.raw_len(at) > 0,
+    }
 }
 
 /// Whether the table at `at` has a metatable that pins nothing.
@@ -547,7 +583,11 @@ pub fn register(lua: Lua) {
     unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, (&raw const NULL).cast()) };
 }
 
-/// Seconds as nanoseconds, for waits and timeouts.
+/// The longest wait, some 292 years: what no clock reaches becomes it.
+const LONGEST: u64 = i64::MAX as u64;
+
+/// Seconds as nanoseconds, for waits and timeouts; none where it is no number of seconds.
 pub fn nanoseconds(seconds: f64) -> Option<u64> {
-    (0.0..1e10).contains(&seconds).then_some((seconds * 1e9) as u64)
+    // A cast goes no further than the largest number.
+    (seconds >= 0.0).then_some(((seconds * 1e9) as u64).min(LONGEST))
 }

@@ -10,6 +10,7 @@
 --- ## json.parse(text, options?) -> value
 --- The value that `text` says. Integers become Lua integers, other numbers floats; a number that
 --- neither holds (`18446744073709551616`, `1e999`) becomes a `json.number`, which keeps its digits.
+--- Half of a surrogate pair (`\ud800`) is an error, as it is in TOML and in the claims of tokens, since no UTF-8 stands for it.
 --- null becomes nil, so an object does not have the key; `{null = json.null}` keeps nulls. The last of
 --- equal keys wins. An empty array, or one with nulls, is pinned with `json.array`, so that it is
 --- encoded as an array again.
@@ -23,7 +24,7 @@
 --- element a line, with 0 to 16 spaces a level.
 ---
 --- ## json.array(t?) -> table
---- Pins `t`, or a new table, as an array: its metatable gets `__jsontype = "array"`. Missing elements
+--- Lists that builtins return are lists: an empty one is pinned. Pins `t`, or a new table, as an array: its metatable gets `__jsontype = "array"`. Missing elements
 --- are null. Raises if `t` has a metatable of its own; set `__jsontype` in that one.
 ---
 --- ## json.object(t?) -> table
@@ -215,3 +216,48 @@ assert.raises(function() json.encode({}, { indent = 17 }) end, "0 to 16")
 assert.raises(function() json.encode({}, { indent = "x" }) end, "integer expected")
 assert.eq(json.encode({ 1 }, { indent = 0 }), "[1]")
 assert.eq(json.parse("[null]", { null = false }), { false })
+
+--# case: half of a surrogate pair is refused, and numbers that no float holds are kept
+for _, bad in ipairs({ [["\ud800"]], [["\udc00"]], [["\ud800\ud800"]], [["\ud800x"]], [["\udc00\ud800"]], [[{"\ud800": 1}]] }) do
+  local ok, err = pcall(json.parse, bad)
+  assert.eq(ok, false, bad)
+  assert.eq(err.code, "invalid_data")
+  assert.contains(err.message, "half of a surrogate pair")
+end
+assert.eq(json.parse([["\ud83d\ude00"]]), "😀")
+-- The three bytes that would stand for one are no UTF-8.
+assert.raises(function() json.parse('"\xed\xa0\x80"') end, "not valid UTF-8")
+assert.raises(function() json.encode("\xed\xa0\x80") end, "not valid UTF-8")
+for _, digits in ipairs({ "1e400", "-1e400", "1E+400", "123456789012345678901234567890" }) do
+  local value = json.parse(digits)
+  assert.eq(tostring(value), digits)
+  assert.eq(json.encode(value), digits)
+  assert.eq(tostring(json.parse(json.encode({ value }))[1]), digits)
+end
+assert.raises(function() json.encode(math.huge) end, "infinite")
+
+--# case: lists that builtins return are lists, empty or not
+--# allow: fs=rw:${TMP},db=sqlite::memory:,process,disk
+local function lists(...)
+  for n, list in ipairs({ ... }) do assert.eq(json.encode(list), "[]", "list " .. n) end
+end
+fs.mkdir("empty")
+fs.write("a.txt", "x")
+tar.create("a.tar", { ["b.txt"] = "y" })
+tar.create("none.tar", {})
+local conn = db.connect("sqlite::memory:")
+db.execute(conn, "create table t (a)")
+lists(async.all({}), db.query(conn, "select a from t"), conn:query("select a from t"), tar.extract("a.tar", "out").skipped, tar.list("none.tar"),
+  tar.entries("none.tar"), fs.list("empty"), fs.readdir("empty"), fs.glob("*.none"), regex.find_all("x", "y"), json.parse("[]"), yaml.parse("[]"),
+  yaml.parse_all(""), toml.parse("a = []").a, (""):split())
+assert.eq(json.encode(db.query(conn, "select 1 as a")), '[{"a":1}]')
+assert.eq(json.encode(async.all({ function() return 1 end })), "[1]")
+-- A function that returns nothing has its place.
+assert.eq(json.encode(async.all({ function() end })), "[]")
+assert.eq(json.encode(async.all({ function() end, function() return 2 end })), "[null,2]")
+assert.eq(json.encode(async.all({ function() return 1 end, function() return 2 end })), "[1,2]")
+assert.eq(getmetatable(async.all({ function() return 1 end })), nil)
+-- What a script makes of such a list is its own.
+local list = db.query(conn, "select a from t")
+list[1] = "x"
+assert.eq(json.encode(list), '["x"]')

@@ -113,3 +113,19 @@ for i = 1, 100 do
   assert.eq(regex.find("x" .. i .. "y", "x" .. i .. "y"), "x" .. i .. "y")
   assert(regex.match("shared", "shared"))
 end
+
+--# case: an empty match moves on by whole characters
+assert.eq(regex.replace("x*", "é", "-"), "-é-")
+assert.eq(regex.replace("", "é日😀", "-"), "-é-日-😀-")
+assert.eq(regex.replace("x*", "aéx日", "-"), "-a-é-日-")
+assert.eq(regex.replace("x*?", "é", "-"), "-é-")
+assert.eq(regex.replace("\\b|\\B", "é日", "-"), "-é-日-")
+assert.eq(regex.replace("(?:)", "é", "$0|"), "|é|")
+assert.eq(regex.find_all("", "é日"), { "", "", "" })
+assert.eq(regex.find_all("x*", "éx"), { "", "x" })
+assert.eq(regex.split("", "é日"), { "", "é", "日", "" })
+assert.eq(regex.split("x*", "éx日"), { "", "é", "日", "" })
+assert.eq(regex.replace("", "é日", "-", 2), "-é-日")
+-- Bytes that are no characters are passed one by one.
+assert.eq(regex.replace("", "\xff\xc3", "-"), "-\xff-\xc3-")
+assert.eq(regex.replace("(?-u:)", "\xe6\x97", "-"), "-\xe6-\x97-")

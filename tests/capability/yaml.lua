@@ -3,9 +3,10 @@
 ---
 --- Scalars follow the core schema: `true` and `false` are booleans, `yes`, `no`, `on` and `off` are
 --- strings; `0o14` is octal and `012` is twelve; dates and times are strings. Integers of more than 64
---- bits become a `json.number`. null becomes nil; `{null = json.null}` keeps it. Keys may be of any
+--- bits, and floats as large as `1e400`, become a `json.number`. null becomes nil; `{null = json.null}` keeps it. Keys may be of any
 --- type but null. An alias gives a copy of its anchor's value; all aliases of a text together stand for
---- at most 100,000 values. `<<` merges mappings, and keys of the mapping itself win. `!!str`, `!!int`,
+--- at most 100,000 values. `<<` merges mappings, and keys of the mapping itself win, also
+--- with null. A mapping with numbers as keys is pinned with `json.object`, so that it stays a mapping. `!!str`, `!!int`,
 --- `!!float`, `!!bool`, `!!null` and `!!binary` are honoured, other tags are passed over. Nesting is
 --- limited to 128 levels. The last of equal keys wins.
 ---
@@ -13,7 +14,7 @@
 --- of the value that cannot be encoded.
 ---
 --- ## yaml.parse(text, options?) -> value
---- The first document; nil if there is none.
+--- The first document; nil if there is none. What follows it must be another document, or nothing.
 ---
 --- ## yaml.parse_all(text, options?) -> {value}
 --- All documents. Empty ones are left out (with `{null = json.null}` they are that).
@@ -225,3 +226,58 @@ assert.eq(yaml.encode({ text = "a\nb\n", list = { "x\ny" } }), "list:\n  - |-\n 
 local list = {}
 for i = 1, 5000 do list[i] = { id = i, name = "item " .. i, tags = { "a", "b" } } end
 assert.eq(yaml.parse(yaml.encode(list)), list)
+
+--# case: what follows the root is an error
+for _, bad in ipairs({ '{"a":1}\n{"b":2}', "[1, 2] more", "a\nb: c", "a: 1\n]", "- a\nb", "a: b\n- c", '"a" b', "{a: 1} b", "[1]\n[2]", "|\n a\nb",
+  "'x'\ny: 1", "--- [1] 2", "&x [1]\n*x", "!!str a\nb: c", "{a: 1}}", "[1]]" }) do
+  local ok, err = pcall(yaml.parse, bad)
+  assert.eq(ok, false, bad)
+  assert.eq(err.code, "invalid_data")
+  assert.matches(err.message, [[^yaml.parse: .* at line \d+ column \d+$]])
+  assert.eq(pcall(yaml.parse_all, bad), false, bad)
+end
+assert.contains(select(2, pcall(yaml.parse, '{"a":1}\n{"b":2}')).message, "more text after the value")
+-- What may follow it.
+for _, good in ipairs({ "[1]\n", "[1] # comment\n# more", "[1]\n...\n", "[1]\n--- [2]", "[1]\n...\n---\n[2]", "--- [1]\n---\nx", "%YAML 1.2\n---\n[1]" }) do
+  assert.eq(yaml.parse(good), { 1 }, good)
+end
+assert.eq(yaml.parse("a\nb"), "a b")
+
+--# case: mappings with numbers as keys stay mappings
+local doc = yaml.parse("m: &m {1: one, 2: two}\nown: {<<: *m}\nlist: {<<: [*m, {3: three}]}\nafter: {<<: {1: x}, 2: y}\n")
+assert.eq(doc.own, { "one", "two" })
+assert.eq(yaml.encode(doc.own), "1: one\n2: two\n")
+assert.eq(yaml.encode(doc.list), "1: one\n2: two\n3: three\n")
+assert.eq(json.encode(doc.after), '{"1":"x","2":"y"}')
+assert.eq(yaml.encode(yaml.parse("1.0: a\n2.0: b")), "1: a\n2: b\n")
+assert.eq(json.encode(yaml.parse("1.0: a\n2.0: b")), '{"1":"a","2":"b"}')
+assert.eq(yaml.encode(yaml.parse("a: &a {1: x}\nb: *a")), "a:\n  1: x\nb:\n  1: x\n")
+assert.eq(yaml.encode(yaml.parse("{.inf: a, -.inf: b, 1.5: c}")), "-.inf: b\n1.5: c\n.inf: a\n")
+assert.eq(yaml.parse(yaml.encode({ [math.huge] = "x" }))[math.huge], "x")
+-- A list is no mapping, a mapping no list.
+for _, bad in ipairs({ "a: &a [1]\nb: {<<: *a}", "<<: [[{a: 1}]]", "<<: [1]", "<<: x", "a: &a [{x: 1}]\nb: {<<: [*a]}" }) do
+  assert.raises(function() yaml.parse(bad) end, "merges a mapping")
+end
+assert.eq(yaml.parse("a: &a [{x: 1}, {y: 2}]\nb: {<<: *a}").b, { x = 1, y = 2 })
+assert.eq(yaml.parse("<<: {}\na: 1"), { a = 1 })
+assert.eq(yaml.parse("<<: []\na: 1"), { a = 1 })
+
+--# case: a null of one's own wins over a merged value
+local base = "m: &m {a: 1, b: 2}\n"
+assert.eq(yaml.parse(base .. "own: {a: null, <<: *m}").own, { b = 2 })
+assert.eq(yaml.parse(base .. "own: {<<: *m, a: null}").own, { b = 2 })
+assert.eq(yaml.parse(base .. "own: {a: ~, <<: [*m, *m], c: 3}").own, { b = 2, c = 3 })
+assert.eq(yaml.parse(base .. "n: &n {a: ~}\nown: {<<: [*n, *m]}").own, { b = 2 })
+assert.eq(yaml.parse(base .. "n: &n {a: ~}\nown: {<<: [*m, *n]}").own, { a = 1, b = 2 })
+assert.eq(yaml.parse(base .. "n: &n {a: ~, <<: *m}\nown: {<<: *n}\ntwice: {<<: [*n, *m]}").twice, { b = 2 })
+assert.eq(yaml.parse(base .. "own:\n  a:\n  <<: *m\n  b: 3\n").own, { b = 3 })
+local kept = yaml.parse(base .. "own: {a: null, <<: *m}", { null = json.null }).own
+assert(kept.a == json.null and kept.b == 2)
+
+--# case: numbers that no float holds
+for text, digits in pairs({ ["1e400"] = "1e400", ["-1e400"] = "-1e400", ["+1.5e400"] = "1.5e400", [".5e400"] = "0.5e400", ["01.e+400"] = "1e+400" }) do
+  local value = yaml.parse(text)
+  assert.eq(tostring(value), digits)
+  assert.eq(tostring(yaml.parse(yaml.encode(value))), digits)
+end
+assert.eq(yaml.parse("1e-400"), 0.0)

@@ -4,6 +4,7 @@ use crate::call::{Call, Error, Fields, library};
 use crate::host::apt::{self, Action, Choices, Package, Source};
 use crate::lua::Lua;
 use crate::task::{Pending, wait};
+use crate::value;
 use crate::waiting;
 
 pub fn register(lua: Lua) {
@@ -60,13 +61,11 @@ fn list_installed(call: Call) -> Result<Pending, Error> {
         let packages = apt::installed(root).await?;
         Ok(move |call: Call| {
             let lua = call.lua();
-            lua.new_table(packages.len(), 0);
-            for (n, package) in packages.iter().enumerate() {
+            value::push_list(lua, packages.iter(), |package| {
                 lua.new_table(0, 3);
                 set_texts(lua, &[("name", &package.name)]);
                 set_package(lua, package);
-                lua.raw_set_index(-2, n as i64 + 1);
-            }
+            });
             Ok(1)
         })
     })
@@ -78,8 +77,7 @@ fn list_upgradable(call: Call) -> Result<Pending, Error> {
         let upgrades = apt::upgradable(root).await?;
         Ok(move |call: Call| {
             let lua = call.lua();
-            lua.new_table(upgrades.len(), 0);
-            for (n, upgrade) in upgrades.iter().enumerate() {
+            value::push_list(lua, upgrades.iter(), |upgrade| {
                 lua.new_table(0, 5);
                 set_texts(
                     lua,
@@ -93,8 +91,7 @@ fn list_upgradable(call: Call) -> Result<Pending, Error> {
                 if let Some(suite) = &upgrade.suite {
                     set_texts(lua, &[("suite", suite)]);
                 }
-                lua.raw_set_index(-2, n as i64 + 1);
-            }
+            });
             Ok(1)
         })
     })

@@ -1,5 +1,5 @@
 -- The part of `async` that is easier said in Lua.
-local natives = ...
+local natives, shared = ...
 local async = natives.async
 local wait_any, wait_all, is_task = natives.wait_any, natives.wait_all, natives.is_task
 local spawn, sleep = async.spawn, natives.sleep
@@ -44,8 +44,8 @@ function async.spawn_interval(a, b)
   end
   if type(fn) ~= "function" then
     error("bad argument to 'spawn_interval' (function expected, got " .. type(fn) .. ")", 2)
-  elseif type(ms) ~= "number" or not (ms > 0 and ms < 1e13) then
-    error("bad argument to 'spawn_interval' (a number of milliseconds above 0 and below 1e13 expected)", 2)
+  elseif type(ms) ~= "number" or not (ms > 0) then
+    error("bad argument to 'spawn_interval' (a number of milliseconds above 0 expected)", 2)
   end
   return spawn(function()
     while true do
@@ -67,7 +67,7 @@ function async.all(list)
   for i = 1, #started do
     results[i] = started[i]:await()
   end
-  return results
+  return shared.listed(results, #started)
 end
 
 -- The results of the task that ends first; the others are cancelled.
@@ -82,8 +82,8 @@ end
 
 -- The results of fn, or an error with code "timeout" after so many seconds.
 function async.timeout(seconds, fn)
-  if type(seconds) ~= "number" or not (seconds >= 0 and seconds < 1e10) then
-    error("bad argument #1 to 'timeout' (a number of seconds from 0 to 1e10 expected)", 2)
+  if type(seconds) ~= "number" or not (seconds >= 0) then
+    error("bad argument #1 to 'timeout' (a number of seconds from 0 on expected)", 2)
   elseif type(fn) ~= "function" and not is_task(fn) then
     error("bad argument #2 to 'timeout' (function or task expected, got " .. type(fn) .. ")", 2)
   end

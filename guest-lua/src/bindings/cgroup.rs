@@ -4,6 +4,7 @@ use crate::call::{Call, Error, library};
 use crate::host::cgroup::{self, Counters, Part};
 use crate::lua::Lua;
 use crate::task::{Pending, wait};
+use crate::value;
 use crate::waiting;
 
 pub fn register(lua: Lua) {
@@ -38,11 +39,9 @@ fn list(call: Call) -> Result<Pending, Error> {
         let paths = cgroup::children(path).await?;
         Ok(move |call: Call| {
             let lua = call.lua();
-            lua.new_table(paths.len(), 0);
-            for (n, path) in paths.iter().enumerate() {
+            value::push_list(lua, paths.iter(), |path| {
                 lua.push_str(path);
-                lua.raw_set_index(-2, n as i64 + 1);
-            }
+            });
             Ok(1)
         })
     })
@@ -67,11 +66,9 @@ fn read(call: Call, part: Part) -> Result<Pending, Error> {
         Ok(move |call: Call| {
             let lua = call.lua();
             if part == Part::Io {
-                lua.new_table(sets.len(), 0);
-                for (n, set) in sets.iter().enumerate() {
+                value::push_list(lua, sets.iter(), |set| {
                     push_counters(lua, set);
-                    lua.raw_set_index(-2, n as i64 + 1);
-                }
+                });
                 return Ok(1);
             }
             match sets.first() {
@@ -105,11 +102,9 @@ fn procs(call: Call) -> Result<Pending, Error> {
         let processes = cgroup::processes(path).await?;
         Ok(move |call: Call| {
             let lua = call.lua();
-            lua.new_table(processes.len(), 0);
-            for (n, process) in processes.iter().enumerate() {
+            value::push_list(lua, processes.iter(), |process| {
                 lua.push_integer((*process).into());
-                lua.raw_set_index(-2, n as i64 + 1);
-            }
+            });
             Ok(1)
         })
     })

@@ -85,9 +85,9 @@ function Connection.query(connection, sql, params, opts)
     until count == before
   end
   if names then
-    return list, names
+    return shared.listed(list), shared.listed(names)
   end
-  return list
+  return shared.listed(list)
 end
 
 function Connection.execute(connection, sql, params)

@@ -4,6 +4,7 @@ use crate::call::{Call, Error, library};
 use crate::host::disk;
 use crate::lua::Lua;
 use crate::task::{Pending, wait};
+use crate::value;
 use crate::waiting;
 
 pub fn register(lua: Lua) {
@@ -53,8 +54,7 @@ fn mounts(_: Call) -> Result<Pending, Error> {
         let mounts = disk::mounts().await?;
         Ok(move |call: Call| {
             let lua = call.lua();
-            lua.new_table(mounts.len(), 0);
-            for (n, mount) in mounts.iter().enumerate() {
+            value::push_list(lua, mounts.iter(), |mount| {
                 lua.new_table(0, 4);
                 for (name, value) in
                     [("device", &mount.device), ("mount", &mount.path), ("type", &mount.kind)]
@@ -62,14 +62,11 @@ fn mounts(_: Call) -> Result<Pending, Error> {
                     lua.push_str(value);
                     lua.raw_set(-2, name);
                 }
-                lua.new_table(mount.options.len(), 0);
-                for (n, option) in mount.options.iter().enumerate() {
+                value::push_list(lua, mount.options.iter(), |option| {
                     lua.push_str(option);
-                    lua.raw_set_index(-2, n as i64 + 1);
-                }
+                });
                 lua.raw_set(-2, "options");
-                lua.raw_set_index(-2, n as i64 + 1);
-            }
+            });
             Ok(1)
         })
     })

@@ -4,7 +4,7 @@ use crate::call::{Call, Returned, library};
 use crate::function;
 use crate::host::env;
 use crate::lua::Lua;
-use crate::value::{self, Pin};
+use crate::value;
 
 pub fn register(lua: Lua) {
     library(
@@ -56,18 +56,13 @@ fn unset(call: Call) -> Returned {
 fn list(call: Call) -> Returned {
     let lua = call.lua();
     let variables = env::list();
-    lua.new_table(variables.len(), 0);
-    for (n, variable) in variables.iter().enumerate() {
+    value::push_list(lua, variables.iter(), |variable| {
         lua.new_table(0, 2);
         lua.push_str(&variable.key);
         lua.raw_set(-2, "key");
         lua.push_bytes(&variable.value);
         lua.raw_set(-2, "value");
-        lua.raw_set_index(-2, n as i64 + 1);
-    }
-    if variables.is_empty() {
-        value::pin(lua, -1, Pin::Array);
-    }
+    });
     Ok(1)
 }
 

@@ -4,6 +4,7 @@ use crate::call::{Call, Error, prelude, push_library, set_library};
 use crate::host::linux::{self, Field, Source, Value};
 use crate::lua::Lua;
 use crate::task::{Pending, wait};
+use crate::value;
 use crate::waiting;
 
 pub fn register(lua: Lua) {
@@ -36,11 +37,9 @@ fn push_value(lua: Lua, value: &Value) {
         Value::Number(number) => lua.push_number(*number),
         Value::Text(text) => lua.push_str(text),
         Value::Integers(numbers) => {
-            lua.new_table(numbers.len(), 0);
-            for (n, number) in numbers.iter().enumerate() {
+            value::push_list(lua, numbers.iter(), |number| {
                 lua.push_integer(*number);
-                lua.raw_set_index(-2, n as i64 + 1);
-            }
+            });
         }
     }
 }
@@ -63,11 +62,9 @@ fn read(source: Source, pid: u32, list: bool) -> Result<Pending, Error> {
                 push_row(lua, rows.first().map(Vec::as_slice).unwrap_or_default());
                 return Ok(1);
             }
-            lua.new_table(rows.len(), 0);
-            for (n, row) in rows.iter().enumerate() {
+            value::push_list(lua, rows.iter(), |row| {
                 push_row(lua, row);
-                lua.raw_set_index(-2, n as i64 + 1);
-            }
+            });
             Ok(1)
         })
     })

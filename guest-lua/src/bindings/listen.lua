@@ -200,7 +200,7 @@ function Request:query_values(name)
       values[#values + 1] = value
     end
   end)
-  return values
+  return shared.listed(values)
 end
 
 local function media_type(req)
@@ -319,7 +319,7 @@ function Request:multipart()
     }
     at = last
   end
-  return parts
+  return shared.listed(parts)
 end
 
 -- WebSockets -----------------------------------------------------------------------------------------------------
@@ -711,8 +711,8 @@ function http.serve(where, routes, opts)
       port = port,
       url = not unix and scheme .. gsub(gsub(at, "^0%.0%.0%.0:", "127.0.0.1:"), "^%[::%]:", "[::1]:") or nil,
       stop = function(_, within)
-        if within ~= nil and not (type(within) == "number" and within >= 0 and within < 1e10) then
-          error("bad argument #1 to 'stop' (a number of seconds from 0 to 1e10 expected, got " .. tostring(within) .. ")", 2)
+        if within ~= nil and not (type(within) == "number" and within >= 0) then
+          error("bad argument #1 to 'stop' (a number of seconds from 0 on expected, got " .. tostring(within) .. ")", 2)
         end
         stop(server, within)
       end,

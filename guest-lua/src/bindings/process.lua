@@ -83,8 +83,8 @@ end
 local function seconds(value, name, what)
   if value == nil then
     return nil
-  elseif type(value) ~= "number" or not (value >= 0 and value < 1e10) then
-    invalid("%s: %s is a number of seconds from 0 to 1e10, got %s", what, name, tostring(value))
+  elseif type(value) ~= "number" or not (value >= 0) then
+    invalid("%s: %s is a number of seconds from 0 on, got %s", what, name, tostring(value))
   end
   return value
 end

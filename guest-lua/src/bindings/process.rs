@@ -8,6 +8,7 @@ use crate::lua::{Lua, Type};
 use crate::region;
 use crate::task::{Pending, wait};
 use crate::userdata::{self, Userdata};
+use crate::value;
 use crate::{function, waiting};
 use std::ffi::CStr;
 use std::rc::Rc;
@@ -265,8 +266,7 @@ fn list(_: Call) -> Result<Pending, Error> {
         let all = process::all().await?;
         Ok(move |call: Call| {
             let lua = call.lua();
-            lua.new_table(all.len(), 0);
-            for (n, info) in all.iter().enumerate() {
+            value::push_list(lua, all.iter(), |info| {
                 lua.new_table(0, 3);
                 lua.push_integer(info.pid.into());
                 lua.raw_set(-2, "pid");
@@ -276,8 +276,7 @@ fn list(_: Call) -> Result<Pending, Error> {
                     lua.push_str(&info.cmdline);
                     lua.raw_set(-2, "cmdline");
                 }
-                lua.raw_set_index(-2, n as i64 + 1);
-            }
+            });
             Ok(1)
         })
     })

@@ -44,8 +44,8 @@ function Terminal:read(options)
   if type(options) == "table" then
     time = shared.checked(options, read_options, "read").timeout_ms
   end
-  if time ~= nil and (type(time) ~= "number" or not (time >= 0 and time < 1e13)) then
-    invalid("read: timeout_ms is a number of milliseconds from 0 to 1e13, got %s", tostring(time))
+  if time ~= nil and (type(time) ~= "number" or not (time >= 0)) then
+    invalid("read: timeout_ms is a number of milliseconds from 0 on, got %s", tostring(time))
   end
   return read(terminal(self, "read"), time and time / 1000)
 end

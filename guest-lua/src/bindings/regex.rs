@@ -9,7 +9,7 @@ use crate::call::{Call, Error, Returned, library};
 use crate::host::types::ErrorCode;
 use crate::lua::Lua;
 use crate::region::{self, region};
-use crate::value::{self, Pin};
+use crate::value;
 use crate::work;
 use crate::{computing, function};
 pub use engine::Regex;
@@ -224,21 +224,8 @@ fn find_all(call: Call) -> Returned {
     let lua = call.lua();
     let found = all(lua, &regex, text, 0).map_err(stopped("find_all"))?;
     drop(regex);
-    region(lua, || push_list(lua, found.iter().map(|found| &text[found.range()])))?;
+    region(lua, || value::push_list(lua, found.iter(), |found| lua.push_bytes(&text[found.range()])))?;
     Ok(1)
-}
-
-fn push_list<'a>(lua: Lua, parts: impl ExactSizeIterator<Item = &'a [u8]>) {
-    let count = parts.len();
-    lua.new_table(count, 0);
-    for (n, part) in parts.enumerate() {
-        work::spend(work::CALL);
-        lua.push_bytes(part);
-        lua.raw_set_index(-2, n as i64 + 1);
-    }
-    if count == 0 {
-        value::pin(lua, -1, Pin::Array);
-    }
 }
 
 /// The limit of argument `index`: how many at most, 0 for no limit.
@@ -332,7 +319,7 @@ fn split(call: Call) -> Returned {
         let end = cuts.get(n).map_or(text.len(), |cut| cut.start);
         &text[start..end]
     };
-    region(lua, || push_list(lua, (0..cuts.len() + 1).map(part)))?;
+    region(lua, || value::push_list(lua, 0..cuts.len() + 1, |n| lua.push_bytes(part(n))))?;
     Ok(1)
 }
 

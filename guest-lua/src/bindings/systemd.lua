@@ -176,7 +176,7 @@ function systemd.journal(opts)
   while true do
     local count <const> = next_entries(handle, batch)
     if count == 0 then
-      return entries
+      return shared.listed(entries)
     end
     for i = 1, count do
       entries[#entries + 1] = tidy(batch[i])

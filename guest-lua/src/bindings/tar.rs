@@ -8,6 +8,7 @@ use crate::host::types::ErrorCode;
 use crate::lua::Lua;
 use crate::task::{Pending, wait};
 use crate::userdata::{self, Userdata};
+use crate::value;
 use crate::{function, waiting};
 use std::ffi::CStr;
 use std::rc::Rc;
@@ -65,15 +66,13 @@ fn entries(call: Call) -> Result<Pending, Error> {
         let entries = tar::entries(path, compression, bounds).await.map_err(tag)?;
         Ok(move |call: Call| {
             let lua = call.lua();
-            lua.new_table(entries.len(), 0);
-            for (n, entry) in entries.iter().enumerate() {
+            value::push_list(lua, entries.iter(), |entry| {
                 if full {
                     push_entry(lua, entry);
                 } else {
                     lua.push_bytes(&entry.name);
                 }
-                lua.raw_set_index(-2, n as i64 + 1);
-            }
+            });
             Ok(1)
         })
     })
@@ -144,15 +143,13 @@ fn extract(call: Call) -> Result<Pending, Error> {
             lua.raw_set(-2, "entries");
             lua.push_integer(integer(done.bytes));
             lua.raw_set(-2, "bytes");
-            lua.new_table(done.skipped.len(), 0);
-            for (n, (name, reason)) in done.skipped.iter().enumerate() {
+            value::push_list(lua, done.skipped.iter(), |(name, reason)| {
                 lua.new_table(0, 2);
                 lua.push_bytes(name);
                 lua.raw_set(-2, "name");
                 lua.push_str(reason);
                 lua.raw_set(-2, "reason");
-                lua.raw_set_index(-2, n as i64 + 1);
-            }
+            });
             lua.raw_set(-2, "skipped");
             Ok(1)
         })

@@ -24,7 +24,7 @@ fn now(call: Call) -> Returned {
 pub fn sleep(call: Call) -> Result<Pending, Error> {
     let seconds = call.number(1)?;
     let Some(nanoseconds) = nanoseconds(seconds) else {
-        return Err(Error::Argument(1, format!("{seconds} is not a number of seconds from 0 to 1e10")));
+        return Err(Error::Argument(1, format!("{seconds} is not a number of seconds from 0 on")));
     };
     wait(async move {
         time::sleep(nanoseconds).await;

@@ -83,7 +83,9 @@ impl Pusher {
                 {
                     lua.push_number(number);
                 }
-                _ => return Err((format!("the float {float} does not fit 64 bits"), at)),
+                // Its digits are those of JSON but for a sign in front.
+                Ok(_) => value::push_number(lua, float.as_str().trim_start_matches('+')),
+                Err(_) => return Err((format!("{float} is not a float"), at)),
             },
             DeValue::Boolean(value) => lua.push_bool(*value),
             DeValue::Datetime(datetime) => lua.push_str(&datetime.to_string()),

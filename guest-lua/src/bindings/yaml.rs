@@ -14,7 +14,7 @@ use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
 use crate::value::{self, MAX_DEPTH, Pin};
 use crate::work::{CALL, spend};
-use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 use input::Counted;
 use scalar::Scalar;
 use std::ffi::c_int;
@@ -38,10 +38,8 @@ pub fn register(lua: Lua) {
 
 fn parse(call: Call) -> Returned {
     let (lua, text, null) = arguments(call)?;
-    let anchors = lua.top() + 1;
-    lua.new_table(0, 0);
-    let mut composer = Composer::new(lua, text, anchors, null);
-    match composer.document() {
+    let mut composer = Composer::new(lua, text, null);
+    match composer.document().and_then(|found| composer.after().map(|()| found)) {
         Ok(true) => Ok(1),
         Ok(false) => {
             lua.push_nil();
@@ -53,11 +51,9 @@ fn parse(call: Call) -> Returned {
 
 fn parse_all(call: Call) -> Returned {
     let (lua, text, null) = arguments(call)?;
-    let anchors = lua.top() + 1;
-    lua.new_table(0, 0);
+    let mut composer = Composer::new(lua, text, null);
     lua.new_table(0, 0);
     let list = lua.top();
-    let mut composer = Composer::new(lua, text, anchors, null);
     let mut count = 0;
     loop {
         match composer.document() {
@@ -113,7 +109,14 @@ impl Bad {
 
 impl From<ScanError> for Bad {
     fn from(error: ScanError) -> Bad {
-        Bad::new(error.info(), error.marker())
+        // Said in words where the parser's own say little.
+        let why = match error.kind() {
+            ErrorKind::ExpectedDocumentStart => {
+                "more text after the value (another document begins with a line '---')"
+            }
+            _ => &error.info(),
+        };
+        Bad::new(why, error.marker())
     }
 }
 
@@ -122,19 +125,33 @@ struct Composer<'a> {
     parser: Parser<'a, Counted<'a>>,
     /// Stack index of the table from anchor numbers to their values.
     anchors: c_int,
+    /// Stack index of the table from mappings to the set of their keys that are null, which `<<` does not fill; 0 where
+    /// there is no `<<`, or where null is a value as any other.
+    nulls: c_int,
     null: c_int,
     depth: usize,
     aliased: usize,
 }
 
 impl<'a> Composer<'a> {
-    fn new(lua: Lua, text: &'a str, anchors: c_int, null: c_int) -> Composer<'a> {
+    /// Leaves what it needs on the stack.
+    fn new(lua: Lua, text: &'a str, null: c_int) -> Composer<'a> {
         let options = granit_parser::options! {
             flow_nesting_limit: MAX_DEPTH,
             block_nesting_limit: MAX_DEPTH,
         };
         let parser = Parser::with_options(Counted::new(text), options);
-        Composer { lua, parser, anchors, null, depth: 0, aliased: 0 }
+        lua.new_table(0, 0);
+        let anchors = lua.top();
+        let merges = null == 0 && memchr::memmem::find(text.as_bytes(), b"<<").is_some();
+        spend(text.len() / 8);
+        let nulls = if merges {
+            lua.new_table(0, 0);
+            lua.top()
+        } else {
+            0
+        };
+        Composer { lua, parser, anchors, nulls, null, depth: 0, aliased: 0 }
     }
 
     fn next(&mut self) -> Result<(Event<'a>, Marker), Bad> {
@@ -158,6 +175,15 @@ impl<'a> Composer<'a> {
         let (event, at) = self.next()?;
         self.node(event, at)?;
         Ok(true)
+    }
+
+    /// Makes sure that what follows a document is another one, or nothing.
+    fn after(&mut self) -> Result<(), Bad> {
+        loop {
+            if let (Event::StreamEnd | Event::DocumentStart(..), _) = self.next()? {
+                return Ok(());
+            }
+        }
     }
 
     /// Pushes the value that starts with `event`.
@@ -284,7 +310,7 @@ impl<'a> Composer<'a> {
                 Event::Scalar(text, ScalarStyle::Plain, _, None) if text.as_ref() == "<<" => {
                     let (event, at) = self.next()?;
                     self.node(event, at)?;
-                    self.merge(table, &at)?;
+                    numbered |= self.merge(table, &at)?;
                     continue;
                 }
                 _ => {}
@@ -295,11 +321,16 @@ impl<'a> Composer<'a> {
                 Type::Float if lua.number(-1).is_some_and(f64::is_nan) => {
                     return Err(Bad::new("a .nan as key, which a Lua table cannot have", &at));
                 }
-                Type::Integer => numbered = true,
+                // 1.0 is the key 1 to Lua.
+                Type::Integer | Type::Float => numbered = true,
                 _ => {}
             }
             let (event, at) = self.next()?;
             self.node(event, at)?;
+            if self.nulls != 0 && lua.is_nil(-1) {
+                lua.push_copy(-2);
+                self.note_null(table);
+            }
             unsafe { lua_rawset(lua.0, table) };
         }
         if numbered {
@@ -309,27 +340,106 @@ impl<'a> Composer<'a> {
         Ok(())
     }
 
+    /// Pops a key of the mapping at `table` whose value is null.
+    fn note_null(&self, table: c_int) {
+        let lua = self.lua;
+        lua.push_copy(table);
+        unsafe { lua_rawget(lua.0, self.nulls) };
+        if lua.is_nil(-1) {
+            lua.pop(1);
+            lua.new_table(0, 1);
+            lua.push_copy(table);
+            lua.push_copy(-2);
+            unsafe { lua_rawset(lua.0, self.nulls) };
+        }
+        // key, set -> set, key, true
+        lua.insert(-2);
+        lua.push_bool(true);
+        unsafe { lua_rawset(lua.0, lua.top() - 2) };
+        lua.pop(1);
+    }
+
     /// The merge key `<<`: adds what the mapping on top of the stack (or the list of mappings) has and
-    /// the one at `table` does not; pops it.
-    fn merge(&mut self, table: c_int, at: &Marker) -> Result<(), Bad> {
+    /// the one at `table` does not; pops it. True where keys that are numbers may be among that.
+    fn merge(&mut self, table: c_int, at: &Marker) -> Result<bool, Bad> {
         let lua = self.lua;
         let source = lua.top();
+        let wrong = || Bad::new("<< merges a mapping or a list of mappings", at);
         if lua.type_of(source) != Type::Table {
-            return Err(Bad::new("<< merges a mapping or a list of mappings", at));
+            return Err(wrong());
         }
-        let listed = lua.raw_len(source) as i64;
-        if listed == 0 {
-            add_missing(lua, table, source);
-        }
-        for n in 1..=listed {
-            if lua.raw_get_index(source, n) != Type::Table {
-                return Err(Bad::new("<< merges a mapping or a list of mappings", at));
+        let mut numbered = false;
+        if value::looks_like_list(lua, source) {
+            for n in 1..=lua.raw_len(source) as i64 {
+                if lua.raw_get_index(source, n) != Type::Table || value::looks_like_list(lua, lua.top()) {
+                    return Err(wrong());
+                }
+                numbered |= self.add_missing(table, lua.top());
+                lua.pop(1);
             }
-            add_missing(lua, table, lua.top());
-            lua.pop(1);
+        } else {
+            numbered = self.add_missing(table, source);
         }
         lua.set_top(source - 1);
-        Ok(())
+        Ok(numbered)
+    }
+
+    /// Copies the fields of the mapping at `source` that the one at `table` does not have. True where the keys may be
+    /// numbers.
+    fn add_missing(&self, table: c_int, source: c_int) -> bool {
+        let lua = self.lua;
+        lua.push_nil();
+        while unsafe { lua_next(lua.0, source) } != 0 {
+            spend(CALL);
+            // key, value -> key, and both once more where they are to be set.
+            lua.push_copy(-2);
+            if self.has(table) {
+                lua.pop(1);
+            } else {
+                lua.push_copy(-2);
+                lua.insert(-2);
+                unsafe { lua_rawset(lua.0, table) };
+            }
+        }
+        if self.nulls != 0 {
+            lua.push_copy(source);
+            unsafe { lua_rawget(lua.0, self.nulls) };
+            let set = lua.top();
+            if !lua.is_nil(set) {
+                lua.push_nil();
+                while unsafe { lua_next(lua.0, set) } != 0 {
+                    spend(CALL);
+                    lua.pop(1);
+                    lua.push_copy(-1);
+                    if !self.has(table) {
+                        lua.push_copy(-1);
+                        self.note_null(table);
+                    }
+                }
+            }
+            lua.set_top(set - 1);
+        }
+        value::pinned(lua, source) == Some(Pin::Object)
+    }
+
+    /// Whether the mapping at `table` has the key on top of the stack, which is popped, be it with null.
+    fn has(&self, table: c_int) -> bool {
+        let lua = self.lua;
+        let key = lua.top();
+        lua.push_copy(key);
+        unsafe { lua_rawget(lua.0, table) };
+        let mut found = !lua.is_nil(-1);
+        if !found && self.nulls != 0 {
+            lua.push_copy(table);
+            unsafe { lua_rawget(lua.0, self.nulls) };
+            if lua.type_of(-1) == Type::Table {
+                lua.push_copy(key);
+                unsafe { lua_rawget(lua.0, lua.top() - 1) };
+                found = !lua.is_nil(-1);
+            }
+        }
+        lua.set_top(key - 1);
+        found
     }
 
     /// Pushes a copy of an anchor's value.
@@ -378,25 +488,15 @@ impl<'a> Composer<'a> {
         if unsafe { lua_getmetatable(lua.0, source) } != 0 {
             lua.set_metatable(target);
         }
+        if self.nulls != 0 {
+            lua.push_copy(target);
+            lua.push_copy(source);
+            unsafe {
+                lua_rawget(lua.0, self.nulls);
+                lua_rawset(lua.0, self.nulls);
+            }
+        }
         self.depth -= 1;
         Ok(())
-    }
-}
-
-/// Copies the fields of the table at `source` that the one at `table` does not have.
-fn add_missing(lua: Lua, table: c_int, source: c_int) {
-    lua.push_nil();
-    while unsafe { lua_next(lua.0, source) } != 0 {
-        spend(CALL);
-        lua.push_copy(-2);
-        unsafe { lua_rawget(lua.0, table) };
-        if lua.is_nil(-1) {
-            lua.pop(1);
-            lua.push_copy(-2);
-            lua.insert(-2);
-            unsafe { lua_rawset(lua.0, table) };
-        } else {
-            lua.pop(2);
-        }
     }
 }

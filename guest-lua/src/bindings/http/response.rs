@@ -9,6 +9,7 @@ use crate::host::types::ErrorCode;
 use crate::lua::Lua;
 use crate::task::{Pending, wait};
 use crate::userdata::{self, Userdata};
+use crate::value;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -170,14 +171,12 @@ impl Received {
 /// Sets `headers`, by name with repeated fields joined, and `headers_list`, every field in its order.
 fn push_headers(lua: Lua, headers: &[Header]) {
     let mut joined: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
-    lua.new_table(headers.len(), 0);
-    for (n, header) in headers.iter().enumerate() {
+    value::push_list(lua, headers.iter(), |header| {
         lua.new_table(0, 2);
         lua.push_str(&header.name);
         lua.raw_set(-2, "name");
         lua.push_bytes(&header.value);
         lua.raw_set(-2, "value");
-        lua.raw_set_index(-2, n as i64 + 1);
         match joined.get_mut(header.name.as_str()) {
             Some(value) => {
                 value.extend_from_slice(b", ");
@@ -187,7 +186,7 @@ fn push_headers(lua: Lua, headers: &[Header]) {
                 joined.insert(&header.name, header.value.clone());
             }
         }
-    }
+    });
     lua.raw_set(-2, "headers_list");
     lua.new_table(0, joined.len());
     for (name, value) in &joined {

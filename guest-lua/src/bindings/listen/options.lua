@@ -57,8 +57,8 @@ end
 -- Raises where a number is none that the option can have.
 local function check_number(name, value)
   if time_options[name] then
-    if not (value >= 0 and value < 1e10) then
-      invalid("field '" .. name .. "': a number of seconds from 0 to 1e10 expected, got " .. tostring(value))
+    if not (value >= 0) then
+      invalid("field '" .. name .. "': a number of seconds from 0 on expected, got " .. tostring(value))
     end
   elseif not whole(value, 0, MOST[name] or 0xFFFFFFFF) then
     invalid("field '" .. name .. "': a whole number from 0 to " .. (MOST[name] or 0xFFFFFFFF) .. " expected, got "

@@ -87,7 +87,12 @@ fn value(walk: &mut Walk, at: c_int, out: &mut String, place: Place) -> Result<(
             let mut first = true;
             walk.object(at, &keys, |walk, key, child| {
                 line(out, place, std::mem::replace(&mut first, false));
-                let text = if key.number { key.text.to_string() } else { one_line(&key.text) };
+                let text = match &*key.text {
+                    text if !key.number => one_line(text),
+                    "inf" => ".inf".into(),
+                    "-inf" => "-.inf".into(),
+                    text => text.to_owned(),
+                };
                 if text.len() > MAX_KEY {
                     let _ = write!(out, "? {text}\n{:1$}", "", place.indent);
                 } else {

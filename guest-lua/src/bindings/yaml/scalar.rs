@@ -7,7 +7,7 @@ pub enum Scalar {
     Boolean(bool),
     Integer(i64),
     Float(f64),
-    /// The digits of an integer that does not fit 64 bits.
+    /// The digits of a number that no integer of 64 bits and no float holds, as JSON has them.
     Number(String),
     Text,
 }
@@ -51,9 +51,24 @@ fn number(text: &str) -> Scalar {
         return Scalar::Text;
     }
     match text.parse::<f64>() {
-        Ok(value) => Scalar::Float(value),
+        Ok(value) if value.is_finite() => Scalar::Float(value),
+        Ok(_) => Scalar::Number(in_json(text)),
         Err(_) => Scalar::Text,
     }
+}
+
+/// A float with the digits that JSON asks for.
+fn in_json(text: &str) -> String {
+    let sign = if text.starts_with('-') { "-" } else { "" };
+    let unsigned = text.trim_start_matches(['+', '-']);
+    let (mantissa, exponent) = unsigned.split_at(unsigned.find(['e', 'E']).unwrap_or(unsigned.len()));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let whole = match whole.trim_start_matches('0') {
+        "" => "0",
+        digits => digits,
+    };
+    let dot = if fraction.is_empty() { "" } else { "." };
+    format!("{sign}{whole}{dot}{fraction}{exponent}")
 }
 
 /// `(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`
