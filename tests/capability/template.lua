@@ -5,13 +5,32 @@
 --- Strings are always available; template files are read with the grant `fs=read:PATH`. Names in
 --- `include`, `extends` and `import` are paths within the template's folder; `..` and absolute names are
 --- refused. `vars` is a table of values that `json.encode` could write: a table with the keys 1 to n is a
---- list, any other a map. Values in templates whose name ends in `.html`, `.htm` or `.xml` are escaped
---- for HTML, those in `.json`, `.js` and `.yaml` as JSON; other templates and strings are not escaped.
+--- list, any other a map. Values in templates whose name ends in `.html`, `.htm`, `.xhtml`, `.xml` or `.svg` are escaped
+--- for HTML, those in `.json`, `.json5` and `.js` are written as JSON; `.j2`, `.jinja` and `.jinja2` behind that do not count, nor does
+--- the case. Other templates and strings are not escaped: in YAML use `{{ value|tojson }}`, or
+--- `{% autoescape 'json' %}`.
 ---
 --- A missing variable is empty, and one of its attributes an error; `{strict = true}` makes every use
 --- of a missing variable an error. One rendering may take 2,000,000 steps (an instruction is one step,
---- and so are 64 bytes of text or data that it makes), then it raises `limit`. Errors name the template
---- and the line.
+--- and so are 64 bytes of text or data that it makes), then it raises `limit`. One filter or method takes a text of 2 MiB,
+--- 4 MiB of data where it writes or converts them (32 MiB where it compares), and 300,000 steps (600,000 for those that sort or write data). Errors name
+--- the template and the line.
+---
+--- Filters, with the arguments that Jinja2 gives them:
+---
+--- {names guest-lua/src/bindings/template/names.rs FILTERS}
+---
+--- Tests:
+---
+--- {names guest-lua/src/bindings/template/names.rs TESTS}
+---
+--- Functions:
+---
+--- {names guest-lua/src/bindings/template/names.rs FUNCTIONS}
+---
+--- Methods of texts, maps and lists, as in Python:
+---
+--- {names guest-lua/src/bindings/template/names.rs METHODS}
 ---
 --- ## template.render(path, vars?, options?) -> string
 --- Renders the file `path`; its includes are looked for in its folder.

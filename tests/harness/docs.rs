@@ -26,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("docs::pages_show_every_example", || judge(missing_examples())),
         Trial::test("docs::the_readme_names_its_two_commands", || judge(missing_commands())),
         Trial::test("docs::the_table_of_scopes_is_the_executable_s", || judge(stale_scopes())),
+        Trial::test("docs::the_page_of_templates_lists_what_there_is", || judge(missing_names())),
         Trial::test("docs::the_table_of_limits_has_every_flag", || judge(missing_limits())),
         Trial::test("docs::security_lists_every_attack", || judge(stale_attacks())),
     ];
@@ -221,6 +222,49 @@ fn missing_commands() -> Result<Vec<String>, String> {
     let wanted = ["cargo xtask run --allow fs=read:examples examples/log_summary.lua", "cargo xtask test"];
     let missing = wanted.iter().filter(|wanted| !text.lines().any(|line| line.trim() == **wanted));
     Ok(missing.map(|wanted| format!("README.md has no line '{wanted}'")).collect())
+}
+
+/// Filters, tests, functions and methods that the page of `template` lists, and templates do not have.
+fn missing_names() -> Result<Vec<String>, String> {
+    let page = std::fs::read_to_string(root().join("docs/reference/template.md"))
+        .map_err(|error| error.to_string())?;
+    let names = |title: &str| -> Result<Vec<String>, String> {
+        let list = page.split_once(&format!("\n{title}")).and_then(|(_, rest)| rest.split("\n\n").nth(1));
+        let list = list.ok_or_else(|| format!("the page has no '{title}'"))?;
+        Ok(list.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+    };
+    let mut code = String::new();
+    for (title, source) in [
+        ("Filters, ", "{{ 'NAME' is filter }}"),
+        ("Tests:", "{{ 'NAME' is test }}"),
+        ("Functions:", "{{ NAME is defined }}"),
+    ] {
+        for name in names(title)? {
+            let source = source.replace("NAME", &name);
+            code.push_str(&format!(
+                "if template.render_string([[{source}]]) ~= 'true' then print([[{source}]]) end\n"
+            ));
+        }
+    }
+    for name in names("Methods ")? {
+        code.push_str(&format!(
+            "do local found = false
+            for _, value in ipairs({{ [['x']], '{{}}', '[]' }}) do
+                local ok, err = pcall(template.render_string, '{{{{ ' .. value .. '.{name}() }}}}')
+                found = found or ok or not err.message:find('no method named', 1, true)
+            end
+            if not found then print('{name}') end end\n"
+        ));
+    }
+    if code.lines().count() < 100 {
+        return Err(format!("the page lists too little: {code}"));
+    }
+    let folder = Folder::new();
+    let output = assay(folder.path(), &["exec", "-e", &code]).output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(|line| format!("there is no {line}")).collect())
 }
 
 /// Limits of `assay run` that the table in `docs/limits.md` does not have.

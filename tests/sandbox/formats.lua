@@ -65,6 +65,35 @@ assert.eq(template.render_string("{% set x = {'a.b': 1} %}{{ x['a.b'] }}"), "1")
 -- Macros that call each other with deeper and deeper values.
 pcall(template.render_string, "{% macro f(x, n) %}{% if n %}{{ f(" .. ("["):rep(140) .. "x" .. ("]"):rep(140) .. ", n - 1) }}{% else %}{{ x }}{% endif %}{% endmacro %}{{ f(1, 70) }}")
 
+--# case: a filter or method of a template is bounded
+local long = ("x,"):rep(500000)
+-- The attacks: little data that stands for much, and filters that make much of little.
+local nested = "{% set a = [0]*1000 %}{% set b = [a]*1000 %}{% set c = [b]*1000 %}"
+local many = {}
+for i = 1, 700000 do many[i] = i end
+for _, source in ipairs({
+  "{{ c|tojson }}", "{{ c|string }}", "{{ c|pprint }}", "{{ c|upper }}", "{{ c|e }}", "{{ c|join }}", "{{ c|urlencode }}", "{{ c|wordcount }}",
+  "{{ {'a': c}|xmlattr }}", "{{ '%s'|format(c) }}", "{{ '{}'.format(c) }}", "{{ ''.join(c) }}", "{{ [c, c]|sort|length }}",
+  "{{ [c, [b]*1000]|unique|list|length }}", "{{ [c].count([b]*1000) }}", "{{ c|center(5) }}", "{{ c|truncate(5) }}", "{{ [c]|map('string')|list }}",
+  "{{ 'x'|center(999999999) }}", "{{ 'x'|indent(999999999, true) }}", "{{ '%999999999d'|format(1) }}", "{{ '{:999999999}'.format(1) }}",
+  "{{ '{0:9999999}{0:9999999}'.format(1) }}", "{{ ([long]*1000)|join }}", "{{ ''.join([long]*1000) }}", "{{ long.replace('', long) }}",
+  "{{ long|replace('', long) }}", "{{ long.split(',')|length }}", "{{ long|split(',')|length }}", "{{ long|wordwrap(1, wrapstring=long) }}",
+  "{{ ('a@b.cc '*100000)|urlize(target=long) }}", "{{ [1,2]|batch(999999999, 0)|list }}", "{{ [1]|slice(999999999)|list }}", "{{ [1]|tojson(indent=999999999) }}",
+  "{{ ('{0}'*100000).format(long) }}", "{{ (long*5)|upper|length }}", "{{ (long*9).upper()|length }}", "{{ many|sum }}", "{{ many|sort|length }}", "{{ many|map('string')|list|length }}",
+}) do
+  local ok, err = pcall(template.render_string, nested .. source, { long = long .. long, many = source:find("many") and many })
+  assert.eq(ok, false, source)
+  assert.eq(err.code, "limit", source .. ": " .. tostring(err))
+end
+-- Both sides of the bounds.
+local text = ("x"):rep(2 << 20)
+assert.eq(template.render_string("{{ s|upper|length }} {{ s.upper()|length }}", { s = text }), "2097152 2097152")
+assert.eq(select(2, pcall(template.render_string, "{{ s|upper|length }}", { s = text .. "x" })).code, "limit")
+assert.eq(template.render_string("{{ s|length }}", { s = text .. "x" }), "2097153")
+many = {}
+for i = 1, 30000 do many[i] = 30000 - i end
+assert.eq(template.render_string("{{ m|sort|first }} {{ m|sum }} {{ m|select('odd')|list|length }} {{ m|tojson|length }}", { m = many }), "0 449985000 15000 198890")
+
 --# case: texts have a size where a parser takes them whole
 for _, case in ipairs({
   { markdown.to_html, "a\n", 512 << 10 }, { toml.parse, "#\n", 512 << 10 }, { template.render_string, "a\n", 4 << 20 },

@@ -39,11 +39,33 @@ pub fn write_all(write: &mut dyn FnMut(&Path, String) -> Result<()>) -> Result<(
     write(&root.join("capabilities/all/src/lib.rs"), all_source(&capabilities))?;
     let mut index = format!("<!-- {NOTE} -->\n# Builtins\n\n| builtin | what it is |\n|---|---|\n");
     for name in stems(&root.join("tests/capability"), "lua", &[])? {
-        let page = pages::page(&read(&root.join(format!("tests/capability/{name}.lua")))?, NOTE);
+        let mut page = pages::page(&read(&root.join(format!("tests/capability/{name}.lua")))?, NOTE);
+        page.text = with_names(&page.text)?;
         let _ = writeln!(index, "| [{name}]({name}.md) | {} |", page.summary);
         write(&root.join(format!("docs/reference/{name}.md")), page.text)?;
     }
     write(&root.join("docs/reference/README.md"), index)
+}
+
+/// A page with the names in place of each line `{names FILE CONSTANT}`: the strings that a list in a source has.
+fn with_names(text: &str) -> Result<String> {
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let place = line.strip_prefix("{names ").and_then(|rest| rest.strip_suffix("}\n")?.split_once(' '));
+        let Some((file, constant)) = place else {
+            out.push_str(line);
+            continue;
+        };
+        let source = read(&root().join(file))?;
+        let list = source
+            .split_once(&format!("const {constant}: &[&str] = &["))
+            .and_then(|(_, rest)| rest.split_once("];"))
+            .ok_or_else(|| format!("{file} has no list {constant}"))?
+            .0;
+        let names: Vec<String> = list.split('"').skip(1).step_by(2).map(|name| format!("`{name}`")).collect();
+        let _ = writeln!(out, "{}", names.join(", "));
+    }
+    Ok(out)
 }
 
 /// `modules` has no Lua library of its own: `require` is its Lua side.

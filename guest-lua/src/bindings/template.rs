@@ -2,19 +2,25 @@
 //!
 //! Templates are read through the host's fs capability, so each file is checked against the grants.
 
+mod bounds;
+mod filters;
+mod names;
 mod nesting;
+mod text;
 
 use crate::bindings::fs::{self, buffer::Buffer};
 use crate::call::{Call, Error, Returned, library};
 use crate::ffi::lua_reclaim;
 use crate::function;
+use crate::host::crypto;
 use crate::host::types::{self, ErrorCode};
 use crate::lua::Lua;
+use crate::options;
 use crate::region::{self, region};
 use crate::value::{Fault, Meter, Value, Walk};
 use crate::work::{CALL, spend};
 use minijinja::value::ValueKind;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use std::borrow::Cow;
 use std::error::Error as _;
 use std::ffi::c_int;
@@ -35,6 +41,7 @@ const RECURSION: usize = 300;
 const FOLDER: &str = "templates";
 
 pub fn register(lua: Lua) {
+    minijinja_contrib::rand::set_seed_source(Some(seed));
     library(
         lua,
         "template",
@@ -71,6 +78,13 @@ fn render_with_loader(call: Call) -> Returned {
     let path = join(folder, name);
     let source = text(&path, fs::read_blocking(&path)?)?;
     finish(call, "template.render_with_loader", folder, name, &source, vars, strict)
+}
+
+/// Where the random numbers of a rendering begin.
+fn seed() -> u64 {
+    let bytes = region::outside(|| crypto::random(8)).unwrap_or_default();
+    // Zeros would stay zeros.
+    bytes.iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte)) | 1
 }
 
 /// The variables that argument `index` holds, and whether the options after it say `strict`.
@@ -245,9 +259,12 @@ fn finish(
     environment.set_fuel(Some(fuel));
     environment.set_formatter(format);
     environment.set_recursion_limit(RECURSION);
-    if strict {
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    }
+    environment.set_auto_escape_callback(auto_escape);
+    let undefined = if strict { UndefinedBehavior::Strict } else { UndefinedBehavior::Lenient };
+    environment.set_undefined_behavior(undefined);
+    let keep = refused.clone();
+    let limit = move |message| refuse(&keep, types::Error { code: ErrorCode::Limit, message, errno: 0 });
+    bounds::register(&mut environment, undefined, Box::new(limit));
     let (folder, keep) = (folder.to_owned(), refused.clone());
     environment.set_loader(move |name| load(&folder, name, &keep));
     let keep = refused.clone();
@@ -291,6 +308,17 @@ fn finish(
     }
 }
 
+/// Values are escaped as the last extension of the template's name asks for, in upper or lower case; extensions that
+/// say it is a template do not count. What is quoted in YAML depends on where it stands, so nothing is there.
+fn auto_escape(name: &str) -> AutoEscape {
+    let mut extensions = name.rsplit('.').map(str::to_ascii_lowercase);
+    match extensions.find(|name| !matches!(name.as_str(), "j2" | "jinja" | "jinja2")).as_deref() {
+        Some("html" | "htm" | "xhtml" | "xml" | "svg") => AutoEscape::Html,
+        Some("json" | "json5" | "js") => AutoEscape::Json,
+        _ => AutoEscape::None,
+    }
+}
+
 /// Booleans are written as Lua, YAML, TOML and JSON do, not as Python does.
 fn format(
     out: &mut minijinja::Output<'_>,
@@ -318,6 +346,22 @@ fn load(
         },
         Err(error) if error.code == ErrorCode::NotFound => Ok(None),
         Err(error) => Err(refuse(refused, error)),
+    }
+}
+
+/// What is said of a name that there is not.
+fn unknown(error: &minijinja::Error) -> String {
+    let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let names = match error.kind() {
+        ErrorKind::UnknownFilter => names::FILTERS,
+        ErrorKind::UnknownTest => names::TESTS,
+        ErrorKind::UnknownMethod => names::METHODS,
+        _ => names::FUNCTIONS,
+    };
+    let given = detail.strip_suffix(" is unknown").unwrap_or(&detail).rsplit(' ').next().unwrap_or_default();
+    match options::nearest(given, names) {
+        Some(near) => format!("{detail}; did you mean {near}?"),
+        None => format!("{detail}; there are {}", names.join(", ")),
     }
 }
 
@@ -354,6 +398,12 @@ fn failure(
             ErrorKind::TemplateNotFound => {
                 code = ErrorCode::NotFound;
                 message.push_str(error.detail().unwrap_or("a template does not exist"));
+            }
+            ErrorKind::UnknownFilter
+            | ErrorKind::UnknownTest
+            | ErrorKind::UnknownFunction
+            | ErrorKind::UnknownMethod => {
+                message.push_str(&unknown(error));
             }
             kind => match error.detail() {
                 Some(detail) => message.push_str(&format!("{kind}: {detail}")),
