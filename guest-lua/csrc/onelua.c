@@ -85,3 +85,96 @@ LUA_API int lua_reclaim (lua_State *L) {
   luaC_fullgc(L, 1);
   return 1;
 }
+
+
+/*
+** Calls the finalizers of all objects that have one, as 'lua_close' does,
+** and frees nothing. From now on no object gets a finalizer.
+*/
+LUA_API void lua_finalize (lua_State *L) {
+  global_State *g = G(L);
+  g->gcstp = GCSTPCLS;
+  luaC_changemode(L, KGC_INC);
+  separatetobefnz(g, 1);
+  callallpendingfinalizers(L);
+}
+
+
+/*
+** The coroutine that 'L' has resumed and that is suspended for the host,
+** as 'L' is itself; NULL where 'L' waits by itself.
+*/
+LUA_API lua_State *lua_inner (lua_State *L) {
+  CallInfo *ci = L->ci;
+  const TValue *f = s2v(ci->func.p);
+  const TValue *o;
+  if (isLua(ci) || ci == &L->base_ci)
+    return NULL;
+  if (ttisCclosure(f) && clCvalue(f)->nupvalues > 0)
+    o = &clCvalue(f)->upvalue[0];  /* of 'coroutine.wrap' */
+  else if (ci->func.p + 1 < L->top.p)
+    o = s2v(ci->func.p + 1);
+  else
+    return NULL;
+  return (ttisthread(o) && lua_issuspended(thvalue(o))) ? thvalue(o) : NULL;
+}
+
+
+/*
+** One frame of a traceback of 'of': pushes its place and the name of its
+** function. Gives 0 where there is no such level, else the sum of
+** FRAME_... below. */
+#define FRAME_THERE	1
+#define FRAME_TAIL	2
+#define FRAME_C		4
+#define FRAME_NAMED	8  /* its chunk has a name ('=name'), and no file */
+
+LUA_API int lua_frame (lua_State *L, lua_State *of, int level) {
+  lua_Debug ar;
+  int result = FRAME_THERE;
+  if (!lua_getstack(of, level, &ar))
+    return 0;
+  lua_getinfo(of, "Slnt", &ar);
+  if (ar.currentline <= 0)
+    lua_pushstring(L, ar.short_src);
+  else
+    lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+  pushfuncname(L, &ar);
+  if (ar.istailcall)
+    result |= FRAME_TAIL;
+  if (*ar.what == 'C')
+    result |= FRAME_C;
+  else if (*ar.source == '=')
+    result |= FRAME_NAMED;
+  return result;
+}
+
+
+/*
+** The level of the outermost frame of 'L'.
+*/
+LUA_API int lua_lastlevel (lua_State *L) {
+  return lastlevel(L);
+}
+
+
+/*
+** Pushes the name of the n-th local variable (from 0) that is in scope
+** where the function on top of the stack ends; gives 0 where there is none.
+*/
+LUA_API int lua_lastlocal (lua_State *L, int n) {
+  const TValue *o = s2v(L->top.p - 1);
+  const Proto *p;
+  int i;
+  if (!ttisLclosure(o))
+    return 0;
+  p = clLvalue(o)->p;
+  for (i = 0; i < p->sizelocvars; i++) {
+    const LocVar *var = &p->locvars[i];
+    if (var->endpc >= p->sizecode && *getstr(var->varname) != '(' && n-- == 0) {
+      lua_pushstring(L, getstr(var->varname));
+      return 1;
+    }
+  }
+  return 0;
+}

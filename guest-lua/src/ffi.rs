@@ -19,6 +19,10 @@ pub const LUA_YIELD: c_int = 1;
 pub const LUA_ERRMEM: c_int = 4;
 pub const LUA_REGISTRYINDEX: c_int = -(c_int::MAX / 2 + 1000);
 pub const LUA_RIDX_GLOBALS: i64 = 2;
+/// What `lua_frame` gives the sum of, beside 1 for every frame.
+pub const FRAME_TAIL: c_int = 2;
+pub const FRAME_C: c_int = 4;
+pub const FRAME_NAMED: c_int = 8;
 pub const LUA_OPEQ: c_int = 0;
 pub const LUA_OPLT: c_int = 1;
 
@@ -59,6 +63,7 @@ unsafe extern "C" {
     pub fn lua_touserdata(l: *mut lua_State, idx: c_int) -> *mut c_void;
     pub fn lua_tocfunction(l: *mut lua_State, idx: c_int) -> Option<lua_CFunction>;
     pub fn lua_getupvalue(l: *mut lua_State, funcindex: c_int, n: c_int) -> *const c_char;
+    pub fn lua_upvaluejoin(l: *mut lua_State, func1: c_int, n1: c_int, func2: c_int, n2: c_int);
     pub fn lua_rawequal(l: *mut lua_State, a: c_int, b: c_int) -> c_int;
     pub fn lua_compare(l: *mut lua_State, a: c_int, b: c_int, op: c_int) -> c_int;
 
@@ -114,7 +119,6 @@ unsafe extern "C" {
     pub fn luaL_ref(l: *mut lua_State, t: c_int) -> c_int;
     pub fn luaL_unref(l: *mut lua_State, t: c_int, r: c_int);
     pub fn luaL_where(l: *mut lua_State, level: c_int);
-    pub fn luaL_traceback(l: *mut lua_State, of: *mut lua_State, message: *const c_char, level: c_int);
     pub fn luaL_loadbufferx(
         l: *mut lua_State,
         buffer: *const c_char,
@@ -146,4 +150,9 @@ unsafe extern "C" {
     pub fn lua_protect(l: *mut lua_State, f: lua_Protected, ud: *mut c_void) -> c_int;
     pub fn lua_nomemory(l: *mut lua_State) -> !;
     pub fn lua_reclaim(l: *mut lua_State) -> c_int;
+    pub fn lua_finalize(l: *mut lua_State);
+    pub fn lua_inner(l: *mut lua_State) -> *mut lua_State;
+    pub fn lua_frame(l: *mut lua_State, of: *mut lua_State, level: c_int) -> c_int;
+    pub fn lua_lastlevel(l: *mut lua_State) -> c_int;
+    pub fn lua_lastlocal(l: *mut lua_State, n: c_int) -> c_int;
 }

@@ -26,6 +26,11 @@ pub fn is_embedded(name: &str) {
     EMBEDDED.with_borrow_mut(|names| names.push(format!("{name}:")));
 }
 
+/// Whether a place (`listen:12`) is in the Lua part of a binding.
+pub fn is_of_builtin(place: &str) -> bool {
+    EMBEDDED.with_borrow(|names| names.iter().any(|name| place.starts_with(name.as_str())))
+}
+
 /// A call of a builtin, where anybody wants to know.
 pub struct Called(Option<(u64, String)>);
 
@@ -49,16 +54,14 @@ pub fn calling(lua: Lua) -> Called {
 }
 
 /// `script.lua:12`, of the innermost function that is the script's.
-fn line(lua: Lua) -> String {
+pub fn line(lua: Lua) -> String {
     for level in 1..=LEVELS {
         unsafe { luaL_where(lua.0, level) };
         let place = String::from_utf8_lossy(lua.bytes(-1).unwrap_or_default()).into_owned();
         lua.pop(1);
         let place = place.trim_end_matches([':', ' ']);
         // C functions have no place.
-        let is_script =
-            EMBEDDED.with_borrow(|names| !names.iter().any(|name| place.starts_with(name.as_str())));
-        if !place.is_empty() && is_script {
+        if !place.is_empty() && !is_of_builtin(place) {
             return place.to_string();
         }
     }

@@ -2,17 +2,19 @@
 
 use crate::ffi::*;
 use crate::function;
-use crate::host::console::{self, Reply};
+use crate::host::{control, log};
 use crate::host::script::{Failure, FailureKind, Job, Mode, Outcome};
 use crate::lua::{Lua, Type};
 use crate::scheduler::{self, Ended, Failed};
-use crate::{alloc, state};
+use crate::task::{self, Thread};
+use crate::{alloc, fault, state};
 
 pub async fn run(job: Job) -> Result<Outcome, Failure> {
     set_memory(job.memory_limit);
     crate::call::set_carried(job.host_memory);
     crate::scheduler::set_memory(job.memory_limit);
     crate::lines::tell(job.tells_lines);
+    fault::set_full(job.full_tracebacks);
     let lua = state::main();
     reseed(lua);
     set_arguments(lua, &job);
@@ -25,13 +27,51 @@ pub async fn run(job: Job) -> Result<Outcome, Failure> {
     }
     let result = match job.mode {
         Mode::Run => run_chunk(lua, &job).await,
-        Mode::Repl => repl(lua).await,
-        Mode::Check => {
-            load_chunk(lua, &job).map(|()| Outcome { values: Vec::new(), result: None, assertions: 0 })
-        }
+        Mode::Repl => crate::repl::run(lua).await,
+        Mode::Check => load_chunk(lua, &job).map(|()| outcome(Vec::new())).map_err(Unfinished::from),
     };
-    crate::bindings::io::finish();
-    result
+    let mut unwritten = crate::bindings::io::finish(|| {
+        task::detached(|| unsafe { lua_finalize(lua.0) });
+    })
+    .into_iter();
+    let result = match result {
+        // It is told at the end, as the error of the script would be.
+        Ok(outcome) => unwritten.next().map_or(Ok(outcome), |message| Err(told(message).into())),
+        failed => failed,
+    };
+    unwritten.for_each(|message| log::write(log::Level::Error, &message, ""));
+    match result {
+        Ok(outcome) => Ok(outcome),
+        Err(Unfinished::Failed(failure)) => Err(failure),
+        Err(Unfinished::Signalled(name)) => {
+            control::closed(&name);
+            Ok(outcome(Vec::new()))
+        }
+    }
+}
+
+/// Why a chunk did not come to its end.
+pub enum Unfinished {
+    Failed(Failure),
+    /// This signal came, which the script does not handle.
+    Signalled(String),
+}
+
+impl From<Failure> for Unfinished {
+    fn from(failure: Failure) -> Unfinished {
+        Unfinished::Failed(failure)
+    }
+}
+
+/// A failure that is no error of Lua.
+fn told(message: String) -> Failure {
+    let (traceback, assertions) = (String::new(), crate::bindings::assert::count());
+    Failure { kind: FailureKind::Error, message, traceback, code: None, assertions }
+}
+
+/// A script that has come to its end.
+pub fn outcome(values: Vec<String>) -> Outcome {
+    Outcome { values, result: None, assertions: crate::bindings::assert::count() }
 }
 
 /// Sets what Lua may hold of the instance's memory, and what it and Rust code may together: Lua leaves a part for
@@ -125,38 +165,74 @@ pub fn without_shebang(source: &[u8]) -> &[u8] {
 /// Compiles the chunk, and leaves it on the stack.
 fn load_chunk(lua: Lua, job: &Job) -> Result<(), Failure> {
     lua.load(without_shebang(&job.source), &job.name).map_err(|status| {
-        let message = scheduler::message(lua, -1);
+        let message = fault::message(lua, -1);
         lua.pop(1);
         let kind = if status == LUA_ERRMEM { FailureKind::Memory } else { FailureKind::Syntax };
         Failure { kind, message, traceback: String::new(), code: None, assertions: 0 }
     })
 }
 
-async fn run_chunk(lua: Lua, job: &Job) -> Result<Outcome, Failure> {
+async fn run_chunk(lua: Lua, job: &Job) -> Result<Outcome, Unfinished> {
     load_chunk(lua, job)?;
-    let Some(call) = &job.call else {
-        for arg in &job.args {
-            lua.push_bytes(arg);
+    let arguments = match &job.call {
+        Some(call) => crate::embedding::push_handler(lua, &call.function, &call.input),
+        None => {
+            for arg in &job.args {
+                lua.push_bytes(arg);
+            }
+            job.args.len() as i32
         }
-        let values = execute(lua, job.args.len() as i32).await?;
-        return Ok(Outcome { values, result: None, assertions: crate::bindings::assert::count() });
     };
-    let arguments = crate::embedding::push_handler(lua, &call.function, &call.input);
-    let result = execute(lua, arguments).await?.into_iter().next();
-    Ok(Outcome { values: Vec::new(), result, assertions: crate::bindings::assert::count() })
+    let returned = perform(lua, arguments, |_| control::closing()).await;
+    let values = returned.map(|returned| returned.texts());
+    let mut unawaited = scheduler::unawaited().into_iter();
+    let values = match values {
+        // It is told at the end, as the error of the script would be.
+        Ok(_) if unawaited.len() > 0 => {
+            let first = unawaited.next().map(|failed| alloc::beyond_limit(|| failure(lua, &failed)));
+            first.map_or(Ok(Vec::new()), |first| {
+                let message = format!("{}{}", scheduler::UNAWAITED, first.message);
+                Err(Unfinished::Failed(Failure { message, ..first }))
+            })
+        }
+        Ok(_) if scheduler::reported() > 0 => Err(Unfinished::Failed(told(match scheduler::reported() {
+            1 => "a task failed and nobody awaited it; the log has its error".into(),
+            count => format!("{count} tasks failed and nobody awaited them; the log has their errors"),
+        }))),
+        values => values,
+    };
+    unawaited.for_each(|failed| scheduler::report(&failed));
+    values.map(|values| match job.call {
+        Some(_) => Outcome { result: values.into_iter().next(), ..outcome(Vec::new()) },
+        None => outcome(values),
+    })
 }
 
-/// Runs the function below `arguments` values and gives its results as text.
-async fn execute(lua: Lua, arguments: i32) -> Result<Vec<String>, Failure> {
+/// What a function returned: so many values on top of its thread's stack.
+pub struct Returned {
+    pub thread: Thread,
+    pub results: i32,
+}
+
+impl Returned {
+    /// The values as text.
+    pub fn texts(&self) -> Vec<String> {
+        let lua = self.thread.lua;
+        (lua.top() - self.results + 1..=lua.top()).map(|index| shown(lua, index)).collect()
+    }
+}
+
+/// Runs the function below `arguments` values. `on_signal` is told of a signal that ends it.
+pub async fn perform(lua: Lua, arguments: i32, on_signal: impl Fn(&str)) -> Result<Returned, Unfinished> {
     let main = scheduler::start(lua, arguments);
-    scheduler::drive(&main).await;
+    if let Some(name) = scheduler::drive(&main, on_signal).await {
+        return Err(Unfinished::Signalled(name));
+    }
     match main.take() {
-        Some(Ended::Returned(thread, results)) => {
-            let first = thread.lua.top() - results + 1;
-            Ok((first..=thread.lua.top()).map(|index| shown(thread.lua, index)).collect())
-        }
-        Some(Ended::Failed(failed)) => Err(alloc::beyond_limit(|| failure(lua, failed))),
-        Some(Ended::Cancelled) | None => Ok(Vec::new()),
+        Some(Ended::Returned(thread, results)) => Ok(Returned { thread, results }),
+        Some(Ended::Failed(failed)) => Err(alloc::beyond_limit(|| failure(lua, &failed)).into()),
+        // Nobody has a handle to cancel it by.
+        Some(Ended::Cancelled) | None => Err(Unfinished::Signalled("TERM".into())),
     }
 }
 
@@ -166,62 +242,23 @@ fn shown(lua: Lua, index: i32) -> String {
         Type::String => None,
         _ => lua.protected_text(function!(crate::bindings::assert::shown), index),
     };
-    shown.unwrap_or_else(|| scheduler::message(lua, index))
+    shown.unwrap_or_else(|| fault::message(lua, index))
 }
 
-fn failure(lua: Lua, failed: Failed) -> Failure {
+fn failure(lua: Lua, failed: &Failed) -> Failure {
     failed.value.push(lua);
-    let message = scheduler::message(lua, -1);
-    let mut code = None;
-    if lua.type_of(-1) == Type::Table {
-        if lua.raw_get(-1, "code") == Type::String {
-            code = lua.bytes(-1).map(|code| String::from_utf8_lossy(code).into_owned());
-        }
-        lua.pop(1);
-    }
+    let message = fault::message(lua, -1);
+    let code = fault::code(lua, -1);
+    let own_text = fault::has_text(lua, -1);
     lua.pop(1);
     let kind = if failed.status == LUA_ERRMEM || message == "not enough memory" {
         FailureKind::Memory
     } else {
         FailureKind::Error
     };
-    Failure { kind, message, traceback: failed.traceback, code, assertions: crate::bindings::assert::count() }
-}
-
-async fn repl(lua: Lua) -> Result<Outcome, Failure> {
-    let mut reply = Reply::Start;
-    let mut buffer = Vec::new();
-    while let Some(line) = console::next(reply).await {
-        buffer.extend_from_slice(&line);
-        // An expression first, so that `1 + 1` shows its value.
-        let mut expression = b"return ".to_vec();
-        expression.extend_from_slice(&buffer);
-        let loaded = lua.load(&expression, "=stdin").or_else(|_| {
-            lua.pop(1);
-            lua.load(&buffer, "=stdin")
-        });
-        reply = match loaded {
-            Err(_) => {
-                let message = scheduler::message(lua, -1);
-                lua.pop(1);
-                if message.ends_with("<eof>") {
-                    buffer.push(b'\n');
-                    Reply::Incomplete
-                } else {
-                    buffer.clear();
-                    Reply::Failed(message)
-                }
-            }
-            Ok(()) => {
-                buffer.clear();
-                match execute(lua, 0).await {
-                    Ok(values) => Reply::Done(values),
-                    Err(failure) => Reply::Failed(format!("{}\n{}", failure.message, failure.traceback)),
-                }
-            }
-        };
-        crate::bindings::io::finish();
-        crate::bindings::stdio::flush();
-    }
-    Ok(Outcome { values: Vec::new(), result: None, assertions: 0 })
+    let traceback = match &code {
+        Some(code) if own_text => format!("code: {code}\n{}", failed.traceback),
+        _ => failed.traceback.clone(),
+    };
+    Failure { kind, message, traceback, code, assertions: crate::bindings::assert::count() }
 }

@@ -3,19 +3,19 @@
 
 use crate::alloc::beyond_limit;
 use crate::call::Error;
-use crate::ffi::*;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Ref};
 use crate::region;
+use crate::signals::{self, Signals};
 use crate::task::Thread;
 use crate::work::{CALL, spend};
+use crate::{fault, lines};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::ptr::{null, null_mut};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +44,7 @@ pub enum Ended {
 pub struct Failed {
     pub value: Ref,
     pub status: c_int,
-    /// Lua's traceback of the place where it was raised.
+    /// Where it was raised, and where the task was started.
     pub traceback: String,
 }
 
@@ -53,6 +53,10 @@ pub struct Failed {
 pub struct Shared {
     ended: RefCell<Option<Ended>>,
     done: Cell<bool>,
+    /// Others wait for how it ends, with more tasks: its error is no surprise.
+    awaited: Cell<bool>,
+    /// The line of the script that started it; empty for the main chunk.
+    started: String,
     cancelled: Cell<bool>,
     interrupt: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -88,6 +92,7 @@ impl Group {
         });
         for (position, task) in tasks.iter().enumerate() {
             spend(CALL);
+            task.awaited.set(true);
             if task.is_done() {
                 group.ended(position, task.has_failed());
             } else {
@@ -162,6 +167,14 @@ impl Shared {
         Poll::Pending
     }
 
+    /// Takes its error, if nobody waits for it.
+    fn unawaited(&self) -> Option<Failed> {
+        match self.take() {
+            Some(Ended::Failed(failed)) if !self.awaited.get() => Some(failed),
+            _ => None,
+        }
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
@@ -182,22 +195,39 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        report(self.ended.get_mut().take());
+        if let Some(failed) = self.unawaited() {
+            report(&failed);
+        }
     }
 }
 
+/// What is told of an error that nobody awaited, before its message.
+pub const UNAWAITED: &str = "a task failed and nobody awaited it: ";
+
 /// Logs an error that nobody awaited: it must not vanish.
-fn report(ended: Option<Ended>) {
-    if let Some(Ended::Failed(failed)) = ended {
-        let lua = crate::state::main();
-        let message = beyond_limit(|| {
-            failed.value.push(lua);
-            let message = format!("a task failed and nobody awaited it: {}", message(lua, -1));
-            lua.pop(1);
-            message
-        });
-        crate::host::log::write(crate::host::log::Level::Error, &message, "");
-    }
+pub fn report(failed: &Failed) {
+    REPORTED.set(REPORTED.get() + 1);
+    let lua = crate::state::main();
+    let (message, traceback) = beyond_limit(|| {
+        failed.value.push(lua);
+        let message = format!("{UNAWAITED}{}", fault::message(lua, -1));
+        lua.pop(1);
+        let mut fields = String::from("{\"traceback\":");
+        crate::bindings::json::quote(&mut fields, &failed.traceback);
+        fields.push('}');
+        (message, fields)
+    });
+    crate::host::log::write(crate::host::log::Level::Error, &message, &traceback);
+}
+
+/// How many errors were logged because nobody awaited them.
+pub fn reported() -> usize {
+    REPORTED.get()
+}
+
+/// Takes the errors of tasks that failed and that nobody has awaited, whose handles are still there.
+pub fn unawaited() -> Vec<Failed> {
+    FAILED.take().iter().filter_map(Weak::upgrade).filter_map(|task| task.unawaited()).collect()
 }
 
 /// Remembers a task that failed until the end of the run, which its handle may live to see.
@@ -272,6 +302,8 @@ thread_local! {
     static ALIVE: Cell<usize> = const { Cell::new(0) };
     /// How many tasks wait for other tasks only.
     static ON_TASKS: Cell<usize> = const { Cell::new(0) };
+    /// How many errors were logged because nobody awaited them.
+    static REPORTED: Cell<usize> = const { Cell::new(0) };
     /// Tasks that failed and may not have been awaited yet.
     static FAILED: RefCell<Vec<Weak<Shared>>> = const { RefCell::new(Vec::new()) };
 }
@@ -289,12 +321,19 @@ pub fn spawn(lua: Lua, arguments: c_int) -> Result<Rc<Shared>, Error> {
         return Err(Error::failed(ErrorCode::Limit, why));
     }
     region::make_room(lua, TASK_BYTES as usize)?;
-    Ok(start(lua, arguments))
+    let started = lines::line(lua);
+    Ok(start_at(lua, arguments, started))
 }
 
-/// As [`spawn`], whatever runs already.
+/// As [`spawn`], whatever runs already, of what the script did not start itself.
 pub fn start(lua: Lua, arguments: c_int) -> Rc<Shared> {
-    let shared = Rc::new(Shared::default());
+    start_at(lua, arguments, String::new())
+}
+
+fn start_at(lua: Lua, arguments: c_int, started: String) -> Rc<Shared> {
+    let mut shared = Shared::default();
+    shared.started = started;
+    let shared = Rc::new(shared);
     let thread = Some(Thread::new(lua, arguments));
     let task = Task { thread, shared: shared.clone(), counted: false, waker: None };
     ALIVE.set(ALIVE.get() + 1);
@@ -369,7 +408,8 @@ impl Future for Task {
                     if result.is_err() {
                         remember(&this.shared);
                     }
-                    this.shared.end(ended(thread, result));
+                    let ended = ended(thread, result, &this.shared.started);
+                    this.shared.end(ended);
                 }
                 this.count();
                 Poll::Ready(())
@@ -378,24 +418,24 @@ impl Future for Task {
     }
 }
 
-fn ended(thread: Thread, result: Result<c_int, c_int>) -> Ended {
+fn ended(mut thread: Thread, result: Result<c_int, c_int>, started: &str) -> Ended {
     match result {
         Ok(results) => Ended::Returned(thread, results),
-        Err(status) => beyond_limit(|| {
-            let main = crate::state::main();
-            unsafe { luaL_traceback(main.0, thread.lua.0, null(), 0) };
-            let traceback = String::from_utf8_lossy(main.bytes(-1).unwrap_or_default()).into_owned();
-            main.pop(1);
-            Ended::Failed(Failed { value: Ref::pop(thread.lua), status, traceback })
-        }),
+        Err(_) => {
+            let traceback = fault::traceback(thread.lua, thread.traceback_of_awaited(), started);
+            let status = thread.close_failed();
+            let value = beyond_limit(|| Ref::pop(thread.lua));
+            Ended::Failed(Failed { value, status, traceback })
+        }
     }
 }
 
-/// Runs tasks until `main` has ended; then the others are cancelled, and the errors that nobody awaited told.
-pub async fn drive(main: &Shared) {
+/// Runs tasks until `main` has ended, or a signal came that the script does not handle: its name is given, after
+/// `on_signal` was told. Then the others are cancelled.
+pub async fn drive(main: &Shared, on_signal: impl Fn(&str)) -> Option<String> {
     let mut tasks = FuturesUnordered::new();
-    let mut news = News::default();
-    poll_fn(|context| {
+    let (mut news, mut signals) = (News::default(), Signals::default());
+    let signal = poll_fn(|context| {
         if news.wanted() {
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -403,32 +443,37 @@ pub async fn drive(main: &Shared) {
         loop {
             SPAWNED.with_borrow_mut(|spawned| tasks.extend(spawned.drain(..)));
             let polled = tasks.poll_next_unpin(context);
-            if main.is_done() {
-                return Poll::Ready(());
-            }
             let more = SPAWNED.with_borrow(|spawned| !spawned.is_empty());
-            match polled {
-                Poll::Ready(_) => {}
-                Poll::Pending if more => {}
-                Poll::Pending => {
-                    if ON_TASKS.get() == tasks.len() {
-                        main.interrupt.set(true);
-                        main.wake();
-                        continue;
-                    }
-                    return Poll::Pending;
-                }
+            let stuck = polled.is_pending() && !more && ON_TASKS.get() == tasks.len();
+            // Signals that came before the end are handled to the end.
+            if main.is_done() && (stuck || signals.poll_last(context)) {
+                return Poll::Ready(None);
+            }
+            if stuck {
+                main.interrupt.set(true);
+                main.wake();
+                continue;
+            }
+            // A script that never waits is told by a tick.
+            let waits = polled.is_pending() && !more;
+            if (waits || signals::have_come())
+                && !main.is_done()
+                && let Poll::Ready(name) = signals.poll(context)
+            {
+                return Poll::Ready(Some(name));
+            }
+            if waits && SPAWNED.with_borrow(Vec::is_empty) {
+                return Poll::Pending;
             }
         }
     })
     .await;
+    if let Some(name) = &signal {
+        on_signal(name);
+    }
     drop(tasks);
     SPAWNED.take();
-    for task in FAILED.take().iter().filter_map(Weak::upgrade) {
-        if !std::ptr::eq(&*task, main) {
-            report(task.take());
-        }
-    }
+    signal
 }
 
 /// Marks a coroutine as the root of a task: to the script it is the main thread. The mark is in the extra
@@ -436,31 +481,4 @@ pub async fn drive(main: &Shared) {
 /// looks for it.
 pub fn mark_root(thread: Lua) {
     unsafe { *thread.0.cast::<u8>().sub(size_of::<*const ()>()) = 1 };
-}
-
-/// The text of an error value, as Lua's own interpreter shows it.
-pub fn message(lua: Lua, index: c_int) -> String {
-    use crate::lua::Type;
-    let index = lua.abs(index);
-    let printable = match lua.type_of(index) {
-        Type::String | Type::Integer | Type::Float => true,
-        Type::Table | Type::Userdata if unsafe { lua_getmetatable(lua.0, index) } != 0 => {
-            let has = lua.raw_get(-1, "__tostring") != Type::Nil;
-            lua.pop(2);
-            has
-        }
-        _ => false,
-    };
-    unsafe extern "C" fn to_string(l: *mut lua_State) -> c_int {
-        unsafe { luaL_tolstring(l, 1, null_mut()) };
-        1
-    }
-    let text = if printable { lua.protected_text(to_string, index) } else { None };
-    text.unwrap_or_else(|| {
-        let name = match lua.type_of(index) {
-            Type::Nil | Type::None => return "nil".into(),
-            other => format!("{other:?}").to_lowercase(),
-        };
-        format!("(error object is a {name} value)")
-    })
 }

@@ -8,8 +8,11 @@
 //! function that cannot yield lies between (a comparator of `table.sort`, a callback of
 //! `string.gsub`), the wait blocks the instance instead.
 
+use crate::alloc::beyond_limit;
 use crate::call::{Call, Error, Returned, begin, raise};
+use crate::fault;
 use crate::ffi::*;
+use crate::host::log;
 use crate::lines::{self, Called};
 use crate::lua::{Lua, Ref};
 use crate::region::{self, Running};
@@ -18,7 +21,7 @@ use std::ffi::c_int;
 use std::future::Future;
 use std::pin::Pin;
 use std::ptr::null_mut;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// Pushes the results of a wait on the stack of the call.
 pub type Push = Box<dyn FnOnce(Call) -> Returned>;
@@ -55,7 +58,15 @@ where
 struct Current {
     waiting: Option<Pending>,
     ready: Option<Result<Push, Error>>,
+    /// The last error that it was given of another task, and the traceback of that.
+    raised: Option<(Ref, String)>,
     context: *mut Context<'static>,
+}
+
+impl Current {
+    fn new() -> Current {
+        Current { waiting: None, ready: None, raised: None, context: null_mut() }
+    }
 }
 
 thread_local! {
@@ -69,6 +80,43 @@ fn current<'a>() -> Option<&'a mut Current> {
 /// A number for the task that runs, which no other one has while it lives.
 pub fn current_id() -> usize {
     CURRENT.get().addr()
+}
+
+/// The task that runs is given the error of another one, which it raises. Where it ends with it, it tells that traceback
+/// too.
+pub fn gives_error(value: Ref, traceback: String) {
+    if let Some(current) = current() {
+        current.raised = Some((value, traceback));
+    }
+}
+
+/// Runs what calls functions of the script while no task runs: finalizers, variables that are closed. What waits in
+/// them blocks the instance.
+pub fn detached<T>(f: impl FnOnce() -> T) -> T {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut own = Current { context: (&raw mut context).cast(), ..Current::new() };
+    let outer = CURRENT.replace(&raw mut own);
+    let result = f();
+    CURRENT.set(outer);
+    result
+}
+
+/// Closes the pending variables of a coroutine and, first, of those that it has resumed. Gives its status.
+fn close(lua: Lua) -> c_int {
+    unsafe {
+        let inner = lua_inner(lua.0);
+        if !inner.is_null() {
+            close(Lua(inner));
+        }
+        lua_closethread(lua.0, null_mut())
+    }
+}
+
+/// Logs the error on top of the stack of a task that was cancelled, which nobody can await: its `__close` raised it.
+fn report_lost(lua: Lua) {
+    let message = beyond_limit(|| fault::message(lua, -1));
+    let line = format!("a task was cancelled, and closing its variables failed: {message}");
+    log::write(log::Level::Error, &line, "");
 }
 
 /// Gives the results of a wait, and goes back to the region that was left for it.
@@ -151,8 +199,11 @@ unsafe extern "C" fn on_block(_: *mut lua_State) {
 /// `lua_ontick`: the VM has used up its budget. The host ends the run here if a limit is reached.
 unsafe extern "C" fn on_tick(_: *mut lua_State) -> c_int {
     crate::scheduler::computed_long();
-    crate::host::control::tick();
-    crate::scheduler::others_wait().into()
+    let signalled = crate::host::control::tick();
+    if signalled {
+        crate::signals::came();
+    }
+    (signalled || crate::scheduler::others_wait()).into()
 }
 
 /// Installs the VM's hooks; they survive the snapshot.
@@ -179,12 +230,25 @@ impl Thread {
         let anchor = Ref::pop(from);
         crate::scheduler::mark_root(thread);
         unsafe { lua_xmove(from.0, thread.0, arguments + 1) };
-        Thread {
-            lua: thread,
-            anchor: Some(anchor),
-            arguments,
-            current: Current { waiting: None, ready: None, context: null_mut() },
+        Thread { lua: thread, anchor: Some(anchor), arguments, current: Current::new() }
+    }
+
+    /// The traceback of the error on top of the stack, where it is another task's.
+    pub fn traceback_of_awaited(&self) -> Option<&str> {
+        let (value, traceback) = self.current.raised.as_ref()?;
+        if !self.lua.reserve(1) {
+            return None;
         }
+        value.push(self.lua);
+        let same = unsafe { lua_rawequal(self.lua.0, -1, -2) != 0 };
+        self.lua.pop(1);
+        same.then_some(traceback.as_str())
+    }
+
+    /// Closes its pending variables after an error, whose value is on top of the stack then as before. Gives the status:
+    /// an error of what is closed takes its place.
+    pub fn close_failed(&mut self) -> c_int {
+        detached(|| close(self.lua))
     }
 
     /// Whether it waits for other tasks only.
@@ -248,7 +312,10 @@ impl Drop for Thread {
         // Drops the host's side of the wait first, then runs pending to-be-closed variables.
         self.current.waiting = None;
         if self.anchor.is_some() && unsafe { lua_status(self.lua.0) } == LUA_YIELD {
-            unsafe { lua_closethread(self.lua.0, null_mut()) };
+            let status = detached(|| close(self.lua));
+            if status != LUA_OK {
+                report_lost(self.lua);
+            }
         }
     }
 }

@@ -4,16 +4,19 @@
 --- waits does so from any Lua function: coroutines, metamethods, `pcall`, iterators. When the main script ends,
 --- tasks that still run are cancelled.
 ---
---- An error in a task is raised where it is awaited, with all its fields; if nobody awaits it, it is logged, at the
---- latest when the main script ends.
+--- An error in a task is raised where it is awaited, with all its fields, and the traceback has the task's own stack and
+--- where it was started. If nobody awaits it, it is told at the latest when the main script ends, and the run's exit
+--- code is 1. Who waits for several tasks (`all`, `race`, `timeout`) has awaited them all.
+---
+--- What a task has in variables `<close>` is closed when it is cancelled; what waits in that holds up the other tasks.
 ---
 --- ## async.spawn(fn, ...) -> handle
 --- Starts a task that calls `fn(...)`. It first runs when the one that runs now waits. There may be 50,000 tasks at a
 --- time; one more is an error with the code `limit`.
 ---
---- ## async.spawn_interval(fn, ms) -> handle
---- Starts a task that calls `fn` every so many milliseconds, until it is cancelled or fails. The arguments may stand in
---- either order.
+--- ## async.spawn_interval(fn, ms or {seconds = n}) -> handle
+--- Starts a task that calls `fn` every so many milliseconds, until it is cancelled or fails: a number is milliseconds here
+--- and seconds everywhere else, `{seconds = 0.5}` says which. The arguments may stand in either order.
 ---
 --- ## handle:await() -> results...
 --- Waits until the task has ended and gives what it returned. Once: a second await raises an error. `handle.await()` is the
@@ -87,14 +90,17 @@ ok, err = pcall(async.spawn(function() local x = nil; return x.y end).await)
 assert.contains(err, "attempt to index a nil value")
 
 --# case: an error that nobody awaits is logged
---# stderr: nobody saw this
+--# exit: 1
+--# stderr: ERROR a task failed and nobody awaited it: nobody saw this
+--# stderr: assay: a task failed and nobody awaited it; the log has its error
 async.spawn(function() error("nobody saw this", 0) end)
 sleep(0.01)
 collectgarbage()
 collectgarbage()
 
---# case: it is logged at the end where a handle is left
---# stderr: nobody saw this either
+--# case: it is told at the end where a handle is left
+--# exit: 1
+--# stderr: assay: a task failed and nobody awaited it: nobody saw this either\nstack traceback:
 local task = async.spawn(function() error("nobody saw this either", 0) end)
 sleep(0.01)
 
@@ -106,6 +112,8 @@ assert.eq(select(2, pcall(task.await)), "seen")
 error("the only one", 0)
 
 --# case: many failures take no memory
+--# exit: 1
+--# stderr: tasks failed and nobody awaited them
 --# flags: --memory 16MiB --quiet --max-log 1KiB
 for _ = 1, 2000 do
   async.spawn(function() error({ text = ("x"):rep(10000) }) end)
@@ -151,10 +159,21 @@ for _, order in ipairs({ "function first", "number first" }) do
   sleep(0.01)
   assert.eq(ticks, stopped)
 end
+for _, interval in ipairs({ { seconds = 0.001 }, { seconds = 1e-9 } }) do
+  local count = 0
+  local counting = async.spawn_interval(interval, function() count = count + 1 end)
+  while count < 3 do sleep(0.001) end
+  counting:cancel()
+end
+local long = async.spawn_interval(function() error("too early") end, { seconds = 100 })
+sleep(0.12)
+assert.eq(long:done(), false)
+long:cancel()
 local failing = async.spawn_interval(function() error("tick", 0) end, 1)
 local ok, err = pcall(failing.await)
 assert.eq(err, "tick")
-for _, arguments in ipairs({ {}, { print }, { print, 0 }, { print, -1 }, { print, 0 / 0 }, { "x", 1 } }) do
+for _, arguments in ipairs({ {}, { print }, { print, 0 }, { print, -1 }, { print, 0 / 0 }, { "x", 1 }, { print, {} },
+  { print, { seconds = 0 } }, { print, { seconds = -1 } }, { print, { second = 1 } }, { print, { 1 } } }) do
   assert.contains(select(2, pcall(async.spawn_interval, arguments[1], arguments[2])), "spawn_interval")
 end
 
@@ -306,3 +325,13 @@ assert.contains(select(2, pcall(async.all, { 1 })), "item 1: function or task ex
 assert.contains(select(2, pcall(async.race, { function() end, {} })), "item 2: function or task expected, got table")
 assert.contains(select(2, pcall(async.timeout, 1, "x")), "bad argument #2 to 'timeout'")
 assert.eq(async.timeout(10, async.spawn(function() return 5 end)), 5)
+
+--# case: an error while a cancelled task is closed is told
+--# stderr: closing its variables failed: in __close
+local task = async.spawn(function()
+  local x <close> = setmetatable({}, { __close = function() error("in __close", 0) end })
+  sleep(10)
+end)
+sleep(0.001)
+task:cancel()
+sleep(0.001)

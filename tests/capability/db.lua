@@ -57,7 +57,7 @@
 --- `application_name`, `prepare`, `connect_timeout` and `ro`. Options:
 ---
 --- - `max_connections`: default 4
---- - `connect_timeout`: seconds for connecting, and for waiting until a connection is free, default 10
+--- - `connect_timeout`: seconds for connecting, and for waiting until a connection is free, default 10, 0 for no bound
 --- - `statement_timeout`: seconds for a statement, or for the next rows of `db.rows`, default 30, 0 for no bound. The
 ---   statement is ended on the server too; in a transaction that is rolled back with it
 --- - `max_rows`: rows of one result, default 1,000,000; `max_bytes`: bytes of one result and of one row, default 64 MiB

@@ -1,6 +1,6 @@
 --- # os
 --- The standard library `os` of Lua, and what there is to know about the machine. `arch`, `platform`, `clock`, `date`,
---- `difftime`, `time`, `setlocale` and `exit` are always granted. `hostname` and `info` need `os=hostname` and `os=info`, or
+--- `difftime`, `time`, `setlocale`, `on_signal` and `exit` are always granted. `hostname` and `info` need `os=hostname` and `os=info`, or
 --- `os` for both; `getenv` is `env.get`; `remove`, `rename` go through the grants of `fs`.
 ---
 --- ## os.info() -> {name, version, kernel, arch, hostname, uptime}
@@ -35,6 +35,16 @@
 --- ## os.exit(code?, close?)
 --- Ends the run with a code (`true` is 0, `false` 1, 0 by default). Open files are written out; if `close` is true,
 --- pending `<close>` variables and finalizers run first.
+---
+--- ## os.on_signal(name, fn)
+--- Calls `fn(name)` in a task of its own whenever the run gets this signal: `TERM`, `INT`, `HUP`, `USR1` or `USR2`, with or
+--- without `SIG`. The script goes on; the handler may end it by `os.exit`. With nil in place of the function the signal does again
+--- what it did. A handler keeps no run alive, but one that has begun is waited for at the end. The next signal of the kind
+--- comes when the handler has ended; one that comes before ends the process. `http.serve` stops at TERM and INT all the same. Where
+--- a script has several instances, one of them gets the signal. Always granted: a run can also be ended by SIGKILL.
+---
+--- Without a handler TERM and INT end the run: all tasks end where they are, `<close>` variables are closed, finalizers run, for 5 s at
+--- most. The exit code is then 128 and the number of the signal.
 ---
 --- ## os.remove(path) -> true, or nil, message, errno
 --- Removes a file or an empty folder. Needs `fs=write:PATH`.

@@ -87,7 +87,7 @@
 --- Runs a program to its end and captures what it writes. Takes `cmd`, `args`, `cwd`, `env`, `clear_env`, and
 ---
 --- - `stdin`: a string that it reads.
---- - `timeout`: seconds. Then it is killed, with all that it has started.
+--- - `timeout`: seconds, 0 for no bound. Then it is killed, with all that it has started.
 --- - `max_output`: bytes of its output and of its errors, each; 16 MiB unless said. A program that writes more is
 ---   killed, and `limit` raised.
 ---
@@ -101,7 +101,7 @@
 --- ## process.wait(pid, options?) -> table
 --- Waits for the end of a program that this script has started: `{status, exited, signaled, timed_out}`, and `signal`
 --- where one has ended it. With `{timeout = seconds}` it may come back without: then `timed_out` is true, and the
---- program goes on. May be asked again. A program that writes to a pipe ends only when the pipe is read.
+--- program goes on; 0 is no bound. May be asked again. A program that writes to a pipe ends only when the pipe is read.
 ---
 --- ## process.kill(pid, signal?, options?) -> boolean
 --- Sends a signal, 15 (TERM) unless said: a number, or a name like `"HUP"`. With `{group = true}` to its whole process
@@ -115,8 +115,8 @@
 --- Whether a process has this name. Needs a grant of that program.
 ---
 --- ## process.wait_idle(names, timeout?, interval?) -> boolean
---- Waits until no process has one of these names; false where `timeout` seconds (60) pass before. Looks every
---- `interval` seconds (0.5).
+--- Waits until no process has one of these names; false where `timeout` seconds (60, 0 for no bound) pass before. Looks
+--- every `interval` seconds (0.5).
 ---
 --- ## process.pid() -> integer
 --- The number of the process that runs the script.

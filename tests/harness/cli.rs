@@ -39,6 +39,9 @@ pub const TESTS: &[(&str, fn())] = &[
     ("help_version_and_completion", help_version_and_completion),
     ("the_suite_runs_test_files", the_suite_runs_test_files),
     ("the_repl_keeps_state_and_shows_values", the_repl_keeps_state_and_shows_values),
+    ("local_variables_of_the_repl_live_on", local_variables_of_the_repl_live_on),
+    ("an_interrupt_ends_a_line_of_the_repl", an_interrupt_ends_a_line_of_the_repl),
+    ("the_repl_helps", the_repl_helps),
 ];
 
 fn exec_runs_a_line() {
@@ -126,7 +129,7 @@ fn errors_whose_text_fails_are_errors() {
             "-e",
             &format!("async.spawn(function() error({value}) end) sleep(0.01) print('on')"),
         ]);
-        assert_eq!((done.code, done.stdout.as_str()), (Some(0), "on\n"), "{to_string}: {}", done.stderr);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(1), "on\n"), "{to_string}: {}", done.stderr);
         assert!(
             done.stderr.contains("nobody awaited it: (error object is a table value)"),
             "{}",
@@ -141,8 +144,8 @@ fn errors_are_told_once() {
     for (source, code) in [
         ("error('once')", 1),
         ("async.spawn(function() error('once') end):await()", 1),
-        ("async.spawn(function() error('once') end) sleep(0.01)", 0),
-        ("task = async.spawn(function() error('once') end) sleep(0.01)", 0),
+        ("async.spawn(function() error('once') end) sleep(0.01)", 1),
+        ("task = async.spawn(function() error('once') end) sleep(0.01)", 1),
     ] {
         let done = run(&["exec", "-e", source]);
         let told = done.stderr.lines().filter(|line| line.contains("once")).count();
@@ -574,4 +577,115 @@ fn the_repl_keeps_state_and_shows_values() {
         let (code, stdout, stderr) = with_input(&["repl"], &format!("{input}\n1\n"));
         assert_eq!((code, stdout), (Some(0), format!("{shown}\n1\n")), "{input}: {stderr}");
     }
+}
+
+fn local_variables_of_the_repl_live_on() {
+    for (lines, stdout) in [
+        ("local x = 20\nx + 1", "21\n"),
+        ("local x = 1\nx = x + 1\nx", "2\n"),
+        // All see the same variable.
+        ("local x = 1\nfunction get() return x end\nx = 5\nget()", "5\n"),
+        ("local x = 1\nlocal function set(v) x = v end\nset(7)\nx, set ~= nil", "7\ttrue\n"),
+        ("local n = 0\nfunction add() n = n + 1 return n end\nadd()\nadd()\nn", "1\n2\n2\n"),
+        // One of the same name hides the first.
+        ("local x = 1\nfunction first() return x end\nlocal x = 2\nx, first()", "2\t1\n"),
+        ("local a, b <const> = 1, 2\nlocal c <const> = {}\na + b, #c", "3\t0\n"),
+        ("local x = 1 local y = 2\nx + y", "3\n"),
+        ("local x = 1 -- a comment\nx", "1\n"),
+        ("local function f(n)\nif n == 0 then return 0 end\nreturn f(n - 1) end\nf(3)", "0\n"),
+        // Those of a block do not.
+        ("do local inner = 1 end\ninner", "nil\n"),
+        ("for i = 1, 2 do local inner = i end\ni, inner", "nil\tnil\n"),
+        // A line that fails, and what was there before.
+        ("local x = 1\nlocal x = 2 error('oops')\nx", "1\n"),
+        ("local x = 1\nlocal y = = 2\nx", "1\n"),
+        ("local x = 3\nif x == 3 then return 'early' end\nx", "early\n3\n"),
+        ("local x = 1\nsleep(0.001)\nx", "1\n"),
+        ("local s <close> = setmetatable({}, {__close = function() print('closed') end})\n1", "closed\n1\n"),
+        ("local x = nil\nx", "nil\n"),
+    ] {
+        let (code, shown, stderr) = with_input(&["repl"], &format!("{lines}\n"));
+        assert_eq!((code, shown.as_str()), (Some(0), stdout), "{lines}: {stderr}");
+    }
+    // Constants of all kinds, and that they are.
+    for lines in ["local k <const> = 5\nk = 6", "local <const> a, b = 1, 2\nb = 6", "local t <const> = {}\nlocal x = t\nt = 6"] {
+        let (_, _, stderr) = with_input(&["repl"], &format!("{lines}\n"));
+        assert!(stderr.contains("attempt to assign to const variable"), "{lines}: {stderr}");
+    }
+    // Files stay open.
+    let lines = "local f = io.tmpfile()\nf:write('one ')\nf:write('two')\nf:seek('set')\nf:read('a')\n";
+    let (_, shown, stderr) = with_input(&["repl"], lines);
+    assert!(shown.ends_with("one two\n"), "{shown}{stderr}");
+    // More than a function of Lua may have.
+    let many: String = (0..400).map(|n| format!("local v{n} = {n}\n")).collect();
+    let (code, shown, stderr) = with_input(&["repl"], &format!("{many}v399, v300\n"));
+    assert_eq!((code, shown.as_str()), (Some(0), "399\t300\n"), "{stderr}");
+}
+
+fn an_interrupt_ends_a_line_of_the_repl() {
+    let folder = Folder::new();
+    for busy in [
+        "while true do end",
+        "sleep(1000)",
+        "pcall(function() while true do end end)",
+        "async.all({function() sleep(1000) end})",
+    ] {
+        let mut command = assay(folder.path(), &["repl"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let mut input = child.stdin.take().expect("piped");
+        let line = format!("x = 1 print('ready') io.stdout:flush() {busy}\n");
+        input.write_all(line.as_bytes()).expect("it reads its input");
+        let mut stdout = child.stdout.take().expect("piped");
+        let mut ready = [0; 6];
+        stdout.read_exact(&mut ready).expect("a line comes");
+        for round in 0..2 {
+            if round > 0 {
+                input.write_all(line.as_bytes()).expect("it reads on");
+                stdout.read_exact(&mut ready).expect("a line comes");
+            }
+            let killed = program("kill").args(["-INT", &child.id().to_string()]).status();
+            assert!(killed.expect("kill runs").success());
+            input.write_all(b"x + 1\n").expect("it reads on");
+            let mut shown = [0; 2];
+            stdout.read_exact(&mut shown).expect("it goes on");
+            assert_eq!(&shown, b"2\n", "{busy}");
+        }
+        drop(input);
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(0), "{busy}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(stderr.matches("interrupted\n").count(), 2, "{busy}: {stderr}");
+    }
+    // Where no line runs it ends the session, as SIGTERM does everywhere.
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut command = assay(folder.path(), &["repl"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut input = child.stdin.take().expect("piped");
+        input
+            .write_all(b"x = setmetatable({}, {__gc = function() print('gc') end}) 'ready'\n")
+            .expect("it reads");
+        input.write_all(b"'ready'\n").expect("it reads");
+        let mut stdout = child.stdout.take().expect("piped");
+        let mut ready = [0; 6];
+        stdout.read_exact(&mut ready).expect("a line comes");
+        let killed = program("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+        assert!(killed.expect("kill runs").success());
+        assert_eq!(child.wait().expect("it ends").code(), Some(code));
+    }
+}
+
+fn the_repl_helps() {
+    let (code, stdout, stderr) = with_input(&["repl"], "help()\n");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("Ctrl-D") && stdout.contains("\nfs         Files and folders\n"), "{stdout}");
+    for topic in ["'fs.read'", "fs.read"] {
+        let (_, stdout, stderr) = with_input(&["repl"], &format!("help({topic})\n"));
+        assert!(stdout.starts_with("fs.read(path) -> string\n"), "{topic}: {stdout}{stderr}");
+    }
+    let (_, stdout, _) = with_input(&["repl"], "help(json)\n");
+    assert!(stdout.starts_with("json\n") && stdout.contains("json.parse("), "{stdout}");
+    let (_, stdout, _) = with_input(&["repl"], "help('nope')\n");
+    assert!(stdout.contains("there is no help about nope"), "{stdout}");
+    assert_eq!(run(&["exec", "-e", "print(help)"]).stdout, "nil\n");
 }

@@ -3,6 +3,7 @@
 mod cgroup;
 mod cli;
 mod docs;
+mod ends;
 mod environment;
 mod examples;
 mod explain;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     for (area, tests) in [
         ("cgroup", cgroup::TESTS),
         ("cli", cli::TESTS),
+        ("ends", ends::TESTS),
         ("environment", environment::TESTS),
         ("examples", examples::TESTS),
         ("explain", explain::TESTS),

@@ -20,6 +20,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_question_is_what_it_looks_like", a_question_is_what_it_looks_like),
     ("nothing_is_asked_without_a_terminal", nothing_is_asked_without_a_terminal),
     ("the_repl_edits_lines", the_repl_edits_lines),
+    ("ctrl_c_ends_what_runs_in_the_repl", ctrl_c_ends_what_runs_in_the_repl),
+    ("the_repl_completes_names", the_repl_completes_names),
 ];
 
 /// Runs a command on a terminal of its own and types each answer when its question has appeared. Python's
@@ -47,7 +49,7 @@ while True:
         if at < 0:
             break
         pending = pending[at + len(question):]
-        os.write(fd, answer.encode() + b'\r')
+        os.write(fd, answer.encode() + (b'' if answer.endswith('\x03') else b'\r'))
         steps.pop(0)
 sys.stdout.buffer.write(seen)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
@@ -318,4 +320,46 @@ fn the_repl_edits_lines() {
     let done = on_terminal(&folder, "> =x = 4|> =return x + 9\u{7f}3|> =os.exit(5)", &["repl"]);
     assert_eq!(done.code, Some(5), "{}", done.stdout);
     assert!(done.stdout.contains("\r\n7\r\n"), "{:?}", done.stdout);
+}
+
+fn ctrl_c_ends_what_runs_in_the_repl() {
+    let folder = Folder::new();
+    let steps = "> =print('re' .. 'ady') while true do end|ready\r\n=\u{3}|> =print('still ' .. 'here')|> =os.exit(6)";
+    let done = on_terminal(&folder, steps, &["repl"]);
+    assert_eq!(done.code, Some(6), "{}", done.stdout);
+    assert!(done.stdout.contains("interrupted\r\n") && done.stdout.contains("still here"), "{}", done.stdout);
+    // The lines of a chunk that needs more are given up.
+    let steps = "> =for i = 1, 3 do|>> =\u{3}|> =print('whole ' .. 'again')|> =os.exit(6)";
+    let done = on_terminal(&folder, steps, &["repl"]);
+    assert_eq!(done.code, Some(6), "{}", done.stdout);
+    assert!(done.stdout.contains("whole again"), "{}", done.stdout);
+}
+
+fn the_repl_completes_names() {
+    let folder = Folder::new();
+    for typed in [
+        "fs.appe\t == fs.append",
+        "tostri\t == tostring",
+        "_G.string.gsu\t == string.gsub",
+        "assert.cont\t == assert.contains",
+    ] {
+        let done = on_terminal(&folder, &format!("> =print({typed}, 'a' .. 'b')|> =os.exit(5)"), &["repl"]);
+        assert_eq!(done.code, Some(5), "{typed}: {}", done.stdout);
+        assert!(done.stdout.contains("true\tab\r\n"), "{typed}: {}", done.stdout);
+    }
+    let steps = "> =local mine_own = { deeper = { value_here = 42 } }|> =print(mine_o\t.deep\t.value_h\t + 1)|> =os.exit(5)";
+    let done = on_terminal(&folder, steps, &["repl"]);
+    assert!(done.code == Some(5) && done.stdout.contains("\r\n43\r\n"), "{}", done.stdout);
+    // Methods of a string, and of an object.
+    for (object, typed) in [
+        ("s = 'ab'", "s:upp\t()"),
+        ("s = setmetatable({}, {__index = {answer = function() return 'AB' end}})", "s:ans\t()"),
+    ] {
+        let done = on_terminal(
+            &folder,
+            &format!("> ={object}|> =print('<' .. {typed} .. '>')|> =os.exit(5)"),
+            &["repl"],
+        );
+        assert!(done.code == Some(5) && done.stdout.contains("\r\n<AB>\r\n"), "{typed}: {}", done.stdout);
+    }
 }

@@ -325,7 +325,7 @@ fn messages_that_cannot_be_written_abort_nothing() {
         (&["exec", "-e", "error('x')"][..], 1),
         (&["exec", "-e", "log.error('x')"], 0),
         (&["exec", "--cpu", "50ms", "-e", "while true do end"], 137),
-        (&["exec", "--report", "text", "-e", "return 1"], 0),
+        (&["exec", "--report", "text", "-e", "return 1"], 1),
         (&["exec", "--nonsense"], 64),
         (&["run", "missing.lua"], 64),
         (&["run", "a.txt"], 1),

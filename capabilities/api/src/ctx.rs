@@ -6,7 +6,7 @@ use crate::secrets::hide;
 use crate::types::{Error, ErrorCode};
 use crate::{
     Account, Ambient, Audit, Budget, Counter, Cpu, Decision, Ending, Event, Grants, Held, Learned, Limit,
-    Limits, Request, Services, Usage, denied, denied_by, denied_without_scope, error, io_error,
+    Limits, Request, Services, Signals, Usage, denied, denied_by, denied_without_scope, error, io_error,
 };
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -140,6 +140,8 @@ pub struct Shared {
     pub ending: Ending,
     /// A signal that the run shall end by; 0 is none. Shared, because a signal handler lives longer than the run.
     pub signal: Arc<AtomicU32>,
+    /// What came of signals. Shared for the same reason.
+    pub signals: Arc<Signals>,
     /// What this run was allowed, for `--learn`; none where nothing learns.
     pub learned: Option<Learned>,
     /// The run's temporary directory, once it has one; kept by the capability that has files, and removed with the run.
@@ -165,6 +167,7 @@ impl Shared {
             working_folder,
             started: Instant::now(),
             signal: Arc::default(),
+            signals: Arc::default(),
             learned: None,
             temporary: Mutex::default(),
             compat: false,

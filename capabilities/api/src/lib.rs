@@ -30,6 +30,7 @@ pub mod quantity;
 pub mod scope;
 pub mod secrets;
 mod service;
+pub mod signals;
 mod task;
 
 pub use account::Account;
@@ -53,6 +54,7 @@ pub use off_thread::{off_thread, spawn_counted};
 pub use policy::{GrantError, Policy, Rule};
 pub use scope::{Access, Request, Scope};
 pub use service::{Hold, Prepare, Replicas, Required, Services, Shutdown};
+pub use signals::Signals;
 pub use task::{Counted, counted, spawn_task};
 
 mod bindings {

@@ -44,14 +44,17 @@ impl Limit {
     }
 }
 
+/// The least memory of an instance, bytes: what the builtins themselves take, and a little for a script.
+pub const LEAST_MEMORY: u64 = 4 << 20;
+
 /// Limits of a run. `None` is no limit.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Linear memory of the instance, bytes.
     pub memory: u64,
-    /// CPU time of the instance.
+    /// CPU time of the instance; 0 is no limit, see [`Limits::cpu`].
     pub cpu: Option<Duration>,
-    /// Wall time from start to end.
+    /// Wall time from start to end; 0 is no limit, see [`Limits::timeout`].
     pub timeout: Option<Duration>,
     /// Bytes on stdout and stderr together.
     pub output: Option<u64>,
@@ -97,8 +100,15 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The least memory that an instance starts with.
-    pub const MEMORY_LEAST: u64 = 4 << 20;
+    /// The limit on CPU time, if there is one.
+    pub fn cpu(&self) -> Option<Duration> {
+        self.cpu.filter(|cpu| !cpu.is_zero())
+    }
+
+    /// The limit on wall time, if there is one.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout.filter(|timeout| !timeout.is_zero())
+    }
 
     /// Bytes that the host may hold for the run at a time.
     pub fn host_memory(&self) -> u64 {

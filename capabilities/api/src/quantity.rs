@@ -1,5 +1,6 @@
 //! Sizes and times, as flags and manifests write them.
 
+use crate::limits::LEAST_MEMORY;
 use std::time::Duration;
 
 /// The number at the start, and the unit after it.
@@ -31,6 +32,34 @@ pub fn size(text: &str) -> Result<u64, String> {
     let bytes = number.parse::<f64>().map_err(|_| FORM)? * factor as f64;
     // 2^64 as a float is the first that does not fit.
     if bytes < 18_446_744_073_709_551_616.0 { Ok(bytes as u64) } else { Err("too large".into()) }
+}
+
+/// [`size`], of the memory of a run.
+///
+/// # Errors
+/// As for [`size`], and where no script runs in so little.
+pub fn memory(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    if bytes >= LEAST_MEMORY {
+        return Ok(bytes);
+    }
+    let (number, unit) = split(text);
+    // Who writes a number alone may have meant another unit.
+    let hint = match (unit, bytes) {
+        ("", 1..=0xFFFF) => format!("; for {number} MiB write {number}MiB"),
+        _ => String::new(),
+    };
+    Err(format!("{} is below the least, {}{hint}", spoken(bytes), spoken(LEAST_MEMORY)))
+}
+
+/// Bytes for a reader: in the largest unit of which they are a whole number.
+pub(crate) fn spoken(bytes: u64) -> String {
+    match bytes {
+        1 => "1 byte".into(),
+        bytes if bytes > 0 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        bytes if bytes > 0 && bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} bytes"),
+    }
 }
 
 /// `500ms`, `30s`, `5m`, `1h`, `2.5` (seconds).
@@ -74,6 +103,19 @@ mod tests {
         assert!(
             size("x").is_err() && size("5 parsecs").is_err() && size("").is_err() && size("1.2.3").is_err()
         );
+        for (text, why) in [
+            ("10", "10 bytes is below the least, 4 MiB; for 10 MiB write 10MiB"),
+            ("1", "1 byte is below the least, 4 MiB; for 1 MiB write 1MiB"),
+            ("0", "0 bytes is below the least, 4 MiB"),
+            ("1k", "1 KiB is below the least, 4 MiB"),
+            ("1.5k", "1536 bytes is below the least, 4 MiB"),
+            ("3MiB", "3 MiB is below the least, 4 MiB"),
+            ("4194303", "4194303 bytes is below the least, 4 MiB"),
+        ] {
+            assert_eq!(memory(text), Err(why.into()));
+        }
+        assert_eq!((memory("4MiB"), memory("4194304")), (Ok(4 << 20), Ok(4 << 20)));
+        assert_eq!(memory("x"), size("x"));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));

@@ -319,6 +319,12 @@ fn seconds(name: &str, text: &str) -> Result<Duration, Error> {
         .ok_or_else(|| invalid(format!("db.connect: {name} is a number of seconds, not '{text}'")))
 }
 
+/// 0 is no bound: longer than any run lasts.
+fn unbounded(timeout: Duration) -> Duration {
+    const FOREVER: Duration = Duration::from_secs(1_000_000_000);
+    if timeout.is_zero() { FOREVER } else { timeout }
+}
+
 fn count(name: &str, text: &str) -> Result<u64, Error> {
     text.parse::<u64>()
         .ok()
@@ -343,7 +349,7 @@ fn parameter(server: &mut Server, options: &mut Options, name: &str, value: &str
         "sslkey" | "ssl-key" => server.key = Some(Pem::File(value.into())),
         "application_name" => server.application = value.into(),
         "prepare" if server.kind == Kind::Postgres => server.prepare = boolean(name, value)?,
-        "connect_timeout" => options.connect_timeout = seconds(name, value)?,
+        "connect_timeout" => options.connect_timeout = unbounded(seconds(name, value)?),
         "ro" if value.is_empty() => options.read_only = true,
         _ => {
             return Err(invalid(format!(
@@ -365,7 +371,7 @@ fn option(target: &mut Target, options: &mut Options, name: &str, value: &str) -
                     invalid(format!("db.connect: max_connections is a number from 1 to 1000, not {most}"))
                 })?;
         }
-        "connect_timeout" => options.connect_timeout = seconds(name, value)?,
+        "connect_timeout" => options.connect_timeout = unbounded(seconds(name, value)?),
         "statement_timeout" => {
             options.statement_timeout = Some(seconds(name, value)?).filter(|timeout| !timeout.is_zero());
         }

@@ -1,8 +1,11 @@
 //! What machine and system a run is on.
 
-use assay_capability_api::types::Error;
-use assay_capability_api::{Capability, Ctx, GrantError, Literal, Need, Request, Scope, ScopeForm};
+use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{
+    Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, error, io_error, signals,
+};
 use bindings::assay::host::os::{self, Machine};
+use std::io::ErrorKind;
 use std::path::Path;
 use wasmtime::component::{HasSelf, Linker};
 
@@ -127,6 +130,23 @@ fn info() -> Machine {
     }
 }
 
+/// Lets the script handle a signal, or no longer.
+fn catch(run: &Run, name: &str, caught: bool) -> Result<(), Error> {
+    let Some(number) = signals::number(name) else {
+        let why = match name {
+            "KILL" | "STOP" => "no program can handle it".to_string(),
+            _ => "there are TERM, INT, HUP, USR1 and USR2".to_string(),
+        };
+        return Err(error(ErrorCode::InvalidArgument, format!("os.on_signal: {name}: {why}")));
+    };
+    run.signals.catch(number, caught).map_err(|failure| match failure.kind() {
+        ErrorKind::Unsupported => {
+            error(ErrorCode::Unsupported, "os.on_signal: this program does not tell its scripts of signals")
+        }
+        _ => io_error(&format!("os.on_signal: {name} cannot be handled"), &failure),
+    })
+}
+
 impl os::Host for Ctx {
     fn platform(&mut self) -> wasmtime::Result<String> {
         Ok(std::env::consts::OS.into())
@@ -134,6 +154,10 @@ impl os::Host for Ctx {
 
     fn arch(&mut self) -> wasmtime::Result<String> {
         Ok(std::env::consts::ARCH.into())
+    }
+
+    fn catch_signal(&mut self, name: String, caught: bool) -> wasmtime::Result<Result<(), Error>> {
+        Ok(catch(&self.run, &name, caught))
     }
 
     fn hostname(&mut self) -> wasmtime::Result<Result<String, Error>> {

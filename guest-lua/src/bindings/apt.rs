@@ -1,5 +1,6 @@
 //! `apt`: packages of Debian and its descendants.
 
+use super::process::unbounded;
 use crate::call::{Call, Error, Fields, library};
 use crate::host::apt::{self, Action, Choices, Package, Source};
 use crate::lua::Lua;
@@ -150,8 +151,8 @@ fn change(action: Action, options: Option<Fields>) -> Result<Pending, Error> {
             names = options.strings("names")?.ok_or_else(|| options.invalid("names", wanted))?;
         }
         root = options.string("root")?;
-        timeout = options.number("timeout")?;
-        lock_timeout = options.number("lock_timeout")?;
+        timeout = unbounded(options.number("timeout")?);
+        lock_timeout = unbounded(options.number("lock_timeout")?);
         for name in ["timeout", "lock_timeout"] {
             options.seconds(name).map_err(super::compress::as_failure("apt"))?;
         }

@@ -320,7 +320,7 @@ pub fn shown(call: Call) -> Returned {
 }
 
 /// A value as a reader of Lua expects it, cut where it is long.
-fn show(lua: Lua, at: c_int) -> String {
+pub fn show(lua: Lua, at: c_int) -> String {
     let mut out = String::new();
     let at = lua.abs(at);
     let top = lua.top();

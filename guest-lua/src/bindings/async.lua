@@ -3,8 +3,9 @@ local natives, shared = ...
 local async = natives.async
 local wait_any, wait_all, is_task = natives.wait_any, natives.wait_all, natives.is_task
 local spawn, sleep = async.spawn, natives.sleep
-local type, error, next, pcall, setmetatable, tostring, math_type =
-  type, error, next, pcall, setmetatable, tostring, math.type
+local interval_options <const> = shared.names("seconds")
+local type, error, next, rawget, pcall, setmetatable, tostring, math_type =
+  type, error, next, rawget, pcall, setmetatable, tostring, math.type
 
 -- Tasks of a list of functions and tasks.
 local function tasks(list, name)
@@ -37,19 +38,31 @@ local function cancel(list)
   end
 end
 
+-- Milliseconds as a number, as the specification has it, or a table that says the unit.
 function async.spawn_interval(a, b)
-  local fn, ms = a, b
-  if type(a) == "number" then
-    fn, ms = b, a
+  local fn, every = a, b
+  if type(a) ~= "function" then
+    fn, every = b, a
   end
   if type(fn) ~= "function" then
     error("bad argument to 'spawn_interval' (function expected, got " .. type(fn) .. ")", 2)
-  elseif type(ms) ~= "number" or not (ms > 0) then
-    error("bad argument to 'spawn_interval' (a number of milliseconds above 0 expected)", 2)
+  end
+  local seconds
+  if type(every) == "table" then
+    local why = shared.unknown(every, interval_options)
+    if why then
+      error("bad argument to 'spawn_interval' (" .. why .. ")", 2)
+    end
+    seconds = rawget(every, "seconds")
+  elseif type(every) == "number" then
+    seconds = every / 1000
+  end
+  if type(seconds) ~= "number" or not (seconds > 0 and seconds < 1e10) then
+    error("bad argument to 'spawn_interval' (a number of milliseconds above 0 and below 1e13 expected, or {seconds = n})", 2)
   end
   return spawn(function()
     while true do
-      sleep(ms / 1000)
+      sleep(seconds)
       fn()
     end
   end)

@@ -5,7 +5,7 @@ use crate::ffi::*;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
 use crate::scheduler::{self, Ended, Group, Shared};
-use crate::task::{Pending, wait_on_tasks};
+use crate::task::{self, Pending, wait_on_tasks};
 use crate::userdata::{self, Userdata};
 use crate::work::{CALL, spend};
 use crate::{function, waiting};
@@ -107,7 +107,7 @@ fn push_ended(call: Call, ended: Option<Ended>) -> Returned {
         }
         Some(Ended::Failed(failed)) => {
             failed.value.push(lua);
-            drop(failed);
+            task::gives_error(failed.value, failed.traceback);
             Err(Error::Raised)
         }
         Some(Ended::Cancelled) => Err(Error::failed(ErrorCode::Other, "the task was cancelled")),

@@ -11,7 +11,7 @@ mod stream;
 
 pub use command::execute;
 pub use paths::{remove, rename, tmpname};
-pub use stream::finish;
+pub use stream::{finish, write_out};
 
 use super::fs::{Text, doing};
 use crate::call::{Call, Error, Returned, prelude, push_library, raise, set_library};

@@ -8,9 +8,9 @@ local respond, begin, write, finish, fail, release = natives.respond, natives.be
 local send_file, read_body, parse_head, parse_headers, decode = natives.send_file, natives.read, natives.head, natives.headers, natives.decode
 local upgrade, receive, send, close_socket = natives.upgrade, natives.receive, natives.send, natives.close_socket
 local is_closed, is_closing = natives.is_closed, natives.is_closing
-local failure, log_error = natives.failure, natives.error
+local failure, log_error, describe = natives.failure, natives.error, natives.describe
 local take_options, take_routes = natives.options, natives.routes
-local async, encode, parse_json, traceback = async, json.encode, json.parse, debug.traceback
+local async, encode, parse_json, traceback = async, json.encode, json.parse, natives.traceback
 local type, error, next, rawget, rawset, setmetatable, tostring, tonumber, pcall, xpcall =
   type, error, next, rawget, rawset, setmetatable, tostring, tonumber, pcall, xpcall
 local lower, find, sub, gsub, gmatch, match, format = string.lower, string.find, string.sub, string.gsub, string.gmatch, string.match, string.format
@@ -385,7 +385,7 @@ end
 -- What xpcall keeps of an error: the value and where it was raised. Where memory or the stack has run out Lua does
 -- without it, and there is only the value.
 local function caught(err)
-  return { err, traceback(nil, 2) }
+  return { err, traceback(2) }
 end
 
 local function parts(raised)
@@ -409,7 +409,7 @@ local function report(req, number, raised)
     collectgarbage()
   end
   pcall(function()
-    log_error(format("%s %s failed (%s): %s", req.method, req.path, number, error_text(err)), number, trace)
+    log_error(format("%s %s failed (%s): %s", req.method, req.path, number, describe(err)), number, trace)
   end)
 end
 

@@ -63,6 +63,8 @@ pub fn register(lua: Lua) {
             ("is_closing", function!(is_closing)),
             ("failure", function!(failure)),
             ("error", function!(log_error)),
+            ("traceback", function!(crate::fault::traceback_here)),
+            ("describe", function!(crate::fault::describe)),
         ],
     );
     lua.push_globals();

@@ -6,15 +6,12 @@ mod format;
 
 use crate::call::{Call, Error, Returned, library};
 use crate::ffi::*;
-use crate::host::{control, os, time};
+use crate::host::{control, log, os, time};
 use crate::lua::{Lua, Type};
+use crate::scheduler;
 use crate::{function, waiting};
 use calendar::{Date, Wanted};
 use std::ffi::c_int;
-
-unsafe extern "C" {
-    fn lua_close(l: *mut lua_State);
-}
 
 pub fn register(lua: Lua) {
     library(
@@ -36,6 +33,7 @@ pub fn register(lua: Lua) {
             ("hostname", function!(hostname)),
             ("info", function!(info)),
             ("platform", function!(platform)),
+            ("on_signal", function!(crate::signals::on_signal)),
         ],
     );
 }
@@ -166,15 +164,23 @@ fn exit(call: Call) -> Returned {
         // As C's exit: what does not fit an int is cut off.
         _ => call.opt_integer(1)?.unwrap_or(0) as i32,
     };
-    if lua.boolean(2) {
-        // Pending `<close>` variables of this coroutine, then every finalizer, as `lua_close` does for a
-        // script that runs in the main thread. Nothing of Lua is used after this.
-        unsafe {
+    let close = lua.boolean(2);
+    // Pending `<close>` variables of this coroutine, then every finalizer, as `lua_close` does for a script that runs
+    // in the main thread. Nothing of Lua is used after this.
+    let unwritten = super::io::finish(|| unsafe {
+        if close {
             lua_closethread(lua.0, std::ptr::null_mut());
-            lua_close(crate::state::main().0);
+            lua_finalize(crate::state::main().0);
         }
+    });
+    for message in &unwritten {
+        log::write(log::Level::Error, message, "");
     }
-    super::io::finish();
+    for failed in scheduler::unawaited() {
+        scheduler::report(&failed);
+    }
+    // An error that nobody saw is no success, whatever the script says.
+    let code = if code == 0 && (scheduler::reported() > 0 || !unwritten.is_empty()) { 1 } else { code };
     control::exit(code);
     Ok(0)
 }

@@ -6,7 +6,7 @@ local write, close_stdin, read, failure = natives.write, natives.close_stdin, na
 local sleep, clock = process.sleep, natives.monotonic
 local type, error, pairs, next, setmetatable, tostring = type, error, pairs, next, setmetatable, tostring
 local find, sub, upper, gsub, format = string.find, string.sub, string.upper, string.gsub, string.format
-local concat, unpack, mathtype = table.concat, table.unpack, math.type
+local concat, unpack, mathtype, huge = table.concat, table.unpack, math.type, math.huge
 
 local MAX_OUTPUT <const> = 16 << 20
 
@@ -190,12 +190,13 @@ local function signal_number(signal, what)
   return number or invalid("%s: %s is no signal; use a number from 0 to 64 or a name like TERM", what, tostring(signal))
 end
 
--- A number of seconds, or options with `timeout`.
+-- A number of seconds, or options with `timeout`. Nil is no bound, and so is 0.
 local function timeout_of(options, what)
   if type(options) == "table" then
     options = checked(options, wait_options, what).timeout
   end
-  return seconds(options, "timeout", what)
+  local time = seconds(options, "timeout", what)
+  return time ~= 0 and time or nil
 end
 
 -- Whether a signal is for the whole group.
@@ -362,7 +363,7 @@ function process.wait_idle(names, timeout, interval)
   if interval == 0 then
     invalid("process.wait_idle: interval is a number of seconds above 0")
   end
-  local until_time = clock() + timeout
+  local until_time = timeout == 0 and huge or clock() + timeout
   while running(wanted) > 0 do
     local left = until_time - clock()
     if left <= 0 then

@@ -186,6 +186,14 @@ impl MostOutput {
     }
 }
 
+/// Seconds that no run lasts, for a timeout of 0 where the host knows no other word for no bound.
+pub const FOREVER: f64 = 1e9;
+
+/// A timeout of an option, in seconds: 0 is no bound.
+pub fn unbounded(seconds: Option<f64>) -> Option<f64> {
+    seconds.map(|seconds| if seconds == 0.0 { FOREVER } else { seconds })
+}
+
 /// Seconds as nanoseconds, 0 for no bound; the shortest bound is a nanosecond.
 pub fn nanoseconds(seconds: Option<f64>) -> u64 {
     seconds.and_then(crate::value::nanoseconds).map_or(0, |time| time.max(1))

@@ -78,14 +78,17 @@ fn is_active(call: Call) -> Result<Pending, Error> {
     })
 }
 
-/// The option `timeout`, in seconds, as nanoseconds.
+/// The option `timeout`, in seconds, as nanoseconds; 0 is no bound.
 fn timeout(options: Fields) -> Result<Option<u64>, Error> {
-    match options.number("timeout")? {
+    match super::process::unbounded(options.number("timeout")?) {
         None => Ok(None),
-        Some(seconds) => match crate::value::nanoseconds(seconds) {
-            Some(nanoseconds) if nanoseconds > 0 => Ok(Some(nanoseconds)),
-            _ => Err(options.invalid("timeout", "a positive number of seconds expected")),
-        },
+        Some(seconds) => {
+            match crate::value::nanoseconds(seconds) {
+                Some(nanoseconds) => Ok(Some(nanoseconds)),
+                None => Err(options
+                    .invalid("timeout", &format!("{seconds} is not a number of seconds from 0 to 1e10"))),
+            }
+        }
     }
 }
 

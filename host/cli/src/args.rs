@@ -120,7 +120,7 @@ impl Args for LimitArgs {
     fn augment_args(command: clap::Command) -> clap::Command {
         LIMITS.iter().fold(command, |command, spec| {
             let form = match spec.unit {
-                Unit::Size => "SIZE",
+                Unit::Memory | Unit::Size => "SIZE",
                 Unit::Time => "TIME",
                 Unit::Count => "N",
             };

@@ -25,12 +25,15 @@ pub(crate) fn conclude(run: &Run, outcome: &RunOutcome, options: &RunOptions, ou
     if let Some(message) = explain(outcome, &run.limits) {
         crate::say(&message);
     }
+    if let Some(message) = outcome.unwritten().filter(|_| matches!(outcome.ended, Ended::Failed(_))) {
+        crate::say(&format!("assay: {message}\n"));
+    }
     if let Some(format) = options.report {
         let text = report::report(run, format, code, &ended, outcome.assertions);
         match &outputs.report {
-            None => crate::say(&text),
+            None if crate::tell(&text) => {}
             Some(file) if outputs::write(file, text.as_bytes()) => {}
-            Some(_) => code = code.max(1),
+            _ => code = code.max(1),
         }
     }
     if !outputs::write_learnt(outputs, run) {

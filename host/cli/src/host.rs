@@ -6,11 +6,13 @@ use crate::outputs::Outputs;
 use crate::prepare::Prepared;
 use anyhow::{Context, Result};
 use assay_capability_api::{Run, Shutdown};
-use assay_runner::{Late, RunOutcome, Runner, Waker};
+use assay_runner::{Input, Late, RunOutcome, Runner, Waker};
+use signal_hook::SigId;
 use signal_hook::iterator::Signals;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::time::{Duration, Instant};
 
 /// Runs a script, and tells how it ended.
 pub(crate) fn execute(prepared: Prepared, options: &RunOptions) -> Result<u8> {
@@ -32,6 +34,7 @@ pub(crate) struct Host {
     runner: Runner,
     reactor: tokio::runtime::Runtime,
     tell: Arc<Tell>,
+    watched: Watched,
 }
 
 impl Host {
@@ -44,7 +47,7 @@ impl Host {
         let tell: Arc<Tell> = Arc::new(tell);
         let parting = tell.clone();
         runner.on_overdue(Box::new(move |late| overdue(late, parting.clone())));
-        Ok(Host { runner, reactor, tell })
+        Ok(Host { runner, reactor, tell, watched: Watched::default() })
     }
 
     /// Runs a script to its end, or until a signal ends it.
@@ -52,7 +55,10 @@ impl Host {
         let Prepared { script, input, mut spec } = prepared;
         let waker = self.runner.waker();
         let shutdown = watched_shutdown(&spec.run, &waker);
-        watch_signals(&spec.run, &shutdown, &waker)?;
+        if matches!(input, Input::Console(_)) {
+            spec.run.signals.end_lines();
+        }
+        self.watched.watch(&spec.run, &shutdown, &waker)?;
         spec.services.offer(Arc::new(shutdown));
         Ok(self.reactor.block_on(self.runner.run(&script, input, spec)))
     }
@@ -70,26 +76,50 @@ impl Host {
     }
 }
 
-/// The first SIGINT or SIGTERM is put into the run, where the watchdog finds it; the second ends the process.
-fn watch_signals(run: &Arc<Run>, shutdown: &Shutdown, waker: &Waker) -> Result<()> {
-    let seen = Arc::new(AtomicUsize::new(0));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let (pending, seen) = (run.signal.clone(), seen.clone());
-        let (shutdown, waker) = (shutdown.clone(), waker.clone());
-        let on_signal = move || {
-            if seen.fetch_add(1, Ordering::Relaxed) > 0 {
-                signal_hook::low_level::exit(EXIT_SIGNAL_BASE + signal);
-            }
-            if !shutdown.is_held() {
-                pending.store(signal.unsigned_abs(), Ordering::Relaxed);
-                waker.wake();
-            }
-        };
-        // SAFETY: the handler touches atomics, writes to an eventfd and calls _exit, all async-signal-safe.
-        unsafe { signal_hook::low_level::register(signal, on_signal) }
-            .context("signals cannot be watched")?;
+/// What the operating system tells the handlers of a run, until the next run begins.
+#[derive(Clone, Default)]
+struct Watched(Arc<Mutex<Vec<SigId>>>);
+
+impl Watched {
+    fn ids(&self) -> MutexGuard<'_, Vec<SigId>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
-    Ok(())
+
+    /// Signals are put into the run, where the watchdog finds them. One that comes before the last is dealt with ends
+    /// the process.
+    fn watch(&self, run: &Run, shutdown: &Shutdown, waker: &Waker) -> Result<()> {
+        for id in self.ids().drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+        let always = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
+        let (signals, shutdown, waker, watched) =
+            (run.signals.clone(), shutdown.clone(), waker.clone(), self.clone());
+        let register = move |signal| {
+            let (signals, shutdown, waker) = (signals.clone(), shutdown.clone(), waker.clone());
+            let on_signal = move || {
+                if !signals.raise(signal, shutdown.is_held()) {
+                    signal_hook::low_level::exit(EXIT_SIGNAL_BASE + signal);
+                }
+                waker.wake();
+            };
+            // SAFETY: the handler touches atomics, writes to an eventfd and calls _exit, all async-signal-safe.
+            unsafe { signal_hook::low_level::register(signal, on_signal) }
+        };
+        for signal in always {
+            let id = register(signal).context("signals cannot be watched")?;
+            self.ids().push(id);
+        }
+        let known = Mutex::new(BTreeSet::from(always));
+        run.signals.set_watch(move |signal| {
+            let mut known = known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if !known.contains(&signal) {
+                watched.ids().push(register(signal)?);
+                known.insert(signal);
+            }
+            Ok(())
+        });
+        Ok(())
+    }
 }
 
 /// A host function holds up a run that had to end: the process ends instead, and tells the same.
@@ -115,12 +145,15 @@ fn overdue(mut late: Late, tell: Arc<Tell>) {
 /// What asks a script that serves to end. A thread of its own watches, because the script may compute when the
 /// signal comes; after the grace it ends the run, whatever the script does.
 fn watched_shutdown(run: &Arc<Run>, waker: &Waker) -> Shutdown {
-    let (pending, waker) = (run.signal.clone(), waker.clone());
+    let (pending, waker, own) = (run.signal.clone(), waker.clone(), run.signals.clone());
     Shutdown::watched(move |shutdown| {
         let shutdown = shutdown.clone();
         let signals = Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);
         let watch = move || {
-            let Some(signal) = signals.ok().and_then(|mut signals| signals.forever().next()) else { return };
+            let Ok(mut signals) = signals else { return };
+            let Some(signal) = signals.forever().find(|signal| !own.ends_line(*signal)) else { return };
+            // What the script handles itself it is told before what serves ends.
+            own.look(Instant::now());
             shutdown.request();
             std::thread::sleep(shutdown.grace());
             pending.store(signal.unsigned_abs(), Ordering::Relaxed);

@@ -77,7 +77,7 @@ fn read_command_line() -> Result<Arguments, u8> {
             return EXIT_USAGE;
         }
         print(text.as_bytes()).unwrap_or_else(|error| {
-            say(&format!("assay: standard output cannot be written: {error:#}\n"));
+            say(&format!("assay: {error:#}\n"));
             1
         })
     })?;
@@ -108,6 +108,13 @@ pub(crate) fn say(text: &str) {
     let _ = port::Lines.write_all(assay_capability_api::secrets::hide(text).as_bytes());
 }
 
+/// [`say`], of what must not be lost; whether it was written, or its reader only takes its time.
+pub(crate) fn tell(text: &str) -> bool {
+    let mut stderr = port::stderr();
+    let written = stderr.write(assay_capability_api::secrets::hide(text).as_bytes());
+    written.map_or_else(|error| error.kind() == std::io::ErrorKind::BrokenPipe, |()| true)
+}
+
 /// How long the last messages may wait for their reader.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -120,7 +127,9 @@ fn finish_stderr() {
 pub(crate) fn print(text: &[u8]) -> anyhow::Result<u8> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("standard output cannot be written"))
+        }
         _ => Ok(0),
     }
 }

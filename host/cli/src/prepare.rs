@@ -153,6 +153,7 @@ pub(crate) fn prepare(
         modules: module_folders(project, !options.no_local_modules),
         package_path: if options.no_local_modules { String::new() } else { PACKAGE_PATH.into() },
         blocked_globals: names(&blocked),
+        full_tracebacks: tracing::enabled!(tracing::Level::DEBUG),
         output: Arc::new(|| Box::new(Standard::new())),
         services,
         ..RunSpec::new(run)

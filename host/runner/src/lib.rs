@@ -9,7 +9,7 @@ mod replicas;
 mod script;
 mod spec;
 
-pub use assay_runtime::{Call, Console, ConsoleReply, Ended, Failure, GRACE, Late, Overdue, Returned, Waker};
+pub use assay_runtime::{Call, Console, ConsoleReply, ConsoleRequest, Ended, Failure, GRACE, Late, Overdue, Returned, Waker};
 pub use outcome::{RunOutcome, Used};
 pub use script::{Input, Script};
 pub use spec::{RunSpec, Sink};
@@ -100,6 +100,7 @@ fn job(script: &Script, input: Input, spec: &RunSpec) -> (Job, Option<Arc<dyn Co
         what,
         package_path: spec.package_path.clone(),
         blocked_globals: spec.blocked_globals.clone(),
+        full_tracebacks: spec.full_tracebacks,
         ..Job::default()
     };
     (job, console)

@@ -69,12 +69,17 @@ impl RunOutcome {
         }
     }
 
+    /// What is told of output that could not be written; nothing where its reader went away.
+    pub fn unwritten(&self) -> Option<String> {
+        let error = self.unwritten.as_ref().filter(|error| error.kind() != ErrorKind::BrokenPipe)?;
+        Some(format!("the script's output could not be written: {error}"))
+    }
+
     /// Why the run did not end well, where it did not end by the script's own decision or a signal.
     pub fn problem(&self, limits: &Limits) -> Option<String> {
         Some(match &self.ended {
             Ended::Returned(_) | Ended::Stopped(Stop::Exit(_) | Stop::Signal(_)) => {
-                let error = self.unwritten.as_ref().filter(|error| error.kind() != ErrorKind::BrokenPipe)?;
-                format!("the script's output could not be written: {error}")
+                self.unwritten()?
             }
             Ended::Failed(failure) => failure.message.clone(),
             Ended::Stopped(Stop::Limit(limit)) => reached(*limit, limits),

@@ -26,6 +26,8 @@ pub struct RunSpec {
     pub package_path: String,
     /// Globals that it does not have; dotted paths are fields.
     pub blocked_globals: Vec<String>,
+    /// Whether tracebacks show the Lua parts of builtins.
+    pub full_tracebacks: bool,
     /// Where its standard output and error go.
     pub output: Sink,
     /// What the program offers to capabilities.
@@ -42,6 +44,7 @@ impl RunSpec {
             modules: Folders::default(),
             package_path: String::new(),
             blocked_globals: Vec::new(),
+            full_tracebacks: false,
             output: Arc::new(|| Box::new(Nowhere)),
             services: Services::default(),
         }

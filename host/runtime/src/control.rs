@@ -3,11 +3,14 @@
 use crate::bindings::assay::host::{console, control, extensions};
 use crate::run::Console;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Call, Counter, Ctx, Extensions, Run, Stop, error};
+use assay_capability_api::{Call, Counter, Ctx, Extensions, Run, Stop, error, signals};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::component::{Accessor, HasSelf};
 use wasmtime::{ResourceLimiter, Result, format_err};
+
+/// What a run ends by whose signal has no name.
+const SIGTERM: i32 = 15;
 
 /// What the runtime keeps in a run's [`Ctx`].
 #[derive(Default)]
@@ -26,10 +29,27 @@ impl Steering {
 
 impl control::Host for Ctx {
     /// Gives way to what else is on the thread: timers, connections that the script serves or has open.
-    async fn tick(&mut self) -> Result<()> {
+    async fn tick(&mut self) -> Result<bool> {
         self.run.ending.check()?;
         tokio::task::yield_now().await;
+        Ok(self.run.signals.is_waiting())
+    }
+
+    fn signal_answered(&mut self, name: String) -> Result<()> {
+        self.run.signals.answer(&name);
         Ok(())
+    }
+
+    fn closing(&mut self) -> Result<()> {
+        self.run.signals.close();
+        Ok(())
+    }
+
+    fn closed(&mut self, name: String) -> Result<()> {
+        let stop = Stop::Signal(signals::number(&name).unwrap_or(SIGTERM));
+        // Other instances of the script end too.
+        self.run.ending.end(stop.clone());
+        Err(wasmtime::Error::new(stop))
     }
 
     fn exit(&mut self, code: i32) -> Result<()> {
@@ -56,13 +76,24 @@ impl control::Host for Ctx {
     }
 }
 
-impl console::Host for Ctx {}
+impl control::HostWithStore<Ctx> for HasSelf<Ctx> {
+    async fn signal(accessor: &Accessor<Ctx, Self>) -> Result<String> {
+        let run = accessor.with(|mut access| access.get().run.clone());
+        Ok(run.signals.next().await)
+    }
+}
+
+impl console::Host for Ctx {
+    fn help(&mut self, topic: String) -> Result<Option<String>> {
+        Ok(self.state::<Steering>().console.as_ref().and_then(|console| console.help(&topic)))
+    }
+}
 
 impl console::HostWithStore<Ctx> for HasSelf<Ctx> {
-    async fn next(accessor: &Accessor<Ctx, Self>, last: console::Reply) -> Result<Option<Vec<u8>>> {
+    async fn next(accessor: &Accessor<Ctx, Self>, last: console::Reply) -> Result<Option<console::Request>> {
         let console = accessor.with(|mut access| access.get().state::<Steering>().console.clone());
         match console {
-            Some(console) => Ok(console.next(last.into()).await),
+            Some(console) => Ok(console.next(last.into()).await.map(console::Request::from)),
             None => Ok(None),
         }
     }

@@ -19,6 +19,8 @@ pub struct Job {
     pub package_path: String,
     /// Globals to remove.
     pub blocked_globals: Vec<String>,
+    /// Whether tracebacks show the Lua parts of builtins.
+    pub full_tracebacks: bool,
 }
 
 /// What is done with the source.
@@ -79,6 +81,8 @@ pub struct Lowered {
     extensions: Arc<[Names]>,
     #[component(name = "tells-lines")]
     tells_lines: bool,
+    #[component(name = "full-tracebacks")]
+    full_tracebacks: bool,
 }
 
 #[derive(Clone, Copy, ComponentType, Lower)]
@@ -114,6 +118,7 @@ impl Lowered {
             blocked_globals: job.blocked_globals,
             extensions: job.extensions,
             tells_lines: run.grants.asks(),
+            full_tracebacks: job.full_tracebacks,
         }
     }
 }

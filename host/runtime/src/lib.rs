@@ -8,7 +8,7 @@ mod run;
 mod watchdog;
 
 pub use job::{Call, Job, Names, What};
-pub use run::{Console, ConsoleReply, Ended, Failure, Outcome, Returned, Start};
+pub use run::{Console, ConsoleReply, ConsoleRequest, Ended, Failure, Outcome, Returned, Start};
 pub use watchdog::{GRACE, Late, Overdue, Waker};
 
 use assay_capability_api::{Capability, Ctx, Grants};

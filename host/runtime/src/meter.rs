@@ -36,15 +36,37 @@ struct Buffered {
     output: Box<dyn Output>,
     /// Why what was gathered could not be written while the script waited. Its next call gets it.
     failed: Option<io::Error>,
+    /// Why something of stdout was not written, for the end: a script need not look at what its writes give.
+    lost: Option<io::Error>,
+}
+
+impl Buffered {
+    /// Notes a failure, which the script is told too.
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            self.lost.get_or_insert_with(|| copy(error));
+        }
+        result
+    }
+}
+
+/// The same error once more.
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 impl SharedOutput {
     pub(crate) fn new(output: Box<dyn Output>) -> SharedOutput {
-        SharedOutput(Arc::new(Mutex::new(Buffered { output, failed: None })))
+        SharedOutput(Arc::new(Mutex::new(Buffered { output, failed: None, lost: None })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffered> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Why something of the output was not written, whether or not the script was told.
+    pub(crate) fn lost(&self) -> Option<io::Error> {
+        self.lock().lost.take()
     }
 
     /// Writes what was gathered, while no call of the script is there to be told of a failure. Gives what to wait for
@@ -55,6 +77,7 @@ impl SharedOutput {
             Ok(true) => None,
             Ok(false) => Some(buffered.output.ready()),
             Err(error) => {
+                buffered.lost.get_or_insert_with(|| copy(&error));
                 buffered.failed.get_or_insert(error);
                 None
             }
@@ -67,7 +90,10 @@ impl Output for SharedOutput {
         let mut buffered = self.lock();
         match buffered.failed.take() {
             Some(error) => Err(error),
-            None => buffered.output.write(stderr, bytes),
+            None => {
+                let written = buffered.output.write(stderr, bytes);
+                if stderr { written } else { buffered.note(written) }
+            }
         }
     }
 
@@ -75,7 +101,10 @@ impl Output for SharedOutput {
         let mut buffered = self.lock();
         match buffered.failed.take() {
             Some(error) => Err(error),
-            None => buffered.output.flush(),
+            None => {
+                let flushed = buffered.output.flush();
+                buffered.note(flushed)
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! One run of one script, from its store to its end.
 
 use crate::Runtime;
-use crate::bindings::assay::host::console::Reply;
+use crate::bindings::assay::host::console::{Reply, Request};
 use crate::bindings::assay::host::script;
 use crate::control::{MemoryLimit, Steering};
 use crate::job::{Answer, Job, Lowered};
@@ -67,6 +67,25 @@ pub enum ConsoleReply {
     Done(Vec<String>),
     Incomplete,
     Failed(String),
+    Candidates(Vec<String>),
+}
+
+/// What the guest is asked for, see wit/guest.wit.
+#[derive(Clone, Debug)]
+pub enum ConsoleRequest {
+    Line(Vec<u8>),
+    Abandon,
+    Complete(String),
+}
+
+impl From<ConsoleRequest> for Request {
+    fn from(request: ConsoleRequest) -> Self {
+        match request {
+            ConsoleRequest::Line(line) => Request::Line(line),
+            ConsoleRequest::Abandon => Request::Abandon,
+            ConsoleRequest::Complete(text) => Request::Complete(text),
+        }
+    }
 }
 
 impl From<Reply> for ConsoleReply {
@@ -76,14 +95,18 @@ impl From<Reply> for ConsoleReply {
             Reply::Done(values) => ConsoleReply::Done(values),
             Reply::Incomplete => ConsoleReply::Incomplete,
             Reply::Failed(message) => ConsoleReply::Failed(message),
+            Reply::Candidates(names) => ConsoleReply::Candidates(names),
         }
     }
 }
 
-/// Feeds a run with chunks.
+/// Feeds a run with lines.
 pub trait Console: Send + Sync {
-    /// The next chunk; none ends the run.
-    fn next(&self, last: ConsoleReply) -> Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
+    /// The next request; none ends the run.
+    fn next(&self, last: ConsoleReply) -> Pin<Box<dyn Future<Output = Option<ConsoleRequest>> + Send>>;
+
+    /// What there is to say about a builtin or one of its functions; about the session itself for an empty topic.
+    fn help(&self, topic: &str) -> Option<String>;
 }
 
 /// What an instance starts with, beside its job.
@@ -129,7 +152,12 @@ impl Runtime {
             stop = run.ending.told() => Err(wasmtime::Error::new(stop)),
             result = work => result,
         };
-        let unwritten = finish(output, &run).await.err();
+        let ended_well = match &result {
+            Ok(result) => result.is_ok(),
+            Err(error) => matches!(error.downcast_ref(), Some(Stop::Exit(_))),
+        };
+        let lost = output.lost().filter(|_| ended_well);
+        let unwritten = finish(output, &run).await.err().or(lost);
         // The script may have been quicker than the news that nobody can read what it did.
         let result = match run.ending.why() {
             Some(stop @ (Stop::Unaudited(_) | Stop::Limit(Limit::Audit))) => {

@@ -144,7 +144,13 @@ fn due(run: &Run, now: Instant) -> Result<Duration, Stop> {
         return Err(Stop::Signal(i32::try_from(signal).unwrap_or(15)));
     }
     let mut left = SLEEP_MAX;
-    if let Some(timeout) = run.limits.timeout {
+    if let Some((signal, remains)) = run.signals.look(now) {
+        if remains.is_zero() {
+            return Err(Stop::Signal(signal));
+        }
+        left = remains;
+    }
+    if let Some(timeout) = run.limits.timeout() {
         let remains = timeout.saturating_sub(now.saturating_duration_since(run.started));
         if remains.is_zero() {
             return Err(Stop::Limit(Limit::Timeout));
@@ -152,8 +158,8 @@ fn due(run: &Run, now: Instant) -> Result<Duration, Stop> {
         left = left.min(remains);
     }
     let accounts = run.account.iter().flat_map(|account| account.chain());
-    let bounds = accounts.map(|account| (&account.cpu, account.limits.cpu));
-    for (cpu, limit) in std::iter::once((&run.cpu, run.limits.cpu)).chain(bounds) {
+    let bounds = accounts.map(|account| (&account.cpu, account.limits.cpu()));
+    for (cpu, limit) in std::iter::once((&run.cpu, run.limits.cpu())).chain(bounds) {
         let Some(limit) = limit else { continue };
         let remains = limit.saturating_sub(Duration::from_nanos(cpu.nanoseconds()));
         if remains.is_zero() {

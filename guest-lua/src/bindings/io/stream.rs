@@ -64,6 +64,7 @@ pub struct Stream {
     capacity: Cell<usize>,
     busy: Cell<bool>,
     listed: Cell<bool>,
+    closed: Cell<bool>,
 }
 
 thread_local! {
@@ -96,6 +97,7 @@ impl Stream {
             capacity: Cell::new(BUFFER),
             busy: Cell::new(false),
             listed: Cell::new(false),
+            closed: Cell::new(false),
         })
     }
 
@@ -293,7 +295,7 @@ impl Stream {
     pub async fn close(&self) -> Result<Option<Exit>, types::Error> {
         let written = self.flush().await;
         match &self.source {
-            Source::Command { pipe, .. } => {
+            Source::Command { pipe, .. } if !self.closed.replace(true) => {
                 let exit = pipe.close().await?;
                 written.map(|()| Some(exit))
             }
@@ -344,14 +346,28 @@ impl Drop for Stream {
     }
 }
 
-/// Writes what open files still hold, at the end of a run.
-pub fn finish() {
-    for writer in WRITERS.take() {
-        if let Some(stream) = writer.upgrade()
-            && let Err(error) = wit_bindgen::block_on(stream.close())
-        {
-            let message = format!("a file that was left open could not be written: {}", error.message);
-            crate::host::log::write(crate::host::log::Level::Error, &message, "");
+/// The streams that are open and were written to since this was last asked.
+fn writers() -> Vec<Rc<Stream>> {
+    let open: Vec<_> = WRITERS.take().iter().filter_map(Weak::upgrade).collect();
+    open.iter().for_each(|stream| stream.listed.set(false));
+    open
+}
+
+/// Closes what the script left open, after `last`, the last that the script does: finalizers, which may still write. Gives why
+/// something could not be written.
+pub fn finish(last: impl FnOnce()) -> Vec<String> {
+    let mut open = writers();
+    last();
+    open.extend(writers());
+    let failed = open.iter().filter_map(|stream| wit_bindgen::block_on(stream.close()).err());
+    failed.map(|error| format!("a file that was left open could not be written: {}", error.message)).collect()
+}
+
+/// Writes what open files hold, between two lines of a session.
+pub fn write_out() {
+    for stream in writers() {
+        if let Err(error) = wit_bindgen::block_on(stream.flush()) {
+            crate::host::log::write(crate::host::log::Level::Error, &error.message, "");
         }
     }
 }
