@@ -7,6 +7,7 @@ mod db;
 mod fresh;
 mod http;
 mod instance;
+mod limits;
 mod load;
 mod machine;
 mod process;
@@ -48,6 +49,7 @@ const ALL: &[(&str, Measure)] = &[
     ("serve", serve::measure),
     ("db", db::measure),
     ("spawn", spawn::measure),
+    ("limits", limits::measure),
 ];
 
 fn main() -> ExitCode {

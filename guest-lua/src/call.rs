@@ -5,7 +5,7 @@
 
 use crate::ffi::*;
 use crate::function;
-use crate::host::types;
+use crate::host::{control, types};
 use crate::lines;
 use crate::lua::{Lua, Type};
 use crate::options;
@@ -14,6 +14,7 @@ use crate::userdata::Userdata;
 use crate::work;
 use std::ffi::{CStr, c_int};
 use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, UnwindSafe};
 
 /// One call of a builtin: its arguments are the stack's first values.
 #[derive(Clone, Copy)]
@@ -84,7 +85,8 @@ pub fn register_support(lua: Lua) {
     lua.push_function(function!(options::describe));
     lua.push_function(function!(options::meant));
     lua.push_function(function!(crate::value::listed));
-    lua.call(3, 1);
+    lua.push_function(function!(options::one_too_many));
+    lua.call(4, 1);
     unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, (&raw const SHARED).cast()) };
 }
 
@@ -157,11 +159,11 @@ pub unsafe fn raise(lua: Lua, error: Error) -> c_int {
 ///
 /// # Safety
 /// `l` is the running Lua thread.
-pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Returned) -> c_int {
-    let call = begin(l);
+pub unsafe fn enter<F: Fn(Call) -> Returned>(l: *mut lua_State, f: F, most: c_int) -> c_int {
+    let call = begin::<F>(l);
     let running = region::leave();
     let _ = lines::calling(call.0);
-    let result = f(call);
+    let result = options::at_most(call.0, most).and_then(|()| f(call));
     region::back(running);
     match result {
         Ok(results) => results,
@@ -173,22 +175,31 @@ pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Returned) -> c_int {
 ///
 /// # Safety
 /// `l` is the running Lua thread.
-pub unsafe fn compute(l: *mut lua_State, f: fn(Call) -> Returned) -> c_int {
-    let call = begin(l);
-    let carried = unsafe { std::ptr::replace(&raw mut CARRIED, usize::MAX) };
-    let result = region::region(call.0, move || f(call));
-    unsafe { CARRIED = carried };
+pub unsafe fn compute<F>(l: *mut lua_State, f: F, most: c_int) -> c_int
+where
+    F: Fn(Call) -> Returned + UnwindSafe,
+{
+    let call = begin::<F>(l);
+    let left = unsafe { std::ptr::replace(&raw mut CARRIED.left, usize::MAX) };
+    let result = options::at_most(call.0, most).and_then(|()| region::region(call.0, move || f(call)));
+    unsafe { CARRIED.left = left };
     match result.and_then(|result| result) {
         Ok(results) => results,
         Err(error) => unsafe { raise(Lua(l), error) },
     }
 }
 
-/// The call of a builtin begins.
-pub fn begin(l: *mut lua_State) -> Call {
-    unsafe { CARRIED = MOST_CARRIED };
+/// The call of the builtin `F` begins.
+pub fn begin<F>(l: *mut lua_State) -> Call {
+    let builtin = std::any::type_name::<F>();
+    unsafe { CARRIED = Carried { builtin, left: UNASKED.min(MOST_CARRIED), is_asked: false, listed: 0 } };
     work::spend(work::CALL);
     Call(Lua(l))
+}
+
+/// What follows in this call goes to another capability than that of its file.
+pub fn goes_to(capability: &'static str) {
+    unsafe { CARRIED.builtin = capability };
 }
 
 /// A copy of `bytes` for a call of the host, see [`carry`].
@@ -217,8 +228,27 @@ fn into_text(bytes: Vec<u8>) -> String {
 
 /// Bytes that one call of the host may carry: as many as the host may hold for the run.
 static mut MOST_CARRIED: usize = usize::MAX;
-/// What is left of them for the builtin that runs.
-static mut CARRIED: usize = usize::MAX;
+/// What the builtin that runs carries.
+static mut CARRIED: Carried = Carried { builtin: "", left: usize::MAX, is_asked: false, listed: 0 };
+/// Bytes that a call may carry whatever the host holds, and whether or not it is granted.
+const UNASKED: usize = 128 << 10;
+
+struct Carried {
+    /// The name of its function.
+    builtin: &'static str,
+    /// Bytes that it may still carry.
+    left: usize,
+    /// Whether the host has said how many these are.
+    is_asked: bool,
+    /// Bytes of what is in lists, which are made once more for the host.
+    listed: usize,
+}
+
+/// The capability whose binding `builtin` is in: `crate::bindings::NAME::function`.
+fn capability_of(builtin: &str) -> &str {
+    let name = builtin.split_once("bindings::").map_or(builtin, |(_, name)| name);
+    name.split("::").next().unwrap_or(name)
+}
 
 /// What an element of a list that goes to the host takes beside its bytes.
 pub const ITEM: usize = 64;
@@ -226,6 +256,11 @@ pub const ITEM: usize = 64;
 /// Sets how many bytes one call of the host may carry.
 pub fn set_carried(bytes: u64) {
     unsafe { MOST_CARRIED = usize::try_from(bytes).unwrap_or(usize::MAX) };
+}
+
+/// How many bytes one call of the host may carry.
+pub fn most_carried() -> usize {
+    unsafe { MOST_CARRIED }
 }
 
 /// What goes to the host in one piece of a text that may go in several.
@@ -239,28 +274,69 @@ pub fn piece() -> usize {
 /// # Errors
 /// `limit`, where it is more than one call may carry.
 pub fn carry(bytes: usize) -> Result<(), Error> {
-    let (left, most) = unsafe { (CARRIED, MOST_CARRIED) };
-    match left.checked_sub(bytes) {
+    match unsafe { CARRIED.left }.checked_sub(bytes) {
         Some(left) => {
-            unsafe { CARRIED = left };
+            unsafe { CARRIED.left = left };
             Ok(())
         }
-        None => Err(Error::failed(
-            types::ErrorCode::Limit,
-            format!(
-                "the host-memory limit of this run is reached ({most}): the arguments of the call have more bytes; give \
-                 them in parts, or raise it with --host-memory"
-            ),
-        )),
+        None => carry_much(bytes),
     }
 }
 
-/// The C function of a builtin `fn(Call) -> Returned`.
+/// The same of a part of an argument that is copied here first: a list or a table may have very many.
+///
+/// # Errors
+/// The same, and "not enough memory" where there is none for the copy.
+pub fn keep(lua: Lua, bytes: usize) -> Result<(), Error> {
+    region::make_room(lua, bytes)?;
+    unsafe { CARRIED.listed += bytes };
+    carry(bytes)
+}
+
+/// Reads arguments that may have parts without number.
+///
+/// # Errors
+/// Those of `read`, and "not enough memory", also where there is none to hand the parts over.
+pub fn gather<T>(lua: Lua, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let read = region::region(lua, AssertUnwindSafe(read))??;
+    region::make_room(lua, unsafe { CARRIED.listed })?;
+    Ok(read)
+}
+
+/// What a call carries is in the host's memory before any function there could refuse it. So the host is asked first how
+/// much it may be: it may hold much for others, and nothing at all is for a capability that is not granted.
+#[cold]
+fn carry_much(bytes: usize) -> Result<(), Error> {
+    let (most, is_asked, builtin) = unsafe { (MOST_CARRIED, CARRIED.is_asked, CARRIED.builtin) };
+    if !is_asked && bytes <= most {
+        let room = region::outside(|| control::room(capability_of(builtin)))?;
+        let room = usize::try_from(room).unwrap_or(usize::MAX).min(most);
+        unsafe {
+            let taken = UNASKED.min(most) - CARRIED.left;
+            CARRIED.left = room.saturating_sub(taken);
+            CARRIED.is_asked = true;
+        }
+        return carry(bytes);
+    }
+    Err(Error::failed(
+        types::ErrorCode::Limit,
+        format!(
+            "the host-memory limit of this run is reached ({most}): the arguments of the call have more bytes than the host \
+             may still hold; give them in parts, or raise it with --host-memory"
+        ),
+    ))
+}
+
+/// The C function of a builtin `fn(Call) -> Returned`. What scripts call says too how many arguments it takes at most, see
+/// [`options::at_most`]; a method counts its object.
 #[macro_export]
 macro_rules! function {
-    ($f:path) => {{
+    ($f:path) => {
+        $crate::function!($f, std::ffi::c_int::MAX)
+    };
+    ($f:path, $most:expr) => {{
         unsafe extern "C" fn entry(l: *mut $crate::ffi::lua_State) -> std::ffi::c_int {
-            unsafe { $crate::call::enter(l, $f) }
+            unsafe { $crate::call::enter(l, $f, $most) }
         }
         entry as $crate::ffi::lua_CFunction
     }};
@@ -271,9 +347,12 @@ macro_rules! function {
 /// runs in a [`region`](crate::region::region).
 #[macro_export]
 macro_rules! computing {
-    ($f:path) => {{
+    ($f:path) => {
+        $crate::computing!($f, std::ffi::c_int::MAX)
+    };
+    ($f:path, $most:expr) => {{
         unsafe extern "C" fn entry(l: *mut $crate::ffi::lua_State) -> std::ffi::c_int {
-            unsafe { $crate::call::compute(l, $f) }
+            unsafe { $crate::call::compute(l, $f, $most) }
         }
         entry as $crate::ffi::lua_CFunction
     }};
@@ -282,9 +361,12 @@ macro_rules! computing {
 /// The C function of a builtin that may wait: `fn(Call) -> Result<Pending, Error>`.
 #[macro_export]
 macro_rules! waiting {
-    ($f:path) => {{
+    ($f:path) => {
+        $crate::waiting!($f, std::ffi::c_int::MAX)
+    };
+    ($f:path, $most:expr) => {{
         unsafe extern "C" fn entry(l: *mut $crate::ffi::lua_State) -> std::ffi::c_int {
-            unsafe { $crate::task::enter(l, $f) }
+            unsafe { $crate::task::enter(l, $f, $most) }
         }
         entry as $crate::ffi::lua_CFunction
     }};
@@ -508,7 +590,15 @@ impl Fields {
     }
 
     pub fn bytes(self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.get(name, "string", |lua| lua.bytes(-1).map(|bytes| copy(lua, bytes)))?.transpose()
+        if self.push(name) == Type::Nil {
+            self.lua.pop(1);
+            return Ok(None);
+        }
+        let Some(bytes) = self.lua.bytes(-1) else { return Err(self.wrong(name, "string")) };
+        // What it raises lies on top.
+        let bytes = copy(self.lua, bytes)?;
+        self.lua.pop(1);
+        Ok(Some(bytes))
     }
 
     pub fn string(self, name: &str) -> Result<Option<String>, Error> {
@@ -555,6 +645,10 @@ impl Fields {
 
     /// A list of strings, or one string.
     pub fn strings(self, name: &str) -> Result<Option<Vec<String>>, Error> {
+        gather(self.lua, || self.read_strings(name))
+    }
+
+    fn read_strings(self, name: &str) -> Result<Option<Vec<String>>, Error> {
         match self.push(name) {
             Type::Nil => {
                 self.lua.pop(1);
@@ -571,7 +665,7 @@ impl Fields {
                 };
                 for n in 1..=length {
                     self.lua.raw_get_index(-1, n);
-                    carry(ITEM + self.lua.raw_len(-1) as usize)?;
+                    keep(self.lua, ITEM + self.lua.raw_len(-1) as usize)?;
                     let item = self.lua.bytes(-1).map(|bytes| String::from_utf8(bytes.to_vec()));
                     self.lua.pop(1);
                     match item {

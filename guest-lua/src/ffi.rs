@@ -4,8 +4,24 @@
 #![allow(non_camel_case_types, reason = "the names are Lua's")]
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ptr::null;
 
 pub enum lua_State {}
+
+/// What `lua_getinfo` fills in, as far as it is looked at.
+#[repr(C)]
+pub struct lua_Debug {
+    pub event: c_int,
+    pub name: *const c_char,
+    pub namewhat: *const c_char,
+    rest: [usize; 64],
+}
+
+impl Default for lua_Debug {
+    fn default() -> lua_Debug {
+        lua_Debug { event: 0, name: null(), namewhat: null(), rest: [0; 64] }
+    }
+}
 
 pub type lua_CFunction = unsafe extern "C" fn(*mut lua_State) -> c_int;
 pub type lua_KContext = isize;
@@ -46,6 +62,8 @@ unsafe extern "C" {
 
     pub fn lua_absindex(l: *mut lua_State, idx: c_int) -> c_int;
     pub fn lua_gettop(l: *mut lua_State) -> c_int;
+    pub fn lua_getstack(l: *mut lua_State, level: c_int, about: *mut lua_Debug) -> c_int;
+    pub fn lua_getinfo(l: *mut lua_State, what: *const c_char, about: *mut lua_Debug) -> c_int;
     pub fn lua_settop(l: *mut lua_State, idx: c_int);
     pub fn lua_pushvalue(l: *mut lua_State, idx: c_int);
     pub fn lua_rotate(l: *mut lua_State, idx: c_int, n: c_int);

@@ -1,12 +1,13 @@
-//! The names in a table of options: which there are, and what is said of one that there is not.
+//! The names in a table of options: which there are, and what is said of one that there is not, or of a table where none
+//! is taken.
 //!
 //! A typing error in the name of an option would otherwise be an option that is silently not set: a token whose
 //! audience nobody checks, a program without its time-out. Keys are read raw.
 
 use crate::call::{Call, Error, Returned};
-use crate::ffi::lua_next;
+use crate::ffi::{lua_Debug, lua_getinfo, lua_getstack, lua_next};
 use crate::lua::{Lua, Type};
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 /// What a message shows of a key.
 const SHOWN: usize = 60;
@@ -69,6 +70,48 @@ pub fn meant(call: Call) -> Returned {
         Some(near) => call.lua().push_str(near),
         None => call.lua().push_nil(),
     }
+    Ok(1)
+}
+
+/// Checks that behind the `most` arguments that the running builtin takes there is nothing that changes what is meant: a
+/// table or a function. Other values may come from who calls a builtin back with more than it needs, as `string.gsub`
+/// does, and are left out as Lua leaves them out.
+///
+/// # Errors
+/// That says how many arguments it takes.
+#[inline]
+pub fn at_most(lua: Lua, most: c_int) -> Result<(), Error> {
+    if lua.top() <= most { Ok(()) } else { surplus(lua, most) }
+}
+
+#[cold]
+fn surplus(lua: Lua, most: c_int) -> Result<(), Error> {
+    let meant = |index: &c_int| matches!(lua.type_of(*index), Type::Table | Type::Function);
+    let Some(index) = (most + 1..=lua.top()).find(meant) else { return Ok(()) };
+    // As `luaL_argerror` numbers them: the object of a method does not count.
+    let mut about = lua_Debug::default();
+    let is_method = unsafe {
+        lua_getstack(lua.0, 0, &mut about) != 0
+            && lua_getinfo(lua.0, c"n".as_ptr(), &mut about) != 0
+            && !about.namewhat.is_null()
+            && CStr::from_ptr(about.namewhat) == c"method"
+    };
+    Err(Error::Argument(index, too_many(lua.type_of(index), i64::from(most - c_int::from(is_method)))))
+}
+
+fn too_many(kind: Type, most: i64) -> String {
+    let what = format!("{kind:?}").to_lowercase();
+    match most {
+        ..=0 => format!("unexpected {what}: the function takes no arguments"),
+        1 => format!("unexpected {what}: the function takes 1 argument, and no options behind it"),
+        _ => format!("unexpected {what}: the function takes {most} arguments, and no options behind them"),
+    }
+}
+
+/// `one_too_many(value, most)` gives the same message for the Lua parts of bindings.
+pub fn one_too_many(call: Call) -> Returned {
+    let message = too_many(call.lua().type_of(1), call.integer(2)?);
+    call.lua().push_str(&message);
     Ok(1)
 }
 

@@ -155,8 +155,7 @@ pub fn outside<T>(f: impl FnOnce() -> T) -> T {
 
 /// Runs `f`, whose allocations count as work, in no region: for what keeps some of them in statics.
 pub fn counted<T>(f: impl FnOnce() -> T) -> T {
-    let running = leave();
-    back(Running { weight: 1, ..NONE });
+    let running = leave_counted();
     let result = f();
     back(running);
     result
@@ -166,6 +165,12 @@ pub fn counted<T>(f: impl FnOnce() -> T) -> T {
 #[must_use]
 pub fn leave() -> Running {
     unsafe { std::ptr::replace(&raw mut RUNNING, NONE) }
+}
+
+/// As [`leave`], but allocations still count as work.
+#[must_use]
+pub fn leave_counted() -> Running {
+    unsafe { std::ptr::replace(&raw mut RUNNING, Running { weight: 1, ..NONE }) }
 }
 
 /// Goes back to what [`leave`] gave.
@@ -261,7 +266,7 @@ unsafe impl GlobalAlloc for Heap {
             if RUNNING.thread.is_null() || layout.align() > LINKS {
                 let block = System.alloc(layout);
                 if !block.is_null() {
-                    USED += layout.size();
+                    USED += malloc_usable_size(block);
                 }
                 return block;
             }
@@ -278,9 +283,10 @@ unsafe impl GlobalAlloc for Heap {
         charge(size.saturating_sub(layout.size()));
         unsafe {
             if !is_linked(block) {
+                let before = malloc_usable_size(block);
                 let moved = System.realloc(block, layout, size);
                 if !moved.is_null() {
-                    USED = USED.saturating_sub(layout.size()) + size;
+                    USED = USED.saturating_sub(before) + malloc_usable_size(moved);
                 }
                 return moved;
             }
@@ -309,7 +315,7 @@ unsafe impl GlobalAlloc for Heap {
             if is_linked(block) {
                 release(block.sub(LINKS).cast());
             } else {
-                USED = USED.saturating_sub(layout.size());
+                USED = USED.saturating_sub(malloc_usable_size(block));
                 System.dealloc(block, layout);
             }
         }

@@ -1,5 +1,6 @@
 //! One job: a chunk from its source to its outcome.
 
+use crate::call::ITEM;
 use crate::ffi::*;
 use crate::function;
 use crate::host::{control, log};
@@ -218,7 +219,8 @@ impl Returned {
     /// The values as text.
     pub fn texts(&self) -> Vec<String> {
         let lua = self.thread.lua;
-        (lua.top() - self.results + 1..=lua.top()).map(|index| shown(lua, index)).collect()
+        let mut told = Told::default();
+        (lua.top() - self.results + 1..=lua.top()).map_while(|index| told.text(shown(lua, index))).collect()
     }
 }
 
@@ -233,6 +235,31 @@ pub async fn perform(lua: Lua, arguments: i32, on_signal: impl Fn(&str)) -> Resu
         Some(Ended::Failed(failed)) => Err(alloc::beyond_limit(|| failure(lua, &failed)).into()),
         // Nobody has a handle to cancel it by.
         Some(Ended::Cancelled) | None => Err(Unfinished::Signalled("TERM".into())),
+    }
+}
+
+/// What a script made and the host is told of, all of which may be no larger than what a call may carry.
+struct Told {
+    room: usize,
+}
+
+impl Default for Told {
+    fn default() -> Told {
+        Told { room: crate::call::most_carried() }
+    }
+}
+
+impl Told {
+    /// The text, or its beginning where it is too large; none when there is room for nothing.
+    fn text(&mut self, mut text: String) -> Option<String> {
+        const MORE: &str = "...";
+        let room = self.room.checked_sub(ITEM)?;
+        if text.len() > room {
+            text.truncate(text.floor_char_boundary(room.saturating_sub(MORE.len())));
+            text.push_str(MORE);
+        }
+        self.room = room.saturating_sub(text.len());
+        Some(text)
     }
 }
 
@@ -251,6 +278,9 @@ fn failure(lua: Lua, failed: &Failed) -> Failure {
     let code = fault::code(lua, -1);
     let own_text = fault::has_text(lua, -1);
     lua.pop(1);
+    let mut told = Told::default();
+    let message = told.text(message).unwrap_or_default();
+    let code = code.and_then(|code| told.text(code));
     let kind = if failed.status == LUA_ERRMEM || message == "not enough memory" {
         FailureKind::Memory
     } else {
@@ -260,5 +290,6 @@ fn failure(lua: Lua, failed: &Failed) -> Failure {
         Some(code) if own_text => format!("code: {code}\n{}", failed.traceback),
         _ => failed.traceback.clone(),
     };
+    let traceback = told.text(traceback).unwrap_or_default();
     Failure { kind, message, traceback, code, assertions: crate::bindings::assert::count() }
 }

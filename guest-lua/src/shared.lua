@@ -1,5 +1,5 @@
 -- What the Lua parts of several bindings use: each gets this table after its natives.
-local describe, meant, listed = ...
+local describe, meant, listed, one_too_many = ...
 local type, error, rawget, next, select, lower = type, error, rawget, next, select, string.lower
 local getmetatable, mathtype, floor = getmetatable, math.type, math.tointeger
 local shared = { meant = meant, listed = listed }
@@ -9,6 +9,17 @@ local shared = { meant = meant, listed = listed }
 function shared.expected(position, name, what, value, level)
   error("bad argument #" .. position .. " to '" .. name .. "' (" .. what .. " expected, got "
     .. (value == nil and "no value" or type(value)) .. ")", (level or 2) + 1)
+end
+
+-- What a function of `most` arguments has behind them, which options.rs tells about: functions in C do the same.
+function shared.no_more(most, name, ...)
+  for i = 1, select("#", ...) do
+    local value = select(i, ...)
+    local kind = type(value)
+    if kind == "table" or kind == "function" then
+      error("bad argument #" .. most + i .. " to '" .. name .. "' (" .. one_too_many(value, most) .. ")", 3)
+    end
+  end
 end
 
 -- A set of names of options, from names and other such sets. Each function that takes options has one.

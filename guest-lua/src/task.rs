@@ -15,6 +15,7 @@ use crate::ffi::*;
 use crate::host::log;
 use crate::lines::{self, Called};
 use crate::lua::{Lua, Ref};
+use crate::options;
 use crate::region::{self, Running};
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -142,11 +143,17 @@ const WAIT: usize = 4096;
 ///
 /// # Safety
 /// `l` is the running Lua thread.
-pub unsafe fn enter(l: *mut lua_State, f: impl Fn(Call) -> Result<Pending, Error>) -> c_int {
-    let call = begin(l);
+pub unsafe fn enter<F>(l: *mut lua_State, f: F, most: c_int) -> c_int
+where
+    F: Fn(Call) -> Result<Pending, Error>,
+{
+    let call = begin::<F>(l);
     let left = region::leave();
     let called = lines::calling(call.0);
-    let mut future = match region::make_room(call.0, WAIT).and_then(|()| f(call)) {
+    let mut future = match options::at_most(call.0, most)
+        .and_then(|()| region::make_room(call.0, WAIT))
+        .and_then(|()| f(call))
+    {
         Ok(future) => Pending { called: Some(called), ..future },
         Err(error) => {
             drop(called);

@@ -217,6 +217,7 @@ refused("'sub'", { exp = now + 60 }, { required_claims = { "exp", "sub" } })
 for _, case in ipairs({
   { { exp = now + 60 } },
   { { exp = now - 5 }, { leeway = 60 } },
+  { { exp = now - 86000 }, { leeway = 86400 } },
   { { exp = now - 5 }, { validate_exp = false } },
   { {}, { validate_exp = false } },
   { {}, { required_claims = {} } },
@@ -228,8 +229,11 @@ for _, case in ipairs({
 }) do
   crypto.jwt_verify(sign(case[1]), "s", case[2])
 end
-local ok, err = pcall(crypto.jwt_verify, sign({ exp = now + 60 }), "s", { leeway = -1 })
-assert.eq(err.code, "invalid_argument")
+for _, leeway in ipairs({ -1, 86400.5 }) do
+  local ok, err = pcall(crypto.jwt_verify, sign({ exp = now + 60 }), "s", { leeway = leeway })
+  assert.eq(ok, false)
+  assert.eq(err.code, "invalid_argument")
+end
 
 --# case: decoding does not verify
 local token = crypto.jwt_sign({ sub = "ünï", n = 1.5, list = { 1, 2 } }, "s", "HS512", { header = { typ = "at+jwt", x = true } })

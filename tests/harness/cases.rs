@@ -104,7 +104,8 @@ fn cases_of(path: &Path) -> Result<Vec<Case>, String> {
     parse(&text).map_err(place)
 }
 
-fn substitute(text: &str, values: &BTreeMap<String, String>) -> String {
+/// The text with each `${NAME}` replaced.
+pub fn substitute(text: &str, values: &BTreeMap<String, String>) -> String {
     let mut text = text.to_string();
     for (name, value) in values {
         text = text.replace(&format!("${{{name}}}"), value);
@@ -128,7 +129,8 @@ fn unescape(text: &str) -> String {
 }
 
 impl Case {
-    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+    /// The values of a directive.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
         self.directives.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 

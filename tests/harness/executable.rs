@@ -1,8 +1,9 @@
 //! The built executable and folders to run it in.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The root of the project.
 pub fn root() -> PathBuf {
@@ -106,6 +107,41 @@ impl From<Output> for Finished {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// What a program used that has ended.
+pub struct Used {
+    /// None where a signal ended it.
+    pub code: Option<i32>,
+    /// The most memory that it ever had, bytes.
+    pub memory: u64,
+    /// CPU time of it and of the programs that it waited for.
+    pub cpu: Duration,
+}
+
+/// Waits for the end of a program.
+///
+/// # Panics
+/// When somebody else has waited for it.
+pub fn used(child: Child) -> Used {
+    let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
+    // SAFETY: the process is a child that nobody has waited for, and both places are ours.
+    let usage = unsafe {
+        assert!(libc::wait4(child.id() as i32, &mut status, 0, usage.as_mut_ptr()) > 0);
+        usage.assume_init()
+    };
+    let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+    Used {
+        code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        memory: usage.ru_maxrss as u64 * 1024,
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
+    }
+}
+
+/// Asks a program to end.
+pub fn terminate(child: &Child) {
+    // SAFETY: the process is a child that nobody has waited for, so the number is its own.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
 }
 
 /// Runs `assay` in a folder of its own.

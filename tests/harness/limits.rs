@@ -1,6 +1,7 @@
 //! Limits: each ends a run that goes over it, with the documented exit code, and leaves one alone that stays
 //! below.
 
+use assay_tests::attacks;
 use assay_tests::executable::{self, run};
 
 /// Every test of this file.
@@ -17,43 +18,9 @@ pub const TESTS: &[(&str, fn())] = &[
     ("nothing_breaks_the_sandbox", nothing_breaks_the_sandbox),
 ];
 
-/// Scripts that never end by themselves: in the VM, in pcall, in coroutines, in C functions.
-const ENDLESS: &[&str] = &[
-    "while true do end",
-    "while true do pcall(function() while true do end end) end",
-    "while true do local f = coroutine.wrap(function() while true do coroutine.yield(1) end end) for i = 1, 100 do f() end end",
-    "local function f(n) if n > 0 then f(n - 1) f(n - 1) end end f(60)",
-    "local s = ('a'):rep(1000000) return (s:find(('a*'):rep(30) .. 'b'))",
-    "local s = ('a'):rep(30000) return (s:find(('.-'):rep(8) .. 'b'))",
-    "local s = ('a'):rep(10000000) local p = ('a'):rep(100000) .. 'b' while true do s:find(p, 1, true) end",
-    "while true do local s = ('abc'):rep(10000000) end",
-    "local t = {} for i = 1, 100000 do t[i] = 'x' end while true do table.concat(t) end",
-    "local t = {} for i = 1, 200000 do t[i] = (i * 7919) % 1000003 end while true do table.sort(t) end",
-    "local s = ('ab'):rep(1000000) while true do s:gsub('a', 'b') end",
-    "local t = {} for i = 1, 500000 do t[i] = i end while true do table.move(t, 1, 500000, 2) end",
-    "local t = {} for i = 1, 500000 do t[i] = i end while true do table.insert(t, 1, 0) end",
-    "local t = {} for i = 1, 200000 do t[i] = i end while true do table.unpack(t) end",
-    "local t = {} for i = 1, 300000 do t[i] = {} end while true do collectgarbage() end",
-    "local a, b = ('a'):rep(20000000) .. 'b', ('a'):rep(20000000) .. 'c' while true do if a < b then end end",
-    "local a, b = ('a'):rep(20000000) .. 'b', ('a'):rep(20000000) .. 'b' while true do if a == b then end end",
-    "local s = 'return ' .. ('1+'):rep(100000) .. '1' while true do load(s) end",
-    "local s = ('a'):rep(20000000) while true do utf8.len(s) end",
-    "local s = ('a'):rep(20000000) while true do s:reverse() end",
-    "while true do string.format('%99.99f', 1e308) end",
-    "local t = {} for i = 1, 300000 do t[i] = i end for i = 1, 300000 do t[i] = nil end while true do next(t) end",
-    "local s = ('1'):rep(20000000) while true do tonumber(s) end",
-    "local t = setmetatable({}, { __index = function(t, k) return t[k + 1] end }) pcall(function() return t[1] end) while true do end",
-    "local co = coroutine.create(function() while true do end end) coroutine.resume(co)",
-    "table.sort({ 3, 2, 1 }, function(a, b) while true do end end)",
-    "('x'):gsub('x', function() while true do end end)",
-    "setmetatable({}, { __gc = function() while true do end end }) collectgarbage() while true do end",
-    "local t <close> = setmetatable({}, { __close = function() while true do end end })",
-    "while true do string.pack('z', ('a'):rep(1000000)) end",
-    "json.encode((function() local t = {} for i = 1, 100000 do t[i] = i end while true do json.encode(t) end end)())",
-];
-
 fn loops_end_at_the_cpu_limit() {
-    for source in ENDLESS {
+    for attack in attacks::of("vm") {
+        let source = attack.code();
         let done = run(&["exec", "--cpu", "100ms", "-e", source]);
         assert_eq!(done.code, Some(137), "{source}\n{}", done.stderr);
         assert!(done.stderr.contains("cpu limit of 0.1 s"), "{source}\n{}", done.stderr);
@@ -61,8 +28,14 @@ fn loops_end_at_the_cpu_limit() {
 }
 
 fn loops_end_at_the_timeout() {
-    for source in [ENDLESS[0], ENDLESS[4], "sleep(1000)", "pcall(sleep, 1000)"] {
-        let done = run(&["exec", "--timeout", "100ms", "-e", source]);
+    for attack in [attacks::of("vm"), attacks::of("waits")].concat() {
+        let source = attack.code();
+        let mut args = vec!["exec", "--timeout", "100ms"];
+        for allow in attack.all("allow") {
+            args.extend(["--allow", allow]);
+        }
+        args.extend(["-e", source]);
+        let done = run(&args);
         assert_eq!(done.code, Some(124), "{source}\n{}", done.stderr);
     }
 }
@@ -158,41 +131,9 @@ fn floods_end_within_their_limits() {
     assert!(done.stderr.len() < 20 << 10, "{} bytes of log", done.stderr.len());
 }
 
-/// Scripts that keep a builtin at work which runs in the guest without steps of the VM. Small pieces of work count too.
-const LABOUR: &[&str] = &[
-    "local s = ('ab'):rep(10000000) while true do regex.match('[^z]*z', s) end",
-    "local s = ('éab'):rep(1000000) while true do regex.find([[\\b\\w{50}\\bz]], s) end",
-    "local s = ('a'):rep(1000000) while true do regex.replace('(a)(b)?', s, '$2$1') end",
-    "while true do pcall(regex.match, ('[\\\\w--\\\\d]'):rep(400), 'x') end",
-    "local s = '\"' .. ('\\\\u0041'):rep(5000000) .. '\"' while true do json.parse(s) end",
-    "local s = '[' .. ('1.5e300,'):rep(2000000) .. '1]' while true do json.parse(s) end",
-    "local s = (' '):rep(50000000) while true do pcall(json.parse, s) end",
-    "local s = ('\\n'):rep(10000000) while true do json.encode(s) end",
-    "local p, t = ('k'):rep(5000), {} for i = 1, 5000 do t[p .. i] = i end while true do json.encode(t) end",
-    "local n = json.number(('1'):rep(60000)) while true do local m = n + n end",
-    "local s = ('a'):rep(50000000) while true do base64.encode(s) end",
-    "local s = ('a'):rep(1000000) while true do base64.encode(s) end",
-    "local s = (' '):rep(50000000) while true do base64.decode(s) end",
-    "local s = (' '):rep(50000000) while true do s:split() end",
-    "local s, p = ('ab'):rep(25000000), ('a'):rep(1000) .. 'b' while true do s:split(p) end",
-    "local t = {} for i = 1, 100000 do t[i] = 'k' .. i .. ': v' end local s = table.concat(t, '\\n') while true do yaml.parse(s) end",
-    "local s = 'a: |\\n  ' .. ('x'):rep(30000000) while true do yaml.parse(s) end",
-    "local s = '#' .. ('x'):rep(30000000) while true do yaml.parse(s) end",
-    "local s = ('\\1'):rep(10000000) while true do yaml.encode(s) end",
-    "local t = {} for i = 1, 50000 do t[i] = 'k' .. i .. '=1' end local s = table.concat(t, '\\n') while true do toml.parse(s) end",
-    "local s = 'a=' .. ('['):rep(500000) while true do pcall(toml.parse, s) end",
-    "local s = ('['):rep(500000) while true do markdown.to_html(s) end",
-    "local s = ('![a](b'):rep(80000) while true do markdown.to_html(s) end",
-    "local s = ('*a_ '):rep(130000) while true do markdown.to_html(s) end",
-    "while true do pcall(regex.match, '(?i)' .. ('[a-\\\\x{10ffff}]'):rep(2000), 'x') end",
-    "local s = ('{{a}}'):rep(300000) while true do template.render_string(s, { a = 1 }) end",
-    "local s = '{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}' \
-     while true do pcall(template.render_string, s) end",
-    "local t = {} for i = 1, 200000 do t[i] = i end while true do template.render_string('x', { t = t }) end",
-];
-
 fn work_of_builtins_ends_at_the_cpu_limit() {
-    for source in LABOUR {
+    for attack in attacks::of("builtins") {
+        let source = attack.code();
         let done = run(&["exec", "--cpu", "300ms", "-e", source]);
         assert_eq!(done.code, Some(137), "{source}\n{}", done.stderr);
         assert!(done.stderr.contains("cpu limit of 0.3 s"), "{source}\n{}", done.stderr);

@@ -9,6 +9,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("unknown_ones_are_errors", unknown_ones_are_errors),
     ("unknown_ones_in_tables_within_are_errors", unknown_ones_in_tables_within_are_errors),
     ("a_metatable_adds_none", a_metatable_adds_none),
+    ("a_table_behind_the_arguments_is_an_error", a_table_behind_the_arguments_is_an_error),
+    ("every_function_counts_its_arguments", every_function_counts_its_arguments),
 ];
 
 /// Functions as the headings of the reference name them, and a call with the options `o`. What comes before the options
@@ -194,6 +196,134 @@ fn a_metatable_adds_none() {
         ["json.", "yaml.", "base64.", "crypto.", "markdown."].iter().any(|start| name.starts_with(start))
     });
     run(&head, calls.map(|(_, call)| *call));
+}
+
+/// The name in a heading `## name(parameters)` of the reference, and its parameters.
+fn heading(line: &str) -> Option<(&str, Vec<String>)> {
+    let (name, rest) = line.strip_prefix("--- ## ")?.split_once('(')?;
+    let list = rest.split(") -> ").next()?.trim_end_matches(')');
+    let (mut parameters, mut depth) = (vec![String::new()], 0);
+    for c in list.chars() {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        match parameters.last_mut() {
+            Some(last) if c != ',' || depth > 0 => last.push(c),
+            _ => parameters.push(String::new()),
+        }
+    }
+    parameters.iter_mut().for_each(|parameter| *parameter = parameter.trim().to_string());
+    parameters.retain(|parameter| !parameter.is_empty());
+    Some((name, parameters))
+}
+
+/// Every heading of the reference.
+fn headings() -> Vec<String> {
+    let folder = root().join("tests/capability");
+    let texts =
+        std::fs::read_dir(&folder).expect("the folder is there").map(|entry| entry.expect("an entry").path());
+    let texts = texts.filter(|path| path.extension().is_some_and(|extension| extension == "lua"));
+    let texts = texts.map(|path| std::fs::read_to_string(path).expect("a page"));
+    texts
+        .flat_map(|text| {
+            text.lines().filter(|line| line.starts_with("--- ## ")).map(String::from).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Functions of Lua's own that are written in Lua here, and take what they take.
+const LUAS: &[&str] = &["dofile", "loadfile", "require"];
+
+/// How many arguments a function takes where its heading shows only the usual ones.
+const MORE: &[(&str, usize)] =
+    &[("process.spawn", 2), ("process.run", 2), ("process.exec", 2), ("process.spawn_pty", 2)];
+
+/// The objects that have the methods of the headings.
+const OBJECTS: &str = "
+local process_handle = process.spawn{cmd = 'true'}
+local terminal = process.spawn_pty{cmd = 'true'}
+local handle = async.spawn(function() end)
+local file = io.tmpfile()
+local objects = {process = process_handle, terminal = terminal, handle = handle, file = file}
+local wrong = {}
+local function said(fn, ...)
+  local ok, err = pcall(fn, ...)
+  return not ok and tostring(err):match('unexpected (%l+: the function takes %l*%d* ?argument)')
+end
+";
+
+/// A table behind the arguments would be silently left out: `fs.write(path, text, {append = true})`.
+fn a_table_behind_the_arguments_is_an_error() {
+    let mut script = String::from(OBJECTS);
+    let headings = headings();
+    let functions: Vec<_> = headings.iter().filter_map(|line| heading(line)).collect();
+    assert!(functions.len() > 230, "the headings were not found");
+    for (name, parameters) in functions {
+        if parameters.iter().any(|parameter| parameter == "...") || LUAS.contains(&name) {
+            continue;
+        }
+        let count = MORE.iter().find(|(more, _)| *more == name).map_or(parameters.len(), |(_, count)| *count);
+        let (function, object) = match name.split_once(':') {
+            Some((object, method)) => (format!("objects.{object}.{method}"), format!(", objects.{object}")),
+            None => (name.to_string(), String::new()),
+        };
+        let nils = |count: usize| ", nil".repeat(count);
+        let before = match name {
+            // It would end the run.
+            "os.exit" => String::new(),
+            _ if count == 0 => String::new(),
+            _ => format!(
+                "if said({function}{object}{}, {{}}) then wrong[#wrong + 1] = '{name} takes {count}' end\n",
+                nils(count - 1)
+            ),
+        };
+        script.push_str(&format!(
+            "{before}if said({function}{object}{nils}, {{}}) == nil or said({function}{object}{nils}, print) == nil then \
+             wrong[#wrong + 1] = '{name} has nothing behind {count}' end\n",
+            nils = nils(count)
+        ));
+    }
+    script.push_str("assert(#wrong == 0, '\\n' .. table.concat(wrong, '\\n'))\n");
+    let folder = Folder::new();
+    folder.write("surplus.lua", &script);
+    let finished = run_in(&folder, &["run", "--allow", "process=true,pty=true", "surplus.lua"]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+}
+
+/// Those too that have no heading: every function of the libraries, and every method of the objects.
+fn every_function_counts_its_arguments() {
+    let rest = "
+local stream = compress.packer('gz')
+local connection = db.connect('sqlite::memory:')
+local lists = {client = getmetatable(http.client()).__index, stream = getmetatable(stream).__index,
+  connection = {query = connection.query, execute = connection.execute, rows = connection.rows,
+    script = connection.script, transaction = connection.transaction, batch = connection.batch, close = connection.close},
+  process_handle = getmetatable(process_handle).__index, terminal = getmetatable(terminal).__index,
+  file = getmetatable(file).__index}
+for _, name in ipairs{'apt', 'async', 'base64', 'cgroup', 'compress', 'crypto', 'db', 'disk', 'env', 'fs', 'http', 'io',
+  'json', 'linux', 'log', 'markdown', 'oci', 'os', 'process', 'regex', 'shell', 'systemd', 'tar', 'template', 'toml', 'ws',
+  'yaml'} do
+  lists[name] = _G[name]
+end
+-- Those that take any number of arguments, and those that are called at the end of a block too, with its error.
+local free = {['async.spawn'] = true, ['io.read'] = true, ['io.write'] = true, ['io.lines'] = true, ['file.read'] = true,
+  ['file.write'] = true, ['file.lines'] = true, ['stream.each'] = true, ['stream.close'] = true}
+local count = 0
+for list, functions in pairs(lists) do
+  for name, fn in pairs(functions) do
+    local full = list .. '.' .. name
+    if type(fn) == 'function' and name:sub(1, 2) ~= '__' and not free[full] then
+      count = count + 1
+      if not said(fn, nil, nil, nil, nil, nil, nil, nil, nil, {}) then wrong[#wrong + 1] = full end
+    end
+  end
+end
+assert(count > 240, count)
+assert(#wrong == 0, '\\n' .. table.concat(wrong, '\\n'))
+";
+    let folder = Folder::new();
+    folder.write("all.lua", &format!("{OBJECTS}{rest}"));
+    let finished =
+        run_in(&folder, &["run", "--allow", "process=true,pty=true,db=sqlite::memory:", "all.lua"]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 }
 
 /// The name in a heading `## name(parameters)` if one of the parameters is a table of options.

@@ -1,10 +1,14 @@
 //! No script outlives its limits, whatever it calls and whoever reads what it writes.
 
+use assay_tests::attacks;
 use assay_tests::executable::{Folder, assay, program, run, run_in};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Every test of this file.
 pub const TESTS: &[(&str, fn())] = &[
@@ -16,38 +20,16 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_reader_that_stalls_holds_up_no_limit", a_reader_that_stalls_holds_up_no_limit),
     ("a_reader_that_stalls_holds_up_no_signal", a_reader_that_stalls_holds_up_no_signal),
     ("what_nothing_can_interrupt_ends_with_the_process", what_nothing_can_interrupt_ends_with_the_process),
+    ("a_large_temporary_folder_goes_after_the_run", a_large_temporary_folder_goes_after_the_run),
     ("a_slow_reader_gets_everything", a_slow_reader_gets_everything),
+    ("a_result_that_nobody_reads_is_an_error", a_result_that_nobody_reads_is_an_error),
     ("output_that_cannot_be_written_is_an_error", output_that_cannot_be_written_is_an_error),
     ("messages_that_cannot_be_written_abort_nothing", messages_that_cannot_be_written_abort_nothing),
 ];
 
-/// Scripts that spend their time in functions of the host, each call longer than the VM runs between two.
-const BUSY_HOST: &[&str] = &[
-    "local s = ('x'):rep(48000000) while true do crypto.hash(s, 'sha512') end",
-    "local s = ('x'):rep(48000000) while true do pcall(crypto.hash, s, 'sha3-512') end",
-    "local s = ('x'):rep(48000000) while true do crypto.hmac('key', s, 'sha512') end",
-    "local s = ('x'):rep(48000000) while true do crypto.encrypt(('k'):rep(32), s) end",
-    "local s = ('x'):rep(48000000) while true do \
-     crypto.encrypt(('k'):rep(32), s, {algorithm = 'xchacha20-poly1305'}) end",
-    "local s = ('x'):rep(48000000) while true do pcall(crypto.decrypt, ('k'):rep(32), s) end",
-    "local s = ('x'):rep(48000000) while true do pcall(crypto.jwt_verify, s, s) end",
-    "local s = ('x'):rep(48000000) while true do pcall(crypto.jwt_sign, {}, s, 'HS512') end",
-    "local s = ('x'):rep(48000000) while true do pcall(crypto.hkdf, s, 32) end",
-    "local s = ('x'):rep(48000000) while true do pcall(crypto.hmac, s, 'x') end",
-    "local s = ('x'):rep(48000000) while true do pcall(env.set, 'A', s) pcall(env.get, s) end",
-    "local s = ('x'):rep(48000000) while true do pcall(require, s) end",
-    "local s = ('x'):rep(48000000) while true do log.info(s) end",
-    "while true do pcall(crypto.random, 1000000) end",
-    "while true do crypto.uuid() end",
-    "while true do time() end",
-    "while true do pcall(fs.read, '/etc/hostname') end",
-    "while true do env.get('HOME') end",
-    "while true do log.trace('x') end",
-    "local t = {} for i = 1, 10000 do t[i] = function() while true do crypto.hash('x', 'sha256') end end end async.all(t)",
-];
-
 fn host_calls_end_at_the_cpu_limit() {
-    for source in BUSY_HOST {
+    for attack in attacks::of("host") {
+        let source = attack.code();
         let done = run(&["exec", "--cpu", "200ms", "-e", source]);
         assert_eq!(done.code, Some(137), "{source}\n{}", done.stderr);
         assert!(done.stderr.contains("cpu limit of 0.2 s"), "{source}\n{}", done.stderr);
@@ -55,7 +37,8 @@ fn host_calls_end_at_the_cpu_limit() {
 }
 
 fn host_calls_end_at_the_timeout() {
-    for source in BUSY_HOST {
+    for attack in attacks::of("host") {
+        let source = attack.code();
         let done = run(&["exec", "--timeout", "200ms", "-e", source]);
         assert_eq!(done.code, Some(124), "{source}\n{}", done.stderr);
         assert!(done.stderr.contains("timeout limit of 0.2 s"), "{source}\n{}", done.stderr);
@@ -78,9 +61,9 @@ fn kill(child: &Child, signal: &str) {
 
 fn host_calls_end_with_a_signal() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
-        for source in &BUSY_HOST[..2] {
+        for attack in &attacks::of("host")[..2] {
             let folder = Folder::new();
-            let source = format!("io.stderr:write('ready\\n') {source}");
+            let source = format!("io.stderr:write('ready\\n') {}", attack.code());
             let mut child = started(&folder, assay(folder.path(), &["exec", "-e", &source]));
             kill(&child, signal);
             assert_eq!(child.wait().expect("it ends").code(), Some(code), "{signal}: {source}");
@@ -89,21 +72,15 @@ fn host_calls_end_with_a_signal() {
 }
 
 fn work_on_other_threads_counts_as_cpu() {
-    for source in [
-        // Noise, which a compressor works hardest on.
-        "local s = crypto.random(8000000) while true do compress.xz(s, { level = 9 }) end",
-        "local s = ('0123456789'):rep(2000000) while true do compress.bzip2(s) end",
-        "local s = compress.bzip2(('ab1 '):rep(1 << 20)) while true do compress.bunzip2(s) end",
-        "local s = compress.xz(('ab1 '):rep(1 << 20)) while true do compress.unxz(s) end",
-        "local f = fs.tempdir() .. '/f' fs.write(f, ('x'):rep(1 << 20)) while true do crypto.hash_file(f) end",
-        "local c = db.connect('sqlite::memory:') \
-         db.query(c, 'with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n')",
-        "local c = db.connect('sqlite::memory:') while true do db.query(c, \
-         'with recursive n(i) as (select 1 union all select i + 1 from n limit 100000) select sum(i) from n') end",
-    ] {
+    for attack in attacks::of("threads") {
         // The timeout ends what is not counted.
-        let limits = ["--cpu", "300ms", "--timeout", "15s"];
-        let done = run(&[&["exec", "--allow", "db=sqlite::memory:"][..], &limits, &["-e", source]].concat());
+        let mut args = vec!["exec", "--cpu", "300ms", "--timeout", "15s"];
+        for allow in attack.all("allow") {
+            args.extend(["--allow", allow]);
+        }
+        let source = attack.code();
+        args.extend(["-e", source]);
+        let done = run(&args);
         assert_eq!(done.code, Some(137), "{source}\n{}", done.stderr);
         assert!(done.stderr.contains("cpu limit"), "{source}\n{}", done.stderr);
     }
@@ -167,20 +144,9 @@ fn accept_key(key: &str) -> String {
     run(&["exec", "-e", &code]).stdout
 }
 
-/// Scripts that write more than a pipe and every buffer takes.
-const FLOODS: &[&str] = &[
-    "while true do print(('x'):rep(1000)) end",
-    "io.write(('x'):rep(4000000)) io.stdout:flush()",
-    "print(('x'):rep(4000000)) sleep(1000)",
-    "while true do io.stderr:write(('x'):rep(1000), '\\n') end",
-    "while true do log.error(('x'):rep(1000)) end",
-    "while true do pcall(print, ('x'):rep(100000)) end",
-    "async.all({ function() while true do print(('x'):rep(1000)) end end, function() sleep(1000) end })",
-];
-
 fn a_reader_that_stalls_holds_up_no_limit() {
-    for source in FLOODS {
-        let folder = Folder::new();
+    for attack in attacks::of("output") {
+        let (folder, source) = (Folder::new(), attack.code());
         let mut command = assay(folder.path(), &["exec", "--timeout", "300ms", "-e", source]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         // Nobody reads the two pipes until it is over.
@@ -197,9 +163,9 @@ fn a_reader_that_stalls_holds_up_no_limit() {
 }
 
 fn a_reader_that_stalls_holds_up_no_signal() {
-    for source in FLOODS {
+    for attack in attacks::of("output") {
         let folder = Folder::new();
-        let source = format!("io.stderr:write('ready\\n') {source}");
+        let source = format!("io.stderr:write('ready\\n') {}", attack.code());
         let mut command = assay(folder.path(), &["exec", "-e", &source]);
         command.stdout(Stdio::piped());
         let mut child = started(&folder, command);
@@ -256,6 +222,74 @@ fn what_nothing_can_interrupt_ends_with_the_process() {
         started(&folder, assay(folder.path(), &[&["run"][..], &grants, &["stuck_test.lua"]].concat()));
     kill(&child, "TERM");
     assert_eq!(child.wait().expect("it ends").code(), Some(143));
+}
+
+/// What cannot be removed in the time that a run has to end is left to a process of its own.
+fn a_large_temporary_folder_goes_after_the_run() {
+    let folder = Folder::new();
+    let pipe = unread(&folder);
+    let source = "local folder = fs.tempdir() \
+        process.run{cmd = '/bin/sh', args = {'-c', 'seq 200000 | xargs touch'}, cwd = folder} \
+        print(folder) io.stdout:flush() io.stderr:write('ready\\n') while true do env.get('X') end";
+    let args =
+        ["exec", "--audit", "pipe", "--allow", "env=X,process", "--temp-entries", "1000000", "-e", source];
+    let mut command = assay(folder.path(), &args);
+    command.stdout(Stdio::piped());
+    let mut child = started(&folder, command);
+    while takes_more(&pipe) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill(&child, "TERM");
+    let mut path = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut path).expect("it can be read");
+    assert_eq!(child.wait().expect("it ends").code(), Some(143));
+    let path = Path::new(path.trim_end());
+    assert!(path.is_absolute(), "{path:?}");
+    loop {
+        // In this order, for it may end in between.
+        let at_work = has_as_input(path.parent().expect("a folder of the run"));
+        if !path.exists() {
+            break;
+        }
+        assert!(at_work, "{path:?} is there, and nobody removes it");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a pipe can be written to.
+fn takes_more(pipe: &File) -> bool {
+    let mut wait = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: it is one entry, of a descriptor that is open.
+    unsafe { libc::poll(&mut wait, 1, 0) > 0 }
+}
+
+/// Whether there is a process whose standard input is this folder.
+fn has_as_input(folder: &Path) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("there is /proc");
+    processes
+        .flatten()
+        .any(|process| std::fs::read_link(process.path().join("fd/0")).is_ok_and(|input| input == folder))
+}
+
+/// The result of a tool, which is larger than what a pipe takes.
+fn a_result_that_nobody_reads_is_an_error() {
+    let folder = Folder::new();
+    folder.write("tool.lua", "io.write(('x'):rep(400000))");
+    let mut command = assay(folder.path(), &["run", "--mode", "tool", "tool.lua"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    // Nobody reads the pipe until it is over.
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+    let mut stderr = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("it can be read");
+    assert!(stderr.contains("nobody reads standard output, where the result goes"), "{stderr}");
+    // One who comes late gets it all.
+    let mut child = command.stderr(Stdio::null()).spawn().expect("it starts");
+    let mut stdout = child.stdout.take().expect("piped");
+    let (mut text, mut first) = (String::new(), [0; 1]);
+    stdout.read_exact(&mut first).expect("it can be read");
+    stdout.read_to_string(&mut text).expect("it can be read");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(text.ends_with("}\n") && text.len() > 400_000, "{} bytes", text.len());
 }
 
 fn a_slow_reader_gets_everything() {

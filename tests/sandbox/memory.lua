@@ -27,6 +27,16 @@ local cases = {
     for i = 1, 400000 do t[i] = i end
     return template.render_string("x", { t = t })
   end,
+  template_sorted = function() return template.render_string("{{ ('x' * 810000)|list|sort|length }}") end,
+  template_split = function() return template.render_string("{{ ('x,' * 800000)|split(',')|list|length }}") end,
+  template_lines = function() return template.render_string("{{ ('x\n' * 800000)|lines|length }}") end,
+  template_batches = function() return template.render_string("{{ range(100000)|batch(1)|list * 9 }}") end,
+  template_escaped = function() return template.render_string("{{ ('<' * 2500000)|escape|length }}") end,
+  template_json = function() return template.render_string("{{ ('\"' * 4000000)|tojson|length }}") end,
+  template_set = function() return template.render_string("{% set a %}{{ 'x' * 6000000 }}{% endset %}{{ a ~ a }}") end,
+  template_macro = function()
+    return template.render_string("{% macro m(n) %}{{ 'x' * n }}{% endmacro %}{% set a = m(5000000) %}{{ a ~ a }}")
+  end,
   template_strings = function() return template.render_string("{{ ('x' * 30000000)|length }}") end,
 }
 local function hoard()
@@ -187,3 +197,134 @@ for _ = 1, 3 do
   assert(ok or err == "not enough memory" or err.code == "limit", tostring(err))
 end
 assert.eq(#crypto.random_bytes(1000000), 1000000)
+
+--# case: a call of more than is left is an error
+--# flags: --host-memory 24MiB
+--# allow: db=sqlite::memory:
+-- The attack: while the host holds much for others, a call carries more than it may still hold. It used to end the run.
+local c = db.connect("sqlite::memory:")
+db.execute(c, "create table t(x)")
+for _ = 1, 20 do
+  db.execute(c, "insert into t values (zeroblob(1000000))")
+end
+local s = ("x"):rep(18 << 20)
+local calls = {
+  hash = function() return crypto.hash(s) end,
+  encrypt = function() return crypto.encrypt(("k"):rep(32), s) end,
+  jwt = function() return crypto.jwt_sign({ a = s }, ("k"):rep(32)) end,
+  db = function() return db.query(c, "select length(?)", { s }) end,
+  name = function() return fs.exists(s) end,
+}
+for name, call in pairs(calls) do
+  local ok, err = pcall(call)
+  assert.eq(ok, false, name)
+  assert.eq(type(err) == "table" and err.code, "limit", name .. ": " .. tostring(err):sub(1, 200))
+  assert.contains(err.message, "--host-memory", name)
+end
+-- What fits goes on, and all of it once the others have given theirs back.
+assert.eq(#crypto.hash(("x"):rep(1 << 20)), 64)
+db.close(c)
+assert.eq(#crypto.hash(s), 64)
+
+--# case: a large call of what is not granted is denied
+--# flags: --host-memory 32MiB
+-- The attack: arguments so large that the stub of the capability could not be called with them, which ended the run.
+local function calls(s)
+  local many = {}
+  for i = 1, #s // 64 do many[i] = "x" end
+  return {
+    http_body = function() http.post("http://127.0.0.1:1/", s) end,
+    http_url = function() http.get("http://127.0.0.1:1/" .. s) end,
+    http_fields = function() http.get("http://127.0.0.1:1/", { headers = { a = many } }) end,
+    http_form = function() http.post("http://127.0.0.1:1/", nil, { form = { a = s } }) end,
+    http_parts = function() http.post("http://127.0.0.1:1/", nil, { multipart = { a = many } }) end,
+    http_certificate = function() http.get("https://127.0.0.1:1/", { ca_cert = s }) end,
+    download = function() http.download("http://127.0.0.1:1/" .. s, "x") end,
+    ws = function() ws.connect("ws://127.0.0.1:1/" .. s) end,
+    ws_protocols = function() ws.connect("ws://127.0.0.1:1/", { protocols = many }) end,
+    db = function() db.connect("sqlite:" .. s) end,
+    process_input = function() process.run({ cmd = "true", stdin = s }) end,
+    process_arguments = function() process.run({ cmd = "true", args = many }) end,
+    process_name = function() process.spawn(s) end,
+    process_running = function() process.is_running(s) end,
+    terminal = function() process.spawn_pty({ cmd = "true", args = { s } }) end,
+    shell = function() shell.exec(s) end,
+    shell_input = function() shell.exec("true", { stdin = s }) end,
+    popen = function() assert(io.popen(s)) end,
+    execute = function() os.execute(s) end,
+    systemd = function() systemd.machine_exec("x", { "true" }, { stdin = s }) end,
+    unit = function() systemd.unit_status(s) end,
+    units = function() systemd.list_units({ name = many }) end,
+    journal = function() systemd.journal({ unit = s }) end,
+    apt = function() apt.query(s) end,
+    apt_install = function() apt.install({ names = many }) end,
+    oci = function() oci.manifest("127.0.0.1:1/" .. s .. ":1") end,
+    oci_files = function() oci.mutate("127.0.0.1:1/x:1", "127.0.0.1:1/y:1", { a = s }) end,
+    disk = function() disk.usage(s) end,
+    cgroup = function() cgroup.memory(s) end,
+    serve = function() http.serve(0, { GET = { ["/" .. s] = function() end } }) end,
+    serve_tls = function() http.serve(0, {}, { tls = { cert = s, key = s } }) end,
+  }
+end
+for _, size in ipairs({ 1, 100, 100000, 1 << 20, 6 << 20 }) do
+  local s = ("x"):rep(size)
+  for name, call in pairs(calls(s)) do
+    local ok, err = pcall(call)
+    assert.eq(ok, false, name)
+    assert.eq(type(err) == "table" and err.code, "denied", name .. " of " .. size .. ": " .. tostring(err):sub(1, 300))
+  end
+end
+
+--# case: a denial of a large call names what grants it
+--# stdout: a call of http with that much in its arguments is not granted; run again with --allow http
+local _, err = pcall(http.post, "http://127.0.0.1:1/", ("x"):rep(20 << 20))
+print(err.message)
+
+--# case: a deny rule denies a large call
+--# allow: http
+--# deny: http
+local ok, err = pcall(http.post, "http://127.0.0.1:1/", ("x"):rep(20 << 20))
+assert.eq(ok, false)
+assert.eq(err.code, "denied")
+assert.contains(err.message, "--deny http")
+
+--# case: many names of header fields
+--# flags: --memory 64MiB
+--# allow: http=127.0.0.1
+-- The attack: a long name goes to the host with each of its values.
+local values = {}
+for i = 1, 100000 do values[i] = "x" end
+local name = ("n"):rep(1 << 20)
+for _, options in ipairs({ { headers = { [name] = values } }, { multipart = { [name] = values } } }) do
+  local ok, err = pcall(http.post, "http://127.0.0.1:1/", nil, options)
+  assert.eq(ok, false)
+  assert(err == "not enough memory" or err.code == "limit", tostring(err):sub(1, 200))
+end
+local ok, err = pcall(http.get, "http://127.0.0.1:1/", { query = { a = ("\n"):rep(20 << 20) } })
+assert.eq(ok, false)
+assert(err == "not enough memory" or err.code == "limit", tostring(err):sub(1, 200))
+
+--# case: templates go on after want of memory
+--# flags: --memory 16MiB
+--# allow: fs=rw:${TMP}
+-- The engine keeps buffers from one template to the next: what fails in one must not spoil another.
+local function nested(levels, inner)
+  local text = inner
+  for n = 1, levels do
+    text = "{% block b" .. n .. " %}" .. text .. "{% endblock %}"
+  end
+  for n = 1, 30 do
+    text = "{% if true %}" .. text .. "{% endif %}"
+  end
+  return text
+end
+fs.mkdir("templates")
+fs.write("templates/deep", nested(20, "{{ ((((((((((1)))))))))) }}"))
+fs.write("templates/large", nested(10, "{{ ('x' * 810000)|list|sort|length }}"))
+for round = 1, 30 do
+  assert.eq(pcall(template.render_string, "{{ ('x' * 810000)|list|sort|length }}"), false)
+  assert.eq(template.render_string("{% for i in l %}{{ i }}{% if i > 1 %}{% include 'deep' %}{% endif %}{% endfor %}", { l = { 1, 2, 3 } }), "12131")
+  assert.eq(pcall(template.render_string, "{% include 'deep' %}{% include 'large' %}"), false)
+  assert.eq(template.render_string(nested(20, "{{ a|tojson }}"), { a = { round } }), "[" .. round .. "]")
+  assert.eq(pcall(template.render_string, nested(20, "{{ ('x,' * 800000)|split(',')|list|length }}")), false)
+end

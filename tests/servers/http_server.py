@@ -97,6 +97,7 @@ class State:
     connections = 0
     counters = {}
     hung_up = set()
+    piles = {}
     changed = threading.Condition(lock)
 
     @classmethod
@@ -307,6 +308,29 @@ class Site(Handler):
         for at in range(0, len(data), 10000):
             self.chunk(data[at : at + 10000])
         self.chunk(b"")
+
+    def do_pile(self, rest, query, data):
+        """NAME/SIZE: so many bytes; that the connection takes no more, or has them all, counts for the name."""
+        name, size = rest.split("/")
+        data = memoryview(bytes(int(size)))
+        self.answer(data[:0], headers=[("Content-Length", size)], length=False)
+        self.wfile.flush()
+        try:
+            while data:
+                data = data[self.connection.send(data, socket.MSG_DONTWAIT) :]
+        except BlockingIOError:
+            pass
+        with State.changed:
+            State.piles[name] = State.piles.get(name, 0) + 1
+            State.changed.notify_all()
+        self.wfile.write(data)
+
+    def do_piled(self, rest, query, data):
+        """NAME/COUNT: answers when so many have counted."""
+        name, count = rest.split("/")
+        with State.changed:
+            State.changed.wait_for(lambda: State.piles.get(name, 0) >= int(count))
+        self.answer(b"piled")
 
     def do_lines(self, rest, query, data):
         end = query.get("end", "\n")

@@ -108,7 +108,21 @@ async def fragments(connection, query):
 
 async def large(connection, query):
     size = int(query["size"])
-    await connection.send((bytes(range(256)) * (size // 256 + 1))[:size])
+    sending = asyncio.create_task(connection.send((bytes(range(256)) * (size // 256 + 1))[:size]))
+    # The first turn of it writes as much as the connection takes.
+    await asyncio.sleep(0)
+    async with PILED:
+        PILES.append(size)
+        PILED.notify_all()
+    await sending
+    await connection.wait_closed()
+
+
+async def piled(connection, query):
+    """Tells when so many large messages have gone out as far as their connections took them."""
+    async with PILED:
+        await PILED.wait_for(lambda: PILES.count(int(query["size"])) >= int(query["count"]))
+    await connection.send("piled")
     await connection.wait_closed()
 
 
@@ -139,7 +153,7 @@ async def flooded(connection, _):
 
 ENDPOINTS = {
     "/echo": echo, "/about": about, "/count": count, "/close": close, "/said": said, "/last": last,
-    "/fragments": fragments, "/large": large, "/pinged": pinged, "/flood": flood, "/flooded": flooded,
+    "/fragments": fragments, "/large": large, "/piled": piled, "/pinged": pinged, "/flood": flood, "/flooded": flooded,
     "/private": echo,
 }
 
@@ -252,9 +266,10 @@ def silent(client):
 
 
 async def main():
-    global LOOP, LAST, FLOODED
+    global LOOP, LAST, FLOODED, PILED, PILES
     LOOP = asyncio.get_running_loop()
     LAST, FLOODED = LOOP.create_future(), LOOP.create_future()
+    PILED, PILES = asyncio.Condition(), []
     folder = os.path.abspath(sys.argv[1])
     os.makedirs(folder, exist_ok=True)
     path = certificates(folder)

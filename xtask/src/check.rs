@@ -99,6 +99,8 @@ fn lua_patch() -> Result<()> {
 /// The benchmarks, of the executable as it is shipped; `--quick` and the names of groups are passed on.
 pub fn bench(args: &[&str]) -> Result<u8> {
     setup::packages(setup::BENCH_PACKAGES)?;
+    // `limits` has the servers of the tests.
+    setup::all()?;
     guest::build()?;
     // One build, so that the measured runtime and the measured executable are the same code.
     say("building assay for shipping");

@@ -56,6 +56,10 @@ mod region {
         Ok(f())
     }
 
+    pub fn make_room(_: Lua, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
     pub fn outside<T>(f: impl FnOnce() -> T) -> T {
         f()
     }

@@ -132,6 +132,8 @@ mod tests {
             (r#"{"exp": 2000, "nbf": 1001}"#, rules.clone(), Some("'nbf' is 1001")),
             (r#"{"exp": 2000, "nbf": 1001}"#, Rules { leeway: 1.0, ..rules.clone() }, None),
             (r#"{"exp": 2000, "nbf": 1001}"#, Rules { validate_nbf: false, ..rules.clone() }, None),
+            (r#"{"exp": -85000}"#, Rules { leeway: LEEWAY_MAX, ..rules.clone() }, None),
+            (r#"{"exp": 2000}"#, Rules { leeway: LEEWAY_MAX + 0.5, ..rules.clone() }, Some("leeway")),
             (r#"{"exp": 2000}"#, Rules { leeway: f64::NAN, ..rules.clone() }, Some("leeway")),
             (r#"{"exp": 2000}"#, Rules { leeway: -1.0, ..rules }, Some("leeway")),
             (r#"{"aud": "b"}"#, audience.clone(), None),

@@ -13,13 +13,13 @@ pub fn register(lua: Lua) {
         lua,
         "apt",
         &[
-            ("query", waiting!(query)),
-            ("list_installed", waiting!(list_installed)),
-            ("list_upgradable", waiting!(list_upgradable)),
-            ("add_source", waiting!(add_source)),
-            ("update", waiting!(update)),
-            ("install", waiting!(install)),
-            ("remove", waiting!(remove)),
+            ("query", waiting!(query, 2)),
+            ("list_installed", waiting!(list_installed, 1)),
+            ("list_upgradable", waiting!(list_upgradable, 1)),
+            ("add_source", waiting!(add_source, 1)),
+            ("update", waiting!(update, 1)),
+            ("install", waiting!(install, 1)),
+            ("remove", waiting!(remove, 1)),
         ],
     );
 }

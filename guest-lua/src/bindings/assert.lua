@@ -1,5 +1,6 @@
 -- The part of `assert` that calls a function of the script, which may wait.
-local natives = ...
+local natives, shared = ...
+local no_more <const> = shared.no_more
 local assert, held, search = natives.assert, natives.held, natives.search
 local error, getmetatable, pcall, tostring, type = error, getmetatable, pcall, tostring, type
 
@@ -12,7 +13,8 @@ local function callable(value)
 end
 
 -- The error that fn raises; its text must match the pattern, if one is given.
-function assert.raises(fn, pattern)
+function assert.raises(fn, pattern, ...)
+  no_more(2, "raises", ...)
   if not callable(fn) then
     error("bad argument #1 to 'raises' (function expected, got " .. type(fn) .. ")", 2)
   elseif pattern ~= nil and type(pattern) ~= "string" then

@@ -23,13 +23,13 @@ pub fn register(lua: Lua) {
     push_library(
         lua,
         &[
-            ("eq", function!(eq)),
-            ("ne", function!(ne)),
-            ("gt", function!(gt)),
-            ("lt", function!(lt)),
-            ("contains", function!(contains)),
-            ("not_nil", function!(not_nil)),
-            ("matches", function!(matches)),
+            ("eq", function!(eq, 3)),
+            ("ne", function!(ne, 3)),
+            ("gt", function!(gt, 3)),
+            ("lt", function!(lt, 3)),
+            ("contains", function!(contains, 3)),
+            ("not_nil", function!(not_nil, 2)),
+            ("matches", function!(matches, 3)),
         ],
     );
     // To Lua it is a plain function, like the one it stands for; `lua.patch` finds the fields.

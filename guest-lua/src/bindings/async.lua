@@ -1,5 +1,6 @@
 -- The part of `async` that is easier said in Lua.
 local natives, shared = ...
+local no_more <const> = shared.no_more
 local async = natives.async
 local wait_any, wait_all, is_task = natives.wait_any, natives.wait_all, natives.is_task
 local spawn, sleep = async.spawn, natives.sleep
@@ -39,7 +40,8 @@ local function cancel(list)
 end
 
 -- Milliseconds as a number, as the specification has it, or a table that says the unit.
-function async.spawn_interval(a, b)
+function async.spawn_interval(a, b, ...)
+  no_more(2, "spawn_interval", ...)
   local fn, every = a, b
   if type(a) ~= "function" then
     fn, every = b, a
@@ -69,7 +71,8 @@ function async.spawn_interval(a, b)
 end
 
 -- Results in the order of the list; the first failure cancels the others and is raised.
-function async.all(list)
+function async.all(list, ...)
+  no_more(1, "all", ...)
   local started <const> = tasks(list, "all")
   local guard <close> = setmetatable({}, { __close = function() cancel(started) end })
   local failed = wait_all(started)
@@ -84,7 +87,8 @@ function async.all(list)
 end
 
 -- The results of the task that ends first; the others are cancelled.
-function async.race(list)
+function async.race(list, ...)
+  no_more(1, "race", ...)
   local started <const> = tasks(list, "race")
   if #started == 0 then
     error("bad argument #1 to 'race' (at least one function or task expected)", 2)
@@ -94,7 +98,8 @@ function async.race(list)
 end
 
 -- The results of fn, or an error with code "timeout" after so many seconds.
-function async.timeout(seconds, fn)
+function async.timeout(seconds, fn, ...)
+  no_more(2, "timeout", ...)
   if type(seconds) ~= "number" or not (seconds >= 0) then
     error("bad argument #1 to 'timeout' (a number of seconds from 0 on expected)", 2)
   elseif type(fn) ~= "function" and not is_task(fn) then

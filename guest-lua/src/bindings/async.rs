@@ -53,9 +53,9 @@ fn spawn(call: Call) -> Returned {
 fn index(call: Call) -> Returned {
     call.userdata::<Handle>(1)?;
     let function = match call.str(2)? {
-        "await" => waiting!(task_await),
-        "cancel" => function!(cancel),
-        "done" => function!(is_done),
+        "await" => waiting!(task_await, 1),
+        "cancel" => function!(cancel, 1),
+        "done" => function!(is_done, 1),
         _ => {
             call.lua().push_nil();
             return Ok(1);

@@ -7,7 +7,7 @@ use crate::lua::Lua;
 use crate::work::{PIECE, spend};
 
 pub fn register(lua: Lua) {
-    library(lua, "base64", &[("encode", computing!(encode)), ("decode", computing!(decode))]);
+    library(lua, "base64", &[("encode", computing!(encode, 2)), ("decode", computing!(decode, 1))]);
 }
 
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

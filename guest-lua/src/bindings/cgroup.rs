@@ -12,13 +12,13 @@ pub fn register(lua: Lua) {
         lua,
         "cgroup",
         &[
-            ("version", waiting!(version)),
-            ("list", waiting!(list)),
-            ("cpu_stat", waiting!(cpu_stat)),
-            ("memory", waiting!(memory)),
-            ("io", waiting!(io)),
-            ("pids", waiting!(pids)),
-            ("procs", waiting!(procs)),
+            ("version", waiting!(version, 0)),
+            ("list", waiting!(list, 1)),
+            ("cpu_stat", waiting!(cpu_stat, 1)),
+            ("memory", waiting!(memory, 1)),
+            ("io", waiting!(io, 1)),
+            ("pids", waiting!(pids, 1)),
+            ("procs", waiting!(procs, 1)),
         ],
     );
 }

@@ -1,5 +1,6 @@
 -- The part of `compress` that is easier said in Lua.
 local natives, shared = ...
+local no_more <const> = shared.no_more
 local expected, options = shared.expected, shared.options
 local compress = natives.compress
 local whole, start, step, close, file = natives.whole, natives.start, natives.step, natives.close, natives.file
@@ -18,7 +19,8 @@ for format, names in next, { gz = { "gzip", "gunzip" }, xz = { "xz", "unxz" }, z
   for i, name in next, names do
     local tag <const>, packing <const> = "compress." .. name, i == 1
     local names <const> = packing and pack_options or unpack_options
-    compress[name] = function(bytes, opts)
+    compress[name] = function(bytes, opts, ...)
+      no_more(2, name, ...)
       if type(bytes) ~= "string" then
         expected(1, name, "string", bytes)
       end
@@ -28,7 +30,8 @@ for format, names in next, { gz = { "gzip", "gunzip" }, xz = { "xz", "unxz" }, z
 end
 
 -- The format of data by its first bytes.
-function compress.detect(bytes)
+function compress.detect(bytes, ...)
+  no_more(1, "detect", ...)
   if type(bytes) ~= "string" then
     expected(1, "detect", "string", bytes)
   end
@@ -46,7 +49,8 @@ end
 
 for name, packing in next, { pack_file = true, unpack_file = false } do
   local names <const> = shared.names("format", packing and pack_options or unpack_options)
-  compress[name] = function(source, destination, opts)
+  compress[name] = function(source, destination, opts, ...)
+    no_more(3, name, ...)
     if type(source) ~= "string" then
       expected(1, name, "string", source)
     elseif type(destination) ~= "string" then
@@ -78,14 +82,16 @@ local function put(stream, bytes, last, out)
   return out
 end
 
-function Stream:write(bytes)
+function Stream:write(bytes, ...)
+  no_more(1, "write", ...)
   if type(bytes) ~= "string" then
     expected(1, "write", "string", bytes)
   end
   return concat(put(self, bytes, false, {}))
 end
 
-function Stream:finish()
+function Stream:finish(...)
+  no_more(0, "finish", ...)
   local out = concat(put(self, "", true, {}))
   close(self.handle)
   return out
@@ -133,7 +139,8 @@ Stream.__close = Stream.close
 
 for name, packing in next, { packer = true, unpacker = false } do
   local names <const> = packing and pack_options or unpack_options
-  compress[name] = function(format, opts)
+  compress[name] = function(format, opts, ...)
+    no_more(2, name, ...)
     if type(format) ~= "string" then
       expected(1, name, "string", format)
     end
@@ -145,7 +152,8 @@ end
 
 local untar_options <const> = shared.names("member", "compression", "max_entries", "max_size", "max_ratio")
 
-function compress.untar(archive, destination, opts)
+function compress.untar(archive, destination, opts, ...)
+  no_more(3, "untar", ...)
   if type(archive) ~= "string" then
     expected(1, "untar", "string", archive)
   elseif type(destination) ~= "string" then

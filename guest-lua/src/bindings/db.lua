@@ -1,5 +1,6 @@
 -- Connections, transactions, and loops over rows.
 local natives, shared = ...
+local no_more <const> = shared.no_more
 local expected, options = shared.expected, shared.options
 local db = natives.db
 local connect, run, fetch, run_batch, run_script = natives.connect, natives.run, natives.fetch, natives.batch, natives.script
@@ -55,7 +56,8 @@ local connect_options <const> = shared.names("max_connections", "connect_timeout
   "client_key_file", "application_name", "prepare")
 local query_options <const> = shared.names("columns")
 
-function db.connect(url, opts)
+function db.connect(url, opts, ...)
+  no_more(2, "connect", ...)
   if type(url) ~= "string" then
     expected(1, "connect", "string", url)
   end
@@ -71,7 +73,8 @@ local function is_named(opts, name)
   return named
 end
 
-function Connection.query(connection, sql, params, opts)
+function Connection.query(connection, sql, params, opts, ...)
+  no_more(4, "query", ...)
   local named <const> = is_named(opts, "query")
   local handle <const> = handle_of(connection, "query")
   check_sql(sql, "query")
@@ -90,14 +93,16 @@ function Connection.query(connection, sql, params, opts)
   return shared.listed(list)
 end
 
-function Connection.execute(connection, sql, params)
+function Connection.execute(connection, sql, params, ...)
+  no_more(3, "execute", ...)
   local handle <const> = handle_of(connection, "execute")
   check_sql(sql, "execute")
   local _, _, _, affected, id = run(handle, sql, params, "none")
   return affected, id
 end
 
-function Connection.rows(connection, sql, params, opts)
+function Connection.rows(connection, sql, params, opts, ...)
+  no_more(4, "rows", ...)
   local named <const> = is_named(opts, "rows")
   local handle <const> = handle_of(connection, "rows")
   check_sql(sql, "rows")
@@ -134,7 +139,8 @@ function Connection.rows(connection, sql, params, opts)
   return step, nil, nil, guard, first_names
 end
 
-function Connection.script(connection, sql)
+function Connection.script(connection, sql, ...)
+  no_more(2, "script", ...)
   local handle <const> = handle_of(connection, "script")
   check_sql(sql, "script")
   run_script(handle, sql)
@@ -171,7 +177,8 @@ local function within(open, connection, name, fn, ...)
   return settle(handle, pcall(fn, inner, ...))
 end
 
-function Connection.transaction(connection, fn)
+function Connection.transaction(connection, fn, ...)
+  no_more(2, "transaction", ...)
   if type(fn) ~= "function" then
     error("bad argument #2 to 'transaction' (function expected, got " .. (fn == nil and "no value" or type(fn)) .. ")", 2)
   end
@@ -196,7 +203,8 @@ local function all_sets(inner, sql, sets)
   return changed
 end
 
-function Connection.batch(connection, sql, sets)
+function Connection.batch(connection, sql, sets, ...)
+  no_more(3, "batch", ...)
   check_sql(sql, "batch")
   if type(sets) ~= "table" then
     error("bad argument #3 to 'batch' (list of lists expected, got " .. (sets == nil and "no value" or type(sets)) .. ")", 2)
@@ -204,7 +212,8 @@ function Connection.batch(connection, sql, sets)
   return within(begin, connection, "batch", all_sets, sql, sets)
 end
 
-function Connection.close(connection)
+function Connection.close(connection, ...)
+  no_more(1, "close", ...)
   local state <const> = state_of(connection, "close")
   if state.is_transaction then
     error(failure("invalid_argument", "db.close: a transaction or a session ends where its function does"))

@@ -48,7 +48,7 @@ impl Userdata for Blob {
 }
 
 pub fn register(lua: Lua) {
-    push_library(lua, &[("blob", function!(blob))]);
+    push_library(lua, &[("blob", function!(blob, 1))]);
     value::push_null(lua);
     lua.raw_set(-2, "null");
     lua.push_copy(-1);

@@ -12,10 +12,10 @@ pub fn register(lua: Lua) {
         lua,
         "disk",
         &[
-            ("usage", waiting!(usage)),
-            ("mounts", waiting!(mounts)),
-            ("sweep", waiting!(sweep)),
-            ("dir_size", waiting!(dir_size)),
+            ("usage", waiting!(usage, 1)),
+            ("mounts", waiting!(mounts, 0)),
+            ("sweep", waiting!(sweep, 2)),
+            ("dir_size", waiting!(dir_size, 1)),
         ],
     );
 }

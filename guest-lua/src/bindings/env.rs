@@ -11,12 +11,12 @@ pub fn register(lua: Lua) {
         lua,
         "env",
         &[
-            ("get", function!(get)),
-            ("set", function!(set)),
-            ("unset", function!(unset)),
-            ("list", function!(list)),
-            ("home", function!(home)),
-            ("cwd", function!(cwd)),
+            ("get", function!(get, 1)),
+            ("set", function!(set, 2)),
+            ("unset", function!(unset, 1)),
+            ("list", function!(list, 0)),
+            ("home", function!(home, 0)),
+            ("cwd", function!(cwd, 0)),
         ],
     );
 }

@@ -1,5 +1,6 @@
 -- The part of `fs` that is easier said in Lua.
 local natives, shared = ...
+local no_more <const> = shared.no_more
 local fs, expected = natives.fs, shared.expected
 local walk, glob, more, replace = natives.walk, natives.glob, natives.more, natives.replace
 local read_bytes = fs.read_bytes
@@ -26,12 +27,14 @@ local function check(name, path)
   end
 end
 
-function fs.list(path)
+function fs.list(path, ...)
+  no_more(1, "list", ...)
   check("fs.list", path)
   return all(walk(path, one_level), "entry")
 end
 
-function fs.readdir(path, options)
+function fs.readdir(path, options, ...)
+  no_more(2, "readdir", ...)
   check("fs.readdir", path)
   options = shared.options(2, "fs.readdir", options, readdir_options)
   if options then
@@ -43,13 +46,15 @@ function fs.readdir(path, options)
   return all(walk(path, options), "full")
 end
 
-function fs.glob(pattern, options)
+function fs.glob(pattern, options, ...)
+  no_more(2, "glob", ...)
   check("fs.glob", pattern)
   return all(glob(pattern, shared.options(2, "fs.glob", options, glob_options)), "path")
 end
 
 -- Writes only if something matched, and then the whole file at once.
-function fs.sub_in_file(path, pattern, repl)
+function fs.sub_in_file(path, pattern, repl, ...)
+  no_more(3, "sub_in_file", ...)
   if type(pattern) ~= "string" then
     error("bad argument #2 to 'fs.sub_in_file' (string expected, got " .. type(pattern) .. ")", 2)
   end

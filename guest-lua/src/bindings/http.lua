@@ -1,5 +1,6 @@
 -- Verbs, clients, and everything of `http` that calls back into Lua.
 local natives, shared = ...
+local no_more <const> = shared.no_more
 local expected, headers_meta = shared.expected, shared.headers_meta
 local options, whole = shared.options, shared.whole
 local http = natives.http
@@ -34,7 +35,8 @@ local function take(body)
 end
 
 -- The next bytes, at most n of them; all of the rest with "a"; nil at the end.
-function Body:read(n)
+function Body:read(n, ...)
+  no_more(1, "read", ...)
   if n == "a" or n == "*a" then
     local pieces = {}
     for piece in take, self do
@@ -63,12 +65,14 @@ function Body:read(n)
 end
 
 -- An iterator over pieces as they arrive.
-function Body:chunks()
+function Body:chunks(...)
+  no_more(0, "chunks", ...)
   return take, self
 end
 
 -- An iterator over lines without their end, LF or CRLF.
-function Body:lines()
+function Body:lines(...)
+  no_more(0, "lines", ...)
   return function()
     local pieces, count = {}, 0
     while true do
@@ -153,19 +157,22 @@ end
 
 for _, name in pairs({ "get", "head", "options", "delete" }) do
   local method <const> = upper(name)
-  http[name] = function(url, opts)
+  http[name] = function(url, opts, ...)
+    no_more(2, name, ...)
     return send(method, url, nil, check(name, url, opts, 2))
   end
 end
 
 for _, name in pairs({ "post", "put", "patch" }) do
   local method <const> = upper(name)
-  http[name] = function(url, body, opts)
+  http[name] = function(url, body, opts, ...)
+    no_more(3, name, ...)
     return send(method, url, body, check(name, url, opts, 3))
   end
 end
 
-function http.request(method, url, opts)
+function http.request(method, url, opts, ...)
+  no_more(3, "request", ...)
   if type(method) ~= "string" then
     expected(1, "request", "string", method)
   elseif type(url) ~= "string" then
@@ -196,7 +203,8 @@ local function download(url, path, opts)
   end
 end
 
-function http.download(url, path, opts)
+function http.download(url, path, opts, ...)
+  no_more(3, "download", ...)
   if type(url) ~= "string" then
     expected(1, "download", "string", url)
   elseif type(path) ~= "string" then
@@ -278,7 +286,8 @@ end
 
 for _, name in pairs({ "get", "head", "options", "delete" }) do
   local method <const> = upper(name)
-  Client[name] = function(client, url, opts)
+  Client[name] = function(client, url, opts, ...)
+    no_more(2, name, ...)
     method_of(client, name)
     opts = check(name, url, opts, 2)
     return send(method, address(client, url), nil, merge(client.opts, opts))
@@ -287,14 +296,16 @@ end
 
 for _, name in pairs({ "post", "put", "patch" }) do
   local method <const> = upper(name)
-  Client[name] = function(client, url, body, opts)
+  Client[name] = function(client, url, body, opts, ...)
+    no_more(3, name, ...)
     method_of(client, name)
     opts = check(name, url, opts, 3)
     return send(method, address(client, url), body, merge(client.opts, opts))
   end
 end
 
-function Client.request(client, method, url, opts)
+function Client.request(client, method, url, opts, ...)
+  no_more(3, "request", ...)
   method_of(client, "request")
   if type(method) ~= "string" then
     expected(1, "request", "string", method)
@@ -305,7 +316,8 @@ function Client.request(client, method, url, opts)
   return send(method, address(client, url), nil, merge(client.opts, opts))
 end
 
-function Client.download(client, url, path, opts)
+function Client.download(client, url, path, opts, ...)
+  no_more(3, "download", ...)
   method_of(client, "download")
   if type(url) ~= "string" then
     expected(1, "download", "string", url)
@@ -316,7 +328,8 @@ function Client.download(client, url, path, opts)
   return download(address(client, url), path, merge(client.opts, opts))
 end
 
-function http.client(opts)
+function http.client(opts, ...)
+  no_more(1, "client", ...)
   opts = options(1, "client", opts, client_options)
   local own, base_url = {}, nil
   for name, value in next, opts or own do

@@ -5,7 +5,7 @@ mod events;
 pub mod options;
 mod response;
 
-use crate::call::{Call, Error, Returned, failure, prelude, push_library, set_library};
+use crate::call::{Call, Error, Returned, failure, gather, prelude, push_library, set_library};
 use crate::ffi::lua_CFunction;
 use crate::host::http::{self, Step, Transfer};
 use crate::host::types::ErrorCode;
@@ -42,7 +42,7 @@ pub fn register(lua: Lua) {
 /// `perform(method, url, body, options, want)` gives the response table. `want` is "whole", "stream" or
 /// "events"; a body that was wanted as it arrives, and arrives so, is a handle in the field `body`.
 fn perform(call: Call) -> Result<Pending, Error> {
-    let options = options::read(call)?;
+    let options = gather(call.lua(), || options::read(call))?;
     wait(async move {
         let want = options.want;
         let response = http::send(options.request).await?;
@@ -61,7 +61,7 @@ impl Userdata for Saving {
 
 /// `download(url, path, options)` gives a handle for `advance`.
 fn download(call: Call) -> Result<Pending, Error> {
-    let (request, path, options) = options::read_download(call)?;
+    let (request, path, options) = gather(call.lua(), || options::read_download(call))?;
     wait(async move {
         let transfer = Rc::new(http::download(request, path, options).await?);
         Ok(move |call: Call| {

@@ -44,11 +44,14 @@ const NUMBER: usize = 64;
 /// The C function of a builtin that mostly need not wait: `$quick` gives its results, or none where
 /// `$wait` has to do it, for which it must have changed nothing.
 macro_rules! quick_or {
-    ($quick:path, $wait:path) => {{
+    ($quick:path, $wait:path) => {
+        quick_or!($quick, $wait, c_int::MAX)
+    };
+    ($quick:path, $wait:path, $most:expr) => {{
         unsafe extern "C" fn entry(l: *mut lua_State) -> c_int {
-            match $quick(Call(Lua(l))) {
+            match crate::options::at_most(Lua(l), $most).and_then(|()| $quick(Call(Lua(l)))) {
                 Ok(Some(results)) => results,
-                Ok(None) => unsafe { task::enter(l, $wait) },
+                Ok(None) => unsafe { task::enter(l, $wait, $most) },
                 Err(error) => unsafe { raise(Lua(l), error) },
             }
         }
@@ -61,12 +64,12 @@ struct Handle(Option<Rc<Stream>>);
 impl Userdata for Handle {
     const NAME: &'static CStr = c"FILE*";
     const METHODS: &'static [(&'static str, lua_CFunction)] = &[
-        ("close", waiting!(file_close)),
-        ("flush", waiting!(file_flush)),
+        ("close", waiting!(file_close, 1)),
+        ("flush", waiting!(file_flush, 1)),
         ("lines", function!(file_lines)),
         ("read", quick_or!(file_read_quick, file_read)),
-        ("seek", waiting!(file_seek)),
-        ("setvbuf", waiting!(file_setvbuf)),
+        ("seek", waiting!(file_seek, 3)),
+        ("setvbuf", waiting!(file_setvbuf, 3)),
         ("write", quick_or!(file_write_quick, file_write)),
     ];
     const METAMETHODS: &'static [(&'static str, lua_CFunction)] =
@@ -89,16 +92,16 @@ pub fn register(lua: Lua) {
     push_library(
         lua,
         &[
-            ("close", waiting!(io_close)),
-            ("flush", waiting!(io_flush)),
-            ("input", quick_or!(input_quick, input)),
+            ("close", waiting!(io_close, 1)),
+            ("flush", waiting!(io_flush, 0)),
+            ("input", quick_or!(input_quick, input, 1)),
             ("lines", quick_or!(lines_quick, lines)),
-            ("open", waiting!(open)),
-            ("output", quick_or!(output_quick, output)),
-            ("popen", waiting!(command::popen)),
+            ("open", waiting!(open, 2)),
+            ("output", quick_or!(output_quick, output, 1)),
+            ("popen", waiting!(command::popen, 2)),
             ("read", quick_or!(io_read_quick, io_read)),
-            ("tmpfile", waiting!(tmpfile)),
-            ("type", function!(type_of)),
+            ("tmpfile", waiting!(tmpfile, 0)),
+            ("type", function!(type_of, 1)),
             ("write", quick_or!(io_write_quick, io_write)),
         ],
     );

@@ -15,11 +15,11 @@ pub fn register(lua: Lua) {
     push_library(
         lua,
         &[
-            ("parse", computing!(parse)),
-            ("encode", computing!(encode)),
-            ("array", function!(array)),
-            ("object", function!(object)),
-            ("number", function!(number)),
+            ("parse", computing!(parse, 2)),
+            ("encode", computing!(encode, 2)),
+            ("array", function!(array, 1)),
+            ("object", function!(object, 1)),
+            ("number", function!(number, 1)),
         ],
     );
     value::push_null(lua);

@@ -1,11 +1,13 @@
 -- The part of `linux` that is easier said in Lua.
-local natives = ...
+local natives, shared = ...
+local no_more <const> = shared.no_more
 local type, error, ipairs = type, error, ipairs
 
 local fields <const> = { "user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal" }
 
 -- Shares of the time between two rows of cpu_stat. `guest` and `guest_nice` are part of `user` and `nice`.
-function natives.linux.cpu_percent(prev, curr)
+function natives.linux.cpu_percent(prev, curr, ...)
+  no_more(2, "cpu_percent", ...)
   if type(prev) ~= "table" or type(curr) ~= "table" then
     local n = type(prev) == "table" and 2 or 1
     error("bad argument #" .. n .. " to 'cpu_percent' (a table of linux.cpu_stat expected)", 2)

@@ -13,16 +13,16 @@ pub fn register(lua: Lua) {
     push_library(
         lua,
         &[
-            ("kernel", waiting!(kernel)),
-            ("uptime", waiting!(uptime)),
-            ("loadavg", waiting!(loadavg)),
-            ("cpu_stat", waiting!(cpu_stat)),
-            ("cpu_stat_per_core", waiting!(cpu_stat_per_core)),
-            ("meminfo", waiting!(meminfo)),
-            ("netdev", waiting!(netdev)),
-            ("diskstats", waiting!(diskstats)),
-            ("proc_stat", waiting!(proc_stat)),
-            ("proc_status", waiting!(proc_status)),
+            ("kernel", waiting!(kernel, 0)),
+            ("uptime", waiting!(uptime, 0)),
+            ("loadavg", waiting!(loadavg, 0)),
+            ("cpu_stat", waiting!(cpu_stat, 0)),
+            ("cpu_stat_per_core", waiting!(cpu_stat_per_core, 0)),
+            ("meminfo", waiting!(meminfo, 0)),
+            ("netdev", waiting!(netdev, 0)),
+            ("diskstats", waiting!(diskstats, 0)),
+            ("proc_stat", waiting!(proc_stat, 1)),
+            ("proc_status", waiting!(proc_status, 1)),
         ],
     );
     lua.push_copy(-1);

@@ -1,5 +1,6 @@
 -- `http.serve` and `http.files`: what a request and a response look like to a script.
 local natives, shared = ...
+local no_more <const> = shared.no_more
 local headers_meta, names, unknown, raw, whole = shared.headers_meta, shared.names, shared.unknown, shared.raw, shared.whole
 local http = natives.http
 local bind, address, stop, close, supervise = natives.bind, natives.address, natives.stop, natives.close, natives.supervise
@@ -114,7 +115,8 @@ local request_meta <const> = {
 
 -- The next bytes of the body, at most n; all of the rest with "a"; nil at the end. What was read so is not in
 -- `req.body` any more.
-function Request:read(n)
+function Request:read(n, ...)
+  no_more(1, "read", ...)
   if n ~= nil and n ~= "a" and n ~= "*a" and not whole(n, 1) then
     error("bad argument #1 to 'read' (a positive number of bytes or \"a\" expected)", 2)
   end
@@ -147,14 +149,16 @@ function Request:closing()
 end
 
 -- An iterator over pieces as they arrive.
-function Request:chunks()
+function Request:chunks(...)
+  no_more(0, "chunks", ...)
   return function()
     return self:read()
   end
 end
 
 -- An iterator over lines without their end, LF or CRLF.
-function Request:lines()
+function Request:lines(...)
+  no_more(0, "lines", ...)
   local rest, from = nil, 1
   return function()
     local pieces, count = {}, 0
@@ -183,7 +187,8 @@ function Request:lines()
 end
 
 -- The body as JSON.
-function Request:json()
+function Request:json(...)
+  no_more(0, "json", ...)
   local body = self.body
   local ok, value = pcall(parse_json, body)
   if not ok then
@@ -193,7 +198,8 @@ function Request:json()
 end
 
 -- All values of a name in the query.
-function Request:query_values(name)
+function Request:query_values(name, ...)
+  no_more(1, "query_values", ...)
   local values = {}
   each_pair(self.query, function(own, value)
     if own == name then
@@ -225,7 +231,8 @@ local function shown(text)
 end
 
 -- The fields of a form. The last of several values counts; `multiple` gives lists.
-function Request:form(multiple)
+function Request:form(multiple, ...)
+  no_more(1, "form", ...)
   local kind = media_type(self)
   local form, count = {}, 0
   local function add(name, value)
@@ -262,7 +269,8 @@ local MAX_PARTS <const> = 1000
 local MAX_PART_HEADER <const> = 16384
 
 -- The parts of a multipart body (RFC 7578): a list of {name, filename?, content_type?, headers, value}.
-function Request:multipart()
+function Request:multipart(...)
+  no_more(0, "multipart", ...)
   local kind, value = media_type(self)
   local boundary = sub(kind, 1, 10) == "multipart/" and parameter(value, "[bB][oO][uU][nN][dD][aA][rR][yY]")
   if not boundary or boundary == "" or #boundary > 70 then
@@ -329,7 +337,8 @@ Conn.__index = Conn
 Conn.__name = "http.websocket"
 
 -- The next message and "text" or "binary"; nil when it is closed.
-function Conn:read()
+function Conn:read(...)
+  no_more(0, "read", ...)
   local data, binary, reason = receive(self._id)
   if data then
     return data, binary and "binary" or "text"
@@ -338,13 +347,15 @@ function Conn:read()
   return nil
 end
 
-function Conn:messages()
+function Conn:messages(...)
+  no_more(0, "messages", ...)
   return self.read, self
 end
 
 local write_options <const> = names("binary")
 
-function Conn:write(data, opts)
+function Conn:write(data, opts, ...)
+  no_more(2, "write", ...)
   if type(data) ~= "string" then
     error("bad argument #1 to 'write' (string expected, got " .. type(data) .. ")", 2)
   end
@@ -356,7 +367,8 @@ function Conn:write(data, opts)
   send(self._id, data, binary == true)
 end
 
-function Conn:close(code, reason)
+function Conn:close(code, reason, ...)
+  no_more(2, "close", ...)
   if code ~= nil and not whole(code, 1000, 4999) then
     error("bad argument #1 to 'close' (a close code from 1000 to 4999 expected, got " .. tostring(code) .. ")", 2)
   end
@@ -365,7 +377,8 @@ function Conn:close(code, reason)
   end
 end
 
-function Conn:is_closed()
+function Conn:is_closed(...)
+  no_more(0, "is_closed", ...)
   return is_closed(self._id)
 end
 
@@ -690,7 +703,8 @@ end
 
 -- Serving -----------------------------------------------------------------------------------------------------------
 
-function http.serve(where, routes, opts)
+function http.serve(where, routes, opts, ...)
+  no_more(3, "serve", ...)
   if opts ~= nil and type(opts) ~= "table" then
     error("bad argument #3 to 'serve' (table expected, got " .. type(opts) .. ")", 2)
   end
@@ -748,7 +762,8 @@ end
 local file_options <const> = { index = "string", dotfiles = "boolean", cache_control = "string" }
 
 -- A handler that serves the files below a folder.
-function http.files(dir, opts)
+function http.files(dir, opts, ...)
+  no_more(2, "files", ...)
   if type(dir) ~= "string" then
     error("bad argument #1 to 'files' (string expected, got " .. (dir == nil and "no value" or type(dir)) .. ")", 2)
   elseif opts ~= nil and type(opts) ~= "table" then

@@ -7,7 +7,7 @@
 mod request;
 mod socket;
 
-use crate::call::{Call, Error, Returned, failure, prelude, push_library};
+use crate::call::{Call, Error, ITEM, Returned, failure, gather, keep, prelude, push_library};
 use crate::ffi::*;
 use crate::host::listen::{self, Exchange, FileOptions, Flow, Options, Route};
 use crate::lua::Lua;
@@ -142,7 +142,7 @@ impl Server {
 
 /// `bind(options, routes)`: everything was checked by `listen.lua`.
 fn bind(call: Call) -> Result<Pending, Error> {
-    let (options, routes) = (options(call)?, routes(call)?);
+    let (options, routes) = gather(call.lua(), || Ok((options(call)?, routes(call)?)))?;
     wait(async move {
         let server = listen::bind(options, routes).await?;
         Ok(move |call: Call| {
@@ -201,6 +201,7 @@ fn routes(call: Call) -> Result<Vec<Route>, Error> {
     call.table(2)?;
     let item = |n: u64| {
         lua.raw_get_index(2, n as i64);
+        keep(lua, ITEM + lua.raw_len(-1) as usize)?;
         let text = lua.bytes(-1).and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_string);
         lua.pop(1);
         text.ok_or_else(|| Error::Argument(2, "the routes must be UTF-8".into()))

@@ -11,11 +11,11 @@ pub fn register(lua: Lua) {
         lua,
         "log",
         &[
-            ("trace", function!(trace)),
-            ("debug", function!(debug)),
-            ("info", function!(info)),
-            ("warn", function!(warn)),
-            ("error", function!(error)),
+            ("trace", function!(trace, 2)),
+            ("debug", function!(debug, 2)),
+            ("info", function!(info, 2)),
+            ("warn", function!(warn, 2)),
+            ("error", function!(error, 2)),
         ],
     );
 }

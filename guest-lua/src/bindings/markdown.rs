@@ -11,7 +11,7 @@ use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, html};
 const MAX_SOURCE: usize = 512 << 10;
 
 pub fn register(lua: Lua) {
-    library(lua, "markdown", &[("to_html", computing!(to_html))]);
+    library(lua, "markdown", &[("to_html", computing!(to_html, 2))]);
 }
 
 fn to_html(call: Call) -> Returned {

@@ -1,5 +1,6 @@
 -- The functions of `oci`: their arguments, and the loop that reports progress.
 local natives, shared = ...
+local no_more <const> = shared.no_more
 local oci = natives.oci
 local start, advance, abandon, failure = natives.start, natives.advance, natives.abandon, natives.failure
 local parse, variable = json.parse, env.get
@@ -137,21 +138,24 @@ local function options(name, position, value)
 end
 
 for _, name in next, { "config", "tags", "digest" } do
-  oci[name] = function(image, opts)
+  oci[name] = function(image, opts, ...)
+    no_more(2, name, ...)
     text(name, 1, image)
     options(name, 2, opts)
     return run(name, image, "", flatten(opts, name == "tags" and tags_options or look_options), nil)
   end
 end
 
-function oci.manifest(image, opts)
+function oci.manifest(image, opts, ...)
+  no_more(2, "manifest", ...)
   text("manifest", 1, image)
   options("manifest", 2, opts)
   local result = run("manifest", image, "", flatten(opts, look_options), nil)
   return result.manifest, result.about
 end
 
-function oci.copy(source, destination, opts)
+function oci.copy(source, destination, opts, ...)
+  no_more(3, "copy", ...)
   text("copy", 1, source)
   text("copy", 2, destination)
   options("copy", 3, opts)
@@ -159,7 +163,8 @@ function oci.copy(source, destination, opts)
 end
 
 for _, name in next, { "tag", "pull", "push" } do
-  oci[name] = function(source, destination, opts)
+  oci[name] = function(source, destination, opts, ...)
+    no_more(3, name, ...)
     text(name, 1, source)
     text(name, 2, destination)
     options(name, 3, opts)
@@ -193,7 +198,8 @@ local function listed(files)
   return list
 end
 
-function oci.mutate(source, destination, files, opts)
+function oci.mutate(source, destination, files, opts, ...)
+  no_more(4, "mutate", ...)
   text("mutate", 1, source)
   text("mutate", 2, destination)
   -- Files may be left out where options say what to change.

@@ -1,6 +1,8 @@
 //! `oci`: container images in registries. The functions are in `oci.lua`, over the natives of this file.
 
-use crate::call::{Call, Error, Fields, Returned, failure, prelude, push_library, set_library};
+use crate::call::{
+    Call, Error, Fields, ITEM, Returned, failure, gather, keep, prelude, push_library, set_library,
+};
 use crate::ffi::lua_CFunction;
 use crate::host::oci::{self, Action, Changes, Content, File, Job, Login, Request, Step};
 use crate::host::types::ErrorCode;
@@ -105,8 +107,8 @@ fn read(call: Call) -> Result<Job, Error> {
         docker_config: options.string("docker_config")?,
         platform: options.string("platform")?,
         name: options.string("name")?,
-        files: files(options)?,
-        changes: changes(options)?,
+        files: gather(call.lua(), || files(options))?,
+        changes: gather(call.lua(), || changes(options))?,
         plain_http: options.strings("plain_http")?,
         authorities: pem(options, "ca_cert")?,
         certificate,
@@ -158,6 +160,7 @@ fn files(options: Fields) -> Result<Vec<File>, Error> {
     if options.push("files") == Type::Table {
         for n in 1..=lua.raw_len(-1) {
             lua.raw_get_index(-1, n as i64);
+            keep(lua, 2 * ITEM)?;
             let entry = Call(lua).table(-1)?;
             let content = match entry.string("file")? {
                 Some(path) => Content::File(path),

@@ -1,5 +1,6 @@
 -- Options, handles, and what is built from the natives.
 local natives, shared = ...
+local no_more <const> = shared.no_more
 local process = natives.process
 local spawn, run, wait, kill, running = natives.spawn, natives.run, natives.wait, natives.kill, natives.running
 local write, close_stdin, read, failure = natives.write, natives.close_stdin, natives.read, natives.failure
@@ -236,7 +237,8 @@ function Child:__tostring()
   return "process (" .. tostring(self.pid) .. ")"
 end
 
-function Child:write(data)
+function Child:write(data, ...)
+  no_more(1, "write", ...)
   local kind = type(data)
   if kind ~= "string" and kind ~= "number" then
     invalid("write: a string is needed, got %s", kind)
@@ -245,7 +247,8 @@ function Child:write(data)
   return self
 end
 
-function Child:close_stdin()
+function Child:close_stdin(...)
+  no_more(0, "close_stdin", ...)
   close_stdin(pipe(self, "close_stdin"))
 end
 
@@ -270,15 +273,18 @@ local function read_stream(child, stderr, n, what)
   return read(handle, stderr, n)
 end
 
-function Child:read(n)
+function Child:read(n, ...)
+  no_more(1, "read", ...)
   return read_stream(self, false, n, "read")
 end
 
-function Child:read_stderr(n)
+function Child:read_stderr(n, ...)
+  no_more(1, "read_stderr", ...)
   return read_stream(self, true, n, "read_stderr")
 end
 
-function Child:lines()
+function Child:lines(...)
+  no_more(0, "lines", ...)
   local handle = pipe(self, "lines")
   return function()
     local pieces, from = {}, 1
@@ -302,19 +308,23 @@ function Child:lines()
   end
 end
 
-function Child:wait(options)
+function Child:wait(options, ...)
+  no_more(1, "wait", ...)
   return wait(number_of(self, "wait"), timeout_of(options, "wait"))
 end
 
-function Child:kill(signal, options)
+function Child:kill(signal, options, ...)
+  no_more(2, "kill", ...)
   return kill(number_of(self, "kill"), signal_number(signal, "kill"), group_of(options, "kill"))
 end
 
-function Child:is_alive()
+function Child:is_alive(...)
+  no_more(0, "is_alive", ...)
   return wait(number_of(self, "is_alive"), 0).timed_out
 end
 
-function process.spawn(first, second)
+function process.spawn(first, second, ...)
+  no_more(2, "spawn", ...)
   local wanted, options = request("process.spawn", spawn_options, first, second)
   stream(wanted, options, "stdin", "process.spawn")
   stream(wanted, options, "stdout", "process.spawn")
@@ -325,18 +335,21 @@ function process.spawn(first, second)
   return child
 end
 
-function process.run(first, second)
+function process.run(first, second, ...)
+  no_more(2, "run", ...)
   local wanted, options = request("process.run", run_options, first, second)
   return run(capture(wanted, options, "process.run"))
 end
 
 process.exec = process.run
 
-function process.wait(pid, options)
+function process.wait(pid, options, ...)
+  no_more(2, "wait", ...)
   return wait(number_of(pid, "process.wait"), timeout_of(options, "process.wait"))
 end
 
-function process.kill(pid, signal, options)
+function process.kill(pid, signal, options, ...)
+  no_more(3, "kill", ...)
   pid = number_of(pid, "process.kill")
   return kill(pid, signal_number(signal, "process.kill"), group_of(options, "process.kill"))
 end
@@ -352,11 +365,13 @@ local function names_of(names, what)
   return { names = names }
 end
 
-function process.is_running(name)
+function process.is_running(name, ...)
+  no_more(1, "is_running", ...)
   return running(names_of(name, "process.is_running")) > 0
 end
 
-function process.wait_idle(names, timeout, interval)
+function process.wait_idle(names, timeout, interval, ...)
+  no_more(3, "wait_idle", ...)
   local wanted = names_of(names, "process.wait_idle")
   timeout = seconds(timeout, "timeout", "process.wait_idle") or 60
   interval = seconds(interval, "interval", "process.wait_idle") or 0.5

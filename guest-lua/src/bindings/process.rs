@@ -1,6 +1,8 @@
 //! `process`: starting programs. What the options mean is in process.lua; here they are plain values.
 
-use crate::call::{Call, Error, Fields, ITEM, Returned, carry, piece, prelude, push_library, set_library};
+use crate::call::{
+    Call, Error, Fields, ITEM, Returned, gather, keep, piece, prelude, push_library, set_library,
+};
 use crate::ffi::*;
 use crate::host::process::{self, Child, Exit, Finished, Input, Output, Program};
 use crate::host::types::{self, ErrorCode};
@@ -30,7 +32,11 @@ impl Userdata for Handle {
 pub fn register(lua: Lua) {
     push_library(
         lua,
-        &[("list", waiting!(list)), ("pid", function!(pid)), ("sleep", waiting!(super::time::sleep))],
+        &[
+            ("list", waiting!(list, 0)),
+            ("pid", function!(pid, 0)),
+            ("sleep", waiting!(super::time::sleep, 1)),
+        ],
     );
     lua.push_copy(-1);
     set_library(lua, "process");
@@ -72,32 +78,36 @@ fn monotonic(call: Call) -> Returned {
 /// `limit`, where it is more than one call may carry.
 pub fn words(fields: Fields, name: &str) -> Result<Vec<Vec<u8>>, Error> {
     let lua = fields.lua;
-    let mut words = Vec::new();
-    if fields.push(name) == Type::Table {
-        for n in 1..=lua.raw_len(-1) {
-            lua.raw_get_index(-1, n as i64);
-            if let Some(word) = lua.bytes(-1) {
-                carry(ITEM + word.len())?;
-                words.push(word.to_vec());
+    gather(lua, || {
+        let mut words = Vec::new();
+        if fields.push(name) == Type::Table {
+            for n in 1..=lua.raw_len(-1) {
+                lua.raw_get_index(-1, n as i64);
+                if let Some(word) = lua.bytes(-1) {
+                    keep(lua, ITEM + word.len())?;
+                    words.push(word.to_vec());
+                }
+                lua.pop(1);
             }
-            lua.pop(1);
         }
-    }
-    lua.pop(1);
-    Ok(words)
+        lua.pop(1);
+        Ok(words)
+    })
 }
 
 /// The environment, which comes as a list of names and values in turn.
 pub fn variables(fields: Fields) -> Result<Vec<(String, Vec<u8>)>, Error> {
-    let mut words = words(fields, "env")?.into_iter();
-    let mut list = Vec::new();
-    while let (Some(name), Some(value)) = (words.next(), words.next()) {
-        let name = String::from_utf8(name).map_err(|_| {
-            Error::failed(ErrorCode::InvalidArgument, "the name of an environment variable is not UTF-8")
-        })?;
-        list.push((name, value));
-    }
-    Ok(list)
+    gather(fields.lua, || {
+        let mut words = words(fields, "env")?.into_iter();
+        let mut list = Vec::new();
+        while let (Some(name), Some(value)) = (words.next(), words.next()) {
+            let name = String::from_utf8(name).map_err(|_| {
+                Error::failed(ErrorCode::InvalidArgument, "the name of an environment variable is not UTF-8")
+            })?;
+            list.push((name, value));
+        }
+        Ok(list)
+    })
 }
 
 fn program(fields: Fields) -> Result<Program, Error> {

@@ -1,5 +1,6 @@
 -- `process.spawn_pty` and the methods of its handle.
 local natives, common = ...
+local no_more <const> = common.no_more
 local shared = natives.process
 local process, request, invalid = shared.process, shared.request, shared.invalid
 local spawn, write, read, resize = natives.spawn, natives.write, natives.read, natives.resize
@@ -30,7 +31,8 @@ function Terminal:__tostring()
   return "terminal (" .. tostring(self.pid) .. ")"
 end
 
-function Terminal:write(data)
+function Terminal:write(data, ...)
+  no_more(1, "write", ...)
   local kind = type(data)
   if kind ~= "string" and kind ~= "number" then
     invalid("write: a string is needed, got %s", kind)
@@ -39,7 +41,8 @@ function Terminal:write(data)
   return self
 end
 
-function Terminal:read(options)
+function Terminal:read(options, ...)
+  no_more(1, "read", ...)
   local time = options
   if type(options) == "table" then
     time = shared.checked(options, read_options, "read").timeout_ms
@@ -50,7 +53,8 @@ function Terminal:read(options)
   return read(terminal(self, "read"), time and time > 0 and time / 1000 or nil)
 end
 
-function Terminal:resize(cols, rows)
+function Terminal:resize(cols, rows, ...)
+  no_more(2, "resize", ...)
   resize(
     terminal(self, "resize"),
     cells(cols, "cols", "resize") or invalid("resize: cols is missing"),
@@ -58,7 +62,8 @@ function Terminal:resize(cols, rows)
   )
 end
 
-function Terminal:close()
+function Terminal:close(...)
+  no_more(0, "close", ...)
   close(terminal(self, "close"))
 end
 
@@ -66,19 +71,23 @@ function Terminal:__close()
   close(terminal(self, "close"))
 end
 
-function Terminal:wait(options)
+function Terminal:wait(options, ...)
+  no_more(1, "wait", ...)
   return wait(terminal(self, "wait"), shared.timeout_of(options, "wait"))
 end
 
-function Terminal:kill(signal)
+function Terminal:kill(signal, ...)
+  no_more(1, "kill", ...)
   return kill(terminal(self, "kill"), shared.signal_number(signal, "kill"))
 end
 
-function Terminal:is_alive()
+function Terminal:is_alive(...)
+  no_more(0, "is_alive", ...)
   return is_alive(terminal(self, "is_alive"))
 end
 
-function process.spawn_pty(first, second)
+function process.spawn_pty(first, second, ...)
+  no_more(2, "spawn_pty", ...)
   local wanted, options = request("process.spawn_pty", spawn_options, first, second)
   wanted.cols = cells(options.cols, "cols", "process.spawn_pty")
   wanted.rows = cells(options.rows, "rows", "process.spawn_pty")

@@ -42,13 +42,13 @@ pub fn register(lua: Lua) {
         lua,
         "regex",
         &[
-            ("match", function!(is_match)),
-            ("find", function!(find)),
-            ("find_all", function!(find_all)),
-            ("replace", function!(replace)),
-            ("captures", function!(captures)),
-            ("split", function!(split)),
-            ("escape", computing!(escape)),
+            ("match", function!(is_match, 2)),
+            ("find", function!(find, 2)),
+            ("find_all", function!(find_all, 2)),
+            ("replace", function!(replace, 4)),
+            ("captures", function!(captures, 2)),
+            ("split", function!(split, 3)),
+            ("escape", computing!(escape, 1)),
         ],
     );
 }

@@ -1,5 +1,6 @@
 -- Both generations of names over one native.
-local natives = ...
+local natives, shared = ...
+local no_more <const> = shared.no_more
 local shell, run = natives.shell, natives.run
 local common, capture, words, invalid = natives.process.common, natives.process.capture, natives.process.words, natives.process.invalid
 local type, concat = type, table.concat
@@ -16,21 +17,25 @@ local function execute(line, options, what)
   return run(wanted)
 end
 
-function shell.exec(line, options)
+function shell.exec(line, options, ...)
+  no_more(2, "exec", ...)
   return execute(line, options, "shell.exec")
 end
 
-function shell.run(line, options)
+function shell.run(line, options, ...)
+  no_more(2, "run", ...)
   return execute(line, options, "shell.run")
 end
 
-function shell.output(line, options)
+function shell.output(line, options, ...)
+  no_more(2, "output", ...)
   local result = execute(line, options, "shell.output")
   return result.stdout, result.status
 end
 
 -- Each command is a group of its own, whatever it holds; the line break ends a comment.
-function shell.pipe(commands, options)
+function shell.pipe(commands, options, ...)
+  no_more(2, "pipe", ...)
   commands = words(commands, "shell.pipe", "commands")
   if #commands == 0 then
     invalid("shell.pipe: there are no commands")

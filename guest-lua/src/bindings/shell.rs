@@ -8,7 +8,7 @@ use crate::task::{Pending, wait};
 use crate::waiting;
 
 pub fn register(lua: Lua) {
-    push_library(lua, &[("which", waiting!(which))]);
+    push_library(lua, &[("which", waiting!(which, 1))]);
     lua.push_copy(-1);
     set_library(lua, "shell");
     push_library(lua, &[("run", waiting!(run))]);

@@ -9,7 +9,7 @@ use crate::work::{CALL, PIECE, spend};
 pub fn register(lua: Lua) {
     lua.push_globals();
     lua.raw_get(-1, "string");
-    lua.push_function(computing!(split));
+    lua.push_function(computing!(split, 2));
     lua.raw_set(-2, "split");
     lua.pop(2);
 }

@@ -1,5 +1,6 @@
 -- The functions of `systemd`, over its natives.
 local natives, shared = ...
+local no_more <const> = shared.no_more
 local systemd = natives.systemd
 local query, unit, machine, exec = natives.query, natives.unit, natives.machine, natives.exec
 local open, next_entries, close, failure = natives.open, natives.next, natives.close, natives.failure
@@ -28,7 +29,8 @@ local function wrong(name, field, expected, value)
     .. " expected, got " .. type(value)))
 end
 
-function systemd.list_units(filter)
+function systemd.list_units(filter, ...)
+  no_more(1, "list_units", ...)
   if type(filter) == "string" then
     filter = { patterns = filter }
   elseif filter == nil then
@@ -40,20 +42,24 @@ function systemd.list_units(filter)
   return list_units(filter)
 end
 
-function systemd.list_timers()
+function systemd.list_timers(...)
+  no_more(0, "list_timers", ...)
   return query("timers")
 end
 
-function systemd.list_machines()
+function systemd.list_machines(...)
+  no_more(0, "list_machines", ...)
   return query("machines")
 end
 
-function systemd.unit_status(name)
+function systemd.unit_status(name, ...)
+  no_more(1, "unit_status", ...)
   check(1, "unit_status", "string", name)
   return query("unit", name)
 end
 
-function systemd.machine_status(name)
+function systemd.machine_status(name, ...)
+  no_more(1, "machine_status", ...)
   check(1, "machine_status", "string", name)
   return query("machine", name)
 end
@@ -61,20 +67,23 @@ end
 systemd.is_active, systemd.daemon_reload = natives.is_active, natives.reload
 
 for _, verb in next, { "start", "stop", "restart", "reload", "enable", "disable", "reset_failed" } do
-  systemd[verb] = function(name, opts)
+  systemd[verb] = function(name, opts, ...)
+    no_more(2, verb, ...)
     check(1, verb, "string", name)
     return unit(name, shared.options(2, verb, opts, action_options), verb)
   end
 end
 
 for _, verb in next, { "start", "poweroff", "reboot", "terminate" } do
-  systemd["machine_" .. verb] = function(name, opts)
+  systemd["machine_" .. verb] = function(name, opts, ...)
+    no_more(2, "machine_" .. verb, ...)
     check(1, "machine_" .. verb, "string", name)
     return machine(name, shared.options(2, "machine_" .. verb, opts, action_options), verb)
   end
 end
 
-function systemd.machine_exec(name, cmd, opts)
+function systemd.machine_exec(name, cmd, opts, ...)
+  no_more(3, "machine_exec", ...)
   check(1, "machine_exec", "string", name)
   if type(cmd) == "string" then
     cmd = { "/bin/sh", "-c", cmd }
@@ -169,7 +178,8 @@ local function tidy(entry)
   return entry
 end
 
-function systemd.journal(opts)
+function systemd.journal(opts, ...)
+  no_more(1, "journal", ...)
   local handle <const> = open(options("journal", opts, journal_options), false)
   local guard <close> = setmetatable({}, { __close = function() close(handle) end })
   local entries, batch = {}, {}
@@ -200,7 +210,8 @@ end
 Follow.__close = Follow.close
 
 -- Waits for the end: fn returned "close", or somebody closed it. Raises what fn raised.
-function Follow:wait()
+function Follow:wait(...)
+  no_more(0, "wait", ...)
   if self.over then
     return
   end
@@ -212,7 +223,8 @@ function Follow:wait()
   end
 end
 
-function systemd.journal_follow(opts, fn)
+function systemd.journal_follow(opts, fn, ...)
+  no_more(2, "journal_follow", ...)
   opts = options("journal_follow", opts, follow_options)
   check(2, "journal_follow", "function", fn)
   local handle <const> = open(opts, true)

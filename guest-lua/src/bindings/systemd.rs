@@ -1,7 +1,7 @@
 //! `systemd`: units, machines and the journal. The functions that scripts see are in `systemd.lua`, over the
 //! natives of this file.
 
-use crate::call::{Call, Error, Fields, Returned, failure, prelude, push_library, set_library};
+use crate::call::{Call, Error, Fields, Returned, failure, gather, prelude, push_library, set_library};
 use crate::ffi::lua_CFunction;
 use crate::host::systemd::{
     self as host, ActionOptions, Command, Journal, JournalQuery, MachineVerb, UnitFilter, UnitVerb,
@@ -22,10 +22,10 @@ pub fn register(lua: Lua) {
         &[
             ("units", waiting!(units)),
             ("query", waiting!(query)),
-            ("is_active", waiting!(is_active)),
+            ("is_active", waiting!(is_active, 1)),
             ("unit", waiting!(unit)),
             ("machine", waiting!(machine)),
-            ("reload", waiting!(reload)),
+            ("reload", waiting!(reload, 0)),
             ("exec", waiting!(exec)),
             ("open", waiting!(open)),
             ("next", waiting!(next)),
@@ -150,11 +150,12 @@ fn reload(_: Call) -> Result<Pending, Error> {
 /// `exec(name, options)`: `options.arguments` is the list of words, `options.variables` names and values by turns.
 fn exec(call: Call) -> Result<Pending, Error> {
     let (machine, options) = (call.string(1)?, call.table(2)?);
-    let variables = options.strings("variables")?.unwrap_or_default();
+    let mut variables = options.strings("variables")?.unwrap_or_default().into_iter();
+    let pairs = std::iter::from_fn(|| Some((variables.next()?, variables.next()?)));
     let command = Command {
         machine,
+        environment: gather(call.lua(), || Ok(pairs.collect()))?,
         arguments: options.strings("arguments")?.unwrap_or_default(),
-        environment: variables.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect(),
         input: options.bytes("stdin")?.unwrap_or_default(),
         timeout: timeout(options)?,
     };

@@ -1,5 +1,6 @@
 -- The part of `tar` that goes over tables.
 local natives, shared = ...
+local no_more <const> = shared.no_more
 local expected, options, unknown = shared.expected, shared.options, shared.unknown
 local tar = natives.tar
 local entries, extract = natives.entries, natives.extract
@@ -22,7 +23,8 @@ local item_fields <const> = shared.names("content", "file", "link", "mode", "mti
 
 for name, iterates in next, { list = false, entries = true } do
   local tag <const> = "tar." .. name
-  tar[name] = function(archive, opts)
+  tar[name] = function(archive, opts, ...)
+    no_more(2, name, ...)
     if type(archive) ~= "string" then
       expected(1, name, "string", archive)
     end
@@ -30,7 +32,8 @@ for name, iterates in next, { list = false, entries = true } do
   end
 end
 
-function tar.extract(archive, destination, opts)
+function tar.extract(archive, destination, opts, ...)
+  no_more(3, "extract", ...)
   if type(archive) ~= "string" then
     expected(1, "extract", "string", archive)
   elseif type(destination) ~= "string" then
@@ -95,7 +98,8 @@ local function put(handle, name, item, modified)
   return add(tag, handle, name, kind, value, item.mode, item.mtime or modified)
 end
 
-function tar.create(output, files, opts)
+function tar.create(output, files, opts, ...)
+  no_more(3, "create", ...)
   if type(output) ~= "string" then
     expected(1, "create", "string", output)
   elseif type(files) ~= "table" and type(files) ~= "string" then

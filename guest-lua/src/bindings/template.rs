@@ -10,13 +10,12 @@ mod text;
 
 use crate::bindings::fs::{self, buffer::Buffer};
 use crate::call::{Call, Error, Returned, library};
-use crate::ffi::lua_reclaim;
 use crate::function;
 use crate::host::crypto;
 use crate::host::types::{self, ErrorCode};
 use crate::lua::Lua;
 use crate::options;
-use crate::region::{self, region};
+use crate::region::{self, Running, region};
 use crate::value::{Fault, Meter, Value, Walk};
 use crate::work::{CALL, spend};
 use minijinja::value::ValueKind;
@@ -25,14 +24,15 @@ use std::borrow::Cow;
 use std::error::Error as _;
 use std::ffi::c_int;
 use std::io::{self, Write};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What one rendering may use up: an instruction costs 1, and so do 64 bytes of data that it makes.
 const FUEL: u64 = 2_000_000;
-/// Bytes that the engine may take for one of them: while data is made it is there twice.
-const FUEL_BYTES: usize = 128;
-/// Bytes that it takes for one of a template's tags, at most.
+/// Bytes that the engine takes for one of a template's tags, at most.
 const COMPILED: usize = 128;
+/// What it takes itself.
+const ENGINE: usize = 64 << 10;
 /// Bytes of one template: its text is read in one go.
 const MAX_SOURCE: usize = 4 << 20;
 /// Levels of nested includes, macros and loops, weighed by the engine; it bounds the wasm stack.
@@ -46,9 +46,9 @@ pub fn register(lua: Lua) {
         lua,
         "template",
         &[
-            ("render", function!(render)),
-            ("render_string", function!(render_string)),
-            ("render_with_loader", function!(render_with_loader)),
+            ("render", function!(render, 3)),
+            ("render_string", function!(render_string, 3)),
+            ("render_with_loader", function!(render_with_loader, 4)),
         ],
     );
 }
@@ -60,24 +60,24 @@ fn render(call: Call) -> Returned {
         Some((folder, name)) => (folder, name),
         None => ("", path),
     };
-    let (vars, strict) = variables(call, 2, "template.render")?;
+    let strict = is_strict(call, 2)?;
     let source = text(path, fs::read_blocking(path)?)?;
-    finish(call, "template.render", folder, name, &source, vars, strict)
+    finish(call, "template.render", folder, name, &source, 2, strict)
 }
 
 fn render_string(call: Call) -> Returned {
     let source = call.str(1)?;
-    let (vars, strict) = variables(call, 2, "template.render_string")?;
-    finish(call, "template.render_string", FOLDER, "<string>", source, vars, strict)
+    let strict = is_strict(call, 2)?;
+    finish(call, "template.render_string", FOLDER, "<string>", source, 2, strict)
 }
 
 fn render_with_loader(call: Call) -> Returned {
     let (folder, name) = (call.str(1)?, call.str(2)?);
     check_name(name).map_err(|why| Error::Argument(2, why))?;
-    let (vars, strict) = variables(call, 3, "template.render_with_loader")?;
+    let strict = is_strict(call, 3)?;
     let path = join(folder, name);
     let source = text(&path, fs::read_blocking(&path)?)?;
-    finish(call, "template.render_with_loader", folder, name, &source, vars, strict)
+    finish(call, "template.render_with_loader", folder, name, &source, 3, strict)
 }
 
 /// Where the random numbers of a rendering begin.
@@ -87,20 +87,22 @@ fn seed() -> u64 {
     bytes.iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte)) | 1
 }
 
-/// The variables that argument `index` holds, and whether the options after it say `strict`.
-fn variables(call: Call, index: c_int, function: &str) -> Result<(minijinja::Value, bool), Error> {
-    let strict = match call.opt_options(index + 1, &["strict"])? {
-        Some(options) => options.boolean("strict")?.unwrap_or(false),
-        None => false,
-    };
-    let lua = call.lua();
-    if call.opt_table(index)?.is_none() {
-        return Ok((minijinja::Value::from_pairs(Vec::<(String, minijinja::Value)>::new()), strict));
+/// Checks that argument `index` can be the variables; whether the options after it say `strict`.
+fn is_strict(call: Call, index: c_int) -> Result<bool, Error> {
+    let options = call.opt_options(index + 1, &["strict"])?;
+    call.opt_table(index)?;
+    Ok(options.map(|options| options.boolean("strict")).transpose()?.flatten().unwrap_or(false))
+}
+
+/// The variables that argument `index` holds.
+fn variables(lua: Lua, index: c_int) -> Result<minijinja::Value, Fault> {
+    if lua.is_nil(index) {
+        return Ok(minijinja::Value::from_pairs(Vec::<(String, minijinja::Value)>::new()));
     }
     let top = lua.top();
-    let vars = region(lua, || convert(&mut Walk::new(lua), index))?;
+    let vars = convert(&mut Walk::new(lua), index);
     lua.set_top(top);
-    Ok((vars.map_err(|fault| fault.into_error(function))?, strict))
+    vars
 }
 
 fn convert(walk: &mut Walk, at: c_int) -> Result<minijinja::Value, Fault> {
@@ -170,6 +172,34 @@ fn prepared<'a>(name: &str, source: &'a str) -> Result<Cow<'a, str>, types::Erro
     }
 }
 
+/// The region that was left to compile a template which is included; none while nothing is compiled.
+static mut LEFT: Option<Running> = None;
+
+/// The filter that a template which is included begins with: it is compiled now.
+const COMPILED_NOW: &str = "__compiled";
+
+/// What the engine compiles is kept beyond a rendering that fails, some of its buffers even for the next template. So it
+/// compiles in no region, from when a template is loaded until the first that is heard of what it renders.
+fn leave_to_compile() {
+    unsafe { LEFT = Some(region::leave_counted()) };
+}
+
+/// The engine renders.
+fn back_to_render() {
+    if let Some(running) = unsafe { std::ptr::replace(&raw mut LEFT, None) } {
+        region::back(running);
+    }
+}
+
+/// Lets the engine fill those of its caches that live as long as the instance: they must not be of a region.
+fn fill_caches() {
+    static mut ARE_FILLED: bool = false;
+    if !unsafe { std::ptr::replace(&raw mut ARE_FILLED, true) } {
+        // It cannot fail; if it did, nothing would be in them.
+        let _ = region::counted(|| Environment::new().render_str("{{ 1 }}", ()));
+    }
+}
+
 fn join(folder: &str, name: &str) -> String {
     match folder {
         "" => name.to_owned(),
@@ -221,6 +251,7 @@ struct Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        back_to_render();
         if self.text.extend(bytes).is_err() {
             self.short = true;
             return Err(io::ErrorKind::OutOfMemory.into());
@@ -234,29 +265,13 @@ impl Write for Output {
     }
 }
 
-/// Renders `source`, whose name is `name` and whose includes lie in `folder`, and pushes the text.
-fn finish(
-    call: Call,
-    function: &str,
-    folder: &str,
-    name: &str,
-    source: &str,
-    vars: minijinja::Value,
-    strict: bool,
-) -> Returned {
-    let lua = call.lua();
-    if region::room() < region::limit() / 4 {
-        unsafe { lua_reclaim(lua.0) };
-    }
-    let source = prepared(name, source).map_err(|error| {
-        let message = format!("{function}: {}", error.message);
-        Error::Failed(types::Error { message, ..error })
-    })?;
-    let fuel = FUEL.min((region::room() / FUEL_BYTES) as u64);
-    // What the host said about a file that could not be read: its code says more than the engine's.
-    let refused = Arc::new(Mutex::new(None));
+/// Why something could not be had, which says more than the engine's error.
+type Refused = Arc<Mutex<Option<types::Error>>>;
+
+/// The engine, with includes from `folder`.
+fn environment(folder: &str, strict: bool, refused: &Refused) -> Environment<'static> {
     let mut environment = Environment::new();
-    environment.set_fuel(Some(fuel));
+    environment.set_fuel(Some(FUEL));
     environment.set_formatter(format);
     environment.set_recursion_limit(RECURSION);
     environment.set_auto_escape_callback(auto_escape);
@@ -267,8 +282,13 @@ fn finish(
     bounds::register(&mut environment, undefined, Box::new(limit));
     let (folder, keep) = (folder.to_owned(), refused.clone());
     environment.set_loader(move |name| load(&folder, name, &keep));
+    environment.add_filter(COMPILED_NOW, |nothing: minijinja::Value| {
+        back_to_render();
+        nothing
+    });
     let keep = refused.clone();
     environment.add_filter(NESTED, move |value: minijinja::Value| {
+        back_to_render();
         match is_nested_deeper(&value, MAX_NESTED) {
             false => Ok(value),
             true => Err(refuse(
@@ -283,27 +303,57 @@ fn finish(
             )),
         }
     });
+    environment
+}
 
+/// Renders `source`, whose name is `name` and whose includes lie in `folder`, with the variables of argument `vars`, and
+/// pushes the text.
+fn finish(
+    call: Call,
+    function: &str,
+    folder: &str,
+    name: &str,
+    source: &str,
+    vars: c_int,
+    strict: bool,
+) -> Returned {
+    let lua = call.lua();
+    region::make_room(lua, ENGINE)?;
+    let source = prepared(name, source).map_err(|error| {
+        let message = format!("{function}: {}", error.message);
+        Error::Failed(types::Error { message, ..error })
+    })?;
+    fill_caches();
+    let refused = Refused::default();
     let mut output = Output { text: Buffer::new(), meter: Meter::default(), short: false };
-    // No region: the engine keeps some of its buffers for the next template. What it makes is bounded by its fuel.
-    let result = region::counted(|| {
-        let result = environment
-            .template_from_named_str(name, &source)
-            .and_then(|template| template.render_captured_to(vars, &mut output).map(drop));
-        drop(environment);
-        result
-    });
-    match result {
-        Ok(()) => {
+    let environment = region::counted(|| environment(folder, strict, &refused));
+    let failed = |error| {
+        let refused = refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Error::Failed(failure(function, &error, refused))
+    };
+    let template = region::counted(|| environment.template_from_named_str(name, &source)).map_err(failed)?;
+    let rendered = region(
+        lua,
+        AssertUnwindSafe(|| {
+            let vars = variables(lua, vars).map_err(|fault| fault.into_error(function))?;
+            let result = template.render_captured_to(vars, &mut output).map(drop);
+            back_to_render();
+            result.map_err(failed)
+        }),
+    );
+    match rendered {
+        Ok(Ok(())) => {
             output.text.push(lua);
             Ok(1)
         }
-        Err(_) if output.short => {
+        Ok(Err(_)) if output.short => {
             Err(Error::failed(ErrorCode::Limit, format!("{function}: not enough memory for the text")))
         }
-        Err(error) => {
-            let refused = refused.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Err(Error::Failed(failure(function, &error, fuel, refused)))
+        Ok(Err(error)) => Err(error),
+        Err(memory) => {
+            // What it holds went with the region.
+            std::mem::forget(refused.lock().unwrap_or_else(PoisonError::into_inner).take());
+            Err(memory)
         }
     }
 }
@@ -325,6 +375,7 @@ fn format(
     state: &mut minijinja::State<'_, '_>,
     value: &minijinja::Value,
 ) -> Result<(), minijinja::Error> {
+    back_to_render();
     match (value.kind(), value.is_true()) {
         (ValueKind::Bool, true) => Ok(out.write_str("true")?),
         (ValueKind::Bool, false) => Ok(out.write_str("false")?),
@@ -332,20 +383,20 @@ fn format(
     }
 }
 
-fn load(
-    folder: &str,
-    name: &str,
-    refused: &Mutex<Option<types::Error>>,
-) -> Result<Option<String>, minijinja::Error> {
+fn load(folder: &str, name: &str, refused: &Refused) -> Result<Option<String>, minijinja::Error> {
+    back_to_render();
     check_name(name).map_err(|why| minijinja::Error::new(ErrorKind::InvalidOperation, why))?;
     let path = join(folder, name);
-    match region::outside(|| fs::read_blocking(&path)).and_then(|bytes| text(&path, bytes)) {
-        Ok(source) => match prepared(name, &source) {
-            Ok(source) => Ok(Some(source.into_owned())),
-            Err(error) => Err(refuse(refused, error)),
-        },
-        Err(error) if error.code == ErrorCode::NotFound => Ok(None),
-        Err(error) => Err(refuse(refused, error)),
+    leave_to_compile();
+    let source = fs::read_blocking(&path)
+        .and_then(|bytes| text(&path, bytes))
+        .and_then(|source| Ok(format!("{{{{ ''|{COMPILED_NOW} }}}}{}", prepared(name, &source)?)));
+    match source {
+        Ok(source) => Ok(Some(source)),
+        Err(error) => {
+            back_to_render();
+            if error.code == ErrorCode::NotFound { Ok(None) } else { Err(refuse(refused, error)) }
+        }
     }
 }
 
@@ -366,19 +417,14 @@ fn unknown(error: &minijinja::Error) -> String {
 }
 
 /// Keeps why a template cannot be had.
-fn refuse(refused: &Mutex<Option<types::Error>>, error: types::Error) -> minijinja::Error {
+fn refuse(refused: &Refused, error: types::Error) -> minijinja::Error {
     let message = error.message.clone();
     *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     minijinja::Error::new(ErrorKind::InvalidOperation, message)
 }
 
 /// The error of a rendering, with the template and line, and those of the templates it includes.
-fn failure(
-    function: &str,
-    error: &minijinja::Error,
-    fuel: u64,
-    refused: Option<types::Error>,
-) -> types::Error {
+fn failure(function: &str, error: &minijinja::Error, refused: Option<types::Error>) -> types::Error {
     let mut message = function.to_owned();
     let mut code = ErrorCode::InvalidData;
     let mut next = Some(error);
@@ -390,10 +436,7 @@ fn failure(
         match error.kind() {
             ErrorKind::OutOfFuel => {
                 code = ErrorCode::Limit;
-                message.push_str(&match fuel {
-                    FUEL => format!("more than {FUEL} steps, the limit of one rendering"),
-                    fuel => format!("not enough memory for more than {fuel} steps; raise it with --memory"),
-                });
+                message.push_str(&format!("more than {FUEL} steps, the limit of one rendering"));
             }
             ErrorKind::TemplateNotFound => {
                 code = ErrorCode::NotFound;

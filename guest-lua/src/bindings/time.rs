@@ -9,9 +9,9 @@ use crate::{function, waiting};
 
 pub fn register(lua: Lua) {
     lua.push_globals();
-    lua.push_function(function!(now));
+    lua.push_function(function!(now, 0));
     lua.raw_set(-2, "time");
-    lua.push_function(waiting!(sleep));
+    lua.push_function(waiting!(sleep, 1));
     lua.raw_set(-2, "sleep");
     lua.pop(1);
 }

@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 const MAX_SOURCE: usize = 512 << 10;
 
 pub fn register(lua: Lua) {
-    library(lua, "toml", &[("parse", computing!(parse)), ("encode", computing!(encode))]);
+    library(lua, "toml", &[("parse", computing!(parse, 1)), ("encode", computing!(encode, 1))]);
 }
 
 fn parse(call: Call) -> Returned {

@@ -1,5 +1,6 @@
 -- Connections as objects, over natives that know handles.
 local natives, shared = ...
+local no_more <const> = shared.no_more
 local expected, options = shared.expected, shared.options
 local ws = natives.ws
 local connect, send, receive, ping, close = natives.connect, natives.send, natives.receive, natives.ping, natives.close
@@ -41,7 +42,8 @@ local function option(opts, name, field, usual)
   return value
 end
 
-function ws.connect(url, opts)
+function ws.connect(url, opts, ...)
+  no_more(2, "connect", ...)
   if type(url) ~= "string" then
     expected(1, "connect", "string", url)
   end
@@ -50,7 +52,8 @@ function ws.connect(url, opts)
   return setmetatable({ handle = handle, url = url, protocol = protocol, headers = headers, pings = 0 }, Connection)
 end
 
-function ws.send(conn, message, opts)
+function ws.send(conn, message, opts, ...)
+  no_more(3, "send", ...)
   check(conn, "send")
   if type(message) ~= "string" then
     expected(2, "send", "string", message)
@@ -59,7 +62,8 @@ function ws.send(conn, message, opts)
   send(conn.handle, message, option(opts, "send", "binary", false), option(opts, "send", "timeout", SEND))
 end
 
-function ws.recv(conn, opts)
+function ws.recv(conn, opts, ...)
+  no_more(2, "recv", ...)
   check(conn, "recv")
   opts = options(2, "recv", opts, wait_options)
   local message, kind, reason = receive(conn.handle, option(opts, "recv", "timeout", 0))
@@ -70,7 +74,8 @@ function ws.recv(conn, opts)
   return message, kind
 end
 
-function ws.ping(conn, opts)
+function ws.ping(conn, opts, ...)
+  no_more(2, "ping", ...)
   check(conn, "ping")
   opts = options(2, "ping", opts, ping_options)
   local timeout <const> = option(opts, "ping", "timeout", PING)
@@ -78,7 +83,8 @@ function ws.ping(conn, opts)
   return ping(conn.handle, option(opts, "ping", "payload", pack(">I8", conn.pings)), timeout)
 end
 
-function ws.close(conn, code, reason, opts)
+function ws.close(conn, code, reason, opts, ...)
+  no_more(4, "close", ...)
   check(conn, "close")
   if code ~= nil and type(code) ~= "number" then
     expected(2, "close", "number", code)
@@ -95,7 +101,8 @@ function ws.close(conn, code, reason, opts)
 end
 
 -- An iterator over messages and their kinds, until the connection is closed.
-function ws.messages(conn, opts)
+function ws.messages(conn, opts, ...)
+  no_more(2, "messages", ...)
   check(conn, "messages")
   opts = options(2, "messages", opts, wait_options)
   option(opts, "messages", "timeout", 0)

@@ -2,7 +2,7 @@
 
 use super::compress::{as_failure, bound};
 use super::http::options::read_connection;
-use crate::call::{Call, Error, Fields, Returned, failure, give, prelude, push_library, set_library};
+use crate::call::{Call, Error, Fields, Returned, failure, gather, give, prelude, push_library, set_library};
 use crate::ffi::*;
 use crate::host::types::ErrorCode;
 use crate::host::ws::{self, Kind, Received, Target};
@@ -80,7 +80,7 @@ fn target(call: Call) -> Result<Target, Error> {
 
 /// `connect(url, options)` gives a handle, the subprotocol, and the header fields of the answer.
 fn connect(call: Call) -> Result<Pending, Error> {
-    let target = target(call).map_err(as_failure("ws.connect"))?;
+    let target = gather(call.lua(), || target(call)).map_err(as_failure("ws.connect"))?;
     wait(async move {
         let opened = ws::connect(target).await?;
         Ok(move |call: Call| {

@@ -28,10 +28,10 @@ pub fn register(lua: Lua) {
         lua,
         "yaml",
         &[
-            ("parse", computing!(parse)),
-            ("parse_all", computing!(parse_all)),
-            ("encode", computing!(encode::encode)),
-            ("encode_all", computing!(encode::encode_all)),
+            ("parse", computing!(parse, 2)),
+            ("parse_all", computing!(parse_all, 2)),
+            ("encode", computing!(encode::encode, 1)),
+            ("encode_all", computing!(encode::encode_all, 1)),
         ],
     );
 }

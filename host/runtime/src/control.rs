@@ -1,9 +1,10 @@
 //! The host side of `control` and `console`, and the limit on memory.
 
 use crate::bindings::assay::host::{console, control, extensions};
-use crate::run::Console;
-use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Call, Counter, Ctx, Extensions, Run, Stop, error, signals};
+use crate::run::{CARRIED, Console};
+use crate::{Runtime, link};
+use assay_capability_api::types::{self, Error, ErrorCode};
+use assay_capability_api::{Call, Counter, Ctx, Extensions, Run, Stop, Target, error, signals};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::component::{Accessor, HasSelf};
@@ -64,6 +65,17 @@ impl control::Host for Ctx {
 
     fn cpu_time(&mut self) -> Result<f64> {
         Ok(self.run.cpu.nanoseconds() as f64 / 1e9)
+    }
+
+    fn room(&mut self, capability: String) -> Result<Result<u64, types::Error>> {
+        let named = Runtime::capabilities().iter().find(|known| known.name() == capability);
+        if let Some(capability) = named
+            && !link::is_linked(*capability, &self.run.grants)
+        {
+            let what = format!("a call of {} with that much in its arguments", capability.name());
+            return Ok(Err(link::refusal(&self.run, *capability, &Target { what, scope: None })));
+        }
+        Ok(Ok(self.run.budget.left().saturating_add(CARRIED)))
     }
 
     fn seed(&mut self) -> Result<(u64, u64)> {

@@ -95,10 +95,8 @@ impl Runtime {
 
     /// The guest linked for these grants: what cannot be reached is not there.
     fn linked(&self, grants: &Grants) -> Result<InstancePre<Ctx>> {
-        let set: Vec<bool> = Self::capabilities()
-            .iter()
-            .map(|capability| capability.always_linked() || grants.reaches(capability.name()))
-            .collect();
+        let set: Vec<bool> =
+            Self::capabilities().iter().map(|capability| link::is_linked(*capability, grants)).collect();
         let mut linked = self.inner.linked.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(pre) = linked.get(&set) {
             return Ok(pre.clone());

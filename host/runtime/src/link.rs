@@ -3,7 +3,8 @@
 
 use crate::{Inner, Runtime, bindings};
 use assay_capability_api::scope::is_own;
-use assay_capability_api::{Capability, Ctx, denied, denied_without_scope};
+use assay_capability_api::types::Error;
+use assay_capability_api::{Capability, Ctx, Grants, Run, Target, denied, denied_without_scope};
 use assay_wasm::wasi::{self, Ambient};
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, HasSelf, Linker, ResourceType, Val};
@@ -37,6 +38,11 @@ pub(crate) fn for_set(runtime: &Inner, set: &[bool]) -> Result<Linker<Ctx>> {
         }
     }
     Ok(linker)
+}
+
+/// Whether a run with these grants has the real implementation.
+pub(crate) fn is_linked(capability: &dyn Capability, grants: &Grants) -> bool {
+    capability.always_linked() || grants.reaches(capability.name())
 }
 
 struct Unreachable;
@@ -85,6 +91,22 @@ fn is_fallible(function: &ComponentFunc) -> bool {
     matches!(function.results().next(), Some(Type::Result(result)) if result.err().is_some())
 }
 
+/// The error of a call of a capability that is not linked; audited.
+pub(crate) fn refusal(run: &Run, capability: &dyn Capability, target: &Target) -> Error {
+    let name = capability.name();
+    if let Some(rule) = run.grants.denial_of_all(name) {
+        return run.refuse_by(name, &target.what, rule);
+    }
+    run.record_denial(name, &target.what);
+    match &target.scope {
+        // What a script names may be a pattern in a scope, or nothing that a scope can say.
+        Some(scope) if !is_own(scope) || capability.scope(scope, &run.working_folder).is_err() => {
+            denied_without_scope(&target.what)
+        }
+        scope => denied(&target.what, name, scope.as_deref()),
+    }
+}
+
 /// One function of a capability that is not granted.
 struct Stub {
     capability: &'static dyn Capability,
@@ -96,22 +118,7 @@ impl Stub {
     fn refuse(&self, store: StoreContextMut<'_, Ctx>, args: &[Val], results: &mut [Val]) -> Result<()> {
         let target = self.capability.target(&self.function, args);
         let name = self.capability.name();
-        let run = &store.data().run;
-        let error = match run.grants.denial_of_all(name) {
-            Some(rule) => run.refuse_by(name, &target.what, rule),
-            None => {
-                run.record_denial(name, &target.what);
-                match &target.scope {
-                    // What a script names may be a pattern in a scope, or nothing that a scope can say.
-                    Some(scope)
-                        if !is_own(scope) || self.capability.scope(scope, &run.working_folder).is_err() =>
-                    {
-                        denied_without_scope(&target.what)
-                    }
-                    scope => denied(&target.what, name, scope.as_deref()),
-                }
-            }
-        };
+        let error = refusal(&store.data().run, self.capability, &target);
         let Some(result) = results.first_mut() else { return Ok(()) };
         if self.fallible {
             *result = Val::Result(Err(Some(Box::new(Val::Record(vec![

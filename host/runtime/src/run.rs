@@ -13,9 +13,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use wasmtime::{CallHook, Store, Trap};
 
-/// Bytes that a call may carry beyond what is left of the run's budget. Its function refuses them with an error that a
-/// script can catch; a call that carries more ends the run.
-const CARRIED: u64 = 8 << 20;
+/// Bytes that a call may carry beyond what is left of the run's budget. Its function refuses them with an error that says
+/// what for; the guest does not make a call that carries more.
+pub(crate) const CARRIED: u64 = 8 << 20;
 
 /// A Lua error that nothing caught.
 #[derive(Clone, Debug)]
@@ -132,12 +132,10 @@ impl Runtime {
         let job = Lowered::new(job, &run);
         let mut store = Store::new(&self.inner.engine, ctx);
         store.limiter(|ctx| ctx.memory_limit());
-        store.call_hook(|mut store, hook| {
-            // What a call carries is in memory before its function can take it from the budget.
-            if matches!(hook, CallHook::CallingHost) {
-                let room = store.data().run.budget.left().saturating_add(CARRIED);
-                store.set_hostcall_fuel(usize::try_from(room).unwrap_or(usize::MAX));
-            }
+        // The guest asks before a call that carries much (`control.room`). This is the wall for one that does not ask.
+        let carried = run.budget.limit().saturating_add(CARRIED);
+        store.set_hostcall_fuel(usize::try_from(carried).unwrap_or(usize::MAX));
+        store.call_hook(|store, hook| {
             let run = &store.data().run;
             if matches!(hook, CallHook::CallingHost) && run.spend(Counter::HostCalls, 1).is_err() {
                 run.ending.end(Stop::Limit(Limit::HostCalls));
@@ -204,11 +202,6 @@ async fn finish(mut output: SharedOutput, run: &Run) -> std::io::Result<()> {
     Ok(())
 }
 
-/// wasmtime has no name for this error: a call carried more than the host may hold for the run.
-fn is_host_memory(error: &wasmtime::Error) -> bool {
-    error.root_cause().to_string().contains("fuel allocated for hostcalls")
-}
-
 /// A script built something so deep that walking through it takes more stack than there is. The guest refuses texts
 /// that are nested so; values that a template nests step by step come to it.
 fn too_deep() -> Failure {
@@ -241,7 +234,6 @@ fn outcome(
         }
         Err(error) => match error.downcast_ref::<Stop>() {
             Some(stop) => (Ended::Stopped(stop.clone()), 0),
-            None if is_host_memory(&error) => (Ended::Stopped(Stop::Limit(Limit::HostMemory)), 0),
             // A guest that gets no memory aborts, on whichever way it first notices.
             None if refused => {
                 tracing::debug!(%error, "the instance broke after its memory was refused");

@@ -1,6 +1,6 @@
 //! The options of a request, from Lua to what the host takes.
 
-use crate::call::{Call, Error, Fields, ITEM, carry, copy};
+use crate::call::{Call, Error, Fields, ITEM, carry, copy, keep};
 use crate::ffi::lua_next;
 use crate::host::http::{
     ClientIdentity, Content, FileOptions, Header, Part, Pem, Request, RequestBody, Want,
@@ -175,7 +175,10 @@ impl Reading {
     fn read_options(&self, options: Fields, request: &mut Request) -> Result<(), Error> {
         request.headers = headers(options)?;
         if let Some(query) = multimap(options, "query")? {
-            request.url = with_query(&request.url, &encode(&query, QUERY_SAFE, "%20"));
+            let url = &request.url;
+            let full = region(options.lua, || with_query(url, &encode(&query, QUERY_SAFE, "%20")))?;
+            carry(full.len())?;
+            request.url = full;
         }
         if let Some(timeout) = duration(options, "connect_timeout")? {
             request.connect_timeout = timeout;
@@ -294,7 +297,7 @@ pub fn fingerprints(options: Fields) -> Result<Vec<String>, Error> {
 
 /// A string, or a number or boolean as its text.
 fn scalar(lua: Lua, index: c_int) -> Result<Option<Vec<u8>>, Error> {
-    carry(ITEM)?;
+    keep(lua, ITEM)?;
     match lua.type_of(index) {
         Type::String => lua.bytes(index).map(|bytes| copy(lua, bytes)).transpose(),
         Type::Integer | Type::Float | Type::Boolean => Ok(Some(lua.display(index).into_bytes())),
@@ -352,6 +355,7 @@ fn multimap(options: Fields, name: &str) -> Result<Option<Multimap>, Error> {
                         &format!("'{key}': a string, number, boolean or a list of them expected"),
                     )
                 })?;
+                keep(lua, ITEM + key.len())?;
                 map.insert(key.to_string(), values);
                 Ok(())
             })?;
@@ -363,6 +367,18 @@ fn multimap(options: Fields, name: &str) -> Result<Option<Multimap>, Error> {
     Ok(map)
 }
 
+/// A list of what `make` makes of each value and its name.
+fn named<T>(lua: Lua, map: Multimap, make: impl Fn(String, Vec<u8>) -> T) -> Result<Vec<T>, Error> {
+    let mut list = Vec::new();
+    for (name, values) in map {
+        for value in values {
+            keep(lua, size_of::<T>() + name.len())?;
+            list.push(make(name.clone(), value));
+        }
+    }
+    Ok(list)
+}
+
 fn headers(options: Fields) -> Result<Vec<Header>, Error> {
     let map = multimap(options, "headers")?.unwrap_or_default();
     // Names have no case: of "Accept" and "accept" one would win by chance.
@@ -372,10 +388,7 @@ fn headers(options: Fields) -> Result<Vec<Header>, Error> {
             return Err(options.invalid("headers", &format!("'{name}' is there twice, in another case")));
         }
     }
-    let fields = map
-        .into_iter()
-        .flat_map(|(name, values)| values.into_iter().map(move |value| Header { name: name.clone(), value }));
-    Ok(fields.collect())
+    named(options.lua, map, |name, value| Header { name, value })
 }
 
 fn pem(options: Fields, name: &str) -> Result<Option<Pem>, Error> {
@@ -462,15 +475,12 @@ fn parts(options: Fields) -> Result<Vec<Part>, Error> {
     lua.pop(1);
     if length == 0 {
         let map = multimap(options, "multipart")?.unwrap_or_default();
-        let parts = map.into_iter().flat_map(|(name, values)| {
-            values.into_iter().map(move |value| Part {
-                name: name.clone(),
-                filename: None,
-                content_type: None,
-                content: Content::Data(value),
-            })
+        return named(lua, map, |name, value| Part {
+            name,
+            filename: None,
+            content_type: None,
+            content: Content::Data(value),
         });
-        return Ok(parts.collect());
     }
     options.push("multipart");
     if unknown_beside(lua, -1, &[], i64::try_from(length).unwrap_or(i64::MAX)).is_some() {
@@ -496,6 +506,7 @@ fn parts(options: Fields) -> Result<Vec<Part>, Error> {
                 value => Ok(value),
             }
         };
+        keep(lua, 2 * ITEM)?;
         let text = |name: &str| {
             field(name)?
                 .map(String::from_utf8)

@@ -2,7 +2,7 @@
 
 use super::stream::{Source, Stream};
 use super::{push_opened, soft};
-use crate::call::{Call, Error};
+use crate::call::{Call, Error, goes_to};
 use crate::host::shell::{self, Exit, Mode};
 use crate::host::types::ErrorCode;
 use crate::lua::Lua;
@@ -22,6 +22,7 @@ pub fn push_exit(lua: Lua, exit: Exit) -> c_int {
 }
 
 pub fn popen(call: Call) -> Result<Pending, Error> {
+    goes_to("shell");
     let line = call.owned(1)?;
     let mode = match call.opt_bytes(2)? {
         None | Some(b"r") => Mode::Read,
@@ -42,6 +43,7 @@ async fn run(line: Vec<u8>) -> Result<Exit, crate::host::types::Error> {
 
 /// `os.execute`: without a command, whether there is a shell for this script.
 pub fn execute(call: Call) -> Result<Pending, Error> {
+    goes_to("shell");
     let line = call.opt_bytes(1)?.map(<[u8]>::to_vec);
     wait(async move {
         let Some(line) = line else {
