@@ -328,3 +328,31 @@ for round = 1, 30 do
   assert.eq(template.render_string(nested(20, "{{ a|tojson }}"), { a = { round } }), "[" .. round .. "]")
   assert.eq(pcall(template.render_string, nested(20, "{{ ('x,' * 800000)|split(',')|list|length }}")), false)
 end
+
+--# case: arguments of very many parts where memory is short
+--# flags: --memory 16MiB
+--# allow: http=127.0.0.1
+--# allow: process
+-- The attack: each part is small, and all are made again for the host: that ended the run.
+local named, list = {}, {}
+for i = 1, 100000 do
+  named["k" .. i], list[i] = "v", "v"
+end
+local cases = {
+  headers = function() http.get("http://127.0.0.1:1/", { headers = named }) end,
+  header = function() http.get("http://127.0.0.1:1/", { headers = { a = list } }) end,
+  query = function() http.get("http://127.0.0.1:1/", { query = named }) end,
+  form = function() http.post("http://127.0.0.1:1/", nil, { form = named }) end,
+  multipart = function() http.post("http://127.0.0.1:1/", nil, { multipart = named }) end,
+  arguments = function() process.run({ cmd = "/usr/bin/true", args = list }) end,
+  variables = function() process.run({ cmd = "/usr/bin/true", env = named }) end,
+  audience = function() crypto.jwt_verify("a.b.c", "k", { audience = list }) end,
+}
+for round = 1, 5 do
+  for name, case in pairs(cases) do
+    local ok, err = pcall(case)
+    assert.eq(ok, false, name)
+    assert(type(err) == "table" or err == "not enough memory", name .. ": " .. tostring(err))
+  end
+end
+assert.eq(process.run({ cmd = "/usr/bin/true", args = { "x" } }).status, 0)
