@@ -347,12 +347,6 @@ many(20, function() return #db.query(c, [[select repeat('x', 15000000)]]) end)
 --# case: db
 --# allow: db
 --# stderr: memory
-big = nil local c = db.connect('${MY_URL}', {max_connections = 20})
-many(20, function() return #db.query(c, [[select repeat('x', 15000000)]]) end)
-
---# case: db
---# allow: db
---# stderr: memory
 big = nil local c = db.connect('${PG_URL}')
 db.execute(c, [[select repeat('x', 500000000)]])
 

@@ -41,7 +41,3 @@ io.popen('sleep 1000'):read('a')
 --# case: terminal
 --# allow: process,pty
 process.spawn_pty{cmd = '/usr/bin/sleep', args = {'1000'}}:read()
-
---# case: http.serve
---# allow: listen
-http.serve(0, {})

@@ -39,8 +39,8 @@
 --- ## os.on_signal(name, fn)
 --- Calls `fn(name)` in a task of its own whenever the run gets this signal: `TERM`, `INT`, `HUP`, `USR1` or `USR2`, with or
 --- without `SIG`. The script goes on; the handler may end it by `os.exit`. With nil in place of the function the signal does again
---- what it did. A handler keeps no run alive, but one that has begun is waited for at the end. The next signal of the kind
---- comes when the handler has ended; one that comes before ends the process. `http.serve` stops at TERM and INT all the same. Where
+--- what it did. A handler keeps no run alive, but one that has begun is waited for at the end. A signal that comes again while
+--- its handler runs is handled after it; one that comes a second later or more ends the process. `http.serve` stops at TERM and INT all the same. Where
 --- a script has several instances, one of them gets the signal. Always granted: a run can also be ended by SIGKILL.
 ---
 --- Without a handler TERM and INT end the run: all tasks end where they are, `<close>` variables are closed, finalizers run, for 5 s at

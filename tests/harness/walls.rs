@@ -63,7 +63,7 @@ fn host_calls_end_with_a_signal() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
         for attack in &attacks::of("host")[..2] {
             let folder = Folder::new();
-            let source = format!("io.stderr:write('ready\\n') {}", attack.code());
+            let source = format!("io.stderr:write('ready\\n'); {}", attack.code());
             let mut child = started(&folder, assay(folder.path(), &["exec", "-e", &source]));
             kill(&child, signal);
             assert_eq!(child.wait().expect("it ends").code(), Some(code), "{signal}: {source}");
@@ -165,7 +165,7 @@ fn a_reader_that_stalls_holds_up_no_limit() {
 fn a_reader_that_stalls_holds_up_no_signal() {
     for attack in attacks::of("output") {
         let folder = Folder::new();
-        let source = format!("io.stderr:write('ready\\n') {}", attack.code());
+        let source = format!("io.stderr:write('ready\\n'); {}", attack.code());
         let mut command = assay(folder.path(), &["exec", "-e", &source]);
         command.stdout(Stdio::piped());
         let mut child = started(&folder, command);

@@ -16,6 +16,10 @@ pub const NOTICE: Duration = Duration::from_millis(500);
 /// How long it may take to close what it has open.
 pub const CLOSING: Duration = Duration::from_secs(5);
 
+/// A signal that comes again so soon is handled once more after its handler; one that comes later ends a handler that does
+/// not end.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// What a script may handle, by name.
 const NAMES: [(&str, i32); 5] = [
     ("TERM", libc::SIGTERM),
@@ -43,8 +47,13 @@ fn bit(number: i32) -> u64 {
 type Watch = Box<dyn Fn(i32) -> io::Result<()> + Send + Sync>;
 
 /// The signals of one run.
-#[derive(Default)]
 pub struct Signals {
+    /// What `since` counts from.
+    begun: Instant,
+    /// When the last one came that the script handles, milliseconds.
+    since: AtomicU64,
+    /// Came once more while its handler ran.
+    again: AtomicU64,
     /// Came, and is not dealt with yet.
     pending: AtomicU64,
     /// Something else deals with it too, so that its next one ends the process.
@@ -69,7 +78,28 @@ struct State {
     watch: Option<Watch>,
 }
 
+impl Default for Signals {
+    fn default() -> Signals {
+        Signals {
+            begun: Instant::now(),
+            since: AtomicU64::new(0),
+            again: AtomicU64::new(0),
+            pending: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
+            fresh: AtomicU64::new(0),
+            caught: AtomicU64::new(0),
+            ends_lines: AtomicBool::new(false),
+            state: Mutex::default(),
+            came: Notify::new(),
+        }
+    }
+}
+
 impl Signals {
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -89,15 +119,23 @@ impl Signals {
     }
 
     /// A signal came; `held` is whether something else deals with it if the script does not ([`crate::Shutdown`]). False
-    /// where one before it is not dealt with yet: then the process should end at once. May be called in a signal handler.
+    /// where one before it is not dealt with, and the process should end at once. May be called in a signal handler.
     pub fn raise(&self, number: i32, held: bool) -> bool {
         let held = held && !self.ends_line(number);
+        let before = self.pending.fetch_or(bit(number), Ordering::AcqRel);
+        if before & !self.caught.load(Ordering::Acquire) != 0 {
+            return false;
+        }
+        if before & bit(number) != 0 {
+            let kept = self.kept.load(Ordering::Acquire) & bit(number) != 0;
+            let soon =
+                self.now().saturating_sub(self.since.load(Ordering::Acquire)) < AGAIN.as_millis() as u64;
+            self.again.fetch_or(bit(number), Ordering::AcqRel);
+            return soon && !kept;
+        }
+        self.since.store(self.now(), Ordering::Release);
         if held {
             self.kept.fetch_or(bit(number), Ordering::AcqRel);
-        }
-        let before = self.pending.fetch_or(bit(number), Ordering::AcqRel);
-        if before & (bit(number) | !self.caught.load(Ordering::Acquire)) != 0 {
-            return false;
         }
         if !held || self.spares_run(number) {
             self.fresh.fetch_or(bit(number), Ordering::AcqRel);
@@ -142,9 +180,13 @@ impl Signals {
 
     /// The script has dealt with one, and the next may come.
     pub fn answer(&self, name: &str) {
-        if let Some(number) = number(name) {
-            let kept = self.kept.load(Ordering::Acquire);
-            self.pending.fetch_and(!bit(number) | kept, Ordering::AcqRel);
+        let Some(number) = number(name) else { return };
+        let kept = self.kept.load(Ordering::Acquire);
+        self.pending.fetch_and(!bit(number) | kept, Ordering::AcqRel);
+        if self.again.fetch_and(!bit(number), Ordering::AcqRel) & bit(number) != 0
+            && self.raise(number, false)
+        {
+            self.look(Instant::now());
         }
     }
 
@@ -207,10 +249,19 @@ mod tests {
             assert!(signals.raise(SIGUSR1, false) && signals.raise(SIGTERM, false));
             assert_eq!(signals.look(Instant::now()), None);
             assert_eq!((signals.next().await, signals.next().await), ("TERM".into(), "USR1".into()));
-            assert!(!signals.raise(SIGTERM, false));
             signals.answer("TERM");
             signals.answer("USR1");
         }
+        // One that comes at once is handled after the first, however often it came.
+        assert!(signals.raise(SIGTERM, false));
+        signals.look(Instant::now());
+        assert_eq!(signals.next().await, "TERM");
+        assert!(signals.raise(SIGTERM, false) && signals.raise(SIGTERM, false));
+        assert!(!signals.is_waiting());
+        signals.answer("TERM");
+        assert_eq!(signals.next().await, "TERM");
+        signals.answer("TERM");
+        assert!(!signals.is_waiting());
         signals.catch(SIGTERM, false).unwrap();
         assert!(signals.raise(SIGTERM, false));
         assert_eq!(signals.look(Instant::now()).map(|(number, _)| number), Some(SIGTERM));

@@ -1,5 +1,6 @@
 //! From a socket of this process to a connection that is open already, for drivers that connect only by name. What comes
-//! in is taken from the run's budget, because such a driver does not say what it buffers.
+//! in is taken from the run's budget, because such a driver does not say what it buffers. The room that the driver makes for a
+//! packet before it comes (16 MiB at most) is not to be seen here.
 
 use crate::pool::lock;
 use assay_capability_api::types::Error;
