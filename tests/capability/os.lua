@@ -43,7 +43,7 @@
 --- its handler runs is handled after it; one that comes a second later or more ends the process. `http.serve` stops at TERM and INT all the same. Where
 --- a script has several instances, one of them gets the signal. Always granted: a run can also be ended by SIGKILL.
 ---
---- Without a handler TERM and INT end the run: all tasks end where they are, `<close>` variables are closed, finalizers run, for 5 s at
+--- Without a handler TERM and INT end the run: all tasks end where they are, `<close>` variables are closed, finalizers run, for 1 s at
 --- most. The exit code is then 128 and the number of the signal.
 ---
 --- ## os.remove(path) -> true, or nil, message, errno

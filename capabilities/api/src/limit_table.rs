@@ -56,7 +56,7 @@ const fn spec(
 }
 
 /// Every limit, in the order of `--help`.
-pub const LIMITS: &[LimitSpec] = &[
+pub static LIMITS: &[LimitSpec] = &[
     spec(Limit::Memory, Unit::Memory, "memory_bytes", "memory of the script", |l| {
         Slot::Always(&mut l.memory)
     }),

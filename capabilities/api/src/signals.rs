@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// How long a script may take to notice a signal that it does not handle.
-pub const NOTICE: Duration = Duration::from_millis(500);
+pub const NOTICE: Duration = Duration::from_millis(100);
 /// How long it may take to close what it has open.
-pub const CLOSING: Duration = Duration::from_secs(5);
+pub const CLOSING: Duration = Duration::from_secs(1);
 
 /// A signal that comes again so soon is handled once more after its handler; one that comes later ends a handler that does
 /// not end.
