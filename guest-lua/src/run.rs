@@ -3,8 +3,8 @@
 use crate::call::ITEM;
 use crate::ffi::*;
 use crate::function;
-use crate::host::{control, log};
 use crate::host::script::{Failure, FailureKind, Job, Mode, Outcome};
+use crate::host::{control, log};
 use crate::lua::{Lua, Type};
 use crate::scheduler::{self, Ended, Failed};
 use crate::task::{self, Thread};

@@ -113,7 +113,7 @@ error("the only one", 0)
 
 --# case: many failures take no memory
 --# exit: 1
---# stderr: tasks failed and nobody awaited them
+--# stderr: assay: a task failed and nobody awaited it
 --# flags: --memory 16MiB --quiet --max-log 1KiB
 for _ = 1, 2000 do
   async.spawn(function() error({ text = ("x"):rep(10000) }) end)

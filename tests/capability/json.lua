@@ -24,8 +24,8 @@
 --- element a line, with 0 to 16 spaces a level.
 ---
 --- ## json.array(t?) -> table
---- Lists that builtins return are lists: an empty one is pinned. Pins `t`, or a new table, as an array: its metatable gets `__jsontype = "array"`. Missing elements
---- are null. Raises if `t` has a metatable of its own; set `__jsontype` in that one.
+--- Pins `t`, or a new table, as an array: its metatable gets `__jsontype = "array"`. Missing elements
+--- are null. Raises if `t` has a metatable of its own; set `__jsontype` in that one. Empty lists that builtins return are pinned so.
 ---
 --- ## json.object(t?) -> table
 --- Pins `t`, or a new table, as an object.

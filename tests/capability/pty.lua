@@ -16,7 +16,7 @@
 ---
 --- ## terminal:read(options?) -> string or nil
 --- What the terminal shows next; lines end in `\r\n`. With `{timeout_ms = n}` an empty string where nothing comes in
---- that time; 0 is no bound. Nil when nothing will come any more.
+--- that time; 0 asks what is there. Nil when nothing will come any more.
 ---
 --- ## terminal:resize(cols, rows)
 --- Gives the terminal another size, of which the program is told (SIGWINCH).

@@ -608,7 +608,11 @@ fn local_variables_of_the_repl_live_on() {
         assert_eq!((code, shown.as_str()), (Some(0), stdout), "{lines}: {stderr}");
     }
     // Constants of all kinds, and that they are.
-    for lines in ["local k <const> = 5\nk = 6", "local <const> a, b = 1, 2\nb = 6", "local t <const> = {}\nlocal x = t\nt = 6"] {
+    for lines in [
+        "local k <const> = 5\nk = 6",
+        "local <const> a, b = 1, 2\nb = 6",
+        "local t <const> = {}\nlocal x = t\nt = 6",
+    ] {
         let (_, _, stderr) = with_input(&["repl"], &format!("{lines}\n"));
         assert!(stderr.contains("attempt to assign to const variable"), "{lines}: {stderr}");
     }

@@ -590,7 +590,7 @@ impl Run {
     pub fn has_handles_to_spare(&self) -> bool {
         const PART: u64 = 8;
         let limit = self.limits.handles;
-        self.usage.handles.load(Ordering::Relaxed) < limit - limit / PART
+        self.usage.now(Counter::Handles) < limit - limit / PART
     }
 
     /// An absolute path for one that the script wrote, without `.` and `..`; links are not looked at.

@@ -16,6 +16,8 @@ use std::ops::RangeInclusive;
 
 /// Bytes of the modulus of an RSA key that verifies.
 const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
+/// What says which key an entry is, and what for. Whatever else stands there is nobody's business (RFC 7517, section 4).
+const MEMBERS: [&str; 11] = ["kty", "use", "key_ops", "alg", "kid", "crv", "x", "y", "n", "e", "k"];
 /// Entries of a key set of which is said why they cannot be used.
 const REASONS_MAX: usize = 8;
 
@@ -41,9 +43,6 @@ pub struct Candidate {
     pub kid: Option<String>,
     pub algorithm: Option<Algorithm>,
 }
-
-/// Bytes of the smallest RSA modulus that is taken: 2048 bits.
-const RSA_LEAST: usize = 256;
 
 fn bad(message: impl Into<String>) -> Error {
     error(ErrorCode::InvalidArgument, message)
@@ -253,7 +252,7 @@ pub fn from_jwks(json: &[u8]) -> Result<Vec<Candidate>, Error> {
 
 fn from_object(object: &Object) -> Result<Vec<Candidate>, Error> {
     if object.raw("keys").is_none() {
-        return match candidate(&object.to_json().map_err(|why| bad(why.to_string()))?) {
+        return match candidate(object) {
             Ok(candidate) => Ok(vec![candidate]),
             Err(why) => Err(bad(format!("the key cannot be used: {why}"))),
         };
@@ -261,7 +260,8 @@ fn from_object(object: &Object) -> Result<Vec<Candidate>, Error> {
     let entries = object.list("keys").ok_or_else(|| bad("a key set is an object with the list 'keys'"))?;
     let (mut candidates, mut unusable) = (Vec::new(), Vec::new());
     for (n, entry) in entries.iter().enumerate() {
-        match candidate(entry.get()) {
+        let entry = Object::parse(entry.get().as_bytes()).map_err(|why| format!("it is no key: {why}"));
+        match entry.and_then(|entry| candidate(&entry)) {
             Ok(candidate) => candidates.push(candidate),
             Err(why) if unusable.len() < REASONS_MAX => unusable.push(format!("entry {}: {why}", n + 1)),
             Err(_) => {}
@@ -277,8 +277,9 @@ fn from_object(object: &Object) -> Result<Vec<Candidate>, Error> {
 }
 
 /// The key of an entry, or why it cannot be used.
-fn candidate(entry: &str) -> Result<Candidate, String> {
-    let Jwk { common, algorithm } = serde_json::from_str(entry).map_err(|why| format!("it is no key: {why}"))?;
+fn candidate(entry: &Object) -> Result<Candidate, String> {
+    let Jwk { common, algorithm } =
+        serde_json::from_str(&entry.only(&MEMBERS)).map_err(|why| format!("it is no key: {why}"))?;
     if common.public_key_use.is_some_and(|usage| usage != PublicKeyUse::Signature) {
         return Err("it is for another use than signatures".into());
     }

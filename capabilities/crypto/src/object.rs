@@ -35,6 +35,12 @@ impl Object {
         self.raw(name).and_then(|json| json.parse().ok()).filter(|number: &f64| number.is_finite())
     }
 
+    /// The JSON text of an object of those of its members that are named here.
+    pub fn only(&self, names: &[&str]) -> String {
+        let members = names.iter().filter_map(|name| Some(format!("\"{name}\":{}", self.raw(name)?)));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    }
+
     /// Sets a member to a string.
     pub fn set(&mut self, name: &str, text: &str) -> Result<(), serde_json::Error> {
         self.0.insert(name.to_string(), serde_json::value::to_raw_value(text)?);

@@ -5,7 +5,7 @@ use crate::resolve::{self, Last, Place, resolve};
 use crate::rights::Rights;
 use crate::temp::{Temp, room};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Run, Usage, error};
+use assay_capability_api::{Access, Counter, Run, error};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -91,7 +91,19 @@ impl AtomicFile {
         }
         let Place { parent, name, shown, real, .. } = place;
         let run = run.clone();
-        Ok(AtomicFile { file, run, room, parent, temporary, name, real, shown, old, rights, committed: false })
+        Ok(AtomicFile {
+            file,
+            run,
+            room,
+            parent,
+            temporary,
+            name,
+            real,
+            shown,
+            old,
+            rights,
+            committed: false,
+        })
     }
 
     /// Writes all of `bytes` where the file is.
@@ -197,7 +209,7 @@ impl AtomicFile {
     /// A line in the log, counted as one of the script's.
     fn warn(&self, what: &str) {
         let line = format!("{} {what}", self.shown.escape_debug());
-        if Usage::add(&self.run.usage.log_bytes, line.len() as u64, self.run.limits.log) {
+        if self.run.spend(Counter::Log, line.len() as u64).is_ok() {
             tracing::warn!("{line}");
         }
     }

@@ -50,7 +50,7 @@ function Terminal:read(options, ...)
   if time ~= nil and (type(time) ~= "number" or not (time >= 0)) then
     invalid("read: timeout_ms is a number of milliseconds from 0 on, got %s", tostring(time))
   end
-  return read(terminal(self, "read"), time and time > 0 and time / 1000 or nil)
+  return read(terminal(self, "read"), time and time / 1000)
 end
 
 function Terminal:resize(cols, rows, ...)

@@ -4,11 +4,10 @@ use crate::args::{GrantArgs, LimitArgs};
 use crate::prompt::{self, Terminal};
 use crate::usage;
 use anyhow::{Context, Result};
-use assay_capability_api::{Asker, GrantError, Limits, Policy, policy};
+use assay_capability_api::{Asker, GrantError, Limits, Policy, Run, policy};
 use assay_runner::Runner;
 use std::env::VarError;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Puts the grants and limits of a run together. Later sources add to earlier ones; a deny of any source
@@ -48,6 +47,18 @@ pub(crate) fn assemble(args: &GrantArgs, limits: &LimitArgs) -> Result<(Policy, 
 /// The manifest that was named, if one was.
 fn manifest(args: &GrantArgs) -> Option<PathBuf> {
     args.manifest.clone().or_else(|| std::env::var_os("ASSAY_MANIFEST").map(PathBuf::from))
+}
+
+/// Keeps the script from changing the manifest in use: the next run would be granted what it writes there.
+///
+/// # Errors
+/// A usage error where the manifest is gone.
+pub(crate) fn withhold_manifest(args: &GrantArgs, run: &Run) -> Result<()> {
+    let Some(path) = manifest(args) else { return Ok(()) };
+    let file = File::open(&path).map_err(|error| usage(format!("manifest {}: {error}", path.display())))?;
+    let real = assay_capability_fs::path_of(&file).unwrap_or_else(|| run.path(&path.to_string_lossy()));
+    run.grants.withhold(&file, real, "the host, which reads the grants of the run from it");
+    Ok(())
 }
 
 /// Who is asked for what is not granted, where somebody can be.
@@ -98,13 +109,8 @@ fn read_manifest(
     (grants, limits): &mut (Policy, Limits),
 ) -> Result<()> {
     let bad = |why: String| usage(format!("manifest {}: {why}", path.display()));
-    let mut file = File::open(path).map_err(|error| bad(error.to_string()))?;
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(|error| bad(error.to_string()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
     let base = folder.join(path);
-    // The next run would be granted what the script writes there.
-    let real = assay_capability_fs::path_of(&file).unwrap_or_else(|| base.clone());
-    grants.withhold(&file, real, "the host, which reads the grants of the run from it");
     let base = base.parent().unwrap_or(folder);
     assay_manifest::read(&text, set, base, Runner::capabilities(), (grants, limits))
         .map_err(|error| bad(error.to_string()))

@@ -143,6 +143,7 @@ pub(crate) fn prepare(
             run.settings().context("the run has begun before its audit, which is a bug of Assay")?;
         settings.audit = audit;
     }
+    grants::withhold_manifest(&options.grants, &run)?;
     warn_of_writable_programs(&run);
     let blocked = grants::variable("ASSAY_BLOCK_GLOBALS")?.unwrap_or_default();
     let mut services = Services::default();

@@ -9,7 +9,9 @@ mod replicas;
 mod script;
 mod spec;
 
-pub use assay_runtime::{Call, Console, ConsoleReply, ConsoleRequest, Ended, Failure, GRACE, Late, Overdue, Returned, Waker};
+pub use assay_runtime::{
+    Call, Console, ConsoleReply, ConsoleRequest, Ended, Failure, GRACE, Late, Overdue, Returned, Waker,
+};
 pub use outcome::{RunOutcome, Used};
 pub use script::{Input, Script};
 pub use spec::{RunSpec, Sink};

@@ -78,9 +78,7 @@ impl RunOutcome {
     /// Why the run did not end well, where it did not end by the script's own decision or a signal.
     pub fn problem(&self, limits: &Limits) -> Option<String> {
         Some(match &self.ended {
-            Ended::Returned(_) | Ended::Stopped(Stop::Exit(_) | Stop::Signal(_)) => {
-                self.unwritten()?
-            }
+            Ended::Returned(_) | Ended::Stopped(Stop::Exit(_) | Stop::Signal(_)) => self.unwritten()?,
             Ended::Failed(failure) => failure.message.clone(),
             Ended::Stopped(Stop::Limit(limit)) => reached(*limit, limits),
             Ended::Stopped(Stop::Unaudited(why)) => {

@@ -325,7 +325,7 @@ fn what_a_signature_is_written_in_matters_only_where_it_is_verified() {
 }
 
 #[test]
-fn an_entry_that_cannot_be_used_locks_nobody_out() {
+fn what_is_no_member_of_a_key_is_nobodys_business() {
     let good = jwk("e", &public(pem!("ec.pub")), "");
     let token = sign(CLAIMS.to_vec(), pem!("ec.pem"), "ES256", br#"{"kid":"e"}"#).unwrap();
     let x = URL_SAFE_NO_PAD.encode([1; 32]);
