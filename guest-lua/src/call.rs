@@ -335,8 +335,9 @@ macro_rules! function {
         $crate::function!($f, std::ffi::c_int::MAX)
     };
     ($f:path, $most:expr) => {{
+        const MOST: std::ffi::c_int = $most;
         unsafe extern "C" fn entry(l: *mut $crate::ffi::lua_State) -> std::ffi::c_int {
-            unsafe { $crate::call::enter(l, $f, $most) }
+            unsafe { $crate::call::enter(l, $f, MOST) }
         }
         entry as $crate::ffi::lua_CFunction
     }};
@@ -351,8 +352,9 @@ macro_rules! computing {
         $crate::computing!($f, std::ffi::c_int::MAX)
     };
     ($f:path, $most:expr) => {{
+        const MOST: std::ffi::c_int = $most;
         unsafe extern "C" fn entry(l: *mut $crate::ffi::lua_State) -> std::ffi::c_int {
-            unsafe { $crate::call::compute(l, $f, $most) }
+            unsafe { $crate::call::compute(l, $f, MOST) }
         }
         entry as $crate::ffi::lua_CFunction
     }};
@@ -365,8 +367,9 @@ macro_rules! waiting {
         $crate::waiting!($f, std::ffi::c_int::MAX)
     };
     ($f:path, $most:expr) => {{
+        const MOST: std::ffi::c_int = $most;
         unsafe extern "C" fn entry(l: *mut $crate::ffi::lua_State) -> std::ffi::c_int {
-            unsafe { $crate::task::enter(l, $f, $most) }
+            unsafe { $crate::task::enter(l, $f, MOST) }
         }
         entry as $crate::ffi::lua_CFunction
     }};

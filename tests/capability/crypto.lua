@@ -353,6 +353,7 @@ local set = { keys = {
   { kid = "ec", kty = "EC", crv = "P-256", alg = "ES256", use = "sig", x = "_d1ROE2yUyL4wFgcfKGRkmmwdcSSzYjMs0FQl-8EzmA", y = "m6LhcYoDhr-MA6Ta2xJSK7dgCk-ZPg9zrb6R_RBd774" },
   { kid = "rsa", kty = "RSA", e = "AQAB", n = "t33ObUkb5Yik87VIbz-8og1QCALr5n-K5Rgt7FVS2u0mjI8BCeBOq8zjna1OrwnI18Rh2rLYrPdWHohMkgCFr0GF9K1_HCHlnW6YJ-Gnh5mFB7FBPoTLw3J-phF1LuAxHEtFDxL6uFueOMvmz9wClLtKgwg6wjIXkBDbppyDGbeAwX4IuUaqMvX1vI0C7UsjltQWrrIbCWna0gxs0brphNiTPdJkCy-hE2UgB91lI04iwIKbbg0EozUxMVeUGFJYi6sklSpgI1ijlb9z6OJ9Q4YeVgtUaapQKwNiuwOYoBEdsuN8M3nCp3JSUsbUaCCc6Ob0ltD6yUlPZdfc13nMMQ" },
 } }
+local own = set.keys[1]
 -- What is no key, lacks a member, or is for something else, beside the good ones.
 for _, bad in ipairs({
   1, "x", {}, { kid = "rsa" }, { kty = "RSA", kid = "rsa" }, { kty = "RSA", kid = "rsa", n = "!", e = "AQAB" },
@@ -393,7 +394,7 @@ local token = crypto.jwt_sign(claims, keys.ed, "EdDSA", { kid = "ed" })
 for _, entry in ipairs({ {}, 1, "x", { kty = "RSA" }, { kid = "ed", kty = "OKP", crv = "Ed25519", x = "AA" }, { kid = "ed", kty = "EC", crv = "P-521" },
     { kid = "ed", kty = "EC", crv = "P-256", x = "!", y = "!" }, { kid = "ed", kty = "RSA", n = json.number("1e400"), e = "AQAB", use = "enc" } }) do
   for _, place in ipairs({ 1, 2 }) do
-    local mixed = { keys = { set.keys[1] } }
+    local mixed = { keys = { own } }
     table.insert(mixed.keys, place, entry)
     assert.eq(crypto.jwt_verify(token, mixed).claims.sub, "me")
     assert.eq(crypto.jwt_verify(token, json.encode(mixed)).claims.sub, "me")

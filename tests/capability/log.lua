@@ -35,12 +35,12 @@ log.warn("answer", { number = 4711, list = { 1, 2 }, text = "a\nb", ["two words"
 
 --# case: fields are JSON in lines of JSON
 --# flags: --log-format json
---# stderr: "level":"WARN","message":"answer \\"x\\"","fields":{"list":[1,2],"number":4711,"text":"a\\nb"}}\n
+--# stderr: "level":"WARN","message":"answer \\"x\\"","fields":{"list":[1,2],"number":4711,"text":"a\\nb"},"run":"
 log.warn('answer "x"', { number = 4711, list = { 1, 2 }, text = "a\nb" })
 
 --# case: a line of JSON cannot be forged
 --# flags: --log-format json
---# stderr: "message":"m","fields":{"a\\"b":"\\u202e","level":"ERROR"}}\n
+--# stderr: "message":"m","fields":{"a\\"b":"\\u202e","level":"ERROR"},"run":"
 log.info("m", { level = "ERROR", ['a"b'] = "\u{202e}" })
 
 --# case: levels

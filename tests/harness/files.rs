@@ -72,7 +72,7 @@ const CHANGES: &str = r#"
       denied("chmod " .. path, fs.chmod, path, 0)
       denied("truncate " .. path, function() assert(io.open(path, "w")) end)
       denied("update " .. path, function() assert(io.open(path, "r+")) end)
-      denied("gzip " .. path, compress.pack_file, "out/mine", path)
+      denied("gzip " .. path, compress.pack_file, "out/mine", path, {format = "gz"})
       denied("sqlite " .. path, function() db.execute(db.connect("sqlite:" .. path), "create table t(x)") end)
     end
     for _, path in ipairs({ "out/f", "out/./f", "out/other" }) do

@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("capabilities/apt", "api fs process"),
     ("capabilities/compress", "api fs"),
     ("capabilities/crypto", "api fs"),
-    ("capabilities/db", "api fs"),
+    ("capabilities/db", "api fs http"),
     ("capabilities/disk", "api fs"),
     ("capabilities/http", "api fs"),
     ("capabilities/listen", "api fs"),
@@ -32,7 +32,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("host/runner", "api env modules runtime stdio"),
     ("host/cli", "api capabilities env fs log manifest modules process runner stdio stdlib"),
     ("guest-lua", ""),
-    ("benches", "api runner"),
+    ("benches", "api runner tests"),
     ("xtask", ""),
     ("tests", ""),
 ];

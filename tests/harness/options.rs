@@ -45,6 +45,7 @@ const CALLS: &[(&str, &str)] = &[
     ("db.connect", "db.connect('sqlite::memory:', o)"),
     ("db.query", "db.query(nil, 'x', nil, o)"),
     ("db.rows", "db.rows(nil, 'x', nil, o)"),
+    ("fs.glob", "fs.glob('*', o)"),
     ("fs.readdir", "fs.readdir('.', o)"),
     ("fs.remove", "fs.remove('x', o)"),
     ("fs.stat", "fs.stat('.', o)"),

@@ -212,12 +212,12 @@ fn output_that_cannot_be_written_is_an_error() {
         assert_eq!(done.code, Some(1), "{args:?}: {}", done.stderr);
         assert!(done.stderr.contains("No space left"), "{args:?}: {}", done.stderr);
     }
-    // Nothing can be said, but the exit code stays what it is.
+    // Nothing can be said, but the exit code stays what it is; a report that was asked for and is lost is an error.
     for (args, code) in [
         (&["--nothing-like-this"][..], 64),
         (&["exec", "-e", "log.info('x') io.stderr:write('y') print(1)"], 0),
         (&["exec", "-e", "error('x')"], 1),
-        (&["exec", "--report", "json", "-e", ""], 0),
+        (&["exec", "--report", "json", "-e", ""], 1),
         (&["exec", "-v", "-e", ""], 0),
         (&["run", "missing.lua"], 64),
         (&["test", "a_test.lua"], 0),

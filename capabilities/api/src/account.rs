@@ -92,7 +92,7 @@ mod tests {
         for _ in 0..2 {
             let _guard = run(&process).cpu.enter();
             let mut x = 1u64;
-            while process.cpu.threads() == 1 && x % 1_000_003 != 0 {
+            while process.cpu.threads() == 1 && !x.is_multiple_of(1_000_003) {
                 x = std::hint::black_box(x + 1);
             }
         }

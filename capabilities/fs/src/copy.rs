@@ -21,7 +21,7 @@ pub const COPIED: usize = 256 << 10;
 /// Where a copy is written.
 enum Copy {
     /// Beside what it replaces.
-    Beside(AtomicFile),
+    Beside(Box<AtomicFile>),
     /// Into what is there: a device, a mount point, a file with other names, one in a folder that may not be written.
     Into { file: Arc<File>, room: Option<Arc<Temp>>, rights: Option<Rights> },
 }
@@ -77,7 +77,8 @@ impl Copy {
         let (file, room) = match open_for(run, destination, How { write: true, ..How::default() }) {
             Ok(opened) => opened,
             Err(failure) if failure.code == ErrorCode::NotFound => {
-                return AtomicFile::create_with(run, destination, wanted).map(Copy::Beside);
+                return AtomicFile::create_with(run, destination, wanted)
+                    .map(|file| Copy::Beside(Box::new(file)));
             }
             Err(failure) => return Err(failure),
         };
@@ -97,7 +98,7 @@ impl Copy {
         if there.nlink() == 1 && !is_mount_point(&file) {
             match AtomicFile::create_with(run, destination, wanted.clone()) {
                 Err(failure) if is_closed(&failure) => {}
-                other => return other.map(Copy::Beside),
+                other => return other.map(|file| Copy::Beside(Box::new(file))),
             }
         }
         let failed = |error| failed(destination, error);

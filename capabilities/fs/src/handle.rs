@@ -24,7 +24,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 enum Opened {
     Plain(Plain),
-    Atomic(Mutex<AtomicFile>),
+    Atomic(Box<Mutex<AtomicFile>>),
 }
 
 /// A file that is written to in its place.
@@ -65,7 +65,12 @@ impl File {
 
     pub fn atomic(run: Arc<Run>, handle: HandleGuard, shown: String, file: AtomicFile) -> File {
         File {
-            inner: Arc::new(Inner { opened: Opened::Atomic(Mutex::new(file)), shown, run, _handle: handle }),
+            inner: Arc::new(Inner {
+                opened: Opened::Atomic(Box::new(Mutex::new(file))),
+                shown,
+                run,
+                _handle: handle,
+            }),
         }
     }
 }

@@ -53,7 +53,7 @@ pub enum Started {
 
 /// Where the bytes go until the file is complete.
 enum Place {
-    Temporary(AtomicFile),
+    Temporary(Box<AtomicFile>),
     /// What stays for the next call where this one does not come to its end.
     Part {
         file: File,
@@ -243,7 +243,7 @@ impl Asked {
         let hash = expected.is_some().then(Sha256::new);
         let file = match options.resume {
             false => {
-                let place = Place::Temporary(files::create(&run, path.clone()).await?);
+                let place = Place::Temporary(Box::new(files::create(&run, path.clone()).await?));
                 Target { place, hash, run: run.clone() }
             }
             true => {

@@ -108,7 +108,7 @@ fn check(run: &Run, source: Source, pid: u32) -> Result<(), Error> {
     run.check(LINUX, &Request::Name(if of_process { PROCESS } else { SYSTEM }))?;
     // System, version and uptime are what `os.info` tells.
     let told = matches!(source, Source::Kernel | Source::Uptime);
-    match told.then(|| run.grants.denial(OS, &Request::Name("info"))).flatten() {
+    match told.then(|| run.grants.denial(OS, &Request::Name("system"))).flatten() {
         Some(rule) => Err(run.refuse_by(LINUX, &Request::Name(SYSTEM).describe(LINUX), &rule)),
         None => Ok(()),
     }

@@ -168,7 +168,7 @@ impl LogSink for Tracing {
 
     fn write(&self, run: &Run, level: Level, message: &str, fields: Option<&str>) {
         let (id, tenant) = (run.identity.run.as_str(), run.identity.tenant.as_deref());
-        at_level!(level, event, run = id, tenant, fields, "{message}");
+        at_level!(level, event, fields, run = id, tenant, "{message}");
     }
 }
 

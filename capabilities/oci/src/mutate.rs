@@ -18,7 +18,7 @@ pub struct Changes<'a> {
 }
 
 /// Names and values of one kind, in the order of the names.
-fn sorted<'a>(pairs: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+fn sorted(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
     let mut pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     pairs.sort_unstable();
     pairs

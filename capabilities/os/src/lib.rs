@@ -23,6 +23,8 @@ mod bindings {
 const OS: &str = "os";
 const HOSTNAME: &str = "hostname";
 const INFO: &str = "info";
+/// What `info` tells beside the machine's name. No scope grants it: other capabilities ask whether a rule denies it.
+pub const SYSTEM: &str = "system";
 
 /// The capability `os`.
 pub struct Os;
@@ -80,7 +82,9 @@ impl Scope for OsScope {
     fn matches(&self, request: &Request<'_>) -> bool {
         // What tells about the system has the machine's name in it.
         let also = self.denies && self.name == HOSTNAME;
-        matches!(request, Request::Name(name) if *name == self.name || (also && *name == INFO))
+        let told = self.denies && self.name == INFO;
+        matches!(request, Request::Name(name)
+            if *name == self.name || (also && *name == INFO) || (told && *name == SYSTEM))
     }
 
     fn widen_for_denial(&mut self) {

@@ -59,8 +59,8 @@ function async.spawn_interval(a, b, ...)
   elseif type(every) == "number" then
     seconds = every / 1000
   end
-  if type(seconds) ~= "number" or not (seconds > 0 and seconds < 1e10) then
-    error("bad argument to 'spawn_interval' (a number of milliseconds above 0 and below 1e13 expected, or {seconds = n})", 2)
+  if type(seconds) ~= "number" or not (seconds > 0) then
+    error("bad argument to 'spawn_interval' (a number of milliseconds above 0 expected, or {seconds = n})", 2)
   end
   return spawn(function()
     while true do

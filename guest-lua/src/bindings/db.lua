@@ -185,7 +185,8 @@ function Connection.transaction(connection, fn, ...)
   return within(begin, connection, "transaction", fn)
 end
 
-function Connection.session(connection, fn)
+function Connection.session(connection, fn, ...)
+  no_more(2, "session", ...)
   if type(fn) ~= "function" then
     error("bad argument #2 to 'session' (function expected, got " .. (fn == nil and "no value" or type(fn)) .. ")", 2)
   end

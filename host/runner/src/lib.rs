@@ -36,7 +36,8 @@ impl Runner {
         Runtime::capabilities()
     }
 
-    /// One with room for so many instances at a time.
+    /// One with room for so many instances at a time. A program whose scripts may start programs calls
+    /// `assay_capability_process::supervisor::run_if_asked` first of all in its `main`: it supervises them itself.
     ///
     /// # Errors
     /// When the build has no guest, or memory cannot be reserved; the text says which.

@@ -195,7 +195,7 @@ end
 assert.eq(before, 30)
 
 --# case: how long to wait is seen without an event
---# allow: http=loopback,listen=loopback
+--# allow: http=loopback,listen=127.0.0.1:*
 local streams <const> = {
   ["/before"] = "retry: 5000\n\ndata: a\n\ndata: b\n\n",
   ["/after"] = "data: a\n\nretry: 7\n\n",
@@ -225,7 +225,7 @@ end } }, { on_listen = function(server)
 end })
 
 --# case: an event that has only a name is seen
---# allow: http=loopback,listen=loopback
+--# allow: http=loopback,listen=127.0.0.1:*
 http.serve("127.0.0.1:0", { GET = { ["/"] = function()
   return { sse = function(send)
     send({ event = "ping" })

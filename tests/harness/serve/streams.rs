@@ -81,7 +81,7 @@ fn event_streams_end_at_shutdown() {
            print('begun')\n\
            local ok, err = pcall(function() while true do sleep(0.01) send({ data = 'more' }) end end)\n\
            print(err.code)\n\
-         end } end } }, { shutdown_timeout = 600 }) print('after')",
+         end } end } }, { shutdown_timeout = 300 }) print('after')",
     );
     let url = server.url("/");
     let request = std::thread::spawn(move || curl(&[&url]));
@@ -110,7 +110,7 @@ fn a_handler_sees_that_it_should_end() {
              while not req:closing() do sleep(0.01) end\n\
              write('the end')\n\
            end } end,\n\
-         } }, { shutdown_timeout = 600 }) print('after')",
+         } }, { shutdown_timeout = 300 }) print('after')",
     );
     let get = |path: &str| {
         let url = server.url(path);

@@ -20,6 +20,7 @@ pub fn register(environment: &mut Environment<'_>) {
     environment.add_filter("striptags", more::striptags);
     environment.add_filter("truncate", truncate);
     environment.add_filter("urlize", urlize);
+    environment.add_filter("urlencode", urlencode);
     environment.add_filter("wordcount", wordcount);
     environment.add_filter("wordwrap", wordwrap);
     environment.add_filter("xmlattr", xmlattr);
@@ -42,6 +43,12 @@ where
         Some(value) => Ok(Some(value)),
         None => kwargs.get::<Option<T>>(name),
     }
+}
+
+/// As the engine has it; in the query that a mapping or a list of pairs is, blanks are `+`, as Jinja2 has it.
+fn urlencode(value: &Value) -> Result<String, Error> {
+    let text = filters::urlencode(value)?;
+    Ok(if value.as_str().is_none() { text.replace("%20", "+") } else { text })
 }
 
 /// What comes of a text is as safe as the text.
