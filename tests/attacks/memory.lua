@@ -255,7 +255,6 @@ args = {'-c', '2000000000', '/dev/zero'}, max_output = 1 << 40}
 
 --# case: process
 --# allow: process
---# stderr: memory
 big = nil many(20, function() return #process.run{cmd = '/usr/bin/head',
 args = {'-c', '15000000', '/dev/zero'}}.stdout end)
 
