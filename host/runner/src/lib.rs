@@ -69,7 +69,7 @@ impl Runner {
     /// runtime with timers and I/O; a run that is dropped ends at once.
     pub async fn run(&self, script: &Script, input: Input, mut spec: RunSpec) -> RunOutcome {
         let run = spec.run.clone();
-        if let Some(missing) = missing(&run, &spec.services) {
+        if let Some(missing) = self.missing(&run, &spec.services) {
             return RunOutcome::refused(missing, &run);
         }
         let (mut job, console) = job(script, input, &spec);
@@ -86,6 +86,20 @@ impl Runner {
         };
         replicas.join().await;
         RunOutcome::of(outcome, &run)
+    }
+
+    /// What a capability of the run requires and the program does not offer.
+    fn missing(&self, run: &Run, services: &Services) -> Option<String> {
+        let own = self.extensions.0.iter().map(|extension| *extension as &dyn Capability);
+        let demanding = Runner::capabilities().iter().map(|capability| *capability as &dyn Capability);
+        let demanding = demanding.chain(own).filter(|capability| !capability.requires().is_empty());
+        let mut lacks =
+            demanding.filter(|capability| run.grants.reaches(capability.name())).flat_map(|capability| {
+                let absent = capability.requires().iter().filter(|required| !required.is_in(services));
+                absent.map(|required| (capability.name(), required.name))
+            });
+        let (capability, service) = lacks.next()?;
+        Some(format!("{capability} is granted, but needs {service}, which this program does not offer"))
     }
 }
 
@@ -107,15 +121,4 @@ fn job(script: &Script, input: Input, spec: &RunSpec) -> (Job, Option<Arc<dyn Co
         ..Job::default()
     };
     (job, console)
-}
-
-/// What a capability of the run requires and the program does not offer.
-fn missing(run: &Run, services: &Services) -> Option<String> {
-    let linked = Runner::capabilities().iter().filter(|capability| run.grants.reaches(capability.name()));
-    let mut lacks = linked.flat_map(|capability| {
-        let absent = capability.requires().iter().filter(|required| !required.is_in(services));
-        absent.map(|required| (capability.name(), required.name))
-    });
-    let (capability, service) = lacks.next()?;
-    Some(format!("{capability} is granted, but needs {service}, which this program does not offer"))
 }

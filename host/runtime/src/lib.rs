@@ -14,6 +14,7 @@ pub use watchdog::{GRACE, Late, Overdue, Waker};
 use assay_capability_api::{Capability, Ctx, Grants};
 use std::collections::HashMap;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use wasmtime::error::Context as _;
@@ -51,6 +52,28 @@ struct Inner {
     /// The export `run`.
     run: ComponentExportIndex,
     watchdog: Watchdog,
+    /// The last field, so that it goes when the code is no longer used.
+    _only: Only,
+}
+
+/// Held by the one runtime of a process: the code lies in the executable, where two engines cannot have it.
+struct Only;
+
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+impl Only {
+    fn take() -> Result<Only> {
+        if TAKEN.swap(true, Ordering::AcqRel) {
+            bail!("this process has a runtime already; clone that one");
+        }
+        Ok(Only)
+    }
+}
+
+impl Drop for Only {
+    fn drop(&mut self) {
+        TAKEN.store(false, Ordering::Release);
+    }
 }
 
 impl Runtime {
@@ -62,11 +85,12 @@ impl Runtime {
     /// Loads the guest, with room for so many instances at a time.
     ///
     /// # Errors
-    /// When the build has no guest, or memory cannot be reserved.
+    /// When the build has no guest, the process has a runtime already, or memory cannot be reserved.
     pub fn new(instances: u32) -> Result<Runtime> {
         if GUEST.0.is_empty() {
             bail!("this build has no guest; build it with `cargo xtask guest`");
         }
+        let only = Only::take()?;
         let engine = Engine::new(&assay_wasm::runtime_config(instances))
             .context("cannot reserve address space for the instances")?;
         // SAFETY: the bytes are this build's own compiled guest, aligned to the largest page size, mapped
@@ -79,7 +103,7 @@ impl Runtime {
         let base = link::base(&engine, &component)?;
         let run = component.get_export_index(None, "run").context("the guest has no export run")?;
         let watchdog = Watchdog::new()?;
-        let inner = Inner { engine, component, base, linked: Mutex::default(), run, watchdog };
+        let inner = Inner { engine, component, base, linked: Mutex::default(), run, watchdog, _only: only };
         Ok(Runtime { inner: Arc::new(inner) })
     }
 

@@ -128,20 +128,24 @@ const SOCKETS: &str = "serve({ GET = { ['/'] = function() return 'x' end,\n\
        ['/take'] = function() return { ws = function(conn) for _ in conn:messages() do end end } end,\n\
      } })";
 
+/// Each client sends so many times, for as long as somebody takes it, and reads nothing.
+fn send_to_nobody(clients: &mut [TcpStream], bytes: &[u8], times: u32) {
+    std::thread::scope(|scope| {
+        for stream in clients {
+            scope.spawn(move || {
+                stream.set_write_timeout(Some(Duration::from_secs(3))).expect("a timeout can be set");
+                let _ = (0..times).try_for_each(|_| stream.write_all(bytes));
+            });
+        }
+    });
+}
+
 /// Each client has what it sent, what came back and did not leave, and what it sends next at the server.
 fn websockets_that_echo_to_nobody_fill_no_memory() {
     let server = serve(&["--memory", "64MiB"], SOCKETS);
     let message = message(1_000_000);
     let mut clients: Vec<TcpStream> = (0..60).map(|_| server.websocket("/echo")).collect();
-    std::thread::scope(|scope| {
-        for stream in &mut clients {
-            let message = &message;
-            scope.spawn(move || {
-                stream.set_write_timeout(Some(Duration::from_secs(3))).expect("a timeout can be set");
-                let _ = (0..14).try_for_each(|_| stream.write_all(message));
-            });
-        }
-    });
+    send_to_nobody(&mut clients, &message, 14);
     assert!(server.peak() < 64 + 64 + 32, "{} MiB", server.peak());
     assert_eq!(curl(&[&server.url("/")]), "x");
 }
@@ -152,15 +156,7 @@ fn websockets_that_ping_and_never_read_fill_no_memory() {
     // Messages among the pings, so that they are no flood.
     let both = [frame(0x89, &[7; 125]), frame(0x82, b"x")].concat().repeat(1000);
     let mut clients: Vec<TcpStream> = (0..30).map(|_| server.websocket("/take")).collect();
-    std::thread::scope(|scope| {
-        for stream in &mut clients {
-            let both = &both;
-            scope.spawn(move || {
-                stream.set_write_timeout(Some(Duration::from_secs(2))).expect("a timeout can be set");
-                let _ = (0..100).try_for_each(|_| stream.write_all(both));
-            });
-        }
-    });
+    send_to_nobody(&mut clients, &both, 100);
     assert!(server.peak() < 64 + 64 + 32, "{} MiB", server.peak());
     assert_eq!(curl(&[&server.url("/")]), "x");
 }

@@ -47,7 +47,7 @@ fn found(inherit: bool, proxy: &str) -> Value {
             RunSpec { stdin: Stdin::process(), ..spec }
         }
     };
-    let runner = Runner::new(1).unwrap();
+    let runner = crate::runner();
     let script = Script::new("look.lua", SCRIPT.as_bytes());
     let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let outcome = reactor.block_on(runner.run(&script, Input::call("", &()).unwrap(), spec));

@@ -4,7 +4,8 @@
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::ErrorCode;
 use assay_capability_api::{
-    Capability, Extension, GrantError, Limits, Pending, Policy, Request, Run, Scope, Shared, error, policy,
+    Capability, Extension, GrantError, Limits, Pending, Policy, Request, Required, Run, Scope, Shared, error,
+    policy,
 };
 use assay_runner::{Ended, Input, RunOutcome, RunSpec, Runner, Script};
 use serde_json::{Value, json};
@@ -63,7 +64,7 @@ fn spec(allow: &str) -> RunSpec {
 }
 
 fn runner() -> Runner {
-    Runner::new(8).unwrap().with_extensions(&[&Prices])
+    crate::runner().with_extensions(&[&Prices])
 }
 
 async fn total(runner: Runner, script: Script, good: &str, count: u64, allow: &str) -> RunOutcome {
@@ -108,4 +109,70 @@ async fn what_fails_is_told() {
     let other = Script::new("number.lua", "return 1".as_bytes());
     let other = runner().run(&other, input, spec("prices")).await;
     assert_eq!(failure(&other).0, "the script has no function 'sum': it returns no table but number");
+}
+
+/// What [`Orders`] needs of the program around it.
+trait Shop: Send + Sync {
+    fn name(&self) -> String;
+}
+
+struct Corner;
+
+impl Shop for Corner {
+    fn name(&self) -> String {
+        "corner".into()
+    }
+}
+
+/// A capability that cannot do without a service.
+struct Orders;
+
+impl Capability for Orders {
+    fn name(&self) -> &'static str {
+        "orders"
+    }
+
+    fn summary(&self) -> &'static str {
+        "orders of a shop"
+    }
+
+    fn requires(&self) -> &'static [Required] {
+        const NEEDS: &[Required] = &[Required::of::<dyn Shop>("a shop")];
+        NEEDS
+    }
+}
+
+impl Extension for Orders {
+    fn functions(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn call<'a>(&'a self, _: &'a Arc<Run>, function: &'a str, _: String) -> Pending<'a> {
+        Box::pin(async move { Err(error(ErrorCode::NotFound, format!("orders.{function}"))) })
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_lacks_a_service_does_not_start() {
+    let runner = crate::runner().with_extensions(&[&Orders]);
+    let script = Script::new("x.lua", "return 'ran'".as_bytes());
+    let spec = |granted: bool, offered: bool| {
+        let mut policy = Policy::default();
+        if granted {
+            policy.allow(policy::parse("orders", Path::new("/"), &[&Orders]).unwrap());
+        }
+        let mut spec = RunSpec::new(Run::new(policy, "/".into()));
+        if offered {
+            let shop: Arc<dyn Shop> = Arc::new(Corner);
+            assert_eq!(shop.name(), "corner");
+            spec.services.offer(shop);
+        }
+        spec
+    };
+    let refused = runner.run(&script, Input::default(), spec(true, false)).await;
+    assert_eq!(failure(&refused).0, "orders is granted, but needs a shop, which this program does not offer");
+    for (granted, offered) in [(true, true), (false, false)] {
+        let ran = runner.run(&script, Input::default(), spec(granted, offered)).await;
+        assert!(matches!(&ran.ended, Ended::Returned(returned) if returned.values == ["ran"]), "{ran:?}");
+    }
 }

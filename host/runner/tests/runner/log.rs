@@ -2,7 +2,7 @@
 
 use assay_capability_api::{Identity, Policy, Run, Shared};
 use assay_capability_log::LogSink;
-use assay_runner::{Input, RunSpec, Runner, Script};
+use assay_runner::{Input, RunSpec, Script};
 use std::sync::{Arc, Mutex};
 use tracing::Level;
 
@@ -24,7 +24,7 @@ impl LogSink for Lines {
 
 #[tokio::test]
 async fn lines_carry_the_run_and_its_tenant() {
-    let runner = Runner::new(2).unwrap();
+    let runner = crate::runner();
     let script = Script::new("talk.lua", r#"log.debug("no") log.info("yes", { n = 1 })"#.as_bytes());
     let lines = Arc::new(Lines::default());
     let mut ids = Vec::new();

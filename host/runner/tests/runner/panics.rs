@@ -38,7 +38,7 @@ async fn run(runner: &Runner, source: &str) -> RunOutcome {
 
 #[tokio::test]
 async fn a_panic_ends_its_own_run_only() {
-    let runner = Runner::new(10).unwrap().with_extensions(&[&Broken]);
+    let runner = crate::runner().with_extensions(&[&Broken]);
     let others = (0..8).map(|n| {
         let runner = runner.clone();
         tokio::spawn(

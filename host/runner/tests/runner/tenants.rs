@@ -35,7 +35,7 @@ fn values(outcome: &RunOutcome) -> &[String] {
 
 #[tokio::test]
 async fn hosted_scripts_reach_public_addresses_only_and_start_nothing() {
-    let runner = Runner::new(2).unwrap();
+    let runner = crate::runner();
     let account = Account::new("tenant acme", Limits::unlimited(), None);
     for (public_only, mut policy, source, expected) in [
         (true, allowing("http"), "http.get('http://127.0.0.1:9/')", "denied"),
@@ -59,7 +59,7 @@ async fn hosted_scripts_reach_public_addresses_only_and_start_nothing() {
 
 #[tokio::test]
 async fn host_calls_are_bounded() {
-    let runner = Runner::new(2).unwrap();
+    let runner = crate::runner();
     let account = Account::new("tenant acme", Limits::unlimited(), None);
     let calls = |n: u32| format!("for i = 1, {n} do os.time() env.get('X') end return 'done'");
     let limits = Limits { host_calls: Some(500), ..Limits::hosted() };
@@ -72,7 +72,7 @@ async fn host_calls_are_bounded() {
 
 #[tokio::test]
 async fn runs_of_a_tenant_share_memory_cpu_and_calls() {
-    let runner = Runner::new(8).unwrap();
+    let runner = crate::runner();
     let process = Account::new("this process", Limits::unlimited(), None);
     let tenant = |limits| Account::new("tenant acme", limits, Some(process.clone()));
 
