@@ -26,13 +26,25 @@ const BESIDE: &[(&str, &str)] = &[
     ("objects and garbage", include_str!("../lua/objects.lua")),
 ];
 
+/// Errors and coroutines, and whether the design has a target for them.
+pub const ERRORS: &[(&str, &str, bool)] = &[
+    ("pcall(error)", include_str!("../lua/pcall_error.lua"), true),
+    ("pcall of an index of nil", include_str!("../lua/pcall_index.lua"), false),
+    ("coroutine yield and resume", include_str!("../lua/yield.lua"), true),
+];
+
 const HEAD: &[&str] = &["what", "assay", "native mlua", "ratio", "target", "met"];
+
+/// Every script that computes: its name and its source.
+pub fn all() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    MEASURED.iter().chain(BESIDE)
+}
 
 pub fn measure(effort: Effort) -> Result<Table> {
     let (ours, theirs) = (Program::assay_limited(&[])?, Program::native()?);
     let processes = effort.of(7, 2);
     let (mut rows, mut ratios) = (Vec::new(), Vec::new());
-    for (n, (name, source)) in MEASURED.iter().chain(BESIDE).enumerate() {
+    for (n, (name, source)) in all().enumerate() {
         let (mine, other) = Script::computing(source).compare(&ours, &theirs, processes)?;
         rows.push(row(name, mine, other, no_target()));
         if n < MEASURED.len() {
@@ -59,17 +71,13 @@ pub fn measure(effort: Effort) -> Result<Table> {
 pub fn measure_errors(effort: Effort) -> Result<Table> {
     let (ours, theirs) = (Program::assay_limited(&[])?, Program::native()?);
     let mut rows = Vec::new();
-    for (name, source, has_target) in [
-        ("pcall(error)", include_str!("../lua/pcall_error.lua"), true),
-        ("pcall of an index of nil", include_str!("../lua/pcall_index.lua"), false),
-        ("coroutine yield and resume", include_str!("../lua/yield.lua"), true),
-    ] {
+    for (name, source, has_target) in ERRORS {
         for in_coroutine in [false, true] {
             let script = Script { in_coroutine, rounds: 5, ..Script::computing(source) };
             let (mine, other) = script.compare(&ours, &theirs, effort.of(7, 2))?;
             let limit = if in_coroutine { SWITCH_IN_COROUTINE_TARGET } else { SWITCH_TARGET };
-            let target = if has_target { at_most(mine / other, limit, "x") } else { no_target() };
-            let name = if in_coroutine { format!("{name}, inside a coroutine") } else { name.into() };
+            let target = if *has_target { at_most(mine / other, limit, "x") } else { no_target() };
+            let name = if in_coroutine { format!("{name}, inside a coroutine") } else { (*name).into() };
             rows.push(row(&name, mine, other, target));
         }
     }

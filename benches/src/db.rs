@@ -21,10 +21,10 @@ const PHASES: &[(&str, &str)] = &[
 type Times = BTreeMap<String, f64>;
 
 /// A database, as the scripts need it.
-struct Database {
+pub struct Database {
     name: &'static str,
     url: String,
-    grant: String,
+    pub grant: String,
     key: &'static str,
     values: &'static str,
     autocommit: bool,
@@ -41,48 +41,28 @@ impl Database {
         let autocommit = if self.autocommit { "True" } else { "False" };
         format!("URL, ID, VALUES, AUTOCOMMIT = '{url}', '{key}', '{values}', {autocommit}\n{PYTHON}")
     }
-}
 
-pub fn measure(effort: Effort) -> Result<Table> {
-    let folder = Folder::new()?;
-    let sqlite = format!("sqlite:{}/bench.db", folder.0.display());
-    let postgres = Postgres::start(&folder.0)?;
-    let databases = [
-        Database {
-            name: "SQLite",
-            grant: format!("db={sqlite}"),
-            url: sqlite,
-            key: "INTEGER",
-            values: "?, ?, ?",
-            autocommit: true,
-        },
-        Database {
-            name: "PostgreSQL",
-            grant: format!("db=postgres://127.0.0.1:{}", postgres.port),
-            url: format!("{}?sslmode=disable", postgres.url),
-            key: "BIGINT",
-            values: "$1, $2, $3",
-            autocommit: false,
-        },
-    ];
-    let processes = effort.of(5, 1);
-    let (native, python) = (Program::native()?, Program::python_of_debian());
-    let mut notes = Vec::new();
-    let mut rows = Vec::new();
-    for database in &databases {
-        let ours = Program::assay_limited(&["--allow", &database.grant])?;
-        let mut best = [const { Times::new() }; 3];
+    /// What is measured, and the seconds of the fastest of `processes` processes of each program, which take turns.
+    pub fn fastest(&self, processes: u32, programs: &[&Program]) -> Result<Vec<(String, Vec<f64>)>> {
+        let sides: Vec<_> = programs.iter().map(|program| (*program, self.lua())).collect();
+        let best = self.run(processes, &sides)?;
+        let phases = PHASES.iter().filter(|(phase, _)| best[0].contains_key(*phase));
+        Ok(phases
+            .map(|(phase, what)| {
+                let times = best.iter().map(|times| times.get(*phase).copied().unwrap_or(f64::NAN));
+                (format!("{}: {what}", self.name), times.collect())
+            })
+            .collect())
+    }
+
+    /// The least times of each program with its code.
+    fn run(&self, processes: u32, sides: &[(&Program, String)]) -> Result<Vec<Times>> {
+        let mut best = vec![Times::new(); sides.len()];
         for _ in 0..processes {
-            let sides = [
-                Some((&ours, database.lua())),
-                Some((&native, database.lua())),
-                python.as_ref().map(|python| (python, database.python())),
-            ];
             let mut results = Vec::new();
-            for (best, side) in best.iter_mut().zip(sides) {
-                let Some((program, code)) = side else { continue };
-                let (times, result) = parse(&program.output(&code)?)
-                    .ok_or_else(|| format!("{}: {} prints no times", database.name, program.name))?;
+            for (best, (program, code)) in best.iter_mut().zip(sides) {
+                let (times, result) = parse(&program.output(code)?)
+                    .ok_or_else(|| format!("{}: {} prints no times", self.name, program.name))?;
                 results.push(result);
                 for (phase, time) in times {
                     let least = best.entry(phase).or_insert(f64::INFINITY);
@@ -90,13 +70,62 @@ pub fn measure(effort: Effort) -> Result<Table> {
                 }
             }
             if results.iter().any(|result| *result != results[0]) {
-                return Err(format!("{}: the programs read different rows: {results:?}", database.name));
+                return Err(format!("{}: the programs read different rows: {results:?}", self.name));
             }
         }
-        let [ours, native, python] = best;
+        Ok(best)
+    }
+}
+
+/// A folder for SQLite, and a server of PostgreSQL.
+pub struct Servers {
+    postgres: Postgres,
+    folder: Folder,
+}
+
+impl Servers {
+    pub fn start() -> Result<Servers> {
+        let folder = Folder::new()?;
+        Ok(Servers { postgres: Postgres::start(&folder.0)?, folder })
+    }
+
+    pub fn databases(&self) -> [Database; 2] {
+        let sqlite = format!("sqlite:{}/bench.db", self.folder.0.display());
+        [
+            Database {
+                name: "SQLite",
+                grant: format!("db={sqlite}"),
+                url: sqlite,
+                key: "INTEGER",
+                values: "?, ?, ?",
+                autocommit: true,
+            },
+            Database {
+                name: "PostgreSQL",
+                grant: format!("db=postgres://127.0.0.1:{}", self.postgres.port),
+                url: format!("{}?sslmode=disable", self.postgres.url),
+                key: "BIGINT",
+                values: "$1, $2, $3",
+                autocommit: false,
+            },
+        ]
+    }
+}
+
+pub fn measure(effort: Effort) -> Result<Table> {
+    let servers = Servers::start()?;
+    let processes = effort.of(5, 1);
+    let (native, python) = (Program::native()?, Program::python_of_debian());
+    let mut notes = Vec::new();
+    let mut rows = Vec::new();
+    for database in servers.databases() {
+        let ours = Program::assay_limited(&["--allow", &database.grant])?;
+        let mut sides = vec![(&ours, database.lua()), (&native, database.lua())];
+        sides.extend(python.as_ref().map(|python| (python, database.python())));
+        let best = database.run(processes, &sides)?;
         for (phase, what) in PHASES {
-            let (Some(ours), Some(native)) = (ours.get(*phase), native.get(*phase)) else { continue };
-            let python = python.get(*phase);
+            let (Some(ours), Some(native)) = (best[0].get(*phase), best[1].get(*phase)) else { continue };
+            let python = best.get(2).and_then(|python| python.get(*phase));
             rows.push(vec![
                 format!("{}: {what}", database.name),
                 seconds(*ours),

@@ -13,15 +13,23 @@ const RESPONSE: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 13\r\nserver: bench\r\n\r\nHello, world!";
 const MAX_REQUEST: usize = 64 << 10;
 
+/// How many requests are on their way at a time.
+pub const AT_ONCE: &[u32] = &[1, 100];
+
+/// The script of `count` requests.
+pub fn script(address: SocketAddr, count: u32, at_once: u32) -> Script<'static> {
+    let before = format!("local URL, COUNT, AT_ONCE = \"http://{address}/\", {count}, {at_once}");
+    Script { before, rounds: 2, ..Script::waiting(SCRIPT) }
+}
+
 pub fn measure(effort: Effort) -> Result<Table> {
     let address = serve()?;
     let (ours, theirs) =
         (Program::assay_limited(&["--allow", &format!("http={address}")])?, Program::native()?);
     let count = effort.of(10_000, 1_000);
     let mut rows = Vec::new();
-    for at_once in [1, 100] {
-        let before = format!("local URL, COUNT, AT_ONCE = \"http://{address}/\", {count}, {at_once}");
-        let script = Script { before, rounds: 2, ..Script::waiting(SCRIPT) };
+    for at_once in AT_ONCE {
+        let script = script(address, count, *at_once);
         let (mine, other) = script.compare(&ours, &theirs, effort.of(5, 2))?;
         let cells = |time: f64| {
             format!("{} a request, {:.0} a second", seconds(time / f64::from(count)), f64::from(count) / time)
@@ -43,7 +51,7 @@ pub fn measure(effort: Effort) -> Result<Table> {
 }
 
 /// Starts the server, which ends with the process.
-fn serve() -> Result<SocketAddr> {
+pub fn serve() -> Result<SocketAddr> {
     let listener =
         std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| format!("cannot listen: {error}"))?;
     listener.set_nonblocking(true).map_err(|error| error.to_string())?;

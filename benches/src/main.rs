@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: Assay against its peers and the targets of its design. Each comparison interleaves its sides
 //! in one run and prints a ratio.
 
+mod before;
 mod calls;
 mod compute;
 mod db;
@@ -20,6 +21,7 @@ mod spawn;
 mod start;
 
 use report::{Table, markdown, soak_of};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What went wrong, for the person at the terminal.
@@ -38,6 +40,9 @@ impl Effort {
 }
 
 type Measure = fn(Effort) -> Result<Table>;
+
+/// Compares with the executable that follows.
+const BEFORE: &str = "--before";
 
 const ALL: &[(&str, Measure)] = &[
     ("start", start::measure),
@@ -60,6 +65,7 @@ fn main() -> ExitCode {
         [soak::CLIENT, address, request, header] => soak::client(address, request, header),
         [soak::SOAK] => soak::run(None),
         [soak::SOAK, seconds] => soak::run(Some(seconds)),
+        [BEFORE, path, args @ ..] => before(path, args),
         args => run(args),
     };
     match result {
@@ -71,11 +77,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Says how the executable under test compares with an older one.
+fn before(path: &str, args: &[&str]) -> Result<()> {
+    let effort = match args {
+        [] => Effort { quick: false },
+        ["--quick"] => Effort { quick: true },
+        _ => return Err(format!("after {BEFORE} FILE there is nothing but --quick")),
+    };
+    println!("{}", machine::describe()?);
+    println!("{}", before::measure(effort, Path::new(path))?.text());
+    Ok(())
+}
+
 fn run(args: &[&str]) -> Result<()> {
     let (flags, names): (Vec<&str>, Vec<&str>) = args.iter().partition(|arg| arg.starts_with('-'));
     if let Some(flag) = flags.iter().find(|flag| **flag != "--quick") {
         return Err(format!(
-            "{flag} is unknown; there is --quick, --soak [SECONDS], and the names {}",
+            "{flag} is unknown; there is --quick, --before FILE, --soak [SECONDS], and the names {}",
             known()
         ));
     }

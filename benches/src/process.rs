@@ -2,9 +2,12 @@
 
 use crate::Result;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+/// Limits that are checked and not reached.
+const LIMITS: &[&str] = &["--cpu", "1000s", "--timeout", "1000s"];
 
 /// A program with the arguments that come before the code.
 #[derive(Clone)]
@@ -26,7 +29,12 @@ impl Program {
 
     /// With a CPU and a wall limit, as the targets are meant: both are checked, neither is reached.
     pub fn assay_limited(options: &[&str]) -> Result<Program> {
-        Program::assay(&[&["--cpu", "1000s", "--timeout", "1000s"], options].concat())
+        Program::assay(&[LIMITS, options].concat())
+    }
+
+    /// Another executable of Assay, with the same.
+    pub fn assay_limited_at(name: &'static str, path: &Path, options: &[&str]) -> Program {
+        Program::at(name, path, &[&["exec"], LIMITS, options, &["-e"]].concat())
     }
 
     /// Lua by mlua, in `benches/native`.

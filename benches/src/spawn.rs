@@ -8,11 +8,18 @@ use crate::{Effort, Result};
 const SCRIPT: &str = include_str!("../lua/spawn.lua");
 const PYTHON: &str = include_str!("../peers/spawn.py");
 
+pub const OPTIONS: &[&str] = &["--allow", "process=/bin/true"];
+
+/// The script that starts `count` programs.
+pub fn script(count: u32) -> Script<'static> {
+    Script { before: format!("local COUNT = {count}"), ..Script::waiting(SCRIPT) }
+}
+
 pub fn measure(effort: Effort) -> Result<Table> {
     let count = effort.of(500, 100);
-    let (ours, native) = (Program::assay_limited(&["--allow", "process=/bin/true"])?, Program::native()?);
+    let (ours, native) = (Program::assay_limited(OPTIONS)?, Program::native()?);
     let python = Program::python_of_debian();
-    let script = Script { before: format!("local COUNT = {count}"), ..Script::waiting(SCRIPT) };
+    let script = script(count);
     let code = format!("COUNT, ROUNDS = {count}, {}\n{PYTHON}", script.rounds);
     let processes = effort.of(5, 1);
     let (mut mine, mut theirs, mut other) = (f64::INFINITY, f64::INFINITY, Vec::new());

@@ -22,6 +22,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   new capability NAME  write the skeletons of a capability
   bench [--quick] [NAME...]
                        measure against the peers; all of it writes benches/RESULTS.md
+  bench --before FILE [--quick]
+                       measure against an older executable of Assay
   bench --soak [SECONDS]
                        serve under load, 3 minutes; writes the end of benches/RESULTS.md
   audit                check licences, sources and advisories with cargo-deny
