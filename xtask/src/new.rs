@@ -61,7 +61,7 @@ workspace = true
 
 const HOST: &str = "//! What the capability is for.
 
-use assay_capability_api::{Capability, Ctx, Request, types};
+use assay_capability_api::{Capability, Ctx, HostResult, Request};
 use wasmtime::Result;
 use wasmtime::component::{Accessor, HasSelf, Linker};
 
@@ -70,6 +70,7 @@ mod bindings {
         inline: \"package assay:capability; world capability { import assay:host/NAME@0.1.0; }\",
         path: \"../../wit\",
         imports: { default: trappable },
+        trappable_error_type: { \"assay:host/types.error\" => assay_capability_api::HostError },
         require_store_data_send: true,
         with: { \"assay:host/types@0.1.0\": assay_capability_api::types },
     });
@@ -97,9 +98,10 @@ impl Capability for KIND {
 impl NAME::Host for Ctx {}
 
 impl NAME::HostWithStore<Ctx> for HasSelf<Ctx> {
-    async fn echo(accessor: &Accessor<Ctx, Self>, text: String) -> Result<std::result::Result<String, types::Error>> {
+    async fn echo(accessor: &Accessor<Ctx, Self>, text: String) -> HostResult<String> {
         let run = accessor.with(|mut access| access.get().run.clone());
-        Ok(run.check(\"NAME\", &Request::Whole).map(|()| text))
+        run.check(\"NAME\", &Request::Whole)?;
+        Ok(text)
     }
 }
 ";

@@ -2,6 +2,58 @@
 
 use crate::secrets::hide;
 use crate::types::{Error, ErrorCode};
+use crate::{Lost, Stop};
+use wasmtime::component::ResourceTableError;
+
+/// Why a function of the host has no result.
+#[derive(Debug)]
+pub enum HostError {
+    /// The script gets it, as an error that it may catch.
+    Script(Error),
+    /// It ends the run: a [`Stop`], or a fault of the host itself.
+    Trap(wasmtime::Error),
+}
+
+/// What a function of the host gives.
+pub type HostResult<T> = Result<T, HostError>;
+
+impl From<Error> for HostError {
+    fn from(error: Error) -> HostError {
+        HostError::Script(error)
+    }
+}
+
+impl From<wasmtime::Error> for HostError {
+    fn from(fault: wasmtime::Error) -> HostError {
+        HostError::Trap(fault)
+    }
+}
+
+/// The guest used a handle that it does not have.
+impl From<ResourceTableError> for HostError {
+    fn from(fault: ResourceTableError) -> HostError {
+        HostError::Trap(fault.into())
+    }
+}
+
+impl From<Stop> for HostError {
+    fn from(stop: Stop) -> HostError {
+        HostError::Trap(wasmtime::Error::new(stop))
+    }
+}
+
+impl From<Lost> for HostError {
+    fn from(lost: Lost) -> HostError {
+        HostError::Trap(lost.into())
+    }
+}
+
+/// Work on another thread panicked.
+impl From<tokio::task::JoinError> for HostError {
+    fn from(fault: tokio::task::JoinError) -> HostError {
+        HostError::Trap(fault.into())
+    }
+}
 
 /// An error that no operating system gave. `message` says what was tried, on what, and why not; passwords in URLs are
 /// hidden in it.

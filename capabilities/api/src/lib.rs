@@ -42,7 +42,7 @@ pub use capability::{Capability, Denied, Literal, Need, ScopeForm, Target, text_
 pub use cpu::{Cpu, CpuGuard};
 pub use ctx::{Call, Ctx, HandleGuard, Identity, Output, Run, Shared, Stop, limit_error};
 pub use ending::Ending;
-pub use error::{denied, denied_by, denied_without_scope, denier, error, io_error};
+pub use error::{HostError, HostResult, denied, denied_by, denied_without_scope, denier, error, io_error};
 pub use extension::{Extension, Extensions, Pending};
 pub use grants::{Answer, Asker, Grants, Question};
 pub use learned::{Learned, Use};
@@ -61,10 +61,18 @@ mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:shared; world shared { import assay:host/types@0.1.0; }",
         path: "../../wit",
+        trappable_error_type: { "assay:host/types.error" => crate::HostError },
     });
 }
 
 /// The WIT types that every capability uses.
 pub use bindings::assay::host::types;
 
-impl types::Host for Ctx {}
+impl types::Host for Ctx {
+    fn convert_error(&mut self, failure: HostError) -> wasmtime::Result<types::Error> {
+        match failure {
+            HostError::Script(error) => Ok(error),
+            HostError::Trap(fault) => Err(fault),
+        }
+    }
+}

@@ -11,8 +11,8 @@ mod version;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Access, Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, Target, error,
-    off_thread,
+    Access, Capability, Ctx, GrantError, HostResult, Literal, Need, Request, Run, Scope, ScopeForm, Target,
+    error, off_thread,
 };
 use assay_capability_process::Processes;
 use bindings::assay::host::apt::{self, Action, Added, Choices, Output, Package, Source, Upgrade};
@@ -29,6 +29,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/apt@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
         require_store_data_send: true,
     });
@@ -173,54 +174,36 @@ impl apt::HostWithStore<Ctx> for Host {
         accessor: &Accessor<Ctx, Self>,
         name: String,
         root: Option<String>,
-    ) -> wasmtime::Result<Outcome<Option<Package>>> {
+    ) -> HostResult<Option<Package>> {
         let (run, processes) = context(accessor);
-        let query = async {
-            let _held = run.hold(&[&name, root.as_deref().unwrap_or_default()]).await?;
-            let root = to_read(&run, root).await?;
-            let name = Name::parse(&name)?;
-            if name.version.is_some() {
-                let message = format!("{}: a question is about a name, without a version", name.full);
-                return Err(error(ErrorCode::InvalidArgument, message));
-            }
-            list::query(&processes, root.as_ref(), &name).await
-        };
-        Ok(query.await)
+        let _held = run.hold(&[&name, root.as_deref().unwrap_or_default()]).await?;
+        let root = to_read(&run, root).await?;
+        let name = Name::parse(&name)?;
+        if name.version.is_some() {
+            let message = format!("{}: a question is about a name, without a version", name.full);
+            return Err(error(ErrorCode::InvalidArgument, message).into());
+        }
+        Ok(list::query(&processes, root.as_ref(), &name).await?)
     }
 
-    async fn installed(
-        accessor: &Accessor<Ctx, Self>,
-        root: Option<String>,
-    ) -> wasmtime::Result<Outcome<Vec<Package>>> {
+    async fn installed(accessor: &Accessor<Ctx, Self>, root: Option<String>) -> HostResult<Vec<Package>> {
         let (run, processes) = context(accessor);
-        let installed = async {
-            let _held = run.hold(&[root.as_deref().unwrap_or_default()]).await?;
-            let root = to_read(&run, root).await?;
-            list::installed(&processes, root.as_ref()).await
-        };
-        Ok(installed.await)
+        let _held = run.hold(&[root.as_deref().unwrap_or_default()]).await?;
+        let root = to_read(&run, root).await?;
+        Ok(list::installed(&processes, root.as_ref()).await?)
     }
 
-    async fn upgradable(
-        accessor: &Accessor<Ctx, Self>,
-        root: Option<String>,
-    ) -> wasmtime::Result<Outcome<Vec<Upgrade>>> {
+    async fn upgradable(accessor: &Accessor<Ctx, Self>, root: Option<String>) -> HostResult<Vec<Upgrade>> {
         let (run, processes) = context(accessor);
-        let upgradable = async {
-            let _held = run.hold(&[root.as_deref().unwrap_or_default()]).await?;
-            let root = to_read(&run, root).await?;
-            list::upgradable(&processes, root.as_ref()).await
-        };
-        Ok(upgradable.await)
+        let _held = run.hold(&[root.as_deref().unwrap_or_default()]).await?;
+        let root = to_read(&run, root).await?;
+        Ok(list::upgradable(&processes, root.as_ref()).await?)
     }
 
-    async fn add_source(accessor: &Accessor<Ctx, Self>, source: Source) -> wasmtime::Result<Outcome<Added>> {
+    async fn add_source(accessor: &Accessor<Ctx, Self>, source: Source) -> HostResult<Added> {
         let (run, _) = context(accessor);
         let optional = [source.key.as_deref(), source.root.as_deref()].map(Option::unwrap_or_default);
-        let held = match run.hold(&[&source.id, &source.text, optional[0], optional[1]]).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let held = run.hold(&[&source.id, &source.text, optional[0], optional[1]]).await?;
         Ok(off_thread(move || {
             let _held = held;
             source::check_id(&source.id)?;
@@ -228,7 +211,7 @@ impl apt::HostWithStore<Ctx> for Host {
             let root = check_optional_root(&run, source.root.as_deref())?;
             source::add(&run, &source, root.as_ref())
         })
-        .await)
+        .await?)
     }
 
     async fn change(
@@ -239,32 +222,28 @@ impl apt::HostWithStore<Ctx> for Host {
         root: Option<String>,
         timeout: Option<f64>,
         lock_timeout: Option<f64>,
-    ) -> wasmtime::Result<Outcome<Output>> {
+    ) -> HostResult<Output> {
         let (run, processes) = context(accessor);
-        let change = async {
-            let mut texts: Vec<&str> = names.iter().map(String::as_str).collect();
-            texts.push(root.as_deref().unwrap_or_default());
-            let _held = run.hold(&texts).await?;
-            let names = change::names(action, &names)?;
-            let root = {
-                let (run, names) = (run.clone(), names.clone());
-                off_thread(move || {
-                    change::check_names(&run, action, &names)?;
-                    check_optional_root(&run, root.as_deref())
-                })
-                .await?
-            };
-            let change = change::Change {
-                action,
-                names,
-                choices,
-                root,
-                timeout: duration(timeout, change::TIMEOUT, "timeout")?,
-                lock_timeout: duration(lock_timeout, change::LOCK_TIMEOUT, "lock_timeout")?,
-            };
-            change.run(&run, &processes).await
+        let mut texts: Vec<&str> = names.iter().map(String::as_str).collect();
+        texts.push(root.as_deref().unwrap_or_default());
+        let _held = run.hold(&texts).await?;
+        let names = change::names(action, &names)?;
+        let checked = {
+            let (run, names, root) = (run.clone(), names.clone(), root.clone());
+            move || {
+                change::check_names(&run, action, &names)?;
+                check_optional_root(&run, root.as_deref())
+            }
         };
-        Ok(change.await)
+        let change = change::Change {
+            action,
+            names,
+            choices,
+            root: off_thread(checked).await?,
+            timeout: duration(timeout, change::TIMEOUT, "timeout")?,
+            lock_timeout: duration(lock_timeout, change::LOCK_TIMEOUT, "lock_timeout")?,
+        };
+        Ok(change.run(&run, &processes).await?)
     }
 }
 

@@ -6,7 +6,8 @@ mod scope;
 
 use assay_capability_api::types::Error;
 use assay_capability_api::{
-    Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, Target, off_thread,
+    Capability, Ctx, GrantError, HostResult, Literal, Need, Request, Run, Scope, ScopeForm, Target,
+    off_thread,
 };
 use bindings::assay::host::cgroup::{self, Counters, Part};
 use group::{Group, Tree};
@@ -19,6 +20,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/cgroup@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
         require_store_data_send: true,
     });
@@ -87,17 +89,14 @@ async fn blocking<T: Send + 'static>(
     accessor: &Accessor<Ctx, HasSelf<Ctx>>,
     path: String,
     work: impl FnOnce(&Run, &Tree, &str) -> Result<T, Error> + Send + 'static,
-) -> wasmtime::Result<Result<T, Error>> {
+) -> HostResult<T> {
     let run = accessor.with(|mut access| access.get().run.clone());
-    let held = match run.hold(&[&path]).await {
-        Ok(held) => held,
-        Err(refused) => return Ok(Err(refused)),
-    };
+    let held = run.hold(&[&path]).await?;
     let work = move || {
         let _held = held;
         work(&run, &Tree::new(ROOT), &path)
     };
-    Ok(off_thread(work).await)
+    Ok(off_thread(work).await?)
 }
 
 fn read(run: &Run, tree: &Tree, path: &str, part: Part) -> Result<Vec<Counters>, Error> {
@@ -121,7 +120,7 @@ fn children(run: &Run, tree: &Tree, path: &str) -> Result<Vec<String>, Error> {
 impl cgroup::Host for Ctx {}
 
 impl cgroup::HostWithStore<Ctx> for HasSelf<Ctx> {
-    async fn version(accessor: &Accessor<Ctx, Self>) -> wasmtime::Result<Result<String, Error>> {
+    async fn version(accessor: &Accessor<Ctx, Self>) -> HostResult<String> {
         blocking(accessor, String::new(), |run, tree, _| {
             run.check(CGROUP, &Request::Whole)?;
             Ok(tree.version()?.name().to_string())
@@ -129,25 +128,15 @@ impl cgroup::HostWithStore<Ctx> for HasSelf<Ctx> {
         .await
     }
 
-    async fn children(
-        accessor: &Accessor<Ctx, Self>,
-        path: String,
-    ) -> wasmtime::Result<Result<Vec<String>, Error>> {
+    async fn children(accessor: &Accessor<Ctx, Self>, path: String) -> HostResult<Vec<String>> {
         blocking(accessor, path, children).await
     }
 
-    async fn read(
-        accessor: &Accessor<Ctx, Self>,
-        path: String,
-        part: Part,
-    ) -> wasmtime::Result<Result<Vec<Counters>, Error>> {
+    async fn read(accessor: &Accessor<Ctx, Self>, path: String, part: Part) -> HostResult<Vec<Counters>> {
         blocking(accessor, path, move |run, tree, path| read(run, tree, path, part)).await
     }
 
-    async fn processes(
-        accessor: &Accessor<Ctx, Self>,
-        path: String,
-    ) -> wasmtime::Result<Result<Vec<u32>, Error>> {
+    async fn processes(accessor: &Accessor<Ctx, Self>, path: String) -> HostResult<Vec<u32>> {
         blocking(accessor, path, |run, tree, path| {
             let group = open(run, tree, path)?;
             Ok(parse::processes(&group.required(run, "cgroup.procs", "")?))

@@ -14,7 +14,7 @@ mod xz;
 pub use share::Share;
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Ctx, Literal, Need, Run, error};
+use assay_capability_api::{Capability, Ctx, HostResult, Literal, Need, Run, error};
 use assay_capability_fs::blocking;
 use bindings::assay::host::compress::{self, Piece};
 use codec::{Bounds, Format};
@@ -27,6 +27,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/compress@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
         with: {
             "assay:host/types@0.1.0": assay_capability_api::types,
@@ -91,14 +92,9 @@ async fn unpacker(run: &Arc<Run>, format: &str, bounds: Bounds) -> Outcome<coder
     coder::Coder::unpacker(format, bounds, share)
 }
 
-fn pushed(accessor: &Accessor<Ctx, Host>, made: Outcome<coder::Coder>) -> Result<Outcome<Resource<Stream>>> {
-    Ok(match made {
-        Ok(coder) => {
-            let stream = Stream(Some(Box::new(coder)));
-            Ok(accessor.with(|mut access| access.get().table.push(stream))?)
-        }
-        Err(failure) => Err(failure),
-    })
+fn pushed(accessor: &Accessor<Ctx, Host>, coder: coder::Coder) -> HostResult<Resource<Stream>> {
+    let stream = Stream(Some(Box::new(coder)));
+    Ok(accessor.with(|mut access| access.get().table.push(stream))?)
 }
 
 fn pack_format(destination: &str, format: Option<&str>, level: Option<i32>) -> Outcome<(Format, i32)> {
@@ -121,18 +117,18 @@ impl compress::HostWithStore<Ctx> for Host {
         accessor: &Accessor<Ctx, Self>,
         format: String,
         level: Option<i32>,
-    ) -> Result<Outcome<Resource<Stream>>> {
+    ) -> HostResult<Resource<Stream>> {
         let run = run(accessor);
-        pushed(accessor, packer(&run, &format, level).await)
+        pushed(accessor, packer(&run, &format, level).await?)
     }
 
     async fn unpacker(
         accessor: &Accessor<Ctx, Self>,
         format: String,
         most: compress::Bounds,
-    ) -> Result<Outcome<Resource<Stream>>> {
+    ) -> HostResult<Resource<Stream>> {
         let run = run(accessor);
-        pushed(accessor, unpacker(&run, &format, bounds(most)).await)
+        pushed(accessor, unpacker(&run, &format, bounds(most)).await?)
     }
 
     async fn pack_file(
@@ -141,18 +137,12 @@ impl compress::HostWithStore<Ctx> for Host {
         destination: String,
         format: Option<String>,
         level: Option<i32>,
-    ) -> Result<Outcome<u64>> {
+    ) -> HostResult<u64> {
         let run = run(accessor);
-        let held = run.hold(&[&source, &destination]).await;
-        let (format, level) = match pack_format(&destination, format.as_deref(), level) {
-            Ok(known) => known,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        let held = run.hold(&[&source, &destination]).await?;
+        let (format, level) = pack_format(&destination, format.as_deref(), level)?;
         let memory = format.packing_memory(level, run.budget.limit());
-        let share = match Share::take(&run, memory, FILES).await {
-            Ok(share) => share,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        let share = Share::take(&run, memory, FILES).await?;
         blocking(held, move |cancel| file::pack(&run, &source, &destination, (format, level), share, cancel))
             .await
     }
@@ -163,17 +153,11 @@ impl compress::HostWithStore<Ctx> for Host {
         destination: String,
         format: Option<String>,
         most: compress::Bounds,
-    ) -> Result<Outcome<u64>> {
+    ) -> HostResult<u64> {
         let run = run(accessor);
-        let held = match run.hold(&[&source, &destination]).await {
-            Ok(held) => held,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        let held = run.hold(&[&source, &destination]).await?;
         let bounds = bounds(most);
-        let share = match Share::take(&run, 0, FILES).await {
-            Ok(share) => share,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        let share = Share::take(&run, 0, FILES).await?;
         let opening = {
             let (run, source) = (run.clone(), source.clone());
             move |_: &_| {
@@ -183,11 +167,8 @@ impl compress::HostWithStore<Ctx> for Host {
                 Ok((opened, format))
             }
         };
-        let (opened, format) = match blocking(Ok(run.budget.nothing()), opening).await? {
-            Ok(opened) => opened,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        blocking(Ok(held), move |cancel| {
+        let (opened, format) = blocking(run.budget.nothing(), opening).await?;
+        blocking(held, move |cancel| {
             file::unpack(&run, (&source, opened), &destination, (format, bounds), share, cancel)
         })
         .await
@@ -207,32 +188,28 @@ impl compress::HostCoderWithStore<Ctx> for Host {
         this: Resource<Stream>,
         input: Vec<u8>,
         last: bool,
-    ) -> Result<Outcome<Piece>> {
+    ) -> HostResult<Piece> {
         let (run, taken) = accessor.with(|mut access| {
             let ctx = access.get();
             let taken = ctx.table.get_mut(&this)?.0.take();
             wasmtime::error::Ok((ctx.run.clone(), taken))
         })?;
         let Some(mut coder) = taken else {
-            return Ok(Err(error(
+            return Err(error(
                 ErrorCode::InvalidArgument,
                 "the stream has failed, or another task is using it",
-            )));
+            )
+            .into());
         };
-        let done = blocking(Ok(run.budget.nothing()), move |_| {
+        let (coder, output) = blocking(run.budget.nothing(), move |_| {
             let output = coder.step(&run, input, last)?;
             Ok((coder, output))
         })
         .await?;
-        Ok(match done {
-            Ok((coder, output)) => {
-                accessor.with(|mut access| {
-                    access.get().table.get_mut(&this)?.0 = Some(coder);
-                    wasmtime::error::Ok(())
-                })?;
-                Ok(Piece { data: output.data, more: output.more })
-            }
-            Err(failure) => Err(failure),
-        })
+        accessor.with(|mut access| {
+            access.get().table.get_mut(&this)?.0 = Some(coder);
+            wasmtime::error::Ok(())
+        })?;
+        Ok(Piece { data: output.data, more: output.more })
     }
 }

@@ -1,7 +1,7 @@
 //! Hashes and what is built from them.
 
-use assay_capability_api::error;
 use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::{HostResult, error};
 use hmac::{KeyInit, Mac, SimpleHmac};
 use md5::Md5;
 use sha1::Sha1;
@@ -60,28 +60,28 @@ fn mac<'a, M: Mac + KeyInit>(
     key: &[u8],
     pieces: impl Iterator<Item = &'a [u8]>,
     goes_on: impl Fn() -> wasmtime::Result<()>,
-) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+) -> HostResult<Vec<u8>> {
     let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else {
         let message = "the key has a length that the algorithm cannot take";
-        return Ok(Err(error(ErrorCode::InvalidArgument, message)));
+        return Err(error(ErrorCode::InvalidArgument, message).into());
     };
     for piece in pieces {
         goes_on()?;
         Mac::update(&mut mac, piece);
     }
-    Ok(Ok(mac.finalize().into_bytes().to_vec()))
+    Ok(mac.finalize().into_bytes().to_vec())
 }
 
 /// HMAC (RFC 2104) of data in pieces, with a look at `goes_on` before each.
 ///
 /// # Errors
-/// What `goes_on` says; the inner one is `invalid-argument` when there is no such algorithm.
+/// What `goes_on` says; `invalid-argument` when there is no such algorithm.
 pub fn hmac<'a>(
     algorithm: &str,
     key: &[u8],
     pieces: impl Iterator<Item = &'a [u8]>,
     goes_on: impl Fn() -> wasmtime::Result<()>,
-) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+) -> HostResult<Vec<u8>> {
     match canonical(algorithm).as_str() {
         "sha1" => mac::<SimpleHmac<Sha1>>(key, pieces, goes_on),
         "sha224" => mac::<SimpleHmac<Sha224>>(key, pieces, goes_on),
@@ -92,7 +92,7 @@ pub fn hmac<'a>(
         "sha3-256" => mac::<SimpleHmac<Sha3_256>>(key, pieces, goes_on),
         "sha3-384" => mac::<SimpleHmac<Sha3_384>>(key, pieces, goes_on),
         "sha3-512" => mac::<SimpleHmac<Sha3_512>>(key, pieces, goes_on),
-        _ => Ok(Err(unknown(algorithm, NAMES))),
+        _ => Err(unknown(algorithm, NAMES).into()),
     }
 }
 
@@ -134,6 +134,7 @@ pub fn hkdf(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use assay_capability_api::HostError;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -173,8 +174,8 @@ mod tests {
         }
     }
 
-    fn whole(algorithm: &str, key: &[u8], data: &[u8]) -> Result<Vec<u8>, Error> {
-        hmac(algorithm, key, data.chunks(7), || Ok(())).unwrap()
+    fn whole(algorithm: &str, key: &[u8], data: &[u8]) -> HostResult<Vec<u8>> {
+        hmac(algorithm, key, data.chunks(7), || Ok(()))
     }
 
     // RFC 4231, test cases 2 and 6 (a key longer than a block).
@@ -189,7 +190,10 @@ mod tests {
                 .unwrap()),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
-        assert_eq!(whole("md5", b"k", b"d").unwrap_err().code, ErrorCode::InvalidArgument);
+        let Err(HostError::Script(failure)) = whole("md5", b"k", b"d") else {
+            panic!("there is no such MAC")
+        };
+        assert_eq!(failure.code, ErrorCode::InvalidArgument);
         for (algorithm, length) in
             [("sha1", 20), ("sha224", 28), ("sha384", 48), ("sha512", 64), ("sha3-224", 28)]
         {

@@ -10,7 +10,7 @@ mod key;
 mod object;
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Ctx, Run, error, io_error, off_thread};
+use assay_capability_api::{Capability, Ctx, HostResult, Run, error, io_error, off_thread};
 use bindings::assay::host::crypto::{self, Token, Verification, VerificationKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
@@ -22,6 +22,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/crypto@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
         require_store_data_send: true,
     });
@@ -110,31 +111,19 @@ fn now() -> f64 {
 }
 
 impl crypto::Host for Ctx {
-    fn hash(&mut self, algorithm: String, data: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, Error>> {
-        if let Err(refused) = self.run.count_bytes(data.len()) {
-            return Ok(Err(refused));
-        }
-        let mut hasher = match hash::hasher(&algorithm) {
-            Ok(hasher) => hasher,
-            Err(unknown) => return Ok(Err(unknown)),
-        };
+    fn hash(&mut self, algorithm: String, data: Vec<u8>) -> HostResult<Vec<u8>> {
+        self.run.count_bytes(data.len())?;
+        let mut hasher = hash::hasher(&algorithm)?;
         for piece in data.chunks(PIECE) {
             self.run.ending.check()?;
             hasher.update(piece);
         }
-        Ok(Ok(hasher.finalize().into_vec()))
+        Ok(hasher.finalize().into_vec())
     }
 
-    fn hmac(
-        &mut self,
-        algorithm: String,
-        key: Vec<u8>,
-        data: Vec<u8>,
-    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
-        let checked = bounded(&[&key]).and_then(|()| self.run.count_bytes(key.len() + data.len()));
-        if let Err(refused) = checked {
-            return Ok(Err(refused));
-        }
+    fn hmac(&mut self, algorithm: String, key: Vec<u8>, data: Vec<u8>) -> HostResult<Vec<u8>> {
+        bounded(&[&key])?;
+        self.run.count_bytes(key.len() + data.len())?;
         hash::hmac(&algorithm, &key, data.chunks(PIECE), || self.run.ending.check())
     }
 
@@ -145,28 +134,28 @@ impl crypto::Host for Ctx {
         salt: Vec<u8>,
         info: Vec<u8>,
         length: u32,
-    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
-        let checked = bounded(&[&secret, &salt, &info]);
-        Ok(checked.and_then(|()| hash::hkdf(&algorithm, &secret, &salt, &info, length as usize)))
+    ) -> HostResult<Vec<u8>> {
+        bounded(&[&secret, &salt, &info])?;
+        Ok(hash::hkdf(&algorithm, &secret, &salt, &info, length as usize)?)
     }
 
-    fn random(&mut self, count: u32) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+    fn random(&mut self, count: u32) -> HostResult<Vec<u8>> {
         if count > RANDOM_MAX {
             let message =
                 format!("{count} random bytes in one call are too many; ask for at most {RANDOM_MAX}");
-            return Ok(Err(error(ErrorCode::InvalidArgument, message)));
+            return Err(error(ErrorCode::InvalidArgument, message).into());
         }
         let count = count as usize;
-        let held = self.run.count_bytes(count).and_then(|()| self.run.budget.take(count));
-        Ok(held.and_then(|_held| random_bytes(count)))
+        self.run.count_bytes(count)?;
+        let _held = self.run.budget.take(count)?;
+        Ok(random_bytes(count)?)
     }
 
-    fn jwt_decode(&mut self, token: String) -> wasmtime::Result<Result<Token, Error>> {
-        Ok(self.run.count_bytes(token.len()).and_then(|()| {
-            let _held = self.run.budget.take(PARSED * token.len().min(jwt::TOKEN_MAX))?;
-            let parts = jwt::split(&token)?;
-            Ok(Token { header: parts.header_json, claims: parts.claims_json })
-        }))
+    fn jwt_decode(&mut self, token: String) -> HostResult<Token> {
+        self.run.count_bytes(token.len())?;
+        let _held = self.run.budget.take(PARSED * token.len().min(jwt::TOKEN_MAX))?;
+        let parts = jwt::split(&token)?;
+        Ok(Token { header: parts.header_json, claims: parts.claims_json })
     }
 
     fn jwt_verify(
@@ -174,26 +163,25 @@ impl crypto::Host for Ctx {
         token: String,
         key: VerificationKey,
         options: Verification,
-    ) -> wasmtime::Result<Result<Token, Error>> {
-        Ok(self.run.count_bytes(token.len()).and_then(|()| {
-            let (VerificationKey::Text(text) | VerificationKey::Jwks(text)) = &key;
-            bounded(&[text])?;
-            let _held = self.run.budget.take(PARSED * (text.len() + token.len().min(jwt::TOKEN_MAX)))?;
-            let keys = match key {
-                VerificationKey::Text(text) => key::from_text(&text)?,
-                VerificationKey::Jwks(json) => key::from_jwks(&json)?,
-            };
-            let rules = claims::Rules {
-                audience: options.audience,
-                issuer: options.issuer,
-                leeway: options.leeway,
-                validate_exp: options.validate_exp,
-                validate_nbf: options.validate_nbf,
-                required: options.required_claims,
-            };
-            let parts = jwt::verify(&token, &keys, &options.algorithms, &rules, now())?;
-            Ok(Token { header: parts.header_json, claims: parts.claims_json })
-        }))
+    ) -> HostResult<Token> {
+        self.run.count_bytes(token.len())?;
+        let (VerificationKey::Text(text) | VerificationKey::Jwks(text)) = &key;
+        bounded(&[text])?;
+        let _held = self.run.budget.take(PARSED * (text.len() + token.len().min(jwt::TOKEN_MAX)))?;
+        let keys = match key {
+            VerificationKey::Text(text) => key::from_text(&text)?,
+            VerificationKey::Jwks(json) => key::from_jwks(&json)?,
+        };
+        let rules = claims::Rules {
+            audience: options.audience,
+            issuer: options.issuer,
+            leeway: options.leeway,
+            validate_exp: options.validate_exp,
+            validate_nbf: options.validate_nbf,
+            required: options.required_claims,
+        };
+        let parts = jwt::verify(&token, &keys, &options.algorithms, &rules, now())?;
+        Ok(Token { header: parts.header_json, claims: parts.claims_json })
     }
 }
 
@@ -202,9 +190,9 @@ impl crypto::HostWithStore<Ctx> for HasSelf<Ctx> {
         accessor: &Accessor<Ctx, Self>,
         path: String,
         algorithm: String,
-    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+    ) -> HostResult<Vec<u8>> {
         let run = accessor.with(|mut access| access.get().run.clone());
-        Ok(hash_file(run, path, algorithm).await)
+        Ok(hash_file(run, path, algorithm).await?)
     }
 
     async fn jwt_sign(
@@ -213,17 +201,15 @@ impl crypto::HostWithStore<Ctx> for HasSelf<Ctx> {
         key: Vec<u8>,
         algorithm: String,
         header: Vec<u8>,
-    ) -> wasmtime::Result<Result<String, Error>> {
+    ) -> HostResult<String> {
         let run = accessor.with(|mut access| access.get().run.clone());
-        if let Err(refused) = bounded(&[&key]) {
-            return Ok(Err(refused));
-        }
+        bounded(&[&key])?;
         // The claims, their base64, and the token around it; the header as it is parsed.
         let held = 4 * claims.len() + (PARSED + 4) * header.len() + key.len();
         let bytes = claims.len() + header.len();
         // An RSA signature takes milliseconds.
         let work = move || jwt::sign(claims, &key, &algorithm, &header);
-        Ok(at_length(&run, bytes.max(SHORT + 1), held, work).await)
+        Ok(at_length(&run, bytes.max(SHORT + 1), held, work).await?)
     }
 
     async fn encrypt(
@@ -232,10 +218,10 @@ impl crypto::HostWithStore<Ctx> for HasSelf<Ctx> {
         key: Vec<u8>,
         plaintext: Vec<u8>,
         aad: Vec<u8>,
-    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+    ) -> HostResult<Vec<u8>> {
         let run = accessor.with(|mut access| access.get().run.clone());
         let (bytes, held) = (plaintext.len() + aad.len(), 2 * plaintext.len() + aad.len() + key.len());
-        Ok(at_length(&run, bytes, held, move || aead::encrypt(&algorithm, &key, &plaintext, &aad)).await)
+        Ok(at_length(&run, bytes, held, move || aead::encrypt(&algorithm, &key, &plaintext, &aad)).await?)
     }
 
     async fn decrypt(
@@ -244,10 +230,10 @@ impl crypto::HostWithStore<Ctx> for HasSelf<Ctx> {
         key: Vec<u8>,
         ciphertext: Vec<u8>,
         aad: Vec<u8>,
-    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+    ) -> HostResult<Vec<u8>> {
         let run = accessor.with(|mut access| access.get().run.clone());
         let (bytes, held) = (ciphertext.len() + aad.len(), 2 * ciphertext.len() + aad.len() + key.len());
-        Ok(at_length(&run, bytes, held, move || aead::decrypt(&algorithm, &key, ciphertext, &aad)).await)
+        Ok(at_length(&run, bytes, held, move || aead::decrypt(&algorithm, &key, ciphertext, &aad)).await?)
     }
 }
 

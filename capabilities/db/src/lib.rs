@@ -22,7 +22,8 @@ mod value;
 
 use assay_capability_api::types::Error;
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, Target as Denied,
+    Capability, Ctx, GrantError, HandleGuard, HostResult, Literal, Need, Run, Scope, ScopeForm,
+    Target as Denied,
 };
 use bindings::assay::host::db::{self as wit, Outcome, Want};
 use connect::Way;
@@ -42,6 +43,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/db@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
         with: {
             "assay:host/types@0.1.0": assay_capability_api::types,
@@ -142,7 +144,6 @@ impl Capability for Db {
 }
 
 type Host = HasSelf<Ctx>;
-type Answered<T> = Result<std::result::Result<T, Error>>;
 
 /// A database, or a transaction in it, that a script holds; none once it is closed.
 pub struct Connection {
@@ -221,26 +222,16 @@ async fn locate(run: &Arc<Run>, target: Target, options: &Options) -> std::resul
     }
 }
 
-/// Goes on with the value, or answers with the error.
-macro_rules! attempt {
-    ($result:expr) => {
-        match $result {
-            Ok(value) => value,
-            Err(failure) => return Ok(Err(failure)),
-        }
-    };
-}
-
 impl wit::HostWithStore<Ctx> for Host {
     async fn connect(
         accessor: &Accessor<Ctx, Self>,
         url: String,
         mut options: Vec<(String, String)>,
-    ) -> Answered<Resource<Connection>> {
+    ) -> HostResult<Resource<Connection>> {
         let run = accessor.with(|mut access| access.get().run.clone());
         let texts = options.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
         let texts: Vec<&str> = texts.chain([url.as_str()]).collect();
-        let _held = attempt!(run.hold(&texts).await);
+        let _held = run.hold(&texts).await?;
         options.sort_unstable();
         // Each database in memory is another.
         let shared = !url.contains(":memory:") && !url.contains("mode=memory");
@@ -251,10 +242,7 @@ impl wit::HostWithStore<Ctx> for Host {
             let known = pools.0.get(&key).filter(|_| shared).and_then(Weak::upgrade);
             (ctx.run.clone(), known.filter(|pool| !pool.is_closed()))
         });
-        let pool = match open(run, url, options, known).await {
-            Ok(pool) => pool,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        let pool = open(run, url, options, known).await?;
         accessor.with(|mut access| {
             let ctx = access.get();
             if shared {
@@ -262,7 +250,7 @@ impl wit::HostWithStore<Ctx> for Host {
                 pools.0.retain(|_, pool| pool.strong_count() > 0);
                 pools.0.insert(key, Arc::downgrade(&pool));
             }
-            Ok(Ok(ctx.table.push(Connection { home: Some(Home::Pool(pool)) })?))
+            Ok(ctx.table.push(Connection { home: Some(Home::Pool(pool)) })?)
         })
     }
 }
@@ -275,13 +263,10 @@ impl wit::HostConnection for Ctx {
 }
 
 /// The connection's home, or why it has none.
-fn home(
-    accessor: &Accessor<Ctx, Host>,
-    this: &Resource<Connection>,
-) -> Result<std::result::Result<Home, Error>> {
+fn home(accessor: &Accessor<Ctx, Host>, this: &Resource<Connection>) -> HostResult<Home> {
     accessor.with(|mut access| {
         let connection = access.get().table.get(this)?;
-        Ok(connection.home.clone().ok_or_else(closed))
+        Ok(connection.home.clone().ok_or_else(closed)?)
     })
 }
 
@@ -292,24 +277,24 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
         sql: String,
         params: Vec<u8>,
         want: Want,
-    ) -> Answered<Outcome> {
-        let home = attempt!(home(accessor, &this)?);
+    ) -> HostResult<Outcome> {
+        let home = home(accessor, &this)?;
         let run = home.pool().run.clone();
-        attempt!(run::count(&run, &sql, &params));
-        let mut memory = attempt!(run::hold(&run, &sql, &params));
+        run::count(&run, &sql, &params)?;
+        let mut memory = run::hold(&run, &sql, &params)?;
         let given = !params.is_empty();
-        let set = if given { attempt!(Reader::new(&params).list(&mut memory)) } else { Vec::new() };
+        let set = if given { Reader::new(&params).list(&mut memory)? } else { Vec::new() };
         let bounds = run::bounds(home.pool(), want == Want::All, want == Want::None);
         let mut running = Running::new(home, Work { sql, sets: vec![set], given, _memory: memory }, bounds);
-        match attempt!(running.step().await) {
+        match running.step().await? {
             Step::Done(done, batch) => {
-                Ok(Ok(Outcome { batch: batch.bytes, more: None, affected: done.affected, id: done.id }))
+                Ok(Outcome { batch: batch.bytes, more: None, affected: done.affected, id: done.id })
             }
             Step::Batch(batch) => {
-                let handle = attempt!(run.take_handle());
+                let handle = run.take_handle()?;
                 let rows = Rows { running: Some(Box::new(running)), _handle: handle };
                 let rows = accessor.with(|mut access| access.get().table.push(rows))?;
-                Ok(Ok(Outcome { batch: batch.bytes, more: Some(rows), affected: 0, id: None }))
+                Ok(Outcome { batch: batch.bytes, more: Some(rows), affected: 0, id: None })
             }
         }
     }
@@ -319,57 +304,61 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
         this: Resource<Connection>,
         sql: String,
         sets: Vec<u8>,
-    ) -> Answered<u64> {
-        let home = attempt!(home(accessor, &this)?);
-        attempt!(run::count(&home.pool().run, &sql, &sets));
-        let mut memory = attempt!(run::hold(&home.pool().run, &sql, &sets));
+    ) -> HostResult<u64> {
+        let home = home(accessor, &this)?;
+        run::count(&home.pool().run, &sql, &sets)?;
+        let mut memory = run::hold(&home.pool().run, &sql, &sets)?;
         let mut reader = Reader::new(&sets);
         let mut list = Vec::new();
         while !reader.is_empty() {
-            attempt!(memory.grow(2 * size_of::<Vec<value::Param>>()));
-            list.push(attempt!(reader.list(&mut memory)));
+            memory.grow(2 * size_of::<Vec<value::Param>>())?;
+            list.push(reader.list(&mut memory)?);
         }
         drop(sets);
         let bounds = run::bounds(home.pool(), false, true);
         let mut running = Running::new(home, Work { sql, sets: list, given: true, _memory: memory }, bounds);
-        Ok(running.finish().await.map(|done| done.affected))
+        Ok(running.finish().await?.affected)
     }
 
-    async fn script(accessor: &Accessor<Ctx, Self>, this: Resource<Connection>, sql: String) -> Answered<()> {
-        let home = attempt!(home(accessor, &this)?);
-        attempt!(run::count(&home.pool().run, &sql, &[]));
-        let _memory = attempt!(run::hold(&home.pool().run, &sql, &[]));
-        Ok(run::script(&home, sql).await)
+    async fn script(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Connection>,
+        sql: String,
+    ) -> HostResult<()> {
+        let home = home(accessor, &this)?;
+        run::count(&home.pool().run, &sql, &[])?;
+        let _memory = run::hold(&home.pool().run, &sql, &[])?;
+        Ok(run::script(&home, sql).await?)
     }
 
     async fn begin(
         accessor: &Accessor<Ctx, Self>,
         this: Resource<Connection>,
-    ) -> Answered<Resource<Connection>> {
-        let home = attempt!(home(accessor, &this)?);
-        let transaction = attempt!(run::begin(&home).await);
+    ) -> HostResult<Resource<Connection>> {
+        let home = home(accessor, &this)?;
+        let transaction = run::begin(&home).await?;
         let connection = Connection { home: Some(Home::Transaction(Arc::new(transaction))) };
-        Ok(Ok(accessor.with(|mut access| access.get().table.push(connection))?))
+        Ok(accessor.with(|mut access| access.get().table.push(connection))?)
     }
 
     async fn session(
         accessor: &Accessor<Ctx, Self>,
         this: Resource<Connection>,
-    ) -> Answered<Resource<Connection>> {
-        let home = attempt!(home(accessor, &this)?);
-        let session = attempt!(run::session(&home).await);
+    ) -> HostResult<Resource<Connection>> {
+        let home = home(accessor, &this)?;
+        let session = run::session(&home).await?;
         let connection = Connection { home: Some(Home::Transaction(Arc::new(session))) };
-        Ok(Ok(accessor.with(|mut access| access.get().table.push(connection))?))
+        Ok(accessor.with(|mut access| access.get().table.push(connection))?)
     }
 
-    async fn end(accessor: &Accessor<Ctx, Self>, this: Resource<Connection>, commit: bool) -> Answered<()> {
-        match attempt!(home(accessor, &this)?) {
-            Home::Transaction(transaction) => Ok(run::end(&transaction, commit).await),
-            Home::Pool(_) => Ok(Err(errors::invalid("db: there is no transaction to end"))),
+    async fn end(accessor: &Accessor<Ctx, Self>, this: Resource<Connection>, commit: bool) -> HostResult<()> {
+        match home(accessor, &this)? {
+            Home::Transaction(transaction) => Ok(run::end(&transaction, commit).await?),
+            Home::Pool(_) => Err(errors::invalid("db: there is no transaction to end").into()),
         }
     }
 
-    async fn close(accessor: &Accessor<Ctx, Self>, this: Resource<Connection>) -> Answered<()> {
+    async fn close(accessor: &Accessor<Ctx, Self>, this: Resource<Connection>) -> HostResult<()> {
         let home = accessor
             .with(|mut access| Ok::<_, wasmtime::Error>(access.get().table.get_mut(&this)?.home.take()))?;
         if let Some(Home::Pool(pool)) = home
@@ -378,7 +367,7 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
         {
             pool.close().await;
         }
-        Ok(Ok(()))
+        Ok(())
     }
 }
 
@@ -390,18 +379,18 @@ impl wit::HostRows for Ctx {
 }
 
 impl wit::HostRowsWithStore<Ctx> for Host {
-    async fn next(accessor: &Accessor<Ctx, Self>, this: Resource<Rows>) -> Answered<Vec<u8>> {
+    async fn next(accessor: &Accessor<Ctx, Self>, this: Resource<Rows>) -> HostResult<Vec<u8>> {
         let taken = accessor
             .with(|mut access| Ok::<_, wasmtime::Error>(access.get().table.get_mut(&this)?.running.take()))?;
-        let Some(mut running) = taken else { return Ok(Ok(Vec::new())) };
-        match attempt!(running.step().await) {
-            Step::Done(_, batch) => Ok(Ok(batch.bytes)),
+        let Some(mut running) = taken else { return Ok(Vec::new()) };
+        match running.step().await? {
+            Step::Done(_, batch) => Ok(batch.bytes),
             Step::Batch(batch) => {
                 accessor.with(|mut access| {
                     access.get().table.get_mut(&this)?.running = Some(running);
                     Ok::<_, wasmtime::Error>(())
                 })?;
-                Ok(Ok(batch.bytes))
+                Ok(batch.bytes)
             }
         }
     }

@@ -5,7 +5,7 @@ mod tree;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Access, Capability, Ctx, Literal, Need, Request, Run, error, io_error, off_thread,
+    Access, Capability, Ctx, HostResult, Literal, Need, Request, Run, error, io_error, off_thread,
 };
 use bindings::assay::host::disk::{self, Mount, Space};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -20,6 +20,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/disk@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
         require_store_data_send: true,
     });
@@ -74,20 +75,17 @@ async fn blocking<T: Send + 'static>(
     accessor: &Accessor<Ctx, HasSelf<Ctx>>,
     path: String,
     work: impl FnOnce(&Run, &str, &Alive) -> Result<T, Error> + Send + 'static,
-) -> wasmtime::Result<Result<T, Error>> {
+) -> HostResult<T> {
     let run = accessor.with(|mut access| access.get().run.clone());
     let guard = EndOnDrop(Alive::default());
     let alive = guard.0.clone();
-    let held = match run.hold(&[&path]).await {
-        Ok(held) => held,
-        Err(refused) => return Ok(Err(refused)),
-    };
+    let held = run.hold(&[&path]).await?;
     let work = move || {
         let _held = held;
         run.check(DISK, &Request::Whole)?;
         work(&run, &path, &alive)
     };
-    Ok(off_thread(work).await)
+    Ok(off_thread(work).await?)
 }
 
 fn usage(run: &Run, path: &str) -> Result<Space, Error> {
@@ -110,11 +108,11 @@ fn usage(run: &Run, path: &str) -> Result<Space, Error> {
 impl disk::Host for Ctx {}
 
 impl disk::HostWithStore<Ctx> for HasSelf<Ctx> {
-    async fn usage(accessor: &Accessor<Ctx, Self>, path: String) -> wasmtime::Result<Result<Space, Error>> {
+    async fn usage(accessor: &Accessor<Ctx, Self>, path: String) -> HostResult<Space> {
         blocking(accessor, path, |run, path, _| usage(run, path)).await
     }
 
-    async fn mounts(accessor: &Accessor<Ctx, Self>) -> wasmtime::Result<Result<Vec<Mount>, Error>> {
+    async fn mounts(accessor: &Accessor<Ctx, Self>) -> HostResult<Vec<Mount>> {
         blocking(accessor, String::new(), |run, _, _| {
             let mounts = mounts::read()?;
             run.count_bytes(mounts.iter().map(mounts::size).sum())?;
@@ -123,15 +121,11 @@ impl disk::HostWithStore<Ctx> for HasSelf<Ctx> {
         .await
     }
 
-    async fn sweep(
-        accessor: &Accessor<Ctx, Self>,
-        path: String,
-        age_seconds: f64,
-    ) -> wasmtime::Result<Result<u64, Error>> {
+    async fn sweep(accessor: &Accessor<Ctx, Self>, path: String, age_seconds: f64) -> HostResult<u64> {
         // Anything else, NaN above all, must not read as "everything".
         let Ok(age) = Duration::try_from_secs_f64(age_seconds) else {
             let message = format!("sweeping {path}: {age_seconds} is not a number of seconds from 0");
-            return Ok(Err(error(ErrorCode::InvalidArgument, message)));
+            return Err(error(ErrorCode::InvalidArgument, message).into());
         };
         blocking(accessor, path, move |run, path, alive| {
             let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -140,7 +134,7 @@ impl disk::HostWithStore<Ctx> for HasSelf<Ctx> {
         .await
     }
 
-    async fn dir_size(accessor: &Accessor<Ctx, Self>, path: String) -> wasmtime::Result<Result<u64, Error>> {
+    async fn dir_size(accessor: &Accessor<Ctx, Self>, path: String) -> HostResult<u64> {
         blocking(accessor, path, tree::size).await
     }
 }

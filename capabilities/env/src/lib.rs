@@ -8,7 +8,7 @@ pub use hide::hide;
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, Denied, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, error,
+    Capability, Ctx, Denied, GrantError, HostResult, Literal, Need, Request, Run, Scope, ScopeForm, error,
 };
 use bindings::assay::host::env::{self, Variable};
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/env@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
         require_store_data_send: true,
     });
@@ -229,8 +230,8 @@ impl env::Host for Ctx {
         Ok(self.state::<Environment>().get(&run, &name))
     }
 
-    fn set(&mut self, name: String, value: Option<Vec<u8>>) -> wasmtime::Result<Result<(), Error>> {
-        Ok(self.state::<Environment>().set(name, value))
+    fn set(&mut self, name: String, value: Option<Vec<u8>>) -> HostResult<()> {
+        Ok(self.state::<Environment>().set(name, value)?)
     }
 
     fn list(&mut self) -> wasmtime::Result<Vec<Variable>> {

@@ -31,8 +31,8 @@ pub use temp::{Temp, TempFile, remove_if_asked, remove_temp, room, seal_home, te
 use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Access, Capability, Ctx, Denied, GrantError, HandleGuard, Held, Literal, Need, Run, Scope, ScopeForm,
-    error, spawn_counted,
+    Access, Capability, Ctx, Denied, GrantError, HandleGuard, Held, HostResult, Literal, Need, Run, Scope,
+    ScopeForm, error, spawn_counted,
 };
 use handle::{Entries, File, Listing};
 use resolve::Last;
@@ -52,6 +52,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/fs@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: {
             "assay:host/types@0.1.0": assay_capability_api::types,
             "assay:host/fs@0.1.0.file": crate::handle::File,
@@ -92,22 +93,18 @@ impl Drop for CancelOnDrop {
 /// back when `f` is done. When the future is dropped, `f` stops at its next check.
 ///
 /// # Errors
-/// Where the thread panicked, which ends the run; the inner result is that of `held` and `f`.
+/// Those of `f`; where the thread panicked, the end of the run.
 pub async fn blocking<T: Send + 'static>(
-    held: Outcome<Held>,
+    held: Held,
     f: impl FnOnce(&Cancel) -> Outcome<T> + Send + 'static,
-) -> Result<Outcome<T>> {
-    let held = match held {
-        Ok(held) => held,
-        Err(refused) => return Ok(Err(refused)),
-    };
+) -> HostResult<T> {
     let guard = CancelOnDrop(Cancel::default());
     let cancel = guard.0.clone();
     let work = move || {
         let _held = held;
         f(&cancel)
     };
-    Ok(spawn_counted(work).await?)
+    Ok(spawn_counted(work).await??)
 }
 
 // What other capabilities use for their path arguments. All of it blocks on the disk.
@@ -420,43 +417,29 @@ async fn opened(
     accessor: &Accessor<Ctx, Host>,
     path: String,
     f: impl FnOnce(Arc<Run>, HandleGuard, String) -> Outcome<File> + Send + 'static,
-) -> Result<Outcome<Resource<File>>> {
+) -> HostResult<Resource<File>> {
     let run = run(accessor);
-    let handle = match run.take_handle() {
-        Ok(handle) => handle,
-        Err(error) => return Ok(Err(error)),
-    };
-    match blocking(run.hold(&[&path]).await, move |_| f(run, handle, path)).await? {
-        Ok(file) => Ok(Ok(accessor.with(|mut access| access.get().table.push(file))?)),
-        Err(error) => Ok(Err(error)),
-    }
+    let handle = run.take_handle()?;
+    let file = blocking(run.hold(&[&path]).await?, move |_| f(run, handle, path)).await?;
+    Ok(accessor.with(|mut access| access.get().table.push(file))?)
 }
 
 async fn listed(
     accessor: &Accessor<Ctx, Host>,
     text: String,
     f: impl FnOnce(&Arc<Run>, &str, &Cancel) -> Outcome<Entries> + Send + 'static,
-) -> Result<Outcome<Resource<Listing>>> {
+) -> HostResult<Resource<Listing>> {
     let run = run(accessor);
-    let handle = match run.take_handle() {
-        Ok(handle) => handle,
-        Err(error) => return Ok(Err(error)),
-    };
+    let handle = run.take_handle()?;
     // The listing keeps it for its batches.
-    let held = run.hold(&[&text]).await.and_then(|mut held| held.resize(handle::BATCH_BYTES).map(|()| held));
-    let held = match held {
-        Ok(held) => held,
-        Err(refused) => return Ok(Err(refused)),
-    };
-    let listing = blocking(Ok(run.budget.nothing()), move |cancel| {
+    let mut held = run.hold(&[&text]).await?;
+    held.resize(handle::BATCH_BYTES)?;
+    let listing = blocking(run.budget.nothing(), move |cancel| {
         let entries = f(&run, &text, cancel)?;
         Ok(Listing { entries: Arc::new(Mutex::new(entries)), run, _handle: handle, _held: held })
     })
     .await?;
-    match listing {
-        Ok(listing) => Ok(Ok(accessor.with(|mut access| access.get().table.push(listing))?)),
-        Err(error) => Ok(Err(error)),
-    }
+    Ok(accessor.with(|mut access| access.get().table.push(listing))?)
 }
 
 fn file(accessor: &Accessor<Ctx, Host>, file: &Resource<File>) -> Result<Arc<handle::Inner>> {
@@ -476,7 +459,7 @@ impl fs::HostWithStore<Ctx> for Host {
         accessor: &Accessor<Ctx, Self>,
         path: String,
         how: fs::OpenFlags,
-    ) -> Result<Outcome<Resource<File>>> {
+    ) -> HostResult<Resource<File>> {
         let how = How {
             read: how.contains(fs::OpenFlags::READ),
             write: how.contains(fs::OpenFlags::WRITE),
@@ -488,7 +471,7 @@ impl fs::HostWithStore<Ctx> for Host {
         opened(accessor, path, move |run, handle, path| File::open(run, handle, path, how)).await
     }
 
-    async fn replace(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<Resource<File>>> {
+    async fn replace(accessor: &Accessor<Ctx, Self>, path: String) -> HostResult<Resource<File>> {
         opened(accessor, path, |run, handle, path| {
             let file = AtomicFile::create(&run, &path)?;
             Ok(File::atomic(run, handle, path, file))
@@ -500,7 +483,7 @@ impl fs::HostWithStore<Ctx> for Host {
         accessor: &Accessor<Ctx, Self>,
         path: String,
         depth: Option<u32>,
-    ) -> Result<Outcome<Resource<Listing>>> {
+    ) -> HostResult<Resource<Listing>> {
         let depth = depth.map(|depth| usize::try_from(depth).unwrap_or(usize::MAX));
         let walk = move |run: &Arc<Run>, path: &str, _: &_| {
             Ok(Entries::Walk(walk::Walker::new(run.clone(), path, depth)?))
@@ -512,7 +495,7 @@ impl fs::HostWithStore<Ctx> for Host {
         accessor: &Accessor<Ctx, Self>,
         pattern: String,
         hidden: bool,
-    ) -> Result<Outcome<Resource<Listing>>> {
+    ) -> HostResult<Resource<Listing>> {
         listed(accessor, pattern, move |run, pattern, cancel| {
             let (mut found, held) = glob::glob(run, pattern, hidden, cancel)?;
             found.reverse();
@@ -521,84 +504,72 @@ impl fs::HostWithStore<Ctx> for Host {
         .await
     }
 
-    async fn remove(accessor: &Accessor<Ctx, Self>, path: String, recursive: bool) -> Result<Outcome<()>> {
+    async fn remove(accessor: &Accessor<Ctx, Self>, path: String, recursive: bool) -> HostResult<()> {
         let run = run(accessor);
         let how = if recursive { ops::Remove::Tree } else { ops::Remove::Entry };
-        blocking(run.hold(&[&path]).await, move |cancel| ops::remove(&run, &path, how, cancel)).await
+        blocking(run.hold(&[&path]).await?, move |cancel| ops::remove(&run, &path, how, cancel)).await
     }
 
-    async fn remove_one(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<()>> {
+    async fn remove_one(accessor: &Accessor<Ctx, Self>, path: String) -> HostResult<()> {
         let run = run(accessor);
-        blocking(run.hold(&[&path]).await, move |cancel| ops::remove(&run, &path, ops::Remove::One, cancel))
+        blocking(run.hold(&[&path]).await?, move |cancel| ops::remove(&run, &path, ops::Remove::One, cancel))
             .await
     }
 
-    async fn copy(
-        accessor: &Accessor<Ctx, Self>,
-        source: String,
-        destination: String,
-    ) -> Result<Outcome<u64>> {
+    async fn copy(accessor: &Accessor<Ctx, Self>, source: String, destination: String) -> HostResult<u64> {
         let run = run(accessor);
         let paths = 4 * (source.len() + destination.len());
         let held = match paths > copy::COPIED {
-            true => run.budget.take(copy::COPIED + paths),
-            false => run.budget.take_soon(copy::COPIED + paths).await,
+            true => run.budget.take(copy::COPIED + paths)?,
+            false => run.budget.take_soon(copy::COPIED + paths).await?,
         };
         blocking(held, move |cancel| copy::copy(&run, &source, &destination, cancel)).await
     }
 
-    async fn rename(
-        accessor: &Accessor<Ctx, Self>,
-        source: String,
-        destination: String,
-    ) -> Result<Outcome<()>> {
+    async fn rename(accessor: &Accessor<Ctx, Self>, source: String, destination: String) -> HostResult<()> {
         let run = run(accessor);
-        blocking(run.hold(&[&source, &destination]).await, move |cancel| {
+        blocking(run.hold(&[&source, &destination]).await?, move |cancel| {
             ops::rename(&run, &source, &destination, cancel)
         })
         .await
     }
 
-    async fn chmod(accessor: &Accessor<Ctx, Self>, path: String, mode: u32) -> Result<Outcome<()>> {
+    async fn chmod(accessor: &Accessor<Ctx, Self>, path: String, mode: u32) -> HostResult<()> {
         let run = run(accessor);
-        blocking(run.hold(&[&path]).await, move |_| ops::chmod(&run, &path, mode)).await
+        blocking(run.hold(&[&path]).await?, move |_| ops::chmod(&run, &path, mode)).await
     }
 
-    async fn mkdir(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<()>> {
+    async fn mkdir(accessor: &Accessor<Ctx, Self>, path: String) -> HostResult<()> {
         let run = run(accessor);
-        blocking(run.hold(&[&path]).await, move |_| ops::mkdir(&run, &path)).await
+        blocking(run.hold(&[&path]).await?, move |_| ops::mkdir(&run, &path)).await
     }
 
-    async fn stat(
-        accessor: &Accessor<Ctx, Self>,
-        path: String,
-        follow: bool,
-    ) -> Result<Outcome<fs::Metadata>> {
+    async fn stat(accessor: &Accessor<Ctx, Self>, path: String, follow: bool) -> HostResult<fs::Metadata> {
         let run = run(accessor);
-        blocking(run.hold(&[&path]).await, move |_| {
+        blocking(run.hold(&[&path]).await?, move |_| {
             ops::stat(&run, &path, follow).map(|(about, is_link)| metadata(&about, is_link))
         })
         .await
     }
 
-    async fn symlink(accessor: &Accessor<Ctx, Self>, target: String, path: String) -> Result<Outcome<()>> {
+    async fn symlink(accessor: &Accessor<Ctx, Self>, target: String, path: String) -> HostResult<()> {
         let run = run(accessor);
-        blocking(run.hold(&[&target, &path]).await, move |_| ops::symlink(&run, &target, &path)).await
+        blocking(run.hold(&[&target, &path]).await?, move |_| ops::symlink(&run, &target, &path)).await
     }
 
-    async fn readlink(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<String>> {
+    async fn readlink(accessor: &Accessor<Ctx, Self>, path: String) -> HostResult<String> {
         let run = run(accessor);
-        blocking(run.hold(&[&path]).await, move |_| ops::readlink(&run, &path)).await
+        blocking(run.hold(&[&path]).await?, move |_| ops::readlink(&run, &path)).await
     }
 
-    async fn canonicalize(accessor: &Accessor<Ctx, Self>, path: String) -> Result<Outcome<String>> {
+    async fn canonicalize(accessor: &Accessor<Ctx, Self>, path: String) -> HostResult<String> {
         let run = run(accessor);
-        blocking(run.hold(&[&path]).await, move |_| ops::canonicalize(&run, &path)).await
+        blocking(run.hold(&[&path]).await?, move |_| ops::canonicalize(&run, &path)).await
     }
 
-    async fn temp_folder(accessor: &Accessor<Ctx, Self>) -> Result<Outcome<String>> {
+    async fn temp_folder(accessor: &Accessor<Ctx, Self>) -> HostResult<String> {
         let run = run(accessor);
-        blocking(Ok(run.budget.nothing()), move |_| temp::temp_folder(&run)).await
+        blocking(run.budget.nothing(), move |_| temp::temp_folder(&run)).await
     }
 }
 
@@ -610,56 +581,37 @@ impl fs::HostFile for Ctx {
 }
 
 impl fs::HostFileWithStore<Ctx> for Host {
-    async fn read(
-        accessor: &Accessor<Ctx, Self>,
-        this: Resource<File>,
-        max: u32,
-    ) -> Result<Outcome<Vec<u8>>> {
+    async fn read(accessor: &Accessor<Ctx, Self>, this: Resource<File>, max: u32) -> HostResult<Vec<u8>> {
         let inner = file(accessor, &this)?;
         let mut tried = 0;
         loop {
             let inner = inner.clone();
             // Held until the bytes are on their way to the guest.
-            let held = match run(accessor).budget.take_soon((max as usize).min(handle::MAX_READ)).await {
-                Ok(held) => Arc::new(held),
-                Err(refused) => return Ok(Err(refused)),
-            };
+            let held = Arc::new(run(accessor).budget.take_soon((max as usize).min(handle::MAX_READ)).await?);
             let held_by_work = held.clone();
             let reading = move |_: &Cancel| {
                 let _held = held_by_work;
                 inner.read(max)
             };
-            match blocking(Ok(run(accessor).budget.nothing()), reading).await? {
-                Ok(Some(bytes)) => return Ok(Ok(bytes)),
-                Ok(None) => pause(&mut tried).await,
-                Err(error) => return Ok(Err(error)),
+            match blocking(run(accessor).budget.nothing(), reading).await? {
+                Some(bytes) => return Ok(bytes),
+                None => pause(&mut tried).await,
             }
         }
     }
 
-    async fn write(
-        accessor: &Accessor<Ctx, Self>,
-        this: Resource<File>,
-        bytes: Vec<u8>,
-    ) -> Result<Outcome<()>> {
+    async fn write(accessor: &Accessor<Ctx, Self>, this: Resource<File>, bytes: Vec<u8>) -> HostResult<()> {
         let inner = file(accessor, &this)?;
-        let held = inner.count(bytes.len()).and_then(|()| run(accessor).budget.take(bytes.len()));
-        let bytes = match held {
-            Ok(held) => held.with(bytes),
-            Err(refused) => return Ok(Err(refused)),
-        };
+        inner.count(bytes.len())?;
+        let bytes = run(accessor).budget.take(bytes.len())?.with(bytes);
         let mut written = 0;
         let mut tried = 0;
         loop {
             let (inner, piece) = (inner.clone(), bytes.clone());
-            match blocking(Ok(run(accessor).budget.nothing()), move |_| inner.write(&piece[written..]))
-                .await?
-            {
-                Ok(more) => written += more,
-                Err(error) => return Ok(Err(error)),
-            }
+            written +=
+                blocking(run(accessor).budget.nothing(), move |_| inner.write(&piece[written..])).await?;
             if written >= bytes.len() {
-                return Ok(Ok(()));
+                return Ok(());
             }
             pause(&mut tried).await;
         }
@@ -670,32 +622,32 @@ impl fs::HostFileWithStore<Ctx> for Host {
         this: Resource<File>,
         origin: fs::Origin,
         offset: i64,
-    ) -> Result<Outcome<u64>> {
+    ) -> HostResult<u64> {
         let inner = file(accessor, &this)?;
         let to = match origin {
             fs::Origin::Start => match u64::try_from(offset) {
                 Ok(offset) => SeekFrom::Start(offset),
-                Err(_) => return Ok(Err(resolve::failed("seek", rustix::io::Errno::INVAL))),
+                Err(_) => return Err(resolve::failed("seek", rustix::io::Errno::INVAL).into()),
             },
             fs::Origin::Current => SeekFrom::Current(offset),
             fs::Origin::End => SeekFrom::End(offset),
         };
-        blocking(Ok(run(accessor).budget.nothing()), move |_| inner.seek(to)).await
+        blocking(run(accessor).budget.nothing(), move |_| inner.seek(to)).await
     }
 
-    async fn size(accessor: &Accessor<Ctx, Self>, this: Resource<File>) -> Result<Outcome<u64>> {
+    async fn size(accessor: &Accessor<Ctx, Self>, this: Resource<File>) -> HostResult<u64> {
         let inner = file(accessor, &this)?;
-        blocking(Ok(run(accessor).budget.nothing()), move |_| inner.size()).await
+        blocking(run(accessor).budget.nothing(), move |_| inner.size()).await
     }
 
-    async fn sync(accessor: &Accessor<Ctx, Self>, this: Resource<File>) -> Result<Outcome<()>> {
+    async fn sync(accessor: &Accessor<Ctx, Self>, this: Resource<File>) -> HostResult<()> {
         let inner = file(accessor, &this)?;
-        blocking(Ok(run(accessor).budget.nothing()), move |_| inner.sync()).await
+        blocking(run(accessor).budget.nothing(), move |_| inner.sync()).await
     }
 
-    async fn commit(accessor: &Accessor<Ctx, Self>, this: Resource<File>) -> Result<Outcome<()>> {
+    async fn commit(accessor: &Accessor<Ctx, Self>, this: Resource<File>) -> HostResult<()> {
         let inner = file(accessor, &this)?;
-        blocking(Ok(run(accessor).budget.nothing()), move |_| inner.commit()).await
+        blocking(run(accessor).budget.nothing(), move |_| inner.commit()).await
     }
 }
 
@@ -707,15 +659,12 @@ impl fs::HostListing for Ctx {
 }
 
 impl fs::HostListingWithStore<Ctx> for Host {
-    async fn next(
-        accessor: &Accessor<Ctx, Self>,
-        this: Resource<Listing>,
-    ) -> Result<Outcome<Vec<fs::Entry>>> {
+    async fn next(accessor: &Accessor<Ctx, Self>, this: Resource<Listing>) -> HostResult<Vec<fs::Entry>> {
         let (entries, run) = accessor.with(|mut access| {
             let listing = access.get().table.get(&this)?;
             wasmtime::error::Ok((listing.entries.clone(), listing.run.clone()))
         })?;
-        blocking(Ok(run.budget.nothing()), move |cancel| {
+        blocking(run.budget.nothing(), move |cancel| {
             let batch = handle::lock(&entries).next(cancel)?;
             run.count_bytes(handle::size_of(&batch))?;
             Ok(batch

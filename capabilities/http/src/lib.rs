@@ -30,7 +30,7 @@ mod verify;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, Literal, Need, Run, Scope, ScopeForm, Target, error,
+    Capability, Ctx, GrantError, HostResult, Literal, Need, Run, Scope, ScopeForm, Target, error,
 };
 use bindings::assay::host::http::{
     self as wit, FileOptions, Header, Request, Response, Step, Streamed, Want,
@@ -57,6 +57,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/http@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: {
             "assay:host/types@0.1.0": assay_capability_api::types,
             "assay:host/http@0.1.0.transfer": crate::Transfer,
@@ -159,7 +160,6 @@ impl Capability for Http {
 pub struct Transfer(Option<Started>);
 
 type Host = HasSelf<Ctx>;
-type Answered<T> = Result<std::result::Result<T, Error>>;
 
 impl wit::Host for Ctx {}
 
@@ -171,13 +171,10 @@ fn parts(accessor: &Accessor<Ctx, Host>) -> (Arc<Run>, Pool) {
 }
 
 impl wit::HostWithStore<Ctx> for Host {
-    async fn send(accessor: &Accessor<Ctx, Self>, request: Request) -> Answered<Response> {
+    async fn send(accessor: &Accessor<Ctx, Self>, request: Request) -> HostResult<Response> {
         let (run, pool) = parts(accessor);
         let want = request.want;
-        let answer = match perform(run, pool, request).await {
-            Ok(answer) => answer,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        let answer = perform(run, pool, request).await?;
         let whole = match want {
             Want::Whole => true,
             Want::Events => !answer.events,
@@ -185,18 +182,12 @@ impl wit::HostWithStore<Ctx> for Host {
         };
         let (mut response, mut body) = split(answer);
         if whole {
-            match body.small(INLINE).await {
-                Ok(Some(data)) => {
-                    response.body = wit::Body::Inline(data);
-                    return Ok(Ok(response));
-                }
-                Ok(None) => {}
-                Err(failure) => return Ok(Err(failure)),
+            if let Some(data) = body.small(INLINE).await? {
+                response.body = wit::Body::Inline(data);
+                return Ok(response);
             }
         }
-        if let Err(failure) = body.keep(!whole).await {
-            return Ok(Err(failure));
-        }
+        body.keep(!whole).await?;
         let length = body.length();
         let (end, ended) = oneshot::channel();
         let ended = async move { Ok::<_, wasmtime::Error>(ended.await.unwrap_or_else(|_| Err(unread()))) };
@@ -205,7 +196,7 @@ impl wit::HostWithStore<Ctx> for Host {
             let end = FutureReader::new(&mut access, Box::pin(ended))?;
             Ok::<_, wasmtime::Error>(wit::Body::Streamed(Streamed { data, end, length }))
         })?;
-        Ok(Ok(response))
+        Ok(response)
     }
 
     async fn download(
@@ -213,14 +204,10 @@ impl wit::HostWithStore<Ctx> for Host {
         request: Request,
         path: String,
         options: FileOptions,
-    ) -> Answered<Resource<Transfer>> {
+    ) -> HostResult<Resource<Transfer>> {
         let (run, pool) = parts(accessor);
-        match Download::start(run, pool, request, path, options).await {
-            Ok(started) => {
-                Ok(Ok(accessor.with(|mut access| access.get().table.push(Transfer(Some(started))))?))
-            }
-            Err(failure) => Ok(Err(failure)),
-        }
+        let started = Download::start(run, pool, request, path, options).await?;
+        Ok(accessor.with(|mut access| access.get().table.push(Transfer(Some(started))))?)
     }
 }
 
@@ -295,33 +282,30 @@ impl wit::HostTransferWithStore<Ctx> for Host {
         accessor: &Accessor<Ctx, Self>,
         this: Resource<Transfer>,
         report_every: u64,
-    ) -> Answered<Step> {
+    ) -> HostResult<Step> {
         let taken = accessor.with(|mut access| {
             let transfer = access.get().table.get_mut(&this)?;
             Ok::<_, wasmtime::Error>(transfer.0.take())
         })?;
         let download = match taken {
             Some(Started::Download(download)) => download,
-            Some(Started::Kept(size)) => return Ok(Ok(Step::Kept(size))),
+            Some(Started::Kept(size)) => return Ok(Step::Kept(size)),
             None => {
-                return Ok(Err(error(
+                return Err(error(
                     ErrorCode::InvalidArgument,
                     "the download is over, or another task waits for it",
-                )));
+                )
+                .into());
             }
         };
-        match download.go_on(Duration::from_nanos(report_every)).await {
-            Ok((step, download)) => {
-                if download.is_some() {
-                    accessor.with(|mut access| {
-                        access.get().table.get_mut(&this)?.0 = download.map(Started::Download);
-                        Ok::<_, wasmtime::Error>(())
-                    })?;
-                }
-                Ok(Ok(step))
-            }
-            Err(failure) => Ok(Err(failure)),
+        let (step, download) = download.go_on(Duration::from_nanos(report_every)).await?;
+        if download.is_some() {
+            accessor.with(|mut access| {
+                access.get().table.get_mut(&this)?.0 = download.map(Started::Download);
+                Ok::<_, wasmtime::Error>(())
+            })?;
         }
+        Ok(step)
     }
 }
 

@@ -7,7 +7,8 @@ mod read;
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, Target, error, off_thread,
+    Capability, Ctx, GrantError, HostResult, Literal, Need, Request, Run, Scope, ScopeForm, Target, error,
+    off_thread,
 };
 use bindings::assay::host::linux::{self, Field, Source};
 use std::path::Path;
@@ -18,6 +19,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/linux@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
         require_store_data_send: true,
     });
@@ -122,17 +124,10 @@ fn tells_hostname(run: &Run) -> bool {
 impl linux::Host for Ctx {}
 
 impl linux::HostWithStore<Ctx> for HasSelf<Ctx> {
-    async fn read(
-        accessor: &Accessor<Ctx, Self>,
-        source: Source,
-        pid: u32,
-    ) -> wasmtime::Result<Result<Vec<Vec<Field>>, Error>> {
+    async fn read(accessor: &Accessor<Ctx, Self>, source: Source, pid: u32) -> HostResult<Vec<Vec<Field>>> {
         let run = accessor.with(|mut access| access.get().run.clone());
         // The file, and the rows that it becomes.
-        let held = match run.budget.take_soon(READ).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let held = run.budget.take_soon(READ).await?;
         let work = move || {
             let _held = held;
             check(&run, source, pid)?;
@@ -143,7 +138,7 @@ impl linux::HostWithStore<Ctx> for HasSelf<Ctx> {
             }
             read::read(&run, source, pid)
         };
-        Ok(off_thread(work).await)
+        Ok(off_thread(work).await?)
     }
 }
 

@@ -15,7 +15,9 @@ use crate::server::{Pulled, Server};
 use crate::settings::{Settings, invalid};
 use crate::{tls, websocket};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Ctx, HandleGuard, Hold, Replicas, Run, Shutdown, error, spawn_counted};
+use assay_capability_api::{
+    Ctx, HandleGuard, Hold, HostResult, Replicas, Run, Shutdown, error, spawn_counted,
+};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
@@ -31,7 +33,6 @@ use wasmtime::component::{Accessor, HasSelf, Resource};
 
 type Host = HasSelf<Ctx>;
 type Outcome<T> = Result<T, Error>;
-type Answered<T> = wasmtime::Result<Outcome<T>>;
 
 /// Instances of one server at most.
 const MAX_INSTANCES: u32 = 64;
@@ -212,12 +213,12 @@ fn number() -> String {
 }
 
 impl wit::Host for Ctx {
-    fn respond(&mut self, id: u64, status: u16, fields: Vec<u8>, body: Vec<u8>) -> Answered<()> {
-        Ok(respond(self, id, status, &fields, body))
+    fn respond(&mut self, id: u64, status: u16, fields: Vec<u8>, body: Vec<u8>) -> HostResult<()> {
+        Ok(respond(self, id, status, &fields, body)?)
     }
 
-    fn begin(&mut self, id: u64, status: u16, fields: Vec<u8>, kind: Flow) -> Answered<bool> {
-        Ok(begin(self, id, status, &fields, kind))
+    fn begin(&mut self, id: u64, status: u16, fields: Vec<u8>, kind: Flow) -> HostResult<bool> {
+        Ok(begin(self, id, status, &fields, kind)?)
     }
 
     fn finish(&mut self, id: u64, complete: bool) -> wasmtime::Result<()> {
@@ -368,7 +369,7 @@ impl wit::HostWithStore<Ctx> for Host {
         accessor: &Accessor<Ctx, Self>,
         options: Options,
         routes: Vec<Route>,
-    ) -> Answered<Resource<Instance>> {
+    ) -> HostResult<Resource<Instance>> {
         let (run, shutdown, replicas, shared) = accessor.with(|mut access| {
             let ctx = access.get();
             let run = ctx.run.clone();
@@ -379,14 +380,16 @@ impl wit::HostWithStore<Ctx> for Host {
         if shared.replica {
             let server = lock(&shared.servers).get(&key).cloned();
             let Some(server) = server else {
-                return Ok(Err(invalid(
+                return Err(invalid(
                     "this instance of the script serves another address than the first one did",
-                )));
+                )
+                .into());
             };
             if !server.router.has_routes(routes.iter().map(|route| (&*route.method, &*route.path))) {
-                return Ok(Err(invalid(
+                return Err(invalid(
                     "this instance of the script has other routes than the first one, or in another order",
-                )));
+                )
+                .into());
             }
             let joined = Instance {
                 server,
@@ -396,24 +399,19 @@ impl wit::HostWithStore<Ctx> for Host {
                 _handle: None,
                 _hold: None,
             };
-            return accessor.with(|mut access| instance(access.get(), joined)).map(Ok);
+            return Ok(accessor.with(|mut access| instance(access.get(), joined))?);
         }
-        let handle = match run.take_handle() {
-            Ok(handle) => handle,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        let handle = run.take_handle()?;
         let instances = options.instances;
         if instances > 1 && replicas.is_none() {
-            return Ok(Err(error(
+            return Err(error(
                 ErrorCode::Unsupported,
                 "http.serve: this program runs one instance of a script only; leave instances out",
-            )));
+            )
+            .into());
         }
-        let bound = spawn_counted(move || bind(&run, options, &routes)).await?;
-        let (server, task, hold) = match bound.and_then(|bound| bound.start(&shutdown, instances)) {
-            Ok(started) => started,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        let bound = spawn_counted(move || bind(&run, options, &routes)).await??;
+        let (server, task, hold) = bound.start(&shutdown, instances)?;
         let first = Instance {
             server: server.clone(),
             inbox: Arc::default(),
@@ -426,30 +424,28 @@ impl wit::HostWithStore<Ctx> for Host {
             lock(&shared.servers).insert(key, server);
             let shared = Shared { servers: shared.servers, replica: true };
             let prepare = Arc::new(move |ctx: &mut Ctx| ctx.set_state(shared.clone()));
-            if let Err(failure) = replicas.start(instances - 1, prepare) {
-                return Ok(Err(failure));
-            }
+            replicas.start(instances - 1, prepare)?;
         }
-        accessor.with(|mut access| instance(access.get(), first)).map(Ok)
+        Ok(accessor.with(|mut access| instance(access.get(), first))?)
     }
 
-    async fn read(accessor: &Accessor<Ctx, Self>, id: u64, max: u32) -> Answered<Option<Vec<u8>>> {
-        let taken = with(accessor, id, |exchange| match std::mem::replace(&mut exchange.rest, Rest::Taken) {
-            Rest::Some(upload) => Ok(Some(upload)),
-            Rest::None => {
-                exchange.rest = Rest::None;
-                Ok(None)
-            }
-            other => {
-                exchange.rest = other;
-                Err(error(ErrorCode::InvalidArgument, "the request body is being read, or was broken off"))
-            }
-        });
-        let mut upload = match taken {
-            Ok(Some(upload)) => upload,
-            Ok(None) => return Ok(Ok(None)),
-            Err(failure) => return Ok(Err(failure)),
-        };
+    async fn read(accessor: &Accessor<Ctx, Self>, id: u64, max: u32) -> HostResult<Option<Vec<u8>>> {
+        let taken =
+            with(accessor, id, |exchange| match std::mem::replace(&mut exchange.rest, Rest::Taken) {
+                Rest::Some(upload) => Ok(Some(upload)),
+                Rest::None => {
+                    exchange.rest = Rest::None;
+                    Ok(None)
+                }
+                other => {
+                    exchange.rest = other;
+                    Err(error(
+                        ErrorCode::InvalidArgument,
+                        "the request body is being read, or was broken off",
+                    ))
+                }
+            })?;
+        let Some(mut upload) = taken else { return Ok(None) };
         let run = run(accessor);
         let read = upload.read(&run, (max as usize).clamp(1, MAX_READ)).await;
         // An exchange that was answered meanwhile needs the rest no more.
@@ -472,19 +468,16 @@ impl wit::HostWithStore<Ctx> for Host {
             };
             Ok(())
         });
-        Ok(read)
+        Ok(read?)
     }
 
-    async fn write(accessor: &Accessor<Ctx, Self>, id: u64, data: Vec<u8>) -> Answered<()> {
+    async fn write(accessor: &Accessor<Ctx, Self>, id: u64, data: Vec<u8>) -> HostResult<()> {
         let run = run(accessor);
         let writer = with(accessor, id, |exchange| match &exchange.phase {
             Phase::Writing(writer) => Ok(writer.clone()),
             _ => Err(over()),
-        });
-        Ok(match writer.and_then(|writer| Ok((writer, body::counted(&run, data)?))) {
-            Ok((writer, data)) => writer.write(data).await,
-            Err(failure) => Err(failure),
-        })
+        })?;
+        Ok(writer.write(body::counted(&run, data)?).await?)
     }
 
     async fn send_file(
@@ -495,9 +488,9 @@ impl wit::HostWithStore<Ctx> for Host {
         root: String,
         path: String,
         options: FileOptions,
-    ) -> Answered<()> {
+    ) -> HostResult<()> {
         let run = run(accessor);
-        let prepared = with(accessor, id, |exchange| {
+        let (wanted, asked) = with(accessor, id, |exchange| {
             let cache_control = match options.cache_control.map(HeaderValue::try_from).transpose() {
                 Ok(value) => value,
                 Err(_) => return Err(error(ErrorCode::InvalidArgument, "cache_control is no header value")),
@@ -522,11 +515,7 @@ impl wit::HostWithStore<Ctx> for Host {
             };
             exchange.phase = Phase::Answering;
             Ok((wanted, asked))
-        });
-        let (wanted, asked) = match prepared {
-            Ok(prepared) => prepared,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        })?;
         let logged = run.clone();
         let made = spawn_counted(move || files::respond(&run, wanted, &asked)).await?;
         // A link out of what was granted is the request's affair, not the script's: it is audited, and the others go on.
@@ -537,7 +526,7 @@ impl wit::HostWithStore<Ctx> for Host {
             }
             _ => Err(failure),
         });
-        Ok(accessor.with(|mut access| {
+        accessor.with(|mut access| {
             let exchanges = access.get().state::<Exchanges>();
             match made {
                 Ok(response) => {
@@ -551,10 +540,10 @@ impl wit::HostWithStore<Ctx> for Host {
                     if let Some(exchange) = exchanges.get(id) {
                         exchange.phase = Phase::Waiting;
                     }
-                    Err(failure)
+                    Err(failure.into())
                 }
             }
-        }))
+        })
     }
 
     async fn upgrade(
@@ -562,49 +551,38 @@ impl wit::HostWithStore<Ctx> for Host {
         id: u64,
         fields: Vec<u8>,
         options: WebsocketOptions,
-    ) -> Answered<Option<String>> {
-        Ok(with(accessor, id, |exchange| upgrade(exchange, &fields, options)))
+    ) -> HostResult<Option<String>> {
+        Ok(with(accessor, id, |exchange| upgrade(exchange, &fields, options))?)
     }
 
-    async fn receive(accessor: &Accessor<Ctx, Self>, id: u64) -> Answered<Received> {
+    async fn receive(accessor: &Accessor<Ctx, Self>, id: u64) -> HostResult<Received> {
         let run = run(accessor);
-        let socket = match socket(accessor, id) {
-            Ok(socket) => socket,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        Ok(match socket.receive().await {
-            Err(failure) => Err(failure),
-            Ok(Err((code, reason))) => Ok(Received::Closed(CloseReason { code, reason })),
-            Ok(Ok(websocket::Incoming { data, binary, held: _held })) => {
-                run.count_bytes(data.len()).map(|()| Received::Message(Message { data, binary }))
+        let socket = socket(accessor, id)?;
+        match socket.receive().await? {
+            Err((code, reason)) => Ok(Received::Closed(CloseReason { code, reason })),
+            Ok(websocket::Incoming { data, binary, held: _held }) => {
+                run.count_bytes(data.len())?;
+                Ok(Received::Message(Message { data, binary }))
             }
-        })
-    }
-
-    async fn send(accessor: &Accessor<Ctx, Self>, id: u64, message: Message) -> Answered<()> {
-        let run = run(accessor);
-        let prepared = socket(accessor, id).and_then(|socket| {
-            run.count_bytes(message.data.len())?;
-            if !message.binary && std::str::from_utf8(&message.data).is_err() {
-                let why = "a text message must be UTF-8; send it with binary = true";
-                return Err(error(ErrorCode::InvalidData, why));
-            }
-            Ok((socket, message))
-        });
-        match prepared {
-            Ok((socket, message)) => Ok(socket.send(message.data, message.binary).await),
-            Err(failure) => Ok(Err(failure)),
         }
     }
 
-    async fn close(accessor: &Accessor<Ctx, Self>, id: u64, reason: CloseReason) -> Answered<()> {
-        let socket = match socket(accessor, id) {
-            Ok(socket) => socket,
-            Err(failure) => return Ok(Err(failure)),
-        };
+    async fn send(accessor: &Accessor<Ctx, Self>, id: u64, message: Message) -> HostResult<()> {
+        let run = run(accessor);
+        let socket = socket(accessor, id)?;
+        run.count_bytes(message.data.len())?;
+        if !message.binary && std::str::from_utf8(&message.data).is_err() {
+            let why = "a text message must be UTF-8; send it with binary = true";
+            return Err(error(ErrorCode::InvalidData, why).into());
+        }
+        Ok(socket.send(message.data, message.binary).await?)
+    }
+
+    async fn close(accessor: &Accessor<Ctx, Self>, id: u64, reason: CloseReason) -> HostResult<()> {
+        let socket = socket(accessor, id)?;
         // RFC 6455 7.4: what an endpoint may send, and what fits into a control frame.
         if !matches!(reason.code, 1000..=1003 | 1007..=1014 | 3000..=4999) || reason.reason.len() > 123 {
-            return Ok(Err(error(
+            return Err(error(
                 ErrorCode::InvalidArgument,
                 format!(
                     "a WebSocket cannot be closed with code {} and a reason of {} bytes; codes are 1000, 1001 to \
@@ -612,10 +590,10 @@ impl wit::HostWithStore<Ctx> for Host {
                     reason.code,
                     reason.reason.len()
                 ),
-            )));
+            ).into());
         }
         socket.close(reason.code, reason.reason).await;
-        Ok(Ok(()))
+        Ok(())
     }
 }
 

@@ -38,6 +38,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/listen@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: {
             "assay:host/types@0.1.0": assay_capability_api::types,
             "assay:host/listen@0.1.0.server": crate::instance::Instance,

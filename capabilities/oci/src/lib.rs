@@ -26,8 +26,8 @@ mod transfer;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HandleGuard, Held, Literal, Need, Scope, ScopeForm, Target, error,
-    text_field,
+    Capability, Ctx, GrantError, HandleGuard, Held, HostResult, Literal, Need, Scope, ScopeForm, Target,
+    error, text_field,
 };
 use assay_capability_http::client::Client;
 use bindings::assay::host::oci::{self, Action, Content, Request, Step};
@@ -46,6 +46,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/oci@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: {
             "assay:host/types@0.1.0": assay_capability_api::types,
             "assay:host/oci@0.1.0.job": crate::Job,
@@ -203,20 +204,14 @@ impl Capability for Oci {
 type Host = HasSelf<Ctx>;
 
 impl oci::Host for Ctx {
-    fn start(&mut self, action: Action, request: Request) -> Result<Outcome<Resource<Job>>> {
+    fn start(&mut self, action: Action, request: Request) -> HostResult<Resource<Job>> {
         let client = self.state_or(|| Client::new("oci")).clone();
-        let handle = match client.handle(&self.run) {
-            Ok(handle) => handle,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        let held = match self.run.budget.take(JOB + size(&request)) {
-            Ok(held) => held,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        let handle = client.handle(&self.run)?;
+        let held = self.run.budget.take(JOB + size(&request))?;
         let progress = Arc::new(Progress::default());
         let work = actions::perform(self.run.clone(), client, progress.clone(), action, request);
         let job = Job { work: Some(Box::pin(work)), progress, _handle: handle, _held: held };
-        Ok(Ok(self.table.push(job)?))
+        Ok(self.table.push(job)?)
     }
 }
 
@@ -232,24 +227,24 @@ impl oci::HostJobWithStore<Ctx> for Host {
         accessor: &Accessor<Ctx, Self>,
         this: Resource<Job>,
         report_every: u64,
-    ) -> Result<Outcome<Step>> {
+    ) -> HostResult<Step> {
         let taken = accessor.with(|mut access| {
             let job = access.get().table.get_mut(&this)?;
             Ok::<_, wasmtime::Error>((job.work.take(), job.progress.clone()))
         })?;
         let (Some(mut work), progress) = taken else {
-            return Ok(Err(error(ErrorCode::InvalidArgument, "it is over, or another task waits for it")));
+            return Err(error(ErrorCode::InvalidArgument, "it is over, or another task waits for it").into());
         };
         let report = tokio::time::sleep(Duration::from_nanos(report_every));
         tokio::select! {
             biased;
-            result = &mut work => Ok(result.map(Step::Done)),
+            result = &mut work => Ok(Step::Done(result?)),
             () = report, if report_every > 0 => {
                 accessor.with(|mut access| {
                     access.get().table.get_mut(&this)?.work = Some(work);
                     Ok::<_, wasmtime::Error>(())
                 })?;
-                Ok(Ok(Step::Progress(progress.now())))
+                Ok(Step::Progress(progress.now()))
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, Literal, Need, Request, Run, Scope, ScopeForm, error, io_error, signals,
+    Capability, Ctx, GrantError, HostResult, Literal, Need, Request, Run, Scope, ScopeForm, error, io_error,
+    signals,
 };
 use bindings::assay::host::os::{self, Machine};
 use std::io::ErrorKind;
@@ -14,6 +15,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/os@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
         require_store_data_send: true,
     });
@@ -160,16 +162,18 @@ impl os::Host for Ctx {
         Ok(std::env::consts::ARCH.into())
     }
 
-    fn catch_signal(&mut self, name: String, caught: bool) -> wasmtime::Result<Result<(), Error>> {
-        Ok(catch(&self.run, &name, caught))
+    fn catch_signal(&mut self, name: String, caught: bool) -> HostResult<()> {
+        Ok(catch(&self.run, &name, caught)?)
     }
 
-    fn hostname(&mut self) -> wasmtime::Result<Result<String, Error>> {
-        Ok(self.run.check(OS, &Request::Name(HOSTNAME)).map(|()| hostname()))
+    fn hostname(&mut self) -> HostResult<String> {
+        self.run.check(OS, &Request::Name(HOSTNAME))?;
+        Ok(hostname())
     }
 
-    fn info(&mut self) -> wasmtime::Result<Result<Machine, Error>> {
-        Ok(self.run.check(OS, &Request::Name(INFO)).map(|()| info()))
+    fn info(&mut self) -> HostResult<Machine> {
+        self.run.check(OS, &Request::Name(INFO))?;
+        Ok(info())
     }
 }
 

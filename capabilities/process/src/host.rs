@@ -10,7 +10,9 @@ use crate::prepare::{self, Input, Output, Variables};
 use crate::stream::{PIECE, Stream};
 use crate::{Command, Exit, Outcome, PROCESS, Processes, Reach, Start, list};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Ctx, HandleGuard, Held as Taken, Request, Run, error, io_error, off_thread};
+use assay_capability_api::{
+    Ctx, HandleGuard, Held as Taken, HostResult, Request, Run, error, io_error, off_thread,
+};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -19,7 +21,6 @@ use wasmtime::Result;
 use wasmtime::component::{Accessor, HasSelf, Resource};
 
 type Host = HasSelf<Ctx>;
-type Answered<T> = Result<Outcome<T>>;
 /// The run's end of a pipe, and its handle where the script holds it.
 type Held = (Arc<Stream>, Option<HandleGuard>);
 
@@ -140,8 +141,8 @@ fn output(wanted: WitOutput) -> (Option<Output>, bool) {
 }
 
 impl wit::Host for Ctx {
-    fn pid(&mut self) -> Answered<u32> {
-        Ok(Ok(std::process::id()))
+    fn pid(&mut self) -> HostResult<u32> {
+        Ok(std::process::id())
     }
 }
 
@@ -152,7 +153,7 @@ impl wit::HostWithStore<Ctx> for Host {
         stdin: WitInput,
         stdout: WitOutput,
         stderr: WitOutput,
-    ) -> Answered<Resource<Handle>> {
+    ) -> HostResult<Resource<Handle>> {
         let (variables, processes) = variables(accessor, &mut program);
         let run = processes.run().clone();
         let stdin = match stdin {
@@ -167,24 +168,14 @@ impl wit::HostWithStore<Ctx> for Host {
             stdout.as_ref().map_or("", path),
             stderr.as_ref().map_or("", path),
         ];
-        let words = hold(&run, &program, &variables, &files, 0).await;
-        let words = match words {
-            Ok(words) => words,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let words = hold(&run, &program, &variables, &files, 0).await?;
         let opened = off_thread(move || {
             let _words = words;
             let checked = checked(&run, program, variables)?;
             open(&run, checked, &stdin, stdout.as_ref().unwrap_or(&Output::Null), stderr.as_ref())
         });
-        let Opened { start, streams: [stdin, mut stdout, mut stderr] } = match opened.await {
-            Ok(opened) => opened,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        let child = match processes.start(start).await {
-            Ok(child) => child,
-            Err(failed) => return Ok(Err(failed)),
-        };
+        let Opened { start, streams: [stdin, mut stdout, mut stderr] } = opened.await?;
+        let child = processes.start(start).await?;
         let mut inherited = Vec::new();
         for (stream, is_error, inherits) in
             [(&mut stdout, false, inherits_output), (&mut stderr, true, inherits_errors)]
@@ -195,7 +186,7 @@ impl wit::HostWithStore<Ctx> for Host {
         }
         let handle = Handle { pid: child.pid, stdin, stdout, stderr };
         Children::add(accessor, child, inherited)?;
-        Ok(Ok(accessor.with(|mut access| access.get().table.push(handle))?))
+        Ok(accessor.with(|mut access| access.get().table.push(handle))?)
     }
 
     async fn run(
@@ -204,13 +195,10 @@ impl wit::HostWithStore<Ctx> for Host {
         stdin: Vec<u8>,
         timeout: u64,
         max_output: u64,
-    ) -> Answered<WitFinished> {
+    ) -> HostResult<WitFinished> {
         let (variables, processes) = variables(accessor, &mut program);
         let run = processes.run().clone();
-        let words = match hold(&run, &program, &variables, &[], stdin.len()).await {
-            Ok(words) => words,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let words = hold(&run, &program, &variables, &[], stdin.len()).await?;
         let command = off_thread(move || {
             let checked = checked(&run, program, variables)?;
             let name = checked.program.call_name();
@@ -219,33 +207,31 @@ impl wit::HostWithStore<Ctx> for Host {
                 .envs(checked.env)
                 .folder(checked.folder))
         });
-        let command = match command.await {
-            Ok(command) => command,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let command = command.await?;
         let timeout = (timeout > 0).then(|| Duration::from_nanos(timeout));
         let max_output = usize::try_from(max_output).unwrap_or(usize::MAX);
         // From here on the command holds them.
         drop(words);
-        let finished = command.stdin(stdin).timeout(timeout).max_output(max_output).run(&processes).await;
-        Ok(finished.map(|finished| WitFinished {
+        let finished = command.stdin(stdin).timeout(timeout).max_output(max_output).run(&processes).await?;
+        Ok(WitFinished {
             exit: WitExit { status: finished.status, signal: finished.signal.unwrap_or(0) },
             stdout: finished.stdout,
             stderr: finished.stderr,
             timed_out: finished.timed_out,
-        }))
+        })
     }
 
     async fn wait(
         accessor: &Accessor<Ctx, Self>,
         pid: i64,
         timeout: Option<u64>,
-    ) -> Answered<Option<WitExit>> {
+    ) -> HostResult<Option<WitExit>> {
         let Some(known) = known(accessor, pid) else {
-            return Ok(Err(error(
+            return Err(error(
                 ErrorCode::NotFound,
                 format!("cannot wait for process {pid}: this script has not started it"),
-            )));
+            )
+            .into());
         };
         let waiting = known.child.wait();
         let ended = match timeout {
@@ -255,60 +241,51 @@ impl wit::HostWithStore<Ctx> for Host {
         if let Some(Ok(_)) = ended {
             known.drain(accessor).await?;
         }
-        Ok(ended.transpose().map(|ended| ended.map(exit)))
+        Ok(ended.transpose()?.map(exit))
     }
 
-    async fn kill(accessor: &Accessor<Ctx, Self>, pid: i64, signal: i32, group: bool) -> Answered<bool> {
+    async fn kill(accessor: &Accessor<Ctx, Self>, pid: i64, signal: i32, group: bool) -> HostResult<bool> {
         let number = i32::try_from(pid).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
         let Some(number) = number else {
-            return Ok(Err(error(
-                ErrorCode::InvalidArgument,
-                format!("{pid} is not the number of a process"),
-            )));
+            return Err(
+                error(ErrorCode::InvalidArgument, format!("{pid} is not the number of a process")).into()
+            );
         };
         if !(0..=64).contains(&signal) {
-            return Ok(Err(error(
-                ErrorCode::InvalidArgument,
-                format!("{signal} is not the number of a signal"),
-            )));
+            return Err(
+                error(ErrorCode::InvalidArgument, format!("{signal} is not the number of a signal")).into()
+            );
         }
         if let Some(known) = known(accessor, pid) {
             let reach = if group { Reach::Group } else { Reach::Process };
-            return Ok(known.child.signal(signal, reach).await);
+            return Ok(known.child.signal(signal, reach).await?);
         }
         let run = accessor.with(|mut access| access.get().run.clone());
-        let others = run.check(PROCESS, &Request::Whole).map_err(|mut error| {
+        run.check(PROCESS, &Request::Whole).map_err(|mut error| {
             error.message = format!("process {pid} was not started by this script: {}", error.message);
             error
-        });
-        Ok(others.and_then(|()| send(number, signal, group)))
+        })?;
+        Ok(send(number, signal, group)?)
     }
 
-    async fn all(accessor: &Accessor<Ctx, Self>) -> Answered<Vec<Info>> {
+    async fn all(accessor: &Accessor<Ctx, Self>) -> HostResult<Vec<Info>> {
         let run = accessor.with(|mut access| access.get().run.clone());
-        if let Err(denied) = run.check(PROCESS, &Request::Whole) {
-            return Ok(Err(denied));
-        }
+        run.check(PROCESS, &Request::Whole)?;
         // Which processes there are is what `linux.proc_stat` tells, number by number.
         if let Some(rule) = run.grants.denial("linux", &Request::Name("proc")) {
-            return Ok(Err(run.refuse_by(PROCESS, "process.list", &rule)));
+            return Err(run.refuse_by(PROCESS, "process.list", &rule).into());
         }
-        let list = off_thread(|| Ok(list::all())).await;
-        Ok(list.and_then(|list| {
-            run.count_bytes(list.iter().map(|one| one.name.len() + one.cmdline.len()).sum())?;
-            let info =
-                |one: list::Shown| Info { pid: one.pid.unsigned_abs(), name: one.name, cmdline: one.cmdline };
-            Ok(list.into_iter().map(info).collect())
-        }))
+        let list = off_thread(|| Ok(list::all())).await?;
+        run.count_bytes(list.iter().map(|one| one.name.len() + one.cmdline.len()).sum())?;
+        let info =
+            |one: list::Shown| Info { pid: one.pid.unsigned_abs(), name: one.name, cmdline: one.cmdline };
+        Ok(list.into_iter().map(info).collect())
     }
 
-    async fn running(accessor: &Accessor<Ctx, Self>, names: Vec<String>) -> Answered<u32> {
+    async fn running(accessor: &Accessor<Ctx, Self>, names: Vec<String>) -> HostResult<u32> {
         let run = accessor.with(|mut access| access.get().run.clone());
         let texts: Vec<&str> = names.iter().map(String::as_str).collect();
-        let held = match run.hold(&texts).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let held = run.hold(&texts).await?;
         Ok(off_thread(move || {
             let _held = held;
             for name in &names {
@@ -320,7 +297,7 @@ impl wit::HostWithStore<Ctx> for Host {
             }
             Ok(u32::try_from(list::running(&names)).unwrap_or(u32::MAX))
         })
-        .await)
+        .await?)
     }
 }
 
@@ -390,14 +367,11 @@ fn held(
 }
 
 impl wit::HostChildWithStore<Ctx> for Host {
-    async fn write(accessor: &Accessor<Ctx, Self>, this: Resource<Handle>, bytes: Vec<u8>) -> Answered<()> {
+    async fn write(accessor: &Accessor<Ctx, Self>, this: Resource<Handle>, bytes: Vec<u8>) -> HostResult<()> {
         let (stream, pid, run) = held(accessor, &this, |handle| &handle.stdin)?;
-        let Some(stream) = stream else { return Ok(Err(no_pipe(pid, "stdin"))) };
-        let held = run.count_bytes(bytes.len()).and_then(|()| run.budget.take(bytes.len()));
-        let _held = match held {
-            Ok(held) => held,
-            Err(limit) => return Ok(Err(limit)),
-        };
+        let Some(stream) = stream else { return Err(no_pipe(pid, "stdin").into()) };
+        run.count_bytes(bytes.len())?;
+        let _held = run.budget.take(bytes.len())?;
         let written = stream.write_all(&bytes).await;
         Ok(written.map_err(|source| match source.kind() {
             std::io::ErrorKind::BrokenPipe => Error {
@@ -406,7 +380,7 @@ impl wit::HostChildWithStore<Ctx> for Host {
                 errno: libc::EPIPE,
             },
             _ => io_error(&format!("cannot write to process {pid}"), &source),
-        }))
+        })?)
     }
 
     async fn read(
@@ -414,18 +388,17 @@ impl wit::HostChildWithStore<Ctx> for Host {
         this: Resource<Handle>,
         stderr: bool,
         max: u32,
-    ) -> Answered<Vec<u8>> {
+    ) -> HostResult<Vec<u8>> {
         let which: fn(&Handle) -> &Option<Held> =
             if stderr { |handle| &handle.stderr } else { |handle| &handle.stdout };
         let (stream, pid, run) = held(accessor, &this, which)?;
         let Some(stream) = stream else {
-            return Ok(Err(no_pipe(pid, if stderr { "stderr" } else { "stdout" })));
+            return Err(no_pipe(pid, if stderr { "stderr" } else { "stdout" }).into());
         };
         let max = usize::try_from(max).unwrap_or(PIECE);
-        let read = stream
-            .read(max)
-            .await
-            .map_err(|source| io_error(&format!("cannot read from process {pid}"), &source));
-        Ok(read.and_then(|bytes| run.count_bytes(bytes.len()).map(|()| bytes)))
+        let failed = |source: std::io::Error| io_error(&format!("cannot read from process {pid}"), &source);
+        let bytes = stream.read(max).await.map_err(failed)?;
+        run.count_bytes(bytes.len())?;
+        Ok(bytes)
     }
 }

@@ -3,8 +3,8 @@
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, Denied, GrantError, HandleGuard, Literal, Need, Run, Scope, ScopeForm, Target, error,
-    io_error, off_thread,
+    Capability, Ctx, Denied, GrantError, HandleGuard, HostResult, Literal, Need, Run, Scope, ScopeForm,
+    Target, error, io_error, off_thread,
 };
 use assay_capability_process::prepare::{self, Variables};
 use assay_capability_process::stream::{PIECE, Stream};
@@ -27,6 +27,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/pty@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
         with: {
             "assay:host/types@0.1.0": assay_capability_api::types,
@@ -107,7 +108,6 @@ impl Capability for Pty {
 }
 
 type Host = HasSelf<Ctx>;
-type Answered<T> = Result<std::result::Result<T, Error>>;
 
 /// The resource `terminal`.
 pub struct Terminal {
@@ -170,7 +170,7 @@ impl wit::HostWithStore<Ctx> for Host {
         mut program: wit::Program,
         cols: u16,
         rows: u16,
-    ) -> Answered<Resource<Terminal>> {
+    ) -> HostResult<Resource<Terminal>> {
         let own = std::mem::take(&mut program.env);
         let (variables, processes) = accessor.with(|mut access| {
             let ctx = access.get();
@@ -178,23 +178,14 @@ impl wit::HostWithStore<Ctx> for Host {
         });
         let run = processes.run().clone();
         let texts = [program.cmd.as_str(), program.cwd.as_deref().unwrap_or_default()];
-        let held = match prepare::hold_words(&run, &texts, &program.args, &variables.list, 0).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let held = prepare::hold_words(&run, &texts, &program.args, &variables.list, 0).await?;
         let (start, stream, handle) =
-            match off_thread(move || ready(&run, program, variables, (cols, rows))).await {
-                Ok(ready) => ready,
-                Err(refused) => return Ok(Err(refused)),
-            };
-        let child = match processes.start(start).await {
-            Ok(child) => child,
-            Err(failed) => return Ok(Err(failed)),
-        };
+            off_thread(move || ready(&run, program, variables, (cols, rows))).await?;
+        let child = processes.start(start).await?;
         drop(held);
         Children::add(accessor, child.clone(), Vec::new())?;
         let terminal = Terminal { child, stream: Some((Arc::new(stream), handle)) };
-        Ok(Ok(accessor.with(|mut access| access.get().table.push(terminal))?))
+        Ok(accessor.with(|mut access| access.get().table.push(terminal))?)
     }
 }
 
@@ -207,11 +198,11 @@ impl wit::HostTerminal for Ctx {
         Ok(self.table.get(&this)?.child.pid)
     }
 
-    fn resize(&mut self, this: Resource<Terminal>, cols: u16, rows: u16) -> Answered<()> {
+    fn resize(&mut self, this: Resource<Terminal>, cols: u16, rows: u16) -> HostResult<()> {
         let terminal = self.table.get(&this)?;
-        let Some((stream, _)) = &terminal.stream else { return Ok(Err(closed(terminal.child.pid))) };
-        let resized = tcsetwinsize(stream.fd(), size(cols, rows));
-        Ok(resized.map_err(|source| io_error("cannot resize the terminal", &source.into())))
+        let Some((stream, _)) = &terminal.stream else { return Err(closed(terminal.child.pid).into()) };
+        let failed = |source: rustix::io::Errno| io_error("cannot resize the terminal", &source.into());
+        Ok(tcsetwinsize(stream.fd(), size(cols, rows)).map_err(failed)?)
     }
 
     fn is_alive(&mut self, this: Resource<Terminal>) -> Result<bool> {
@@ -236,16 +227,17 @@ fn parts(accessor: &Accessor<Ctx, Host>, this: &Resource<Terminal>) -> Result<Pa
 }
 
 impl wit::HostTerminalWithStore<Ctx> for Host {
-    async fn write(accessor: &Accessor<Ctx, Self>, this: Resource<Terminal>, bytes: Vec<u8>) -> Answered<()> {
+    async fn write(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<Terminal>,
+        bytes: Vec<u8>,
+    ) -> HostResult<()> {
         let (stream, child, run) = parts(accessor, &this)?;
-        let Some(stream) = stream else { return Ok(Err(closed(child.pid))) };
-        let held = run.count_bytes(bytes.len()).and_then(|()| run.budget.take(bytes.len()));
-        let _held = match held {
-            Ok(held) => held,
-            Err(limit) => return Ok(Err(limit)),
-        };
+        let Some(stream) = stream else { return Err(closed(child.pid).into()) };
+        run.count_bytes(bytes.len())?;
+        let _held = run.budget.take(bytes.len())?;
         let what = format!("cannot write to the terminal of process {}", child.pid);
-        Ok(stream.write_all(&bytes).await.map_err(|source| io_error(&what, &source)))
+        Ok(stream.write_all(&bytes).await.map_err(|source| io_error(&what, &source))?)
     }
 
     async fn read(
@@ -253,55 +245,55 @@ impl wit::HostTerminalWithStore<Ctx> for Host {
         this: Resource<Terminal>,
         max: u32,
         timeout: Option<u64>,
-    ) -> Answered<Option<Vec<u8>>> {
+    ) -> HostResult<Option<Vec<u8>>> {
         let (stream, child, run) = parts(accessor, &this)?;
-        let Some(stream) = stream else { return Ok(Err(closed(child.pid))) };
+        let Some(stream) = stream else { return Err(closed(child.pid).into()) };
         let reading = stream.read(usize::try_from(max).unwrap_or(PIECE));
         let read = match timeout {
             None => reading.await,
             Some(timeout) => match tokio::time::timeout(Duration::from_nanos(timeout), reading).await {
                 Ok(read) => read,
-                Err(_) => return Ok(Ok(None)),
+                Err(_) => return Ok(None),
             },
         };
         let what = format!("cannot read from the terminal of process {}", child.pid);
-        let read = read.map_err(|source| io_error(&what, &source));
-        Ok(read.and_then(|bytes| run.count_bytes(bytes.len()).map(|()| Some(bytes))))
+        let bytes = read.map_err(|source| io_error(&what, &source))?;
+        run.count_bytes(bytes.len())?;
+        Ok(Some(bytes))
     }
 
-    async fn close(accessor: &Accessor<Ctx, Self>, this: Resource<Terminal>) -> Answered<()> {
+    async fn close(accessor: &Accessor<Ctx, Self>, this: Resource<Terminal>) -> HostResult<()> {
         let child = accessor.with(|mut access| {
             let terminal = access.get().table.get_mut(&this)?;
             terminal.stream = None;
             Ok::<_, wasmtime::Error>(terminal.child.clone())
         })?;
         // The kernel sends it when the last holder closes; another task may still wait for output.
-        Ok(child.signal(SIGHUP, Reach::Group).await.map(drop))
+        child.signal(SIGHUP, Reach::Group).await?;
+        Ok(())
     }
 
     async fn wait(
         accessor: &Accessor<Ctx, Self>,
         this: Resource<Terminal>,
         timeout: Option<u64>,
-    ) -> Answered<Option<wit::Exit>> {
+    ) -> HostResult<Option<wit::Exit>> {
         let (_, child, _) = parts(accessor, &this)?;
         let ended = match timeout {
             None => Some(child.wait().await),
             Some(timeout) => tokio::time::timeout(Duration::from_nanos(timeout), child.wait()).await.ok(),
         };
-        let ended = ended.transpose();
-        Ok(ended
-            .map(|exit| exit.map(|exit| wit::Exit { status: exit.status, signal: exit.signal.unwrap_or(0) })))
+        let exit = ended.transpose()?;
+        Ok(exit.map(|exit| wit::Exit { status: exit.status, signal: exit.signal.unwrap_or(0) }))
     }
 
-    async fn kill(accessor: &Accessor<Ctx, Self>, this: Resource<Terminal>, signal: i32) -> Answered<bool> {
+    async fn kill(accessor: &Accessor<Ctx, Self>, this: Resource<Terminal>, signal: i32) -> HostResult<bool> {
         let (_, child, _) = parts(accessor, &this)?;
         if !(0..=64).contains(&signal) {
-            return Ok(Err(error(
-                ErrorCode::InvalidArgument,
-                format!("{signal} is not the number of a signal"),
-            )));
+            return Err(
+                error(ErrorCode::InvalidArgument, format!("{signal} is not the number of a signal")).into()
+            );
         }
-        Ok(child.signal(signal, Reach::Group).await)
+        Ok(child.signal(signal, Reach::Group).await?)
     }
 }

@@ -3,7 +3,8 @@
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, HandleGuard, Literal, Need, Request, Run, Target, error, io_error, off_thread,
+    Capability, Ctx, HandleGuard, HostResult, Literal, Need, Request, Run, Target, error, io_error,
+    off_thread,
 };
 use assay_capability_process::prepare::{self, Input, Output, Variables};
 use assay_capability_process::stream::{PIECE, Stream};
@@ -21,6 +22,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/shell@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
         with: {
             "assay:host/types@0.1.0": assay_capability_api::types,
@@ -69,7 +71,6 @@ impl Capability for Shell {
 }
 
 type Host = HasSelf<Ctx>;
-type Answered<T> = Result<std::result::Result<T, Error>>;
 
 /// The resource `pipe`.
 pub struct Pipe {
@@ -90,9 +91,9 @@ fn words(line: Vec<u8>) -> std::result::Result<[Vec<u8>; 2], Error> {
 }
 
 impl wit::Host for Ctx {
-    fn available(&mut self) -> Answered<bool> {
-        let allowed = self.run.check(SHELL, &Request::Whole);
-        Ok(allowed.map(|()| find(SH, Path::new("/"), &self.run.ambient).is_ok()))
+    fn available(&mut self) -> HostResult<bool> {
+        self.run.check(SHELL, &Request::Whole)?;
+        Ok(find(SH, Path::new("/"), &self.run.ambient).is_ok())
     }
 }
 
@@ -103,7 +104,7 @@ impl wit::HostWithStore<Ctx> for Host {
         stdin: Vec<u8>,
         timeout: u64,
         max_output: u64,
-    ) -> Answered<wit::Finished> {
+    ) -> HostResult<wit::Finished> {
         let (run, processes, variables) = accessor.with(|mut access| {
             let ctx = access.get();
             let variables = Variables::new(ctx, command.clear_env, command.env);
@@ -111,10 +112,7 @@ impl wit::HostWithStore<Ctx> for Host {
         });
         let (line, cwd) = (vec![command.line], command.cwd);
         let texts = [SH, cwd.as_deref().unwrap_or_default()];
-        let held = match prepare::hold_words(&run, &texts, &line, &variables.list, stdin.len()).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let held = prepare::hold_words(&run, &texts, &line, &variables.list, stdin.len()).await?;
         let ready = off_thread(move || {
             run.check(SHELL, &Request::Whole)?;
             let args = words(line.concat())?;
@@ -123,38 +121,32 @@ impl wit::HostWithStore<Ctx> for Host {
                 .args(args)
                 .folder(folder))
         });
-        let ready = match ready.await {
-            Ok(ready) => ready.envs(variables.list),
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let ready = ready.await?.envs(variables.list);
         let timeout = (timeout > 0).then(|| Duration::from_nanos(timeout));
         let max_output = usize::try_from(max_output).unwrap_or(usize::MAX);
         // From here on the command holds them.
         drop(held);
-        let finished = ready.stdin(stdin).timeout(timeout).max_output(max_output).run(&processes).await;
-        Ok(finished.map(|finished| wit::Finished {
+        let finished = ready.stdin(stdin).timeout(timeout).max_output(max_output).run(&processes).await?;
+        Ok(wit::Finished {
             exit: wit::Exit { status: finished.status, signal: finished.signal.unwrap_or(0) },
             stdout: finished.stdout,
             stderr: finished.stderr,
             timed_out: finished.timed_out,
-        }))
+        })
     }
 
     async fn open(
         accessor: &Accessor<Ctx, Self>,
         line: Vec<u8>,
         mode: wit::Mode,
-    ) -> Answered<Resource<Pipe>> {
+    ) -> HostResult<Resource<Pipe>> {
         let (run, processes, variables) = accessor.with(|mut access| {
             let ctx = access.get();
             let variables = Variables::new(ctx, false, Vec::new());
             (ctx.run.clone(), Processes::of(ctx), variables)
         });
         let line = vec![line];
-        let held = match prepare::hold_words(&run, &[SH], &line, &variables.list, 0).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let held = prepare::hold_words(&run, &[SH], &line, &variables.list, 0).await?;
         let opened = off_thread(move || {
             let _held = held;
             run.check(SHELL, &Request::Whole)?;
@@ -175,14 +167,8 @@ impl wit::HostWithStore<Ctx> for Host {
             };
             Ok((start, stdin.ours, stdout.ours, stderr.ours))
         });
-        let (start, stdin, stdout, stderr) = match opened.await {
-            Ok(opened) => opened,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        let child = match processes.start(start).await {
-            Ok(child) => child,
-            Err(failed) => return Ok(Err(failed)),
-        };
+        let (start, stdin, stdout, stderr) = opened.await?;
+        let child = processes.start(start).await?;
         let (stream, output) = match mode {
             wit::Mode::Read => (stdout, None),
             wit::Mode::Write => (stdin, stdout),
@@ -193,21 +179,18 @@ impl wit::HostWithStore<Ctx> for Host {
         inherited.extend(stderr.map(|(stream, _)| (Arc::new(stream), true)));
         let known = Children::add(accessor, child, inherited)?;
         let pipe = Pipe { known, stream: stream.map(|(stream, handle)| (Arc::new(stream), handle)) };
-        Ok(Ok(accessor.with(|mut access| access.get().table.push(pipe))?))
+        Ok(accessor.with(|mut access| access.get().table.push(pipe))?)
     }
 
-    async fn which(accessor: &Accessor<Ctx, Self>, name: String) -> Answered<Option<String>> {
+    async fn which(accessor: &Accessor<Ctx, Self>, name: String) -> HostResult<Option<String>> {
         let run = accessor.with(|mut access| access.get().run.clone());
-        let held = match run.hold(&[&name]).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let held = run.hold(&[&name]).await?;
         let found = off_thread(move || {
             let _held = held;
             run.check(SHELL, &Request::Whole)?;
             Ok(find(&name, &run.working_folder, &run.ambient).ok())
         });
-        Ok(found.await.map(|found| found.map(|program| program.path.display().to_string())))
+        Ok(found.await?.map(|program| program.path.display().to_string()))
     }
 }
 
@@ -231,22 +214,20 @@ fn closed() -> Error {
 }
 
 impl wit::HostPipeWithStore<Ctx> for Host {
-    async fn read(accessor: &Accessor<Ctx, Self>, this: Resource<Pipe>, max: u32) -> Answered<Vec<u8>> {
+    async fn read(accessor: &Accessor<Ctx, Self>, this: Resource<Pipe>, max: u32) -> HostResult<Vec<u8>> {
         let (stream, run) = stream(accessor, &this)?;
-        let Some(stream) = stream else { return Ok(Err(closed())) };
+        let Some(stream) = stream else { return Err(closed().into()) };
         let read = stream.read(usize::try_from(max).unwrap_or(PIECE)).await;
-        let read = read.map_err(|source| io_error("cannot read from the command", &source));
-        Ok(read.and_then(|bytes| run.count_bytes(bytes.len()).map(|()| bytes)))
+        let bytes = read.map_err(|source| io_error("cannot read from the command", &source))?;
+        run.count_bytes(bytes.len())?;
+        Ok(bytes)
     }
 
-    async fn write(accessor: &Accessor<Ctx, Self>, this: Resource<Pipe>, bytes: Vec<u8>) -> Answered<()> {
+    async fn write(accessor: &Accessor<Ctx, Self>, this: Resource<Pipe>, bytes: Vec<u8>) -> HostResult<()> {
         let (stream, run) = stream(accessor, &this)?;
-        let Some(stream) = stream else { return Ok(Err(closed())) };
-        let held = run.count_bytes(bytes.len()).and_then(|()| run.budget.take(bytes.len()));
-        let _held = match held {
-            Ok(held) => held,
-            Err(limit) => return Ok(Err(limit)),
-        };
+        let Some(stream) = stream else { return Err(closed().into()) };
+        run.count_bytes(bytes.len())?;
+        let _held = run.budget.take(bytes.len())?;
         let written = stream.write_all(&bytes).await;
         Ok(written.map_err(|source| {
             let mut failed = io_error("cannot write to the command", &source);
@@ -254,10 +235,10 @@ impl wit::HostPipeWithStore<Ctx> for Host {
                 failed.code = ErrorCode::Unavailable;
             }
             failed
-        }))
+        })?)
     }
 
-    async fn close(accessor: &Accessor<Ctx, Self>, this: Resource<Pipe>) -> Answered<wit::Exit> {
+    async fn close(accessor: &Accessor<Ctx, Self>, this: Resource<Pipe>) -> HostResult<wit::Exit> {
         let known = accessor.with(|mut access| {
             let pipe = access.get().table.get_mut(&this)?;
             pipe.stream = None;
@@ -265,6 +246,6 @@ impl wit::HostPipeWithStore<Ctx> for Host {
         })?;
         let ended = known.child.wait().await;
         known.drain(accessor).await?;
-        Ok(ended.map(exit))
+        Ok(exit(ended?))
     }
 }

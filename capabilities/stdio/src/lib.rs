@@ -2,8 +2,7 @@
 
 mod input;
 
-use assay_capability_api::types::Error;
-use assay_capability_api::{Capability, Counter, Ctx, Stop, io_error};
+use assay_capability_api::{Capability, Counter, Ctx, HostResult, Stop, io_error};
 use bindings::assay::host::stdio::{self, Target};
 pub use input::Input;
 use std::io::{self, ErrorKind};
@@ -18,6 +17,7 @@ mod bindings {
             "assay:host/stdio.flush": async | trappable,
             default: trappable,
         },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
         require_store_data_send: true,
     });
@@ -56,25 +56,20 @@ fn name(to: Target) -> &'static str {
 
 /// A failed write as the script sees it; a reader that has gone (`assay run x.lua | head`) ends the run
 /// without a word, as it ends other programs.
-fn outcome(to: Target, result: io::Result<()>) -> wasmtime::Result<Result<(), Error>> {
+fn outcome(to: Target, result: io::Result<()>) -> HostResult<()> {
     match result {
-        Ok(()) => Ok(Ok(())),
-        Err(failed) if failed.kind() == ErrorKind::BrokenPipe => Err(wasmtime::Error::new(Stop::unread())),
-        Err(failed) => Ok(Err(io_error(&format!("writing to {}", name(to)), &failed))),
+        Ok(()) => Ok(()),
+        Err(failed) if failed.kind() == ErrorKind::BrokenPipe => Err(Stop::unread().into()),
+        Err(failed) => Err(io_error(&format!("writing to {}", name(to)), &failed).into()),
     }
 }
 
 impl stdio::Host for Ctx {
-    async fn write(&mut self, to: Target, bytes: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
-        if let Err(refused) = self.run.spend(Counter::Output, bytes.len() as u64) {
-            return Ok(Err(refused));
-        }
+    async fn write(&mut self, to: Target, bytes: Vec<u8>) -> HostResult<()> {
+        self.run.spend(Counter::Output, bytes.len() as u64)?;
         // What is short is written whatever else the run holds: a message about that, above all.
         let held = if bytes.len() > SHORT { bytes.len() } else { 0 };
-        let _held = match self.run.budget.take(held) {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let _held = self.run.budget.take(held)?;
         let to_stderr = matches!(to, Target::Stderr);
         // What came first is read first, also where the two streams are one.
         let written = match to_stderr {
@@ -88,25 +83,22 @@ impl stdio::Host for Ctx {
         }
     }
 
-    async fn flush(&mut self, to: Target) -> wasmtime::Result<Result<(), Error>> {
+    async fn flush(&mut self, to: Target) -> HostResult<()> {
         outcome(to, self.drain().await)
     }
 }
 
 impl stdio::HostWithStore<Ctx> for HasSelf<Ctx> {
-    async fn read(accessor: &Accessor<Ctx, Self>, max: u32) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+    async fn read(accessor: &Accessor<Ctx, Self>, max: u32) -> HostResult<Vec<u8>> {
         let (flushed, input, run) = accessor.with(|mut access| {
             let ctx = access.get();
             // A question is to be seen before the answer is waited for.
             (ctx.output.flush().map(drop), ctx.state::<Input>().clone(), ctx.run.clone())
         });
-        if let Err(failed) = outcome(Target::Stdout, flushed)? {
-            return Ok(Err(failed));
-        }
-        let bytes = match input.read(max as usize).await {
-            Ok(bytes) => bytes,
-            Err(failed) => return Ok(Err(io_error("reading standard input", &failed))),
-        };
-        Ok(run.count_bytes(bytes.len()).map(|()| bytes))
+        outcome(Target::Stdout, flushed)?;
+        let read = input.read(max as usize).await;
+        let bytes = read.map_err(|failed| io_error("reading standard input", &failed))?;
+        run.count_bytes(bytes.len())?;
+        Ok(bytes)
     }
 }

@@ -16,9 +16,9 @@ mod name;
 mod scope;
 mod units;
 
-use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::types::ErrorCode;
 use assay_capability_api::{
-    Capability, Ctx, GrantError, Literal, Need, Run, Scope, ScopeForm, Target, error,
+    Capability, Ctx, GrantError, HostResult, Literal, Need, Run, Scope, ScopeForm, Target, error,
 };
 use assay_capability_process::Processes;
 use bindings::assay::host::systemd::{
@@ -38,6 +38,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/systemd@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
         with: {
             "assay:host/types@0.1.0": assay_capability_api::types,
@@ -201,7 +202,6 @@ fn target(function: &str, args: &[Val]) -> Target {
 }
 
 type Host = HasSelf<Ctx>;
-type Answered<T> = Result<std::result::Result<T, Error>>;
 
 fn parts(accessor: &Accessor<Ctx, Host>) -> (Arc<Run>, Bus) {
     accessor.with(|mut access| {
@@ -217,39 +217,30 @@ fn options(given: ActionOptions) -> actions::Options {
 impl wit::Host for Ctx {}
 
 impl wit::HostWithStore<Ctx> for Host {
-    async fn list_units(accessor: &Accessor<Ctx, Self>, filter: UnitFilter) -> Answered<String> {
+    async fn list_units(accessor: &Accessor<Ctx, Self>, filter: UnitFilter) -> HostResult<String> {
         let (run, bus) = parts(accessor);
         let UnitFilter { patterns, states, kinds } = filter;
         let texts: Vec<&str> =
             [&patterns, &states, &kinds].into_iter().flatten().map(String::as_str).collect();
-        let _held = match run.hold(&texts).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        Ok(units::list(&bus, &run, units::Filter { patterns, states, kinds }).await)
+        let _held = run.hold(&texts).await?;
+        Ok(units::list(&bus, &run, units::Filter { patterns, states, kinds }).await?)
     }
 
-    async fn unit_status(accessor: &Accessor<Ctx, Self>, name: String) -> Answered<String> {
+    async fn unit_status(accessor: &Accessor<Ctx, Self>, name: String) -> HostResult<String> {
         let (run, bus) = parts(accessor);
-        let _held = match run.hold(&[&name]).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        Ok(units::status(&bus, &run, &name).await)
+        let _held = run.hold(&[&name]).await?;
+        Ok(units::status(&bus, &run, &name).await?)
     }
 
-    async fn is_active(accessor: &Accessor<Ctx, Self>, name: String) -> Answered<bool> {
+    async fn is_active(accessor: &Accessor<Ctx, Self>, name: String) -> HostResult<bool> {
         let (run, bus) = parts(accessor);
-        let _held = match run.hold(&[&name]).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        Ok(units::is_active(&bus, &run, &name).await)
+        let _held = run.hold(&[&name]).await?;
+        Ok(units::is_active(&bus, &run, &name).await?)
     }
 
-    async fn list_timers(accessor: &Accessor<Ctx, Self>) -> Answered<String> {
+    async fn list_timers(accessor: &Accessor<Ctx, Self>) -> HostResult<String> {
         let (run, bus) = parts(accessor);
-        Ok(units::timers(&bus, &run).await)
+        Ok(units::timers(&bus, &run).await?)
     }
 
     async fn unit_action(
@@ -257,7 +248,7 @@ impl wit::HostWithStore<Ctx> for Host {
         verb: UnitVerb,
         name: String,
         how: ActionOptions,
-    ) -> Answered<String> {
+    ) -> HostResult<String> {
         let (run, bus) = parts(accessor);
         let verb = match verb {
             UnitVerb::Start => actions::Verb::Start,
@@ -268,30 +259,24 @@ impl wit::HostWithStore<Ctx> for Host {
             UnitVerb::Disable => actions::Verb::Disable,
             UnitVerb::ResetFailed => actions::Verb::ResetFailed,
         };
-        let _held = match run.hold(&[&name]).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        Ok(actions::act(&bus, &run, verb, &name, options(how)).await)
+        let _held = run.hold(&[&name]).await?;
+        Ok(actions::act(&bus, &run, verb, &name, options(how)).await?)
     }
 
-    async fn daemon_reload(accessor: &Accessor<Ctx, Self>) -> Answered<()> {
+    async fn daemon_reload(accessor: &Accessor<Ctx, Self>) -> HostResult<()> {
         let (run, bus) = parts(accessor);
-        Ok(actions::daemon_reload(&bus, &run).await)
+        Ok(actions::daemon_reload(&bus, &run).await?)
     }
 
-    async fn list_machines(accessor: &Accessor<Ctx, Self>) -> Answered<String> {
+    async fn list_machines(accessor: &Accessor<Ctx, Self>) -> HostResult<String> {
         let (run, bus) = parts(accessor);
-        Ok(machines::list(&bus, &run).await)
+        Ok(machines::list(&bus, &run).await?)
     }
 
-    async fn machine_status(accessor: &Accessor<Ctx, Self>, name: String) -> Answered<String> {
+    async fn machine_status(accessor: &Accessor<Ctx, Self>, name: String) -> HostResult<String> {
         let (run, bus) = parts(accessor);
-        let _held = match run.hold(&[&name]).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        Ok(machines::status(&bus, &run, &name).await)
+        let _held = run.hold(&[&name]).await?;
+        Ok(machines::status(&bus, &run, &name).await?)
     }
 
     async fn machine_action(
@@ -299,7 +284,7 @@ impl wit::HostWithStore<Ctx> for Host {
         verb: MachineVerb,
         name: String,
         how: ActionOptions,
-    ) -> Answered<String> {
+    ) -> HostResult<String> {
         let (run, bus) = parts(accessor);
         let verb = match verb {
             MachineVerb::Start => machines::Verb::Start,
@@ -307,24 +292,21 @@ impl wit::HostWithStore<Ctx> for Host {
             MachineVerb::Reboot => machines::Verb::Reboot,
             MachineVerb::Terminate => machines::Verb::Terminate,
         };
-        let _held = match run.hold(&[&name]).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        Ok(machines::act(&bus, &run, verb, &name, options(how)).await)
+        let _held = run.hold(&[&name]).await?;
+        Ok(machines::act(&bus, &run, verb, &name, options(how)).await?)
     }
 
-    async fn machine_exec(accessor: &Accessor<Ctx, Self>, command: wit::Command) -> Answered<wit::Finished> {
+    async fn machine_exec(
+        accessor: &Accessor<Ctx, Self>,
+        command: wit::Command,
+    ) -> HostResult<wit::Finished> {
         let (run, bus) = parts(accessor);
         let processes = accessor.with(|mut access| Processes::of(access.get()));
         let mut texts: Vec<&str> = command.arguments.iter().map(String::as_str).collect();
         texts.extend(command.environment.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]));
         texts.push(&command.machine);
-        let held = run.hold(&texts).await.and_then(|mut held| held.grow(command.input.len()).map(|()| held));
-        let _held = match held {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
+        let mut held = run.hold(&texts).await?;
+        held.grow(command.input.len())?;
         let task = exec::Task {
             machine: command.machine,
             arguments: command.arguments,
@@ -332,18 +314,19 @@ impl wit::HostWithStore<Ctx> for Host {
             input: command.input,
             timeout: command.timeout.map(Duration::from_nanos),
         };
-        Ok(exec::exec(&bus, &run, &processes, task).await.map(|finished| wit::Finished {
+        let finished = exec::exec(&bus, &run, &processes, task).await?;
+        Ok(wit::Finished {
             status: finished.status,
             output: finished.stdout,
             errors: finished.stderr,
             timed_out: finished.timed_out,
-        }))
+        })
     }
 
     async fn open_journal(
         accessor: &Accessor<Ctx, Self>,
         query: JournalQuery,
-    ) -> Answered<Resource<Journal>> {
+    ) -> HostResult<Resource<Journal>> {
         let (run, processes) = accessor.with(|mut access| {
             let ctx = access.get();
             (ctx.run.clone(), Processes::of(ctx))
@@ -372,17 +355,10 @@ impl wit::HostWithStore<Ctx> for Host {
             &query.folder,
         ];
         let texts = texts.map(|text| text.as_deref().unwrap_or_default());
-        let _held = match run.hold(&texts).await {
-            Ok(held) => held,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        match journal::open(run, processes, query).await {
-            Ok(entries) => {
-                let journal = Journal(Arc::new(Mutex::new(entries)));
-                Ok(Ok(accessor.with(|mut access| access.get().table.push(journal))?))
-            }
-            Err(failed) => Ok(Err(failed)),
-        }
+        let _held = run.hold(&texts).await?;
+        let entries = journal::open(run, processes, query).await?;
+        let journal = Journal(Arc::new(Mutex::new(entries)));
+        Ok(accessor.with(|mut access| access.get().table.push(journal))?)
     }
 }
 
@@ -394,13 +370,13 @@ impl wit::HostJournal for Ctx {
 }
 
 impl wit::HostJournalWithStore<Ctx> for Host {
-    async fn next(accessor: &Accessor<Ctx, Self>, this: Resource<Journal>) -> Answered<Vec<u8>> {
+    async fn next(accessor: &Accessor<Ctx, Self>, this: Resource<Journal>) -> HostResult<Vec<u8>> {
         let entries =
             accessor.with(|mut access| Ok::<_, wasmtime::Error>(access.get().table.get(&this)?.0.clone()))?;
         let Ok(mut entries) = entries.try_lock() else {
-            return Ok(Err(error(ErrorCode::InvalidArgument, "another task waits for this journal")));
+            return Err(error(ErrorCode::InvalidArgument, "another task waits for this journal").into());
         };
-        Ok(entries.next().await)
+        Ok(entries.next().await?)
     }
 }
 

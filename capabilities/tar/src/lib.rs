@@ -17,7 +17,7 @@ mod writer;
 
 use archive::{Archive, Bounds, Member};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Capability, Ctx, Held, Literal, Need, Run, error};
+use assay_capability_api::{Access, Capability, Ctx, Held, HostResult, Literal, Need, Run, error};
 use assay_capability_compress::Share;
 use assay_capability_compress::codec::Format;
 use assay_capability_compress::file::{self, Source};
@@ -37,6 +37,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/tar@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
         with: {
             "assay:host/types@0.1.0": assay_capability_api::types,
@@ -89,21 +90,14 @@ const READING: usize = 2 * file::PIECE + reader::HELD;
 /// arguments of the call take.
 async fn with_archive<T: Send + 'static>(
     run: Arc<Run>,
-    held: Outcome<Held>,
+    held: Held,
     path: String,
     compression: Option<String>,
     bounds: Bounds,
     work: impl FnOnce(&Arc<Run>, (&str, Archive<BufReader<File>>), &Cancel) -> Outcome<T> + Send + 'static,
-) -> Result<Outcome<T>> {
-    let held = match held {
-        Ok(held) => held,
-        Err(failure) => return Ok(Err(failure)),
-    };
-    let share = match Share::take(&run, 0, READING).await {
-        Ok(share) => share,
-        Err(failure) => return Ok(Err(failure)),
-    };
-    blocking(Ok(held), move |cancel| {
+) -> HostResult<T> {
+    let share = Share::take(&run, 0, READING).await?;
+    blocking(held, move |cancel| {
         let source = Source::open(&run, &path)?;
         let format = archive::format(compression.as_deref(), &source)?;
         let archive = archive::read(source.input, &path, format, bounds, share, (&run, cancel))?;
@@ -146,15 +140,16 @@ impl tar::HostWithStore<Ctx> for Host {
         path: String,
         compression: Option<String>,
         most: tar::Bounds,
-    ) -> Result<Outcome<Vec<tar::Entry>>> {
+    ) -> HostResult<Vec<tar::Entry>> {
         let (run, most) = (run(accessor), bounds(most));
-        let held = run.hold(&[&path]).await;
+        let held = run.hold(&[&path]).await?;
         let listed = with_archive(run, held, path, compression, most, move |run, archive, _| {
             let (entries, held) = archive::list(run, archive, most)?;
             Ok((entries.into_iter().map(shown).collect(), held))
         });
         // Held until the entries are on their way to the guest.
-        Ok(listed.await?.map(|(entries, _held)| entries))
+        let (entries, _held) = listed.await?;
+        Ok(entries)
     }
 
     async fn extract(
@@ -162,12 +157,10 @@ impl tar::HostWithStore<Ctx> for Host {
         path: String,
         destination: String,
         how: tar::Selection,
-    ) -> Result<Outcome<tar::Extracted>> {
+    ) -> HostResult<tar::Extracted> {
         let (run, most) = (run(accessor), bounds(how.bounds));
-        let held = run.hold(&[&path, &destination]).await.and_then(|mut held| {
-            held.grow(how.members.iter().map(|member| MEMBER + member.len()).sum())?;
-            Ok(held)
-        });
+        let mut held = run.hold(&[&path, &destination]).await?;
+        held.grow(how.members.iter().map(|member| MEMBER + member.len()).sum())?;
         let selection = Selection {
             bounds: most,
             members: how.members,
@@ -190,12 +183,10 @@ impl tar::HostWithStore<Ctx> for Host {
         name: Vec<u8>,
         compression: Option<String>,
         most: tar::Bounds,
-    ) -> Result<Outcome<u64>> {
+    ) -> HostResult<u64> {
         let (run, most) = (run(accessor), bounds(most));
-        let held = run.hold(&[&path, &destination]).await.and_then(|mut held| {
-            held.grow(2 * name.len())?;
-            Ok(held)
-        });
+        let mut held = run.hold(&[&path, &destination]).await?;
+        held.grow(2 * name.len())?;
         let again = compression.clone();
         with_archive(run, held, path, compression, most, move |run, (shown, first), cancel| {
             let (mut archive, mut name) = (first, name);
@@ -219,46 +210,33 @@ impl tar::HostWithStore<Ctx> for Host {
         output: String,
         compression: String,
         level: Option<i32>,
-    ) -> Result<Outcome<Resource<Writing>>> {
+    ) -> HostResult<Resource<Writing>> {
         let run = run(accessor);
-        let held = run.hold(&[&output]).await;
-        let started = async {
-            let format = match compression.as_str() {
-                "none" => None,
-                name => Some(Format::parse(name)?),
-            };
-            let level = format.map(|format| format.level(level)).transpose()?.unwrap_or_default();
-            let memory = format.map_or(0, |format| format.packing_memory(level, run.budget.limit()));
-            Ok((format, level, Share::take(&run, memory, file::PIECE).await?))
+        let held = run.hold(&[&output]).await?;
+        let format = match compression.as_str() {
+            "none" => None,
+            name => Some(Format::parse(name)?),
         };
-        let (format, level, share) = match started.await {
-            Ok(started) => started,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        let made = blocking(held, move |_| Writer::create(&run, &output, (format, level), share)).await?;
-        Ok(match made {
-            Ok(writer) => {
-                let writing = Writing(Some(Box::new(writer)));
-                Ok(accessor.with(|mut access| access.get().table.push(writing))?)
-            }
-            Err(failure) => Err(failure),
-        })
+        let level = format.map(|format| format.level(level)).transpose()?.unwrap_or_default();
+        let memory = format.map_or(0, |format| format.packing_memory(level, run.budget.limit()));
+        let share = Share::take(&run, memory, file::PIECE).await?;
+        let writer = blocking(held, move |_| Writer::create(&run, &output, (format, level), share)).await?;
+        let writing = Writing(Some(Box::new(writer)));
+        Ok(accessor.with(|mut access| access.get().table.push(writing))?)
     }
 }
 
-fn take(
-    accessor: &Accessor<Ctx, Host>,
-    this: &Resource<Writing>,
-) -> Result<Outcome<(Arc<Run>, Box<Writer>)>> {
+fn take(accessor: &Accessor<Ctx, Host>, this: &Resource<Writing>) -> HostResult<(Arc<Run>, Box<Writer>)> {
     accessor.with(|mut access| {
         let ctx = access.get();
-        Ok(match ctx.table.get_mut(this)?.0.take() {
+        match ctx.table.get_mut(this)?.0.take() {
             Some(writer) => Ok((ctx.run.clone(), writer)),
             None => Err(error(
                 ErrorCode::InvalidArgument,
                 "the archive is finished or has failed, or another task is writing it",
-            )),
-        })
+            )
+            .into()),
+        }
     })
 }
 
@@ -277,44 +255,33 @@ impl tar::HostWriterWithStore<Ctx> for Host {
         content: tar::Content,
         mode: Option<u32>,
         modified: Option<i64>,
-    ) -> Result<Outcome<()>> {
-        let (run, mut writer) = match take(accessor, &this)? {
-            Ok(taken) => taken,
-            Err(failure) => return Ok(Err(failure)),
-        };
+    ) -> HostResult<()> {
+        let (run, mut writer) = take(accessor, &this)?;
         let bytes = match &content {
             tar::Content::Data(data) | tar::Content::Symlink(data) => data.len(),
             tar::Content::File(path) => 4 * path.len() + file::PIECE,
             tar::Content::Directory => 0,
         };
-        let held = run.budget.take(4 * name.len() + bytes);
+        let held = run.budget.take(4 * name.len() + bytes)?;
         let content = match content {
             tar::Content::Data(data) => Content::Data(data),
             tar::Content::File(path) => Content::File(path),
             tar::Content::Symlink(target) => Content::Symlink(target),
             tar::Content::Directory => Content::Directory,
         };
-        let added = blocking(held, move |cancel| {
+        let writer = blocking(held, move |cancel| {
             writer.add(&run, &name, content, (mode, modified), cancel)?;
             Ok(writer)
         })
         .await?;
-        Ok(match added {
-            Ok(writer) => {
-                accessor.with(|mut access| {
-                    access.get().table.get_mut(&this)?.0 = Some(writer);
-                    wasmtime::error::Ok(())
-                })?;
-                Ok(())
-            }
-            Err(failure) => Err(failure),
+        accessor.with(|mut access| {
+            access.get().table.get_mut(&this)?.0 = Some(writer);
+            Ok(())
         })
     }
 
-    async fn finish(accessor: &Accessor<Ctx, Self>, this: Resource<Writing>) -> Result<Outcome<u64>> {
-        match take(accessor, &this)? {
-            Ok((run, writer)) => blocking(Ok(run.budget.nothing()), move |_| writer.finish()).await,
-            Err(failure) => Ok(Err(failure)),
-        }
+    async fn finish(accessor: &Accessor<Ctx, Self>, this: Resource<Writing>) -> HostResult<u64> {
+        let (run, writer) = take(accessor, &this)?;
+        blocking(run.budget.nothing(), move |_| writer.finish()).await
     }
 }

@@ -11,6 +11,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/time@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
     });
 }

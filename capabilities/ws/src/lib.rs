@@ -9,9 +9,9 @@ mod scope;
 #[cfg(test)]
 mod tests;
 
-use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_api::types::ErrorCode;
 use assay_capability_api::{
-    Capability, Ctx, GrantError, Literal, Need, Scope, ScopeForm, Target, error, network,
+    Capability, Ctx, GrantError, HostResult, Literal, Need, Scope, ScopeForm, Target, error, network,
 };
 use assay_capability_http::dial;
 use assay_capability_http::types::Header;
@@ -28,6 +28,7 @@ mod bindings {
         inline: "package assay:capability; world capability { import assay:host/ws@0.1.0; }",
         path: "../../wit",
         imports: { default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
         with: {
             "assay:host/types@0.1.0": assay_capability_api::types,
@@ -113,7 +114,6 @@ impl Capability for Ws {
 pub struct Held(Arc<Connection>);
 
 type Host = HasSelf<Ctx>;
-type Answered<T> = Result<std::result::Result<T, Error>>;
 
 fn held(accessor: &Accessor<Ctx, Host>, this: &Resource<Held>) -> Result<Arc<Connection>> {
     accessor.with(|mut access| Ok(access.get().table.get(this)?.0.clone()))
@@ -126,7 +126,7 @@ fn closed(code: u16, reason: String) -> ws::Received {
 impl ws::Host for Ctx {}
 
 impl ws::HostWithStore<Ctx> for Host {
-    async fn connect(accessor: &Accessor<Ctx, Self>, target: ws::Target) -> Answered<ws::Connected> {
+    async fn connect(accessor: &Accessor<Ctx, Self>, target: ws::Target) -> HostResult<ws::Connected> {
         let (run, settings) = accessor.with(|mut access| {
             let ctx = access.get();
             (ctx.run.clone(), dial::settings(ctx))
@@ -141,10 +141,7 @@ impl ws::HostWithStore<Ctx> for Host {
         let late = |bound: Duration| {
             error(ErrorCode::Timeout, format!("ws to {place}: no answer in {} seconds", bound.as_secs_f64()))
         };
-        let (opened, handle) = match within(timeout, late, opening).await {
-            Ok(opened) => opened,
-            Err(failure) => return Ok(Err(failure)),
-        };
+        let (opened, handle) = within(timeout, late, opening).await?;
         let headers = opened.headers.iter();
         let headers = headers
             .map(|(name, value)| Header { name: name.as_str().to_string(), value: value.as_bytes().to_vec() })
@@ -152,7 +149,7 @@ impl ws::HostWithStore<Ctx> for Host {
         let socket = (opened.socket, opened.meter, opened.kept, opened.subject);
         let connection = Connection::start(run.clone(), socket, max_message, keepalive, handle);
         let connection = accessor.with(|mut access| access.get().table.push(Held(Arc::new(connection))))?;
-        Ok(Ok(ws::Connected { connection, protocol: opened.protocol, headers }))
+        Ok(ws::Connected { connection, protocol: opened.protocol, headers })
     }
 }
 
@@ -170,22 +167,22 @@ impl ws::HostConnectionWithStore<Ctx> for Host {
         data: Vec<u8>,
         binary: bool,
         timeout: u64,
-    ) -> Answered<()> {
+    ) -> HostResult<()> {
         let connection = held(accessor, &this)?;
-        Ok(connection.send(data, binary, timeout).await)
+        Ok(connection.send(data, binary, timeout).await?)
     }
 
     async fn receive(
         accessor: &Accessor<Ctx, Self>,
         this: Resource<Held>,
         timeout: u64,
-    ) -> Answered<ws::Received> {
+    ) -> HostResult<ws::Received> {
         let connection = held(accessor, &this)?;
-        Ok(connection.receive(timeout).await.map(|received| match received {
+        Ok(match connection.receive(timeout).await? {
             Received::Text(data, _held) => ws::Received { kind: ws::Kind::Text, data, code: 0 },
             Received::Binary(data, _held) => ws::Received { kind: ws::Kind::Binary, data, code: 0 },
             Received::Closed(code, reason) => closed(code, reason),
-        }))
+        })
     }
 
     async fn ping(
@@ -193,10 +190,10 @@ impl ws::HostConnectionWithStore<Ctx> for Host {
         this: Resource<Held>,
         payload: Vec<u8>,
         timeout: u64,
-    ) -> Answered<u64> {
+    ) -> HostResult<u64> {
         let connection = held(accessor, &this)?;
-        let answered = connection.ping(payload, timeout).await;
-        Ok(answered.map(|elapsed| u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)))
+        let elapsed = connection.ping(payload, timeout).await?;
+        Ok(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
     }
 
     async fn close(
@@ -205,8 +202,9 @@ impl ws::HostConnectionWithStore<Ctx> for Host {
         code: u16,
         reason: String,
         timeout: u64,
-    ) -> Answered<ws::Received> {
+    ) -> HostResult<ws::Received> {
         let connection = held(accessor, &this)?;
-        Ok(connection.close(code, reason, timeout).await.map(|(code, reason)| closed(code, reason)))
+        let (code, reason) = connection.close(code, reason, timeout).await?;
+        Ok(closed(code, reason))
     }
 }

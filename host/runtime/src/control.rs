@@ -3,8 +3,8 @@
 use crate::bindings::assay::host::{console, control, extensions};
 use crate::run::{CARRIED, Console};
 use crate::{Runtime, link};
-use assay_capability_api::types::{self, Error, ErrorCode};
-use assay_capability_api::{Call, Counter, Ctx, Extensions, Run, Stop, Target, error, signals};
+use assay_capability_api::types::ErrorCode;
+use assay_capability_api::{Call, Counter, Ctx, Extensions, HostResult, Run, Stop, Target, error, signals};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::component::{Accessor, HasSelf};
@@ -67,15 +67,15 @@ impl control::Host for Ctx {
         Ok(self.run.cpu.nanoseconds() as f64 / 1e9)
     }
 
-    fn room(&mut self, capability: String) -> Result<Result<u64, types::Error>> {
+    fn room(&mut self, capability: String) -> HostResult<u64> {
         let named = Runtime::capabilities().iter().find(|known| known.name() == capability);
         if let Some(capability) = named
             && !link::is_linked(*capability, &self.run.grants)
         {
             let what = format!("a call of {} with that much in its arguments", capability.name());
-            return Ok(Err(link::refusal(&self.run, *capability, &Target { what, scope: None })));
+            return Err(link::refusal(&self.run, *capability, &Target { what, scope: None }).into());
         }
-        Ok(Ok(self.run.budget.left().saturating_add(CARRIED)))
+        Ok(self.run.budget.left().saturating_add(CARRIED))
     }
 
     fn seed(&mut self) -> Result<(u64, u64)> {
@@ -119,16 +119,16 @@ impl extensions::HostWithStore<Ctx> for HasSelf<Ctx> {
         extension: String,
         function: String,
         arguments: String,
-    ) -> Result<std::result::Result<String, Error>> {
+    ) -> HostResult<String> {
         let (run, offered) = accessor.with(|mut access| {
             let ctx = access.get();
             (ctx.run.clone(), ctx.service::<Extensions>())
         });
         let found = offered.as_ref().and_then(|offered| offered.find(&extension));
-        Ok(match found {
-            Some(found) => found.call(&run, &function, arguments).await,
-            None => Err(error(ErrorCode::NotFound, format!("there is no extension {extension}"))),
-        })
+        match found {
+            Some(found) => Ok(found.call(&run, &function, arguments).await?),
+            None => Err(error(ErrorCode::NotFound, format!("there is no extension {extension}")).into()),
+        }
     }
 }
 

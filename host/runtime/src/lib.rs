@@ -26,6 +26,7 @@ mod bindings {
         path: "../../wit",
         world: "guest",
         imports: { "assay:host/control.tick": async | trappable, default: trappable },
+        trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
     });
