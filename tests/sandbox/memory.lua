@@ -107,6 +107,50 @@ for i = 0, 49 do
 end
 assert.eq(json.parse("[1]"), { 1 })
 
+--# case: a template is rendered in a finalizer that another one sets off
+--# flags: --memory 24MiB
+--# allow: fs=rw:${TMP}
+-- The attack: one engine renders all templates. The inner rendering has another folder, other bounds and an error of its
+-- own, and the outer one must go on with its own, and end with none of them.
+for _, folder in ipairs({ "outer", "inner" }) do
+  fs.mkdir(folder)
+  fs.write(folder .. "/name.txt", folder)
+end
+fs.write("outer/page.txt", "{% for i in range(12) %}{{ ('x' * 3000000)|length }} {% endfor %}{% include 'name.txt' %}")
+fs.write("outer/wrong.txt", "{% for i in range(12) %}{{ ('x' * 3000000)|length }} {% endfor %}{{ 1|nofilter }}")
+fs.write("inner/page.txt", "{% include 'name.txt' %}")
+local runs, inner = 0, {}
+local function finalize()
+  runs = runs + 1
+  inner.text = template.render("inner/page.txt")
+  inner.refused = select(2, pcall(template.render_string, "{{ {}|tojson(indent=65) }}"))
+  inner.unknown = select(2, pcall(template.render_string, "{{ nothing }}", {}, { strict = true }))
+end
+-- Garbage that is more than what is left, so that the rendering has it collected.
+local function litter()
+  collectgarbage()
+  collectgarbage("stop")
+  local kept = {}
+  for i = 1, 10 do
+    setmetatable({}, { __gc = finalize })
+    kept[i] = ("x"):rep(1000000) .. i
+  end
+end
+for _ = 1, 5 do
+  local before = runs
+  litter()
+  assert.eq(template.render("outer/page.txt"), ("3000000 "):rep(12) .. "outer")
+  assert(runs > before)
+  assert.eq(inner.text, "inner")
+  assert.contains(inner.refused.message, "indent of at most 64")
+  assert.eq(inner.unknown.code, "invalid_data")
+  litter()
+  local ok, err = pcall(template.render, "outer/wrong.txt")
+  assert.eq(ok, false)
+  assert.eq(err.code, "invalid_data")
+  assert.contains(err.message, "nofilter")
+end
+
 --# case: the arguments of one call have a limit
 --# flags: --host-memory 8MiB
 --# allow: db=sqlite::memory:

@@ -3,6 +3,7 @@
 //! Templates are read through the host's fs capability, so each file is checked against the grants.
 
 mod bounds;
+mod engine;
 mod filters;
 mod names;
 mod nesting;
@@ -15,28 +16,24 @@ use crate::host::crypto;
 use crate::host::types::{self, ErrorCode};
 use crate::lua::Lua;
 use crate::options;
-use crate::region::{self, Running, region};
+use crate::region::{self, region};
 use crate::value::{Fault, Meter, Value, Walk};
 use crate::work::{CALL, spend};
+use engine::{COMPILED_NOW, FUEL, NESTED, back_to_render, leave_to_compile};
 use minijinja::value::ValueKind;
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{AutoEscape, ErrorKind};
 use std::borrow::Cow;
 use std::error::Error as _;
 use std::ffi::c_int;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
 
-/// What one rendering may use up: an instruction costs 1, and so do 64 bytes of data that it makes.
-const FUEL: u64 = 2_000_000;
 /// Bytes that the engine takes for one of a template's tags, at most.
 const COMPILED: usize = 128;
 /// What it takes itself.
 const ENGINE: usize = 64 << 10;
 /// Bytes of one template: its text is read in one go.
 const MAX_SOURCE: usize = 4 << 20;
-/// Levels of nested includes, macros and loops, weighed by the engine; it bounds the wasm stack.
-const RECURSION: usize = 300;
 /// Where the includes of a template that is given as a string are looked for.
 const FOLDER: &str = "templates";
 
@@ -62,13 +59,13 @@ fn render(call: Call) -> Returned {
     };
     let strict = is_strict(call, 2)?;
     let source = text(path, fs::read_blocking(path)?)?;
-    finish(call, "template.render", folder, name, &source, 2, strict)
+    finish(call, "template.render", folder, name, source.into(), 2, strict)
 }
 
 fn render_string(call: Call) -> Returned {
     let source = call.str(1)?;
     let strict = is_strict(call, 2)?;
-    finish(call, "template.render_string", FOLDER, "<string>", source, 2, strict)
+    finish(call, "template.render_string", FOLDER, "<string>", source.into(), 2, strict)
 }
 
 fn render_with_loader(call: Call) -> Returned {
@@ -77,7 +74,8 @@ fn render_with_loader(call: Call) -> Returned {
     let strict = is_strict(call, 3)?;
     let path = join(folder, name);
     let source = text(&path, fs::read_blocking(&path)?)?;
-    finish(call, "template.render_with_loader", folder, name, &source, 3, strict)
+    drop(path);
+    finish(call, "template.render_with_loader", folder, name, source.into(), 3, strict)
 }
 
 /// Where the random numbers of a rendering begin.
@@ -172,34 +170,6 @@ fn prepared<'a>(name: &str, source: &'a str) -> Result<Cow<'a, str>, types::Erro
     }
 }
 
-/// The region that was left to compile a template which is included; none while nothing is compiled.
-static mut LEFT: Option<Running> = None;
-
-/// The filter that a template which is included begins with: it is compiled now.
-const COMPILED_NOW: &str = "__compiled";
-
-/// What the engine compiles is kept beyond a rendering that fails, some of its buffers even for the next template. So it
-/// compiles in no region, from when a template is loaded until the first that is heard of what it renders.
-fn leave_to_compile() {
-    unsafe { LEFT = Some(region::leave_counted()) };
-}
-
-/// The engine renders.
-fn back_to_render() {
-    if let Some(running) = unsafe { std::ptr::replace(&raw mut LEFT, None) } {
-        region::back(running);
-    }
-}
-
-/// Lets the engine fill those of its caches that live as long as the instance: they must not be of a region.
-fn fill_caches() {
-    static mut ARE_FILLED: bool = false;
-    if !unsafe { std::ptr::replace(&raw mut ARE_FILLED, true) } {
-        // It cannot fail; if it did, nothing would be in them.
-        let _ = region::counted(|| Environment::new().render_str("{{ 1 }}", ()));
-    }
-}
-
 fn join(folder: &str, name: &str) -> String {
     match folder {
         "" => name.to_owned(),
@@ -216,8 +186,6 @@ fn text(path: &str, bytes: Vec<u8>) -> Result<String, types::Error> {
     })
 }
 
-/// The filter that what is assigned to a namespace goes through.
-const NESTED: &str = "__nested";
 /// Levels of lists and tables that a namespace may hold: each rendering adds to what it got, and the engine walks
 /// through it with the stack.
 const MAX_NESTED: usize = 200;
@@ -265,45 +233,15 @@ impl Write for Output {
     }
 }
 
-/// Why something could not be had, which says more than the engine's error.
-type Refused = Arc<Mutex<Option<types::Error>>>;
-
-/// The engine, with includes from `folder`.
-fn environment(folder: &str, strict: bool, refused: &Refused) -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_fuel(Some(FUEL));
-    environment.set_formatter(format);
-    environment.set_recursion_limit(RECURSION);
-    environment.set_auto_escape_callback(auto_escape);
-    let undefined = if strict { UndefinedBehavior::Strict } else { UndefinedBehavior::Lenient };
-    environment.set_undefined_behavior(undefined);
-    let keep = refused.clone();
-    let limit = move |message| refuse(&keep, types::Error { code: ErrorCode::Limit, message, errno: 0 });
-    bounds::register(&mut environment, undefined, Box::new(limit));
-    let (folder, keep) = (folder.to_owned(), refused.clone());
-    environment.set_loader(move |name| load(&folder, name, &keep));
-    environment.add_filter(COMPILED_NOW, |nothing: minijinja::Value| {
-        back_to_render();
-        nothing
-    });
-    let keep = refused.clone();
-    environment.add_filter(NESTED, move |value: minijinja::Value| {
-        back_to_render();
-        match is_nested_deeper(&value, MAX_NESTED) {
-            false => Ok(value),
-            true => Err(refuse(
-                &keep,
-                types::Error {
-                    code: ErrorCode::Limit,
-                    message: format!(
-                        "what is assigned to a namespace has more than {MAX_NESTED} nested lists and maps"
-                    ),
-                    errno: 0,
-                },
-            )),
-        }
-    });
-    environment
+/// What is assigned to a namespace.
+fn nested(value: minijinja::Value) -> Result<minijinja::Value, minijinja::Error> {
+    back_to_render();
+    match is_nested_deeper(&value, MAX_NESTED) {
+        false => Ok(value),
+        true => Err(engine::limit(format!(
+            "what is assigned to a namespace has more than {MAX_NESTED} nested lists and maps"
+        ))),
+    }
 }
 
 /// Renders `source`, whose name is `name` and whose includes lie in `folder`, with the variables of argument `vars`, and
@@ -313,25 +251,35 @@ fn finish(
     function: &str,
     folder: &str,
     name: &str,
-    source: &str,
+    source: Cow<str>,
     vars: c_int,
     strict: bool,
 ) -> Returned {
+    // All else is dropped by the time that the text is pushed.
+    rendered(call, function, folder, name, source, vars, strict)?.push(call.lua());
+    Ok(1)
+}
+
+fn rendered(
+    call: Call,
+    function: &str,
+    folder: &str,
+    name: &str,
+    source: Cow<str>,
+    vars: c_int,
+    strict: bool,
+) -> Result<Buffer, Error> {
     let lua = call.lua();
     region::make_room(lua, ENGINE)?;
-    let source = prepared(name, source).map_err(|error| {
+    let source = prepared(name, &source).map_err(|error| {
         let message = format!("{function}: {}", error.message);
         Error::Failed(types::Error { message, ..error })
     })?;
-    fill_caches();
-    let refused = Refused::default();
+    let _outer = engine::begin(folder);
     let mut output = Output { text: Buffer::new(), meter: Meter::default(), short: false };
-    let environment = region::counted(|| environment(folder, strict, &refused));
-    let failed = |error| {
-        let refused = refused.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Error::Failed(failure(function, &error, refused))
-    };
-    let template = region::counted(|| environment.template_from_named_str(name, &source)).map_err(failed)?;
+    let engine = engine::engine(strict);
+    let failed = |error| Error::Failed(failure(function, &error, engine::refused()));
+    let template = region::counted(|| engine.template_from_named_str(name, &source)).map_err(failed)?;
     let rendered = region(
         lua,
         AssertUnwindSafe(|| {
@@ -342,17 +290,14 @@ fn finish(
         }),
     );
     match rendered {
-        Ok(Ok(())) => {
-            output.text.push(lua);
-            Ok(1)
-        }
+        Ok(Ok(())) => Ok(output.text),
         Ok(Err(_)) if output.short => {
             Err(Error::failed(ErrorCode::Limit, format!("{function}: not enough memory for the text")))
         }
         Ok(Err(error)) => Err(error),
         Err(memory) => {
             // What it holds went with the region.
-            std::mem::forget(refused.lock().unwrap_or_else(PoisonError::into_inner).take());
+            std::mem::forget(engine::refused());
             Err(memory)
         }
     }
@@ -383,10 +328,11 @@ fn format(
     }
 }
 
-fn load(folder: &str, name: &str, refused: &Refused) -> Result<Option<String>, minijinja::Error> {
+/// The text of a template that is included.
+fn load(name: &str) -> Result<Option<String>, minijinja::Error> {
     back_to_render();
     check_name(name).map_err(|why| minijinja::Error::new(ErrorKind::InvalidOperation, why))?;
-    let path = join(folder, name);
+    let path = join(engine::folder(), name);
     leave_to_compile();
     let source = fs::read_blocking(&path)
         .and_then(|bytes| text(&path, bytes))
@@ -395,7 +341,7 @@ fn load(folder: &str, name: &str, refused: &Refused) -> Result<Option<String>, m
         Ok(source) => Ok(Some(source)),
         Err(error) => {
             back_to_render();
-            if error.code == ErrorCode::NotFound { Ok(None) } else { Err(refuse(refused, error)) }
+            if error.code == ErrorCode::NotFound { Ok(None) } else { Err(engine::refuse(error)) }
         }
     }
 }
@@ -414,13 +360,6 @@ fn unknown(error: &minijinja::Error) -> String {
         Some(near) => format!("{detail}; did you mean {near}?"),
         None => format!("{detail}; there are {}", names.join(", ")),
     }
-}
-
-/// Keeps why a template cannot be had.
-fn refuse(refused: &Refused, error: types::Error) -> minijinja::Error {
-    let message = error.message.clone();
-    *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-    minijinja::Error::new(ErrorKind::InvalidOperation, message)
 }
 
 /// The error of a rendering, with the template and line, and those of the templates it includes.

@@ -1,7 +1,7 @@
 //! What one filter or method may do: the engine does it in one go, without asking for the limits of the run.
 
-use super::filters;
 use super::names::FILTERS;
+use super::{engine, filters};
 use crate::region;
 use crate::work::spend;
 use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs, from_args};
@@ -51,82 +51,78 @@ const TEXTS: &str = "a.txt";
 const PAGES: &str = "a.html";
 const DATA: &str = "a.json";
 
-/// Why a filter or method was not called, for the error of the rendering.
-pub type Refuse = Box<dyn Fn(String) -> Error + Send + Sync>;
-
 /// The bounds of one rendering.
-struct Bounds {
+#[derive(Clone, Copy)]
+pub struct Bounds {
     text: usize,
     written: usize,
     compared: usize,
-    refuse: Refuse,
 }
 
 /// The environment whose filter is called in place of one, and the steps that it has.
 type Tools = (Arc<Environment<'static>>, u64);
 
-/// Adds filters and methods, each within its bounds.
-pub fn register(environment: &mut Environment<'_>, undefined: UndefinedBehavior, refuse: Refuse) {
-    let part = region::room() / PART;
-    let bounds = Arc::new(Bounds {
-        text: TEXT.min(part),
-        written: WRITTEN.min(part),
-        compared: COMPARED.min(4 * part),
-        refuse,
-    });
-    let tools = |steps| {
-        let mut tools = Environment::new();
-        filters::register(&mut tools);
-        tools.set_undefined_behavior(undefined);
-        tools.set_formatter(super::format);
-        tools.set_auto_escape_callback(super::auto_escape);
+/// Adds filters and methods, each within the bounds of the rendering that runs.
+pub fn register(environment: &mut Environment<'_>, undefined: UndefinedBehavior) {
+    let mut tools = Environment::new();
+    filters::register(&mut tools);
+    tools.set_undefined_behavior(undefined);
+    tools.set_formatter(super::format);
+    tools.set_auto_escape_callback(super::auto_escape);
+    for name in [TEXTS, PAGES, DATA] {
+        // An empty template cannot be wrong.
+        let _ = tools.add_template(name, "");
+    }
+    let with = |steps| {
+        let mut tools = tools.clone();
         tools.set_fuel(Some(steps));
-        for name in [TEXTS, PAGES, DATA] {
-            // An empty template cannot be wrong.
-            let _ = tools.add_template(name, "");
-        }
         tools
     };
-    let (plain, short) = (Arc::new(tools(STEPS)), Arc::new(tools(SHORT_STEPS)));
+    let (plain, short) = (Arc::new(with(STEPS)), Arc::new(with(SHORT_STEPS)));
     let choose =
         |name: &str| match COMPARING.contains(&name) || matches!(name, "pprint" | "string" | "tojson") {
             true => (short.clone(), SHORT_STEPS),
             false => (plain.clone(), STEPS),
         };
     // `map` calls other filters, which have their bounds too.
-    let mut calling = tools(STEPS);
-    wrap(&mut calling, &bounds, |name| (name != "map").then(|| choose(name)));
+    let mut calling = with(STEPS);
+    wrap(&mut calling, |name| (name != "map").then(|| choose(name)));
     let calling = Arc::new(calling);
     filters::register(environment);
-    wrap(environment, &bounds, |name| match name {
+    wrap(environment, |name| match name {
         "map" => Some((calling.clone(), STEPS)),
         name => Some(choose(name)),
     });
-    environment.set_unknown_method_callback(move |state, value, method, arguments| {
-        called(state, value, method, arguments, &bounds)
+    environment.set_unknown_method_callback(|state, value, method, arguments| {
+        called(state, value, method, arguments, engine::bounds())
     });
 }
 
 /// Puts bounds around the filters of an environment for which there are tools.
-fn wrap(environment: &mut Environment<'_>, bounds: &Arc<Bounds>, tools: impl Fn(&str) -> Option<Tools>) {
+fn wrap(environment: &mut Environment<'_>, tools: impl Fn(&str) -> Option<Tools>) {
     for name in FILTERS.iter().filter(|name| !LIGHT.contains(name)) {
-        let (Some(tools), bounds) = (tools(name), bounds.clone()) else { continue };
+        let Some(tools) = tools(name) else { continue };
         environment.add_filter(*name, move |state: &mut State<'_, '_>, arguments: Rest<ValueOrKwargs>| {
-            bounded(&tools, name, state, &arguments.into_values(), &bounds)
+            bounded(&tools, name, state, &arguments.into_values(), engine::bounds())
         });
     }
 }
 
 impl Bounds {
-    fn refuse<T>(&self, why: String) -> Result<T, Error> {
-        Err((self.refuse)(why))
+    /// Those of no rendering.
+    pub const NONE: Bounds = Bounds { text: 0, written: 0, compared: 0 };
+
+    /// Those of a rendering that begins: what is made takes its part of the memory that is free.
+    pub fn now() -> Bounds {
+        let part = region::room() / PART;
+        Bounds { text: TEXT.min(part), written: WRITTEN.min(part), compared: COMPARED.min(4 * part) }
     }
 
     /// Refuses texts that are too long.
-    fn check_texts(&self, name: &str, values: &[Value]) -> Result<(), Error> {
+    fn check_texts(self, name: &str, values: &[Value]) -> Result<(), Error> {
         let most = self.text;
         match values.iter().filter_map(Value::as_str).map(str::len).find(|len| *len > most) {
-            Some(len) => self.refuse(format!(
+            Some(len) => refuse(format!(
                 "{name} takes a text of at most {most} bytes, this one has {len}; take it apart in Lua"
             )),
             None => Ok(()),
@@ -135,7 +131,7 @@ impl Bounds {
 
     /// The size of values with all that is in them: bytes of texts, some for each item, and `indent` for each level
     /// that it lies in.
-    fn weigh(&self, values: &[Value], most: usize, indent: usize) -> Result<usize, Error> {
+    fn weigh(self, values: &[Value], most: usize, indent: usize) -> Result<usize, Error> {
         let mut open: Vec<(Value, usize)> = values.iter().map(|value| (value.clone(), 0)).collect();
         let mut weight = 0_usize;
         while let Some((value, level)) = open.pop() {
@@ -154,7 +150,7 @@ impl Bounds {
                 }
             }
             if weight.saturating_add(8 * open.len()) > most {
-                return self.refuse(format!(
+                return refuse(format!(
                     "a value has more than {most} bytes with all that is in it, too much for one filter or method; \
                      do it in Lua"
                 ));
@@ -164,7 +160,7 @@ impl Bounds {
     }
 
     /// Weighs what a filter looks into.
-    fn check(&self, name: &str, arguments: &[Value]) -> Result<(), Error> {
+    fn check(self, name: &str, arguments: &[Value]) -> Result<(), Error> {
         self.check_texts(name, arguments)?;
         if SHALLOW.contains(&name) {
             return Ok(());
@@ -179,7 +175,7 @@ impl Bounds {
             let wanted = arguments.get(1).cloned().into_iter().chain(named);
             indent = wanted.filter_map(|value| usize::try_from(value).ok()).max().unwrap_or(0);
             if indent > INDENT {
-                return self.refuse(format!("tojson takes an indent of at most {INDENT}, not {indent}"));
+                return refuse(format!("tojson takes an indent of at most {INDENT}, not {indent}"));
             }
         }
         // A text is bounded as one, whatever else there is.
@@ -188,18 +184,22 @@ impl Bounds {
     }
 }
 
+fn refuse<T>(why: String) -> Result<T, Error> {
+    Err(engine::limit(why))
+}
+
 /// Applies a filter in a state of its own, which has few steps: so the filter ends soon, and its steps are counted.
 fn bounded(
     (tools, steps): &Tools,
     name: &str,
     state: &mut State<'_, '_>,
     arguments: &[Value],
-    bounds: &Bounds,
+    bounds: Bounds,
 ) -> Result<Value, Error> {
     spend(512);
     bounds.check(name, arguments)?;
     if matches!(name, "split" | "lines") {
-        charge_parts(state, arguments, bounds)?;
+        charge_parts(state, arguments)?;
     }
     let left = state.fuel_levels().map_or(u64::MAX, |(_, left)| left);
     let few;
@@ -223,7 +223,7 @@ fn bounded(
     spend(64 * usize::try_from(used).unwrap_or(usize::MAX));
     state.consume_fuel(used)?;
     match result {
-        Err(error) if error.kind() == ErrorKind::OutOfFuel && left > *steps => bounds.refuse(format!(
+        Err(error) if error.kind() == ErrorKind::OutOfFuel && left > *steps => refuse(format!(
             "{name} would take more than {steps} steps at once; give it less, or do it in Lua"
         )),
         result => result,
@@ -231,7 +231,7 @@ fn bounded(
 }
 
 /// Accounts for the parts that a text is divided into, before they are made.
-fn charge_parts(state: &State<'_, '_>, arguments: &[Value], bounds: &Bounds) -> Result<(), Error> {
+fn charge_parts(state: &State<'_, '_>, arguments: &[Value]) -> Result<(), Error> {
     let Some(text) = arguments.first().and_then(Value::as_str) else { return Ok(()) };
     let count = match arguments.get(1).and_then(Value::as_str) {
         Some("") => text.len(),
@@ -240,8 +240,7 @@ fn charge_parts(state: &State<'_, '_>, arguments: &[Value], bounds: &Bounds) -> 
     };
     spend(4 * text.len());
     if count as u64 > STEPS {
-        return bounds
-            .refuse(format!("a text would become more than {STEPS} parts at once; divide it in Lua"));
+        return refuse(format!("a text would become more than {STEPS} parts at once; divide it in Lua"));
     }
     state.consume_fuel(count as u64)
 }
@@ -252,7 +251,7 @@ fn called(
     value: &Value,
     method: &str,
     arguments: &[Value],
-    bounds: &Bounds,
+    bounds: Bounds,
 ) -> Result<Value, Error> {
     spend(256);
     bounds.check_texts(method, std::slice::from_ref(value))?;
@@ -265,7 +264,7 @@ fn called(
         (ValueKind::String, "split" | "splitlines") => {
             let mut all = vec![value.clone()];
             all.extend(arguments.iter().take(1).filter(|_| method == "split").cloned());
-            charge_parts(state, &all, bounds)?;
+            charge_parts(state, &all)?;
             pycompat::unknown_method_callback(state, value, method, arguments)
         }
         (ValueKind::String, "format") => {
@@ -277,7 +276,7 @@ fn called(
             let weight = bounds.weigh(std::slice::from_ref(wanted), bounds.written, 0)?;
             let compared = weight.saturating_mul(value.len().unwrap_or(0));
             if compared > bounds.compared {
-                return bounds.refuse("count would compare too much at once; count in Lua".into());
+                return refuse("count would compare too much at once; count in Lua".into());
             }
             spend(compared);
             state.consume_fuel(compared as u64 / 64)?;
@@ -297,7 +296,7 @@ fn charge_format(
     state: &State<'_, '_>,
     format: &str,
     arguments: &[Value],
-    bounds: &Bounds,
+    bounds: Bounds,
 ) -> Result<(), Error> {
     let widest = bounds.weigh(arguments, bounds.written, 0)?;
     // All numbers count as widths, those that are places too.
@@ -308,7 +307,7 @@ fn charge_format(
     let bytes = fields.saturating_mul(widest).saturating_add(widths).saturating_add(format.len());
     let most = bounds.text;
     if bytes > most {
-        return bounds.refuse(format!("format would make a text of more than {most} bytes at once"));
+        return refuse(format!("format would make a text of more than {most} bytes at once"));
     }
     state.consume_fuel(bytes as u64 / 64)
 }
