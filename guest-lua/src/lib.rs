@@ -10,6 +10,7 @@ mod ffi;
 mod lines;
 mod lua;
 mod options;
+mod payload;
 mod region;
 mod repl;
 mod run;

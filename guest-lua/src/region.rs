@@ -81,17 +81,22 @@ pub fn room() -> usize {
     unsafe { LIMIT }.saturating_sub(held()).saturating_sub(RESERVE)
 }
 
-/// Frees what Lua no longer uses if less than `bytes` can be taken.
-///
-/// # Errors
-/// "not enough memory", if it is too little even then.
-pub fn make_room(lua: Lua, bytes: usize) -> Result<(), Error> {
+/// Frees what Lua no longer uses if less than `bytes` can be taken; false if it is too little even then.
+pub fn has_room(lua: Lua, bytes: usize) -> bool {
     if bytes > room() {
         unsafe { lua_reclaim(lua.0) };
     }
-    match bytes > room() {
-        true => region(lua, || -> () { unsafe { lua_nomemory(lua.0) } }),
-        false => Ok(()),
+    bytes <= room()
+}
+
+/// The same, as an error.
+///
+/// # Errors
+/// "not enough memory", if it is too little.
+pub fn make_room(lua: Lua, bytes: usize) -> Result<(), Error> {
+    match has_room(lua, bytes) {
+        true => Ok(()),
+        false => region(lua, || -> () { unsafe { lua_nomemory(lua.0) } }),
     }
 }
 

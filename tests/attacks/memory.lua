@@ -255,7 +255,7 @@ args = {'-c', '2000000000', '/dev/zero'}, max_output = 1 << 40}
 
 --# case: process
 --# allow: process
-big = nil many(3, function() return #process.run{cmd = '/usr/bin/head',
+big = nil many(20, function() return #process.run{cmd = '/usr/bin/head',
 args = {'-c', '15000000', '/dev/zero'}}.stdout end)
 
 --# case: process

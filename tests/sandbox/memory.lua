@@ -400,3 +400,44 @@ for round = 1, 5 do
   end
 end
 assert.eq(process.run({ cmd = "/usr/bin/true", args = { "x" } }).status, 0)
+
+--# case: a large result without room for it is an error
+--# flags: --memory 16MiB
+--# allow: process=head,shell,db=sqlite::memory:
+-- The attack: what comes back from the host has no room. It used to end the run.
+local function output(bytes)
+  return #process.run{cmd = "head", args = {"-c", bytes, "/dev/zero"}}.stdout
+end
+local db_connection = db.connect("sqlite::memory:", {max_bytes = 1 << 30})
+local calls = {
+  process = output,
+  shell = function(bytes) return #shell.exec("head -c " .. bytes .. " /dev/zero").stdout end,
+  db = function(bytes) return #db.query(db_connection, "select zeroblob(" .. bytes .. ") as x")[1].x end,
+  stream = function(bytes)
+    for row in db.rows(db_connection, "select zeroblob(" .. bytes .. ") as x") do return #row.x end
+  end,
+}
+for name, call in pairs(calls) do
+  for _ = 1, 3 do
+    local ok, err = pcall(call, 8000000)
+    assert.eq(ok, false, name)
+    assert.eq(err.code, "limit", name)
+    assert.contains(err.message, "not enough memory", name)
+    assert.eq(call(1000000), 1000000, name)
+  end
+end
+-- Many at a time: each alone has room.
+local tasks, fitted = {}, 0
+for i = 1, 20 do
+  tasks[i] = function()
+    local ok, bytes = pcall(output, 3000000)
+    if ok then
+      assert.eq(bytes, 3000000)
+      fitted = fitted + 1
+    else
+      assert.eq(bytes.code, "limit")
+    end
+  end
+end
+async.all(tasks)
+assert.eq(fitted > 0, true)

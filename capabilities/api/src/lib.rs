@@ -25,6 +25,7 @@ mod metered;
 pub mod network;
 mod noise;
 mod off_thread;
+mod payload;
 pub mod policy;
 pub mod quantity;
 pub mod scope;
@@ -51,6 +52,7 @@ pub use limits::{Counter, Limit, Limits, Report, Usage};
 pub use metered::{Meter, Metered};
 pub use noise::Noise;
 pub use off_thread::{off_thread, spawn_counted};
+pub use payload::Stored;
 pub use policy::{GrantError, Policy, Rule};
 pub use scope::{Access, Request, Scope};
 pub use service::{Hold, Prepare, Replicas, Required, Services, Shutdown};
@@ -61,7 +63,9 @@ mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:shared; world shared { import assay:host/types@0.1.0; }",
         path: "../../wit",
+        imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => crate::HostError },
+        with: { "assay:host/types@0.1.0.stored": crate::payload::Stored },
     });
 }
 

@@ -1,6 +1,6 @@
 //! Updating the lists, installing and removing.
 
-use crate::bindings::assay::host::apt::{Action, Choices, Output};
+use crate::bindings::assay::host::apt::{Action, Choices};
 use crate::name::Name;
 use crate::programs::{APT_GET, Program, Root};
 use crate::scope::Verb;
@@ -108,11 +108,6 @@ fn plan(simulation: &str) -> Plan {
     plan
 }
 
-fn output(finished: Finished) -> Output {
-    let Finished { status, stdout, stderr, timed_out, .. } = finished;
-    Output { status, stdout, stderr, timed_out }
-}
-
 impl Change {
     fn args(&self, simulate: bool, no_remove: bool) -> Vec<String> {
         let mut args = vec!["-q".to_string()];
@@ -160,19 +155,19 @@ impl Change {
     ///
     /// # Errors
     /// `denied`, or those of running a program. That apt-get fails is none: the output says why.
-    pub async fn run(&self, run: &Run, processes: &Processes) -> Outcome<Output> {
+    pub async fn run(&self, run: &Run, processes: &Processes) -> Outcome<Finished> {
         if self.action == Action::Update {
-            return Ok(output(self.apt_get(processes, self.args(false, false)).await?));
+            return self.apt_get(processes, self.args(false, false)).await;
         }
         let simulated = self.apt_get(processes, self.args(true, false)).await?;
         if simulated.timed_out || simulated.status != 0 {
-            return Ok(output(simulated));
+            return Ok(simulated);
         }
         let plan = plan(&String::from_utf8_lossy(&simulated.stdout));
         self.check_plan(run, &plan)?;
         // Between the simulation and this the lists may change; nothing is removed that was not foreseen.
         let no_remove = plan.removes.is_empty();
-        Ok(output(self.apt_get(processes, self.args(false, no_remove)).await?))
+        self.apt_get(processes, self.args(false, no_remove)).await
     }
 }
 

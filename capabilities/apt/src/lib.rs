@@ -243,7 +243,9 @@ impl apt::HostWithStore<Ctx> for Host {
             timeout: duration(timeout, change::TIMEOUT, "timeout")?,
             lock_timeout: duration(lock_timeout, change::LOCK_TIMEOUT, "lock_timeout")?,
         };
-        Ok(change.run(&run, &processes).await?)
+        let mut finished = change.run(&run, &processes).await?;
+        let [stdout, stderr] = accessor.with(|mut access| finished.payloads(access.get()))?;
+        Ok(Output { status: finished.status, stdout, stderr, timed_out: finished.timed_out })
     }
 }
 

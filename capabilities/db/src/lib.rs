@@ -20,7 +20,7 @@ mod sqlite;
 mod target;
 mod value;
 
-use assay_capability_api::types::Error;
+use assay_capability_api::types::{Error, Payload};
 use assay_capability_api::{
     Capability, Ctx, GrantError, HandleGuard, HostResult, Literal, Need, Run, Scope, ScopeForm,
     Target as Denied,
@@ -288,13 +288,17 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
         let mut running = Running::new(home, Work { sql, sets: vec![set], given, _memory: memory }, bounds);
         match running.step().await? {
             Step::Done(done, batch) => {
-                Ok(Outcome { batch: batch.bytes, more: None, affected: done.affected, id: done.id })
+                let batch = accessor.with(|mut access| batch.payload(access.get()))?;
+                Ok(Outcome { batch, more: None, affected: done.affected, id: done.id })
             }
             Step::Batch(batch) => {
                 let handle = run.take_handle()?;
                 let rows = Rows { running: Some(Box::new(running)), _handle: handle };
-                let rows = accessor.with(|mut access| access.get().table.push(rows))?;
-                Ok(Outcome { batch: batch.bytes, more: Some(rows), affected: 0, id: None })
+                accessor.with(|mut access| {
+                    let rows = access.get().table.push(rows)?;
+                    let batch = batch.payload(access.get())?;
+                    Ok(Outcome { batch, more: Some(rows), affected: 0, id: None })
+                })
             }
         }
     }
@@ -379,19 +383,16 @@ impl wit::HostRows for Ctx {
 }
 
 impl wit::HostRowsWithStore<Ctx> for Host {
-    async fn next(accessor: &Accessor<Ctx, Self>, this: Resource<Rows>) -> HostResult<Vec<u8>> {
+    async fn next(accessor: &Accessor<Ctx, Self>, this: Resource<Rows>) -> HostResult<Payload> {
         let taken = accessor
             .with(|mut access| Ok::<_, wasmtime::Error>(access.get().table.get_mut(&this)?.running.take()))?;
-        let Some(mut running) = taken else { return Ok(Vec::new()) };
+        let Some(mut running) = taken else { return Ok(Payload::Small(Vec::new())) };
         match running.step().await? {
-            Step::Done(_, batch) => Ok(batch.bytes),
-            Step::Batch(batch) => {
-                accessor.with(|mut access| {
-                    access.get().table.get_mut(&this)?.running = Some(running);
-                    Ok::<_, wasmtime::Error>(())
-                })?;
-                Ok(batch.bytes)
-            }
+            Step::Done(_, batch) => Ok(accessor.with(|mut access| batch.payload(access.get()))?),
+            Step::Batch(batch) => accessor.with(|mut access| {
+                access.get().table.get_mut(&this)?.running = Some(running);
+                Ok(batch.payload(access.get())?)
+            }),
         }
     }
 }

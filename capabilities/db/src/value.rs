@@ -1,7 +1,7 @@
 //! Rows and parameters as they cross to the guest; the format is in `wit/db.wit`.
 
-use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error};
+use assay_capability_api::types::{Error, ErrorCode, Payload};
+use assay_capability_api::{Ctx, Run, error};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -89,7 +89,17 @@ impl<'a> Reader<'a> {
 #[derive(Default)]
 pub struct Batch {
     pub bytes: Vec<u8>,
-    _held: Option<assay_capability_api::Held>,
+    held: Option<assay_capability_api::Held>,
+}
+
+impl Batch {
+    /// The batch as a result.
+    ///
+    /// # Errors
+    /// As [`Ctx::payload`].
+    pub fn payload(self, ctx: &mut Ctx) -> wasmtime::Result<Payload> {
+        ctx.payload(self.bytes, self.held.map(Arc::new))
+    }
 }
 
 /// Where drivers put rows: bounded, counted, and handed on in batches.
@@ -257,7 +267,7 @@ impl Sink {
         }
         self.run.count_bytes(self.buffer.len())?;
         let held = self.memory.split(usize::MAX);
-        Ok(Batch { bytes: std::mem::take(&mut self.buffer), _held: Some(held) })
+        Ok(Batch { bytes: std::mem::take(&mut self.buffer), held: Some(held) })
     }
 
     pub fn null(&mut self) {

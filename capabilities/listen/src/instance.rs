@@ -560,9 +560,10 @@ impl wit::HostWithStore<Ctx> for Host {
         let socket = socket(accessor, id)?;
         match socket.receive().await? {
             Err((code, reason)) => Ok(Received::Closed(CloseReason { code, reason })),
-            Ok(websocket::Incoming { data, binary, held: _held }) => {
+            Ok(websocket::Incoming { data, binary, held }) => {
                 run.count_bytes(data.len())?;
-                Ok(Received::Message(Message { data, binary }))
+                let data = accessor.with(|mut access| access.get().payload(data, Some(Arc::new(held))))?;
+                Ok(Received::Message(wit::Incoming { data, binary }))
             }
         }
     }

@@ -3,8 +3,8 @@
 use crate::processes::{Child, Exit, Processes, Start, cannot_start};
 use crate::program::{self, Executable};
 use crate::stream::{self, PIECE, Stream};
-use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Ambient, Held, Run, error, io_error};
+use assay_capability_api::types::{Error, ErrorCode, Payload};
+use assay_capability_api::{Ambient, Ctx, Held, Run, error, io_error};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -48,7 +48,18 @@ pub struct Finished {
     /// It was killed because it took too long, with everything it had started; the output is what came until then.
     pub timed_out: bool,
     /// What the output takes of the run's budget.
-    pub held: Held,
+    pub held: Arc<Held>,
+}
+
+impl Finished {
+    /// What it wrote to its output and its errors, which it has no more then.
+    ///
+    /// # Errors
+    /// As [`Ctx::payload`].
+    pub fn payloads(&mut self, ctx: &mut Ctx) -> wasmtime::Result<[Payload; 2]> {
+        let [stdout, stderr] = [&mut self.stdout, &mut self.stderr].map(std::mem::take);
+        Ok([ctx.payload(stdout, Some(self.held.clone()))?, ctx.payload(stderr, Some(self.held.clone()))?])
+    }
 }
 
 impl Command {
@@ -267,7 +278,7 @@ impl Capture<'_> {
             }
         };
         let Exit { status, signal } = exit;
-        let held = self.held.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let held = Arc::new(self.held.into_inner().unwrap_or_else(PoisonError::into_inner));
         Ok(Finished { status, signal, stdout, stderr, timed_out, held })
     }
 
@@ -351,16 +362,13 @@ impl Capture<'_> {
                     true => "--host-memory",
                     false => "max_output",
                 };
-                let mut failure = error(
+                return Err(error(
                     ErrorCode::Limit,
                     format!(
                         "{} was killed: it wrote more than {} bytes; raise {raise}, or read its output as it comes",
                         self.shown, self.max
                     ),
-                );
-                // What tells it from the other limits of a program.
-                failure.errno = libc::EFBIG;
-                return Err(failure);
+                ));
             }
             self.hold(bytes, piece.len())?;
             bytes.extend_from_slice(&piece);

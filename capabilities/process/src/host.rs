@@ -212,11 +212,13 @@ impl wit::HostWithStore<Ctx> for Host {
         let max_output = usize::try_from(max_output).unwrap_or(usize::MAX);
         // From here on the command holds them.
         drop(words);
-        let finished = command.stdin(stdin).timeout(timeout).max_output(max_output).run(&processes).await?;
+        let mut finished =
+            command.stdin(stdin).timeout(timeout).max_output(max_output).run(&processes).await?;
+        let [stdout, stderr] = accessor.with(|mut access| finished.payloads(access.get()))?;
         Ok(WitFinished {
             exit: WitExit { status: finished.status, signal: finished.signal.unwrap_or(0) },
-            stdout: finished.stdout,
-            stderr: finished.stderr,
+            stdout,
+            stderr,
             timed_out: finished.timed_out,
         })
     }

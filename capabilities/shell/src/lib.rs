@@ -126,11 +126,12 @@ impl wit::HostWithStore<Ctx> for Host {
         let max_output = usize::try_from(max_output).unwrap_or(usize::MAX);
         // From here on the command holds them.
         drop(held);
-        let finished = ready.stdin(stdin).timeout(timeout).max_output(max_output).run(&processes).await?;
+        let mut finished = ready.stdin(stdin).timeout(timeout).max_output(max_output).run(&processes).await?;
+        let [stdout, stderr] = accessor.with(|mut access| finished.payloads(access.get()))?;
         Ok(wit::Finished {
             exit: wit::Exit { status: finished.status, signal: finished.signal.unwrap_or(0) },
-            stdout: finished.stdout,
-            stderr: finished.stderr,
+            stdout,
+            stderr,
             timed_out: finished.timed_out,
         })
     }

@@ -314,13 +314,9 @@ impl wit::HostWithStore<Ctx> for Host {
             input: command.input,
             timeout: command.timeout.map(Duration::from_nanos),
         };
-        let finished = exec::exec(&bus, &run, &processes, task).await?;
-        Ok(wit::Finished {
-            status: finished.status,
-            output: finished.stdout,
-            errors: finished.stderr,
-            timed_out: finished.timed_out,
-        })
+        let mut finished = exec::exec(&bus, &run, &processes, task).await?;
+        let [output, errors] = accessor.with(|mut access| finished.payloads(access.get()))?;
+        Ok(wit::Finished { status: finished.status, output, errors, timed_out: finished.timed_out })
     }
 
     async fn open_journal(

@@ -9,7 +9,7 @@ mod scope;
 #[cfg(test)]
 mod tests;
 
-use assay_capability_api::types::ErrorCode;
+use assay_capability_api::types::{ErrorCode, Payload};
 use assay_capability_api::{
     Capability, Ctx, GrantError, HostResult, Literal, Need, Scope, ScopeForm, Target, error, network,
 };
@@ -120,7 +120,7 @@ fn held(accessor: &Accessor<Ctx, Host>, this: &Resource<Held>) -> Result<Arc<Con
 }
 
 fn closed(code: u16, reason: String) -> ws::Received {
-    ws::Received { kind: ws::Kind::Closed, data: reason.into_bytes(), code }
+    ws::Received { kind: ws::Kind::Closed, data: Payload::Small(reason.into_bytes()), code }
 }
 
 impl ws::Host for Ctx {}
@@ -178,11 +178,13 @@ impl ws::HostConnectionWithStore<Ctx> for Host {
         timeout: u64,
     ) -> HostResult<ws::Received> {
         let connection = held(accessor, &this)?;
-        Ok(match connection.receive(timeout).await? {
-            Received::Text(data, _held) => ws::Received { kind: ws::Kind::Text, data, code: 0 },
-            Received::Binary(data, _held) => ws::Received { kind: ws::Kind::Binary, data, code: 0 },
-            Received::Closed(code, reason) => closed(code, reason),
-        })
+        let (kind, data, held) = match connection.receive(timeout).await? {
+            Received::Text(data, held) => (ws::Kind::Text, data, held),
+            Received::Binary(data, held) => (ws::Kind::Binary, data, held),
+            Received::Closed(code, reason) => return Ok(closed(code, reason)),
+        };
+        let data = accessor.with(|mut access| access.get().payload(data, Some(Arc::new(held))))?;
+        Ok(ws::Received { kind, data, code: 0 })
     }
 
     async fn ping(

@@ -1,6 +1,6 @@
 //! `apt`: packages of Debian and its descendants.
 
-use super::process::unbounded;
+use super::process::{set_written, unbounded};
 use crate::call::{Call, Error, Fields, library};
 use crate::host::apt::{self, Action, Choices, Package, Source};
 use crate::lua::Lua;
@@ -164,12 +164,9 @@ fn change(action: Action, options: Option<Fields>) -> Result<Pending, Error> {
             lua.new_table(0, 4);
             lua.push_integer(output.status.into());
             lua.raw_set(-2, "status");
-            lua.push_bytes(&output.stdout);
-            lua.raw_set(-2, "stdout");
-            lua.push_bytes(&output.stderr);
-            lua.raw_set(-2, "stderr");
             lua.push_bool(output.timed_out);
             lua.raw_set(-2, "timed_out");
+            set_written(lua, output.stdout, output.stderr)?;
             Ok(1)
         })
     })

@@ -5,8 +5,9 @@ use super::json;
 use crate::call::{Call, Error, Returned, carry, failure, piece, prelude, push_library, set_library};
 use crate::ffi::*;
 use crate::host::db::{self, Want};
-use crate::host::types::ErrorCode;
+use crate::host::types::{ErrorCode, Payload};
 use crate::lua::{Lua, Type};
+use crate::payload;
 use crate::region::region;
 use crate::task::{Pending, wait};
 use crate::userdata::{self, Userdata};
@@ -140,8 +141,9 @@ fn run(call: Call) -> Result<Pending, Error> {
         let outcome = connection.run(sql, params, want).await?;
         Ok(move |call: Call| {
             let lua = call.lua();
+            let batch = payload::take(lua, outcome.batch)?;
             lua.new_table(0, 0);
-            let count = region(lua, || decode(lua, &outcome.batch, 0))??;
+            let count = region(lua, || decode(lua, &batch, 0))??;
             lua.push_integer(count);
             match outcome.more {
                 Some(rows) => userdata::push(lua, Rows(Some(Rc::new(rows)))),
@@ -153,7 +155,7 @@ fn run(call: Call) -> Result<Pending, Error> {
                 None => lua.push_nil(),
             }
             if named {
-                region(lua, || names(lua, &outcome.batch))??;
+                region(lua, || names(lua, &batch))??;
             }
             Ok(5 + c_int::from(named))
         })
@@ -170,10 +172,11 @@ fn fetch(call: Call) -> Result<Pending, Error> {
     wait(async move {
         let batch = match rows {
             Some(rows) => rows.next().await?,
-            None => Vec::new(),
+            None => Payload::Small(Vec::new()),
         };
         Ok(move |call: Call| {
             let lua = call.lua();
+            let batch = payload::take(lua, batch)?;
             lua.push_copy(2);
             let count = region(lua, || decode(lua, &batch, count))??;
             lua.push_integer(count);

@@ -5,8 +5,9 @@ use crate::call::{
 };
 use crate::ffi::*;
 use crate::host::process::{self, Child, Exit, Finished, Input, Output, Program};
-use crate::host::types::{self, ErrorCode};
+use crate::host::types::{ErrorCode, Payload};
 use crate::lua::{Lua, Type};
+use crate::payload;
 use crate::region;
 use crate::task::{Pending, wait};
 use crate::userdata::{self, Userdata};
@@ -157,43 +158,14 @@ fn run(call: Call) -> Result<Pending, Error> {
     let program = program(fields)?;
     let stdin = fields.bytes("stdin")?.unwrap_or_default();
     let timeout = nanoseconds(fields.number("timeout")?);
-    let most = MostOutput::new(count(fields.integer("max_output")?));
+    let max_output = count(fields.integer("max_output")?);
     wait(async move {
-        let finished = process::run(program, stdin, timeout, most.bytes).await;
-        let Finished { exit, stdout, stderr, timed_out } = finished.map_err(|error| most.told(error))?;
+        let Finished { exit, stdout, stderr, timed_out } =
+            process::run(program, stdin, timeout, max_output).await?;
         Ok(move |call: Call| {
-            push_finished(call.lua(), (exit.status, exit.signal), &stdout, &stderr, timed_out)
+            push_finished(call.lua(), (exit.status, exit.signal), [stdout, stderr], timed_out)
         })
     })
-}
-
-/// `errno` of the host where a program wrote more than it may.
-const EFBIG: i32 = 27;
-
-/// How much of its output a program may leave to a script that gets all of it at once.
-pub struct MostOutput {
-    pub bytes: u64,
-    wanted: u64,
-}
-
-impl MostOutput {
-    /// What is wanted, or less where there is no memory for it: both streams, and the strings that are made of them.
-    pub fn new(wanted: u64) -> MostOutput {
-        MostOutput { bytes: wanted.min(region::room() as u64 / 4), wanted }
-    }
-
-    /// The error of a program that wrote more.
-    pub fn told(&self, error: types::Error) -> types::Error {
-        if error.code != ErrorCode::Limit || error.errno != EFBIG || self.bytes == self.wanted {
-            return error;
-        }
-        let message = format!(
-            "not enough memory: the program was killed when it had written {} bytes; read its output as it comes, or \
-             raise the limit with --memory",
-            self.bytes
-        );
-        types::Error { message, ..error }
-    }
 }
 
 /// Seconds that no run lasts, for a timeout of 0 where the host knows no other word for no bound.
@@ -227,16 +199,28 @@ pub fn set_exit(lua: Lua, (status, signal): (i32, i32), timed_out: bool) {
     }
 }
 
-pub fn push_finished(lua: Lua, exit: (i32, i32), stdout: &[u8], stderr: &[u8], timed_out: bool) -> Returned {
+/// Pushes how a program ended, and what it wrote to its output and its errors.
+pub fn push_finished(
+    lua: Lua,
+    exit: (i32, i32),
+    [stdout, stderr]: [Payload; 2],
+    timed_out: bool,
+) -> Returned {
     region::region(lua, || {
         lua.new_table(0, 7);
         set_exit(lua, exit, timed_out);
-        lua.push_bytes(stdout);
-        lua.raw_set(-2, "stdout");
-        lua.push_bytes(stderr);
-        lua.raw_set(-2, "stderr");
     })?;
+    set_written(lua, stdout, stderr)?;
     Ok(1)
+}
+
+/// Sets what a program wrote in the table on top of the stack.
+pub fn set_written(lua: Lua, stdout: Payload, stderr: Payload) -> Result<(), Error> {
+    for (name, payload) in [("stdout", stdout), ("stderr", stderr)] {
+        payload::push(lua, payload)?;
+        lua.raw_set(-2, name);
+    }
+    Ok(())
 }
 
 /// Pushes how a program ended, or that it did not in time.

@@ -1,6 +1,6 @@
 //! `shell`: command lines. `io.popen` and `os.execute` go the same way.
 
-use super::process::{MostOutput, count, nanoseconds, push_finished, push_natives, variables};
+use super::process::{count, nanoseconds, push_finished, push_natives, variables};
 use crate::call::{Call, Error, prelude, push_library, set_library};
 use crate::host::shell::{self, Command, Finished};
 use crate::lua::Lua;
@@ -29,12 +29,12 @@ fn run(call: Call) -> Result<Pending, Error> {
     };
     let stdin = fields.bytes("stdin")?.unwrap_or_default();
     let timeout = nanoseconds(fields.number("timeout")?);
-    let most = MostOutput::new(count(fields.integer("max_output")?));
+    let max_output = count(fields.integer("max_output")?);
     wait(async move {
-        let finished = shell::run(command, stdin, timeout, most.bytes).await;
-        let Finished { exit, stdout, stderr, timed_out } = finished.map_err(|error| most.told(error))?;
+        let Finished { exit, stdout, stderr, timed_out } =
+            shell::run(command, stdin, timeout, max_output).await?;
         Ok(move |call: Call| {
-            push_finished(call.lua(), (exit.status, exit.signal), &stdout, &stderr, timed_out)
+            push_finished(call.lua(), (exit.status, exit.signal), [stdout, stderr], timed_out)
         })
     })
 }

@@ -1,6 +1,7 @@
 //! `systemd`: units, machines and the journal. The functions that scripts see are in `systemd.lua`, over the
 //! natives of this file.
 
+use super::process::set_written;
 use crate::call::{Call, Error, Fields, Returned, failure, gather, prelude, push_library, set_library};
 use crate::ffi::lua_CFunction;
 use crate::host::systemd::{
@@ -166,12 +167,9 @@ fn exec(call: Call) -> Result<Pending, Error> {
             lua.new_table(0, 4);
             lua.push_integer(finished.status.into());
             lua.raw_set(-2, "status");
-            lua.push_bytes(&finished.output);
-            lua.raw_set(-2, "stdout");
-            lua.push_bytes(&finished.errors);
-            lua.raw_set(-2, "stderr");
             lua.push_bool(finished.timed_out);
             lua.raw_set(-2, "timed_out");
+            set_written(lua, finished.output, finished.errors)?;
             Ok(1)
         })
     })

@@ -2,11 +2,12 @@
 
 use super::compress::{as_failure, bound};
 use super::http::options::read_connection;
-use crate::call::{Call, Error, Fields, Returned, failure, gather, give, prelude, push_library, set_library};
+use crate::call::{Call, Error, Fields, Returned, failure, gather, prelude, push_library, set_library};
 use crate::ffi::*;
 use crate::host::types::ErrorCode;
 use crate::host::ws::{self, Kind, Received, Target};
 use crate::lua::Lua;
+use crate::payload;
 use crate::task::{Pending, wait};
 use crate::userdata::{self, Userdata};
 use crate::{function, waiting};
@@ -126,17 +127,17 @@ fn send(call: Call) -> Result<Pending, Error> {
 }
 
 /// Pushes a message and its kind; or nil, code and reason.
-fn push(call: Call, received: &Received) -> Returned {
+fn push(call: Call, received: Received) -> Returned {
     let lua = call.lua();
     match received.kind {
         Kind::Closed => {
             lua.push_nil();
             lua.push_integer(received.code.into());
-            lua.push_bytes(&received.data);
+            payload::push(lua, received.data)?;
             Ok(3)
         }
         kind => {
-            give(call, &received.data)?;
+            payload::push(lua, received.data)?;
             lua.push_str(if kind == Kind::Text { "text" } else { "binary" });
             Ok(2)
         }
@@ -149,7 +150,7 @@ fn receive(call: Call) -> Result<Pending, Error> {
     let timeout = timeout(call, 2)?;
     wait(async move {
         let received = connection.receive(timeout).await?;
-        Ok(move |call: Call| push(call, &received))
+        Ok(move |call: Call| push(call, received))
     })
 }
 
@@ -174,7 +175,7 @@ fn close(call: Call) -> Result<Pending, Error> {
     let (reason, timeout) = (call.string(3)?, timeout(call, 4)?);
     wait(async move {
         let received = connection.close(code, reason, timeout).await?;
-        Ok(move |call: Call| push(call, &received))
+        Ok(move |call: Call| push(call, received))
     })
 }
 

@@ -3,6 +3,7 @@
 use super::{id, request};
 use crate::call::{Call, Error, Returned};
 use crate::host::listen::{self, CloseReason, Message, Received, WebsocketOptions};
+use crate::payload;
 use crate::task::{Pending, wait};
 
 /// `upgrade(id, headers, options)` gives the subprotocol or "", and nil where the request was none for a
@@ -38,7 +39,7 @@ pub fn receive(call: Call) -> Result<Pending, Error> {
             let lua = call.lua();
             match received {
                 Received::Message(message) => {
-                    lua.push_bytes(&message.data);
+                    payload::push(lua, message.data)?;
                     lua.push_bool(message.binary);
                     Ok(2)
                 }
