@@ -181,11 +181,9 @@ impl wit::HostWithStore<Ctx> for Host {
             Want::Stream => false,
         };
         let (mut response, mut body) = split(answer);
-        if whole {
-            if let Some(data) = body.small(INLINE).await? {
-                response.body = wit::Body::Inline(data);
-                return Ok(response);
-            }
+        if whole && let Some(data) = body.small(INLINE).await? {
+            response.body = wit::Body::Inline(data);
+            return Ok(response);
         }
         body.keep(!whole).await?;
         let length = body.length();
