@@ -25,7 +25,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("capabilities/shell", "api process"),
     ("capabilities/systemd", "api fs process"),
     ("capabilities/tar", "api compress fs"),
-    ("capabilities/ws", "api http"),
+    ("capabilities/ws", "api fs http"),
     ("host/wasm", ""),
     ("host/manifest", "api"),
     ("host/runtime", "api capabilities wasm"),

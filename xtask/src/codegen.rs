@@ -193,6 +193,8 @@ fn all_source(capabilities: &BTreeSet<String>) -> String {
 
 use assay_capability_api::Capability;
 
+pub mod builtins;
+
 /// Every capability, by name.
 pub const ALL: &[&dyn Capability] = &[
 {list}];

@@ -61,7 +61,7 @@ workspace = true
 
 const HOST: &str = "//! What the capability is for.
 
-use assay_capability_api::{Capability, Ctx, HostResult, Request};
+use assay_capability_api::{Capability, Ctx, HostResult, Literal, Need, Request};
 use wasmtime::Result;
 use wasmtime::component::{Accessor, HasSelf, Linker};
 
@@ -88,6 +88,11 @@ impl Capability for KIND {
 
     fn summary(&self) -> &'static str {
         \"what the capability is for\"
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[Need::new(\"NAME.*\", Literal::Whole)];
+        NEEDS
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {

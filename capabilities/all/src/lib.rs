@@ -3,6 +3,8 @@
 
 use assay_capability_api::Capability;
 
+pub mod builtins;
+
 /// Every capability, by name.
 pub const ALL: &[&dyn Capability] = &[
     &assay_capability_apt::Apt,

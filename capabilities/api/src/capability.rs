@@ -52,11 +52,14 @@ pub fn text_field<'a>(args: &'a [Val], wanted: &str) -> Option<&'a str> {
     })
 }
 
-/// A Lua function that needs a capability, for `assay explain`. One that needs it in several ways has as many entries.
+/// A Lua function that needs a capability, for `assay explain`. One that needs several, or one in several ways, has as
+/// many entries.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
-    /// `http.get`, `dofile`; `http.*` is every function of the library that no entry before it names.
+    /// `http.get`, `dofile`; `http.*` is every function of the library that no entry about the same capability names.
     pub function: &'static str,
+    /// What it needs; none is the capability that declares it.
+    pub capability: Option<&'static str>,
     /// Which argument says what is needed, from 0. A call without it needs nothing.
     pub argument: usize,
     pub literal: Literal,
@@ -72,13 +75,16 @@ pub enum Literal {
     Field(&'static str, fn(&str) -> Option<String>),
     /// The same where a table in its place needs nothing.
     Unless(fn(&str) -> Option<String>),
+    /// The same for calls with this option, where it is neither nil nor false.
+    With(&'static str, fn(&str) -> Option<String>),
     /// From the argument and the one after it.
     Pair(fn(&str, Option<&str>) -> Option<String>),
-    /// From a field of this name in a table among the arguments, or in one of its tables. A call without it needs
-    /// nothing. One for `http.*` goes for those functions too that have entries of their own.
+    /// From a field of this name in a table among the arguments, or in one of its tables; `stdin.file` is the field of
+    /// a field. A call without it needs nothing, nor does a text without a scope, or a table with names in its place.
+    /// One for `http.*` goes for those functions too that have entries of their own.
     Option(&'static str, fn(&str) -> Option<String>),
-    /// A URL, by its host and port.
-    Url,
+    /// A URL with one of these schemes, by its host and port.
+    Url(&'static [&'static str]),
     /// This scope covers every call.
     Always(&'static str),
     /// All of the capability, whatever the arguments are.
@@ -93,32 +99,27 @@ pub enum Literal {
 
 impl Need {
     pub const fn new(function: &'static str, literal: Literal) -> Need {
-        Need::at(function, 0, literal)
+        Need { function, capability: None, argument: 0, literal }
     }
 
-    /// One about another argument than the first.
-    pub const fn at(function: &'static str, argument: usize, literal: Literal) -> Need {
-        Need { function, argument, literal }
+    /// The same about another argument than the first.
+    #[must_use]
+    pub const fn at(self, argument: usize) -> Need {
+        Need { argument, ..self }
+    }
+
+    /// The same of another capability than the one that declares it.
+    #[must_use]
+    pub const fn of(self, capability: &'static str) -> Need {
+        Need { capability: Some(capability), ..self }
     }
 }
 
 impl Literal {
-    /// A file that is read.
-    pub const READ: Literal = Literal::Scope(|path| Some(format!("read:{path}")));
-    /// A file that is written.
-    pub const WRITE: Literal = Literal::Scope(|path| Some(format!("write:{path}")));
     /// The name of a program, or the field `cmd`.
     pub const PROGRAM: Literal = Literal::Field("cmd", |name| Some(name.to_string()));
     /// The name itself.
     pub const NAME: Literal = Literal::Scope(|name| Some(name.to_string()));
-
-    /// A file that is read and changed.
-    pub const CHANGED: Literal = Literal::Scope(|path| Some(format!("rw:{path}")));
-
-    /// A file that is read, named by an option.
-    pub const fn read_option(name: &'static str) -> Literal {
-        Literal::Option(name, |path| Some(format!("read:{path}")))
-    }
 }
 
 /// What a denial of another capability takes back of one.
@@ -179,7 +180,7 @@ pub trait Capability: Send + Sync {
         None
     }
 
-    /// The Lua functions that need it, the more specific ones first. A function may need several capabilities.
+    /// What its own Lua functions need, of it and of others.
     fn needs(&self) -> &'static [Need] {
         &[]
     }

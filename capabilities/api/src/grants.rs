@@ -151,11 +151,11 @@ impl Grants {
         self.own.set((path, rule)).is_ok()
     }
 
-    /// Takes back the writing of a file, or of all in a folder, from now on. `why` stands in place of a rule in messages
-    /// and the audit, as a thing: "the HOME of a program".
-    pub fn seal(&self, path: PathBuf, why: &str) {
+    /// Takes the writing of a file, or of all in a folder, back from `capability`, from now on. `why` stands in place of a
+    /// rule in messages and the audit, as a thing: "the HOME of a program".
+    pub fn seal(&self, capability: &'static str, path: PathBuf, why: &str) {
         let scope = PathScope::new(false, true, path);
-        self.sealed().push(Rule::new("fs", Some(Box::new(scope)), why));
+        self.sealed().push(Rule::new(capability, Some(Box::new(scope)), why));
     }
 
     /// Keeps the script from changing a regular file, by any name that it has: from writing to it, emptying, removing,

@@ -198,13 +198,13 @@ impl Policy {
         self.all = true;
     }
 
-    /// The files that may be run because a rule names them, with that rule. Where every program is granted there are
-    /// none.
-    pub fn programs(&self) -> Vec<(&Path, &str)> {
+    /// The files that may be run because a rule names them, with that rule. Where all of `every`, the capability that
+    /// runs programs, is granted there are none.
+    pub fn programs(&self, every: &str) -> Vec<(&Path, &str)> {
         let whole = |name: &str| {
             self.all || self.allow.iter().any(|rule| rule.capability == name && rule.scope.is_none())
         };
-        let named = self.allow.iter().filter(|rule| !whole(rule.capability) && !whole("process"));
+        let named = self.allow.iter().filter(|rule| !whole(rule.capability) && !whole(every));
         named
             .flat_map(|rule| {
                 rule.scope.iter().flat_map(|scope| scope.programs()).map(|file| (file, rule.text.as_str()))

@@ -14,6 +14,7 @@ use assay_capability_api::{
     Access, Capability, Ctx, GrantError, HostResult, Literal, Need, Request, Run, Scope, ScopeForm, Target,
     error, off_thread,
 };
+use assay_capability_fs::needs;
 use assay_capability_process::Processes;
 use bindings::assay::host::apt::{self, Action, Added, Choices, Output, Package, Source, Upgrade};
 use name::Name;
@@ -75,6 +76,8 @@ impl Capability for Apt {
             Need::new("apt.remove", Literal::Always(Verb::Remove.word())),
             Need::new("apt.add_source", SOURCE),
             Need::new("apt.*", Literal::Option("root", |root| Some(Verb::Root.scope(root)))),
+            needs::by("apt.*", Literal::Option("root", |root| Some(format!("rw:{root}")))),
+            needs::read_option("apt.add_source", "key_path"),
         ];
         NEEDS
     }

@@ -16,6 +16,7 @@ pub use share::Share;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Capability, Ctx, HostResult, Literal, Need, Run, error};
 use assay_capability_fs::blocking;
+use assay_capability_fs::needs;
 use bindings::assay::host::compress::{self, Piece};
 use codec::{Bounds, Format};
 use std::sync::Arc;
@@ -53,7 +54,15 @@ impl Capability for Compress {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const NEEDS: &[Need] = &[Need::new("compress.*", Literal::Free)];
+        const NEEDS: &[Need] = &[
+            needs::read("compress.pack_file"),
+            needs::write("compress.pack_file").at(1),
+            needs::read("compress.unpack_file"),
+            needs::write("compress.unpack_file").at(1),
+            needs::read("compress.untar"),
+            needs::write("compress.untar").at(1),
+            Need::new("compress.*", Literal::Free),
+        ];
         NEEDS
     }
 

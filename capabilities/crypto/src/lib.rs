@@ -10,7 +10,8 @@ mod key;
 mod object;
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Ctx, HostResult, Run, error, io_error, off_thread};
+use assay_capability_api::{Capability, Ctx, HostResult, Literal, Need, Run, error, io_error, off_thread};
+use assay_capability_fs::needs;
 use bindings::assay::host::crypto::{self, Token, Verification, VerificationKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
@@ -45,6 +46,11 @@ impl Capability for Crypto {
 
     fn always_linked(&self) -> bool {
         true
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[needs::read("crypto.hash_file"), Need::new("crypto.*", Literal::Free)];
+        NEEDS
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {

@@ -25,6 +25,7 @@ use assay_capability_api::{
     Capability, Ctx, GrantError, HandleGuard, HostResult, Literal, Need, Run, Scope, ScopeForm,
     Target as Denied,
 };
+use assay_capability_fs::needs;
 use bindings::assay::host::db::{self as wit, Outcome, Want};
 use connect::Way;
 use pool::{Pool, Source, closed};
@@ -120,6 +121,9 @@ impl Capability for Db {
     fn needs(&self) -> &'static [Need] {
         const NEEDS: &[Need] = &[
             Need::new("db.connect", Literal::Scope(place)),
+            needs::read_option("db.connect", "ca_cert_file"),
+            needs::read_option("db.connect", "client_cert_file"),
+            needs::read_option("db.connect", "client_key_file"),
             Need::new("db.blob", Literal::Free),
             Need::new("db.null", Literal::Free),
             Need::new("db.*", Literal::Any),

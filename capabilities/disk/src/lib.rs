@@ -7,6 +7,7 @@ use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
     Access, Capability, Ctx, HostResult, Literal, Need, Request, Run, error, io_error, off_thread,
 };
+use assay_capability_fs::needs;
 use bindings::assay::host::disk::{self, Mount, Space};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::path::Path;
@@ -42,7 +43,12 @@ impl Capability for Disk {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const NEEDS: &[Need] = &[Need::new("disk.*", Literal::Whole)];
+        const NEEDS: &[Need] = &[
+            Need::new("disk.*", Literal::Whole),
+            needs::stat("disk.usage"),
+            needs::read("disk.dir_size"),
+            needs::write("disk.sweep"),
+        ];
         NEEDS
     }
 

@@ -84,7 +84,7 @@ impl Capability for Env {
         const NEEDS: &[Need] = &[
             Need::new("env.get", Literal::NAME),
             Need::new("env.list", Literal::Nothing),
-            Need::new("os.getenv", Literal::NAME),
+            Need::new("env.*", Literal::Free),
         ];
         NEEDS
     }

@@ -13,6 +13,7 @@ mod glob;
 mod handle;
 pub mod links;
 mod machine;
+pub mod needs;
 mod open;
 mod ops;
 mod output;
@@ -31,8 +32,8 @@ pub use temp::{Temp, TempFile, remove_if_asked, remove_temp, room, seal_home, te
 use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Access, Capability, Ctx, Denied, GrantError, HandleGuard, Held, HostResult, Literal, Need, Run, Scope,
-    ScopeForm, error, spawn_counted,
+    Access, Capability, Ctx, Denied, GrantError, HandleGuard, Held, HostResult, Need, Run, Scope, ScopeForm,
+    error, spawn_counted,
 };
 use handle::{Entries, File, Listing};
 use resolve::Last;
@@ -223,18 +224,6 @@ pub fn open_path(run: &Run, access: Access, path: &str) -> Outcome<OwnedFd> {
 /// The capability `fs`.
 pub struct Fs;
 
-/// What `io.open` needs for a mode.
-fn io_open(path: &str, mode: Option<&str>) -> Option<String> {
-    let mode = mode.unwrap_or("r").replace('b', "");
-    let access = match mode.as_str() {
-        "r" => "read",
-        "w" | "a" => "write",
-        "r+" | "w+" | "a+" => "rw",
-        _ => return None,
-    };
-    Some(format!("{access}:{path}"))
-}
-
 impl Capability for Fs {
     fn name(&self) -> &'static str {
         resolve::FS
@@ -293,83 +282,7 @@ impl Capability for Fs {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const STAT: Literal = Literal::Scope(|path| Some(format!("stat:{path}")));
-        const NEEDS: &[Need] = &[
-            Need::new("fs.tempdir", Literal::Free),
-            Need::new("fs.temp_dir", Literal::Free),
-            Need::new("fs.exists", STAT),
-            Need::new("fs.is_file", STAT),
-            Need::new("fs.is_dir", STAT),
-            Need::new("fs.stat", STAT),
-            Need::new("fs.metadata", STAT),
-            Need::new("fs.readlink", STAT),
-            Need::new("fs.canonicalize", STAT),
-            Need::new("fs.write", Literal::WRITE),
-            Need::new("fs.write_bytes", Literal::WRITE),
-            Need::new("fs.append", Literal::WRITE),
-            Need::new("fs.remove", Literal::WRITE),
-            Need::new("fs.mkdir", Literal::WRITE),
-            Need::new("fs.chmod", Literal::WRITE),
-            Need::new("fs.copy", Literal::READ),
-            Need::at("fs.copy", 1, Literal::WRITE),
-            Need::new("fs.rename", Literal::WRITE),
-            Need::at("fs.rename", 1, Literal::WRITE),
-            Need::at("fs.symlink", 1, Literal::CHANGED),
-            Need::new(
-                "fs.glob",
-                Literal::Scope(|pattern| Some(format!("read:{}", pattern::folder(pattern)))),
-            ),
-            Need::new("fs.sub_in_file", Literal::CHANGED),
-            Need::new("fs.*", Literal::READ),
-            Need::at("http.download", 1, Literal::WRITE),
-            Need::new("http.serve", Literal::read_option("cert_file")),
-            Need::new("http.serve", Literal::read_option("key_file")),
-            Need::new("http.serve", Literal::read_option("client_ca_file")),
-            Need::at("oci.pull", 1, Literal::WRITE),
-            Need::new("oci.push", Literal::READ),
-            Need::new("http.files", Literal::READ),
-            Need::new("http.*", Literal::read_option("body_file")),
-            Need::new("http.*", Literal::read_option("ca_cert_file")),
-            Need::new("http.*", Literal::read_option("client_cert_file")),
-            Need::new("http.*", Literal::read_option("client_key_file")),
-            Need::new("ws.connect", Literal::read_option("ca_cert_file")),
-            Need::new("ws.connect", Literal::read_option("client_cert_file")),
-            Need::new("ws.connect", Literal::read_option("client_key_file")),
-            Need::new("db.connect", Literal::read_option("ca_cert_file")),
-            Need::new("db.connect", Literal::read_option("client_cert_file")),
-            Need::new("db.connect", Literal::read_option("client_key_file")),
-            Need::new("os.remove", Literal::WRITE),
-            Need::new("os.rename", Literal::WRITE),
-            Need::at("os.rename", 1, Literal::WRITE),
-            Need::new("io.open", Literal::Pair(io_open)),
-            Need::new("io.lines", Literal::READ),
-            Need::new("io.input", Literal::READ),
-            Need::new("io.output", Literal::WRITE),
-            Need::new("dofile", Literal::READ),
-            Need::new("loadfile", Literal::READ),
-            Need::new("template.render", Literal::READ),
-            Need::new("template.render_with_loader", Literal::READ),
-            Need::new("crypto.hash_file", Literal::READ),
-            Need::new("compress.pack_file", Literal::READ),
-            Need::at("compress.pack_file", 1, Literal::WRITE),
-            Need::new("compress.unpack_file", Literal::READ),
-            Need::at("compress.unpack_file", 1, Literal::WRITE),
-            Need::new("compress.untar", Literal::READ),
-            Need::at("compress.untar", 1, Literal::WRITE),
-            Need::new("tar.create", Literal::WRITE),
-            Need::at("tar.create", 1, Literal::Unless(|folder| Some(format!("read:{folder}")))),
-            Need::new("tar.create", Literal::read_option("file")),
-            Need::new("tar.extract", Literal::READ),
-            Need::at("tar.extract", 1, Literal::CHANGED),
-            Need::new("tar.*", Literal::READ),
-            Need::new("disk.usage", STAT),
-            Need::new("disk.dir_size", Literal::READ),
-            Need::new("disk.sweep", Literal::WRITE),
-            Need::new("apt.add_source", Literal::read_option("key_path")),
-            Need::new("oci.mutate", Literal::read_option("file")),
-            Need::new("apt.*", Literal::Option("root", |root| Some(format!("rw:{root}")))),
-        ];
-        NEEDS
+        needs::OWN
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {

@@ -333,7 +333,7 @@ pub fn seal_home(run: &Run, path: &Path) -> Result<(), String> {
         if !is_empty(&openat(parent, name, FOLDER, Mode::empty()).map_err(wrong)?).map_err(wrong)? {
             return Err("it is not empty".into());
         }
-        run.grants.seal(path.to_owned(), "the HOME of a program, which is that folder");
+        run.grants.seal(FS, path.to_owned(), "the HOME of a program, which is that folder");
         // What the script has begun to write there goes on in the old folder, out of everybody's way.
         let aside = format!("assay-{}", unique());
         renameat(parent, name, &own.parent, &aside).map_err(wrong)?;

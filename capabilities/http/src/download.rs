@@ -70,7 +70,7 @@ struct Target {
 }
 
 /// The file that holds what has come so far.
-fn part(path: &str) -> String {
+pub fn part(path: &str) -> String {
     format!("{path}.part")
 }
 

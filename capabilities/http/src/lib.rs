@@ -32,6 +32,7 @@ use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
     Capability, Ctx, GrantError, HostResult, Literal, Need, Run, Scope, ScopeForm, Target, error,
 };
+use assay_capability_fs::needs;
 use bindings::assay::host::http::{
     self as wit, FileOptions, Header, Request, Response, Step, Streamed, Want,
 };
@@ -73,6 +74,9 @@ pub use bindings::assay::host::http as types;
 
 /// Bodies up to this many bytes come inline: one crossing instead of three.
 const INLINE: usize = 64 << 10;
+
+/// The schemes of what it goes to.
+const SCHEMES: [&str; 2] = ["http", "https"];
 
 /// The capability `http`.
 pub struct Http;
@@ -139,10 +143,17 @@ impl Capability for Http {
     fn needs(&self) -> &'static [Need] {
         const NEEDS: &[Need] = &[
             Need::new("http.client", Literal::Nothing),
-            Need::new("http.serve", Literal::Free),
-            Need::new("http.files", Literal::Free),
-            Need::at("http.request", 1, Literal::Url),
-            Need::new("http.*", Literal::Url),
+            Need::new("http.request", Literal::Url(&SCHEMES)).at(1),
+            Need::new("http.*", Literal::Url(&SCHEMES)),
+            needs::read_option("http.*", "body_file"),
+            needs::read_option("http.*", "ca_cert_file"),
+            needs::read_option("http.*", "client_cert_file"),
+            needs::read_option("http.*", "client_key_file"),
+            needs::write("http.download").at(1),
+            saving("if_changed", |path| Some(format!("rw:{path}"))),
+            saving("if_changed", |path| Some(format!("rw:{}", record::beside(path)))),
+            saving("resume", |path| Some(format!("rw:{}", download::part(path)))),
+            saving("resume", |path| Some(format!("rw:{}", record::beside(&download::part(path))))),
         ];
         NEEDS
     }
@@ -152,8 +163,13 @@ impl Capability for Http {
     }
 
     fn target(&self, function: &str, args: &[Val]) -> Target {
-        Target::of_url(self.name(), function, args, &["http", "https"])
+        Target::of_url(self.name(), function, args, &SCHEMES)
     }
+}
+
+/// What an option of `http.download` needs of the file that it saves.
+const fn saving(option: &'static str, scope: fn(&str) -> Option<String>) -> Need {
+    needs::by("http.download", Literal::With(option, scope)).at(1)
 }
 
 /// A download that a script holds; none while a call works on it and when it is over.

@@ -25,7 +25,7 @@ pub struct Record {
 }
 
 /// Where the record of a file is.
-fn beside(path: &str) -> String {
+pub fn beside(path: &str) -> String {
     format!("{path}.http")
 }
 

@@ -27,6 +27,7 @@ mod tls;
 mod websocket;
 
 use assay_capability_api::{Capability, Ctx, Denied, GrantError, Literal, Need, Scope, ScopeForm, Target};
+use assay_capability_fs::needs;
 use bind::LISTEN;
 use scope::{Address, ListenScope};
 use std::path::Path;
@@ -97,7 +98,16 @@ impl Capability for Listen {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const NEEDS: &[Need] = &[Need::new("http.serve", Literal::Scope(scope::of_text))];
+        const NEEDS: &[Need] = &[
+            Need::new("http.serve", Literal::Scope(scope::of_text)),
+            needs::read_option("http.serve", "cert_file"),
+            needs::read_option("http.serve", "key_file"),
+            needs::read_option("http.serve", "client_ca_file"),
+            needs::read("http.files"),
+            // They are in the library of the client, whose grant they do not need.
+            Need::new("http.serve", Literal::Free).of("http"),
+            Need::new("http.files", Literal::Free).of("http"),
+        ];
         NEEDS
     }
 

@@ -1,6 +1,6 @@
 //! Log lines of scripts. Always granted; they go where the program that runs the script says ([`LogSink`]), or nowhere.
 
-use assay_capability_api::{Capability, Counter, Ctx, Limit, Run};
+use assay_capability_api::{Capability, Counter, Ctx, Limit, Literal, Need, Run};
 use bindings::assay::host::log;
 use serde_json::{Map, Value};
 use std::fmt::Write;
@@ -55,6 +55,11 @@ impl Capability for Log {
 
     fn always_linked(&self) -> bool {
         true
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[Need::new("log.*", Literal::Free)];
+        NEEDS
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {

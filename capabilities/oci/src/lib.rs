@@ -29,6 +29,7 @@ use assay_capability_api::{
     Capability, Ctx, GrantError, HandleGuard, Held, HostResult, Literal, Need, Scope, ScopeForm, Target,
     error, text_field,
 };
+use assay_capability_fs::needs;
 use assay_capability_http::client::Client;
 use bindings::assay::host::oci::{self, Action, Content, Request, Step};
 use reference::Reference;
@@ -165,12 +166,15 @@ impl Capability for Oci {
         const PUSH: Literal = Literal::Scope(|image| grant("push", image));
         const NEEDS: &[Need] = &[
             Need::new("oci.tag", Literal::Scope(|image| grant("pull+push", image))),
-            Need::at("oci.push", 1, PUSH),
+            Need::new("oci.push", PUSH).at(1),
             Need::new("oci.copy", PULL),
-            Need::at("oci.copy", 1, PUSH),
+            Need::new("oci.copy", PUSH).at(1),
             Need::new("oci.mutate", PULL),
-            Need::at("oci.mutate", 1, PUSH),
+            Need::new("oci.mutate", PUSH).at(1),
             Need::new("oci.*", PULL),
+            needs::read_option("oci.mutate", "file"),
+            needs::write("oci.pull").at(1),
+            needs::read("oci.push"),
         ];
         NEEDS
     }

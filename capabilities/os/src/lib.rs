@@ -65,6 +65,7 @@ impl Capability for Os {
         const NEEDS: &[Need] = &[
             Need::new("os.hostname", Literal::Always(HOSTNAME)),
             Need::new("os.info", Literal::Always(INFO)),
+            Need::new("os.*", Literal::Free),
         ];
         NEEDS
     }

@@ -27,6 +27,7 @@ pub use supervisor::wire::Reach;
 
 use assay_capability_api::types::Error;
 use assay_capability_api::{Capability, Ctx, Denied, GrantError, Literal, Need, Scope, ScopeForm, Target};
+use assay_capability_fs::needs;
 use bindings::assay::host::process as wit;
 use std::path::Path;
 use wasmtime::Result;
@@ -53,6 +54,17 @@ const PROCESS: &str = "process";
 
 /// The capability `process`.
 pub struct Process;
+
+/// What a function that starts programs needs of the folder in its option `cwd`.
+pub const fn cwd(function: &'static str) -> Need {
+    needs::read_option(function, "cwd")
+}
+
+/// A stream that goes to a file; the words stand for what is none.
+fn output(place: &str) -> Option<String> {
+    let is_file = !matches!(place, "inherit" | "null" | "pipe" | "stdout");
+    is_file.then(|| format!("write:{place}"))
+}
 
 impl Capability for Process {
     fn name(&self) -> &'static str {
@@ -99,7 +111,6 @@ impl Capability for Process {
     fn needs(&self) -> &'static [Need] {
         const NEEDS: &[Need] = &[
             Need::new("process.sleep", Literal::Free),
-            Need::new("process.spawn_pty", Literal::Free),
             Need::new("process.spawn", Literal::PROGRAM),
             Need::new("process.run", Literal::PROGRAM),
             Need::new("process.exec", Literal::PROGRAM),
@@ -108,6 +119,12 @@ impl Capability for Process {
             Need::new("process.list", Literal::Whole),
             // Of processes that the script has started; others need all of it.
             Need::new("process.*", Literal::Any),
+            cwd("process.*"),
+            needs::read_option("process.spawn", "stdin.file"),
+            needs::write_option("process.spawn", "stdout.file"),
+            needs::write_option("process.spawn", "stderr.file"),
+            needs::by("process.spawn", Literal::Option("stdout", output)),
+            needs::by("process.spawn", Literal::Option("stderr", output)),
         ];
         NEEDS
     }

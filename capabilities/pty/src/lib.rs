@@ -91,7 +91,11 @@ impl Capability for Pty {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const NEEDS: &[Need] = &[Need::new("process.spawn_pty", Literal::PROGRAM)];
+        const NEEDS: &[Need] = &[
+            Need::new("process.spawn_pty", Literal::PROGRAM),
+            // It is in the library of `process`, whose grant it does not need.
+            Need::new("process.spawn_pty", Literal::Free).of("process"),
+        ];
         NEEDS
     }
 

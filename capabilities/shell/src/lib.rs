@@ -8,7 +8,7 @@ use assay_capability_api::{
 };
 use assay_capability_process::prepare::{self, Input, Output, Variables};
 use assay_capability_process::stream::{PIECE, Stream};
-use assay_capability_process::{Children, Command, Exit, Known, Processes, Start, find};
+use assay_capability_process::{Children, Command, Exit, Known, Processes, Start, cwd, find};
 use bindings::assay::host::shell as wit;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -53,11 +53,7 @@ impl Capability for Shell {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const NEEDS: &[Need] = &[
-            Need::new("shell.*", Literal::Whole),
-            Need::new("io.popen", Literal::Whole),
-            Need::new("os.execute", Literal::Whole),
-        ];
+        const NEEDS: &[Need] = &[Need::new("shell.*", Literal::Whole), cwd("shell.*")];
         NEEDS
     }
 

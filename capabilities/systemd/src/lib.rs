@@ -20,6 +20,7 @@ use assay_capability_api::types::ErrorCode;
 use assay_capability_api::{
     Capability, Ctx, GrantError, HostResult, Literal, Need, Run, Scope, ScopeForm, Target, error,
 };
+use assay_capability_fs::needs;
 use assay_capability_process::Processes;
 use bindings::assay::host::systemd::{
     self as wit, ActionOptions, JournalQuery, MachineVerb, UnitFilter, UnitVerb,
@@ -135,6 +136,8 @@ impl Capability for Systemd {
             Need::new("systemd.machine_exec", Literal::Scope(|name| machine_literal("exec", name))),
             Need::new("systemd.journal", JOURNAL),
             Need::new("systemd.journal_follow", JOURNAL),
+            needs::read_option("systemd.journal", "directory"),
+            needs::read_option("systemd.journal_follow", "directory"),
             Need::new("systemd.daemon_reload", Literal::Always("daemon-reload")),
             Need::new("systemd.*", Literal::Nothing),
         ];

@@ -21,6 +21,7 @@ use assay_capability_api::{Access, Capability, Ctx, Held, HostResult, Literal, N
 use assay_capability_compress::Share;
 use assay_capability_compress::codec::Format;
 use assay_capability_compress::file::{self, Source};
+use assay_capability_fs::needs;
 use assay_capability_fs::{Cancel, blocking};
 use bindings::assay::host::tar;
 use extract::Selection;
@@ -68,7 +69,14 @@ impl Capability for Tar {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const NEEDS: &[Need] = &[Need::new("tar.*", Literal::Free)];
+        const NEEDS: &[Need] = &[
+            needs::write("tar.create"),
+            needs::by("tar.create", Literal::Unless(|folder| Some(format!("read:{folder}")))).at(1),
+            needs::read_option("tar.create", "file"),
+            needs::read("tar.extract"),
+            needs::change("tar.extract").at(1),
+            needs::read("tar.*"),
+        ];
         NEEDS
     }
 

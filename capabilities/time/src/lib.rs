@@ -1,6 +1,6 @@
 //! Clocks and waiting. Always granted: they reach nothing outside the run.
 
-use assay_capability_api::{Capability, Ctx};
+use assay_capability_api::{Capability, Ctx, Literal, Need};
 use jiff::tz::TimeZone;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wasmtime::Result;
@@ -32,6 +32,11 @@ impl Capability for Time {
 
     fn always_linked(&self) -> bool {
         true
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        const NEEDS: &[Need] = &[Need::new("time.*", Literal::Free), Need::new("sleep", Literal::Free)];
+        NEEDS
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {

@@ -13,6 +13,7 @@ use assay_capability_api::types::{ErrorCode, Payload};
 use assay_capability_api::{
     Capability, Ctx, GrantError, HostResult, Literal, Need, Scope, ScopeForm, Target, error, network,
 };
+use assay_capability_fs::needs;
 use assay_capability_http::dial;
 use assay_capability_http::types::Header;
 use bindings::assay::host::ws;
@@ -97,7 +98,13 @@ impl Capability for Ws {
     }
 
     fn needs(&self) -> &'static [Need] {
-        const NEEDS: &[Need] = &[Need::new("ws.connect", Literal::Url), Need::new("ws.*", Literal::Free)];
+        const NEEDS: &[Need] = &[
+            Need::new("ws.connect", Literal::Url(&SCHEMES)),
+            needs::read_option("ws.connect", "ca_cert_file"),
+            needs::read_option("ws.connect", "client_cert_file"),
+            needs::read_option("ws.connect", "client_key_file"),
+            Need::new("ws.*", Literal::Free),
+        ];
         NEEDS
     }
 

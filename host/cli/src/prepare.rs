@@ -170,7 +170,7 @@ fn names(text: &str) -> Vec<String> {
 /// A program that the script may write is any program.
 fn warn_of_writable_programs(run: &Run) {
     let mut told = BTreeSet::new();
-    for (file, rule) in run.grants.programs() {
+    for (file, rule) in run.grants.programs("process") {
         if assay_capability_fs::would_allow(run, Access::Write, file) && told.insert(rule) {
             tracing::warn!(
                 "{rule} grants a program that the script may write, {}: it can run whatever it likes; take that back with \

@@ -206,3 +206,20 @@ for _, opts in ipairs({ { resume = true }, { if_changed = true } }) do
   assert.eq({ ok, err.code }, { false, "denied" })
 end
 assert.eq(http.download("http://127.0.0.1:${HTTP_PORT}/hello", "out"), 5)
+
+--# case: what assay explain says of resume is enough
+--# needs: http
+--# allow: http=127.0.0.1:${HTTP_PORT},fs=write:${TMP}/a,fs=rw:${TMP}/a.part,fs=rw:${TMP}/a.part.http
+local url = "http://127.0.0.1:${HTTP_PORT}/versioned/explained?size=100000&cuts=1&cut=70000"
+local ok, err = pcall(http.download, url, "a", { resume = true })
+assert.eq({ ok, err.code }, { false, "unavailable" })
+assert.eq(http.download(url, "a", { resume = true }), 100000)
+
+--# case: what assay explain says of if_changed is enough
+--# needs: http
+--# allow: http=127.0.0.1:${HTTP_PORT},fs=write:${TMP}/b,fs=rw:${TMP}/b,fs=rw:${TMP}/b.http
+local url = "http://127.0.0.1:${HTTP_PORT}/versioned/kept?size=1000"
+for _, expected in ipairs({ true, false }) do
+  local _, changed = http.download(url, "b", { if_changed = true })
+  assert.eq(changed, expected)
+end

@@ -16,6 +16,7 @@ mod walk;
 use crate::prepare::{folder_of, module_folders, read_script};
 use crate::{ending, print, say};
 use anyhow::Result;
+use assay_capabilities::builtins::NEEDS;
 use assay_capability_api::scope::{escape, shell_word};
 use assay_capability_api::secrets::hide;
 use assay_capability_api::{Capability, Limits, Literal, Need};
@@ -164,7 +165,7 @@ impl Findings {
     /// A builtin goes where it is not followed: what it will be called with is not known.
     fn escaped(&mut self, path: &str, how: &str, place: (&str, usize)) {
         let mut is_known = false;
-        for (capability, need) in needs(path).filter(|(_, need)| says_what(need)) {
+        for (capability, need) in needs(path).into_iter().filter(|(_, need)| says_what(need)) {
             is_known = true;
             let asked = match need.literal {
                 Literal::Always(scope) => Asked::Scope(scope.into()),
@@ -361,25 +362,40 @@ fn shown((path, line): &Place) -> String {
 
 /// Whether a need is one of the function itself, and not of some calls of it.
 fn says_what(need: &Need) -> bool {
-    !matches!(need.literal, Literal::Free | Literal::Option(..))
+    !matches!(need.literal, Literal::Free | Literal::Option(..) | Literal::With(..))
 }
 
 /// Whether a builtin needs a grant.
 fn is_needy(path: &str) -> bool {
-    needs(path).any(|(_, need)| says_what(need))
+    needs(path).iter().any(|(_, need)| says_what(need))
+}
+
+/// What every function is said to need by those who own it.
+fn declared() -> impl Iterator<Item = (&'static dyn Capability, &'static Need)> {
+    let all = Runner::capabilities();
+    let owned = all.iter().flat_map(|owner| owner.needs().iter().map(move |need| (Some(owner.name()), need)));
+    let others = NEEDS.iter().map(|need| (None, need));
+    owned.chain(others).filter_map(move |(owner, need)| {
+        let name = need.capability.or(owner)?;
+        let capability = all.iter().find(|capability| capability.name() == name)?;
+        Some((*capability, need))
+    })
 }
 
 /// The capabilities that a function needs, and how its arguments say what of them.
-fn needs(function: &str) -> impl Iterator<Item = (&'static dyn Capability, &'static Need)> {
-    let covers = move |need: &&Need| match need.function.strip_suffix('*') {
+fn needs(function: &str) -> Vec<(&'static dyn Capability, &'static Need)> {
+    let covers = |need: &Need| match need.function.strip_suffix('*') {
         Some(library) => function.starts_with(library) || Some(function) == library.strip_suffix('.'),
         None => need.function == function,
     };
-    Runner::capabilities().iter().flat_map(move |capability| {
-        let needs = capability.needs();
-        let name = needs.iter().find(covers).map(|need| need.function);
-        let always = move |need: &&Need| matches!(need.literal, Literal::Option(..)) && covers(need);
-        let also = move |need: &&Need| Some(need.function) == name || always(need);
-        needs.iter().filter(also).map(|need| (*capability, need))
-    })
+    let covering: Vec<_> = declared().filter(|(_, need)| covers(need)).collect();
+    let is_named = |capability: &dyn Capability| {
+        let mut of_it = covering.iter().filter(|(other, _)| other.name() == capability.name());
+        of_it.any(|(_, need)| need.function == function)
+    };
+    let counts = |(capability, need): &(&dyn Capability, &Need)| {
+        let always = matches!(need.literal, Literal::Option(..));
+        always || need.function == function || !is_named(*capability)
+    };
+    covering.iter().copied().filter(|one| counts(one)).collect()
 }

@@ -1,6 +1,7 @@
 //! What a script finds when it begins, as the guest itself tells.
 
 use anyhow::{Context, Result, bail};
+use assay_capabilities::builtins::{DOING, Does};
 use assay_capability_api::{Policy, Run};
 use assay_runner::{Ended, Input, RunOutcome, RunSpec, Runner, Script};
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,33 +9,25 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Gives lines of `GLOBAL KIND`, `LIBRARY.FIELD KIND` and `=MODULE GLOBAL`.
 const LIST: &str = include_str!("builtins.lua");
 
-/// Builtins that lead to others by names that only the run has, or run a text that it has.
-const REACHING: &[(&str, &str)] = &[
-    ("_G", "it holds every builtin"),
-    ("load", "it runs text that only a run has"),
-    ("loadstring", "it runs text that only a run has"),
-    ("loadfile", "it runs a file that is not gone through"),
-    ("dofile", "it runs a file that is not gone through"),
-    ("require", "it gives modules by names that only a run has"),
-    ("package.loaded", "it holds every library"),
-    ("package.preload", "modules may come from elsewhere then"),
-    ("package.searchers", "modules may come from elsewhere then"),
-    ("debug.getregistry", "it holds every library"),
-    ("debug.getupvalue", "it reaches variables of other functions"),
-    ("debug.setupvalue", "it changes variables of other functions"),
-    ("debug.upvaluejoin", "it changes variables of other functions"),
-    ("debug.getlocal", "it reaches variables of other functions"),
-    ("debug.setlocal", "it changes variables of other functions"),
-];
+/// What a builtin does with others.
+pub(super) fn does(path: &str) -> Option<Does> {
+    DOING.iter().find(|(name, _)| *name == path).map(|(_, does)| *does)
+}
 
 /// Why what a builtin leads to cannot be told.
 pub(super) fn reaches(path: &str) -> Option<&'static str> {
-    REACHING.iter().find(|(name, _)| *name == path).map(|(_, why)| *why)
+    match does(path) {
+        Some(Does::Reaches(why)) => Some(why),
+        _ => None,
+    }
 }
 
 /// Whether a library has a builtin that reaches others.
 pub(super) fn has_reaching(library: &str) -> bool {
-    REACHING.iter().any(|(name, _)| name.strip_prefix(library).is_some_and(|rest| rest.starts_with('.')))
+    DOING.iter().any(|(name, does)| {
+        let field = name.strip_prefix(library).is_some_and(|rest| rest.starts_with('.'));
+        field && matches!(does, Does::Reaches(_))
+    })
 }
 
 /// The guest, which compiles the texts that are explained and runs none of them.
@@ -79,6 +72,12 @@ impl Guest {
     /// Compiles a script: how that ended.
     pub(super) fn compile(&self, script: &Script) -> RunOutcome {
         self.run(script, Input::Check)
+    }
+
+    /// The paths of all.
+    #[cfg(test)]
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(String::as_str)
     }
 
     /// Whether there is a builtin of this path.

@@ -3,8 +3,6 @@
 use assay_capability_api::network::place;
 use assay_capability_api::{Literal, Need};
 
-const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
-
 /// What an expression is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
@@ -14,8 +12,8 @@ pub(super) enum Value {
     Prefix(String),
     /// Names and values; what has no name is an item.
     Table(Vec<(Option<String>, Value)>),
-    /// `nil`, `true` or `false`: an option that is left out or switched.
-    Switch,
+    /// `true`, or `false` and `nil`: an option that is switched, or left out.
+    Switch(bool),
     /// What the guest has under this path: `http`, `http.get`.
     Builtin(String),
     /// What the guest has not, unless the script makes it: a global, or a field of a library.
@@ -26,7 +24,7 @@ pub(super) enum Value {
 impl Value {
     /// Whether it is sure to count as true.
     pub(super) fn is_true(&self) -> bool {
-        !matches!(self, Value::Switch | Value::Missing(_) | Value::Unknown)
+        !matches!(self, Value::Switch(_) | Value::Missing(_) | Value::Unknown)
     }
 
     /// `self .. next`.
@@ -65,16 +63,27 @@ pub(super) fn needed(need: &Need, arguments: &[Value]) -> Needed {
         (Literal::Option(name, scope), _) => {
             let mut found = Vec::new();
             arguments.iter().for_each(|value| options(value, name, &mut found));
-            let all = found.into_iter().map(|value| scopes(value, scope)).fold(Some(Needed::Nothing), and);
+            let all = found.into_iter().map(|value| optional(value, scope)).fold(Some(Needed::Nothing), and);
             return all.unwrap_or_else(|| Needed::Unknown(format!("its option {name} is computed")));
         }
-        (_, None | Some(Value::Switch)) => Some(Needed::Nothing),
+        (Literal::With(name, scope), Some(value)) => {
+            let mut found = Vec::new();
+            arguments.iter().for_each(|value| options(value, name, &mut found));
+            if found.contains(&&Value::Unknown) {
+                return Needed::Unknown(format!("its option {name} is computed"));
+            }
+            match found.iter().all(|value| **value == Value::Switch(false)) {
+                true => Some(Needed::Nothing),
+                false => scopes(value, scope),
+            }
+        }
+        (_, None | Some(Value::Switch(_))) => Some(Needed::Nothing),
         (Literal::Unless(_), Some(Value::Table(_))) => Some(Needed::Nothing),
         (Literal::Scope(scope) | Literal::Unless(scope), Some(value)) => scopes(value, scope),
-        (Literal::Url, Some(Value::Text(text))) => known(place(text, &SCHEMES)),
-        (Literal::Url, Some(Value::Prefix(text))) => known(url_prefix(text)),
+        (Literal::Url(schemes), Some(Value::Text(text))) => known(place(text, schemes)),
+        (Literal::Url(schemes), Some(Value::Prefix(text))) => known(url_prefix(text, schemes)),
         (Literal::Pair(scope), Some(Value::Text(text))) => match arguments.get(need.argument + 1) {
-            None | Some(Value::Switch) => known(scope(text, None)),
+            None | Some(Value::Switch(_)) => known(scope(text, None)),
             Some(Value::Text(next)) => known(scope(text, Some(next))),
             Some(_) => None,
         },
@@ -115,7 +124,7 @@ fn known(scope: Option<String>) -> Option<Needed> {
 fn scopes(value: &Value, scope: fn(&str) -> Option<String>) -> Option<Needed> {
     match value {
         Value::Text(text) => known(scope(text)),
-        Value::Switch => Some(Needed::Nothing),
+        Value::Switch(_) => Some(Needed::Nothing),
         Value::Table(items) if !items.is_empty() && items.iter().all(|(key, _)| key.is_none()) => {
             let texts = items.iter().map(|(_, item)| match item {
                 Value::Text(text) => known(scope(text)),
@@ -127,20 +136,38 @@ fn scopes(value: &Value, scope: fn(&str) -> Option<String>) -> Option<Needed> {
     }
 }
 
-/// The fields of this name in a table and in those inside it.
-fn options<'v>(value: &'v Value, name: &str, found: &mut Vec<&'v Value>) {
+/// The same of an option: a text that tells no scope is a word that needs nothing, and a table with names is another
+/// option's.
+fn optional(value: &Value, scope: fn(&str) -> Option<String>) -> Option<Needed> {
+    match value {
+        Value::Text(text) => Some(scope(text).map_or(Needed::Nothing, |scope| Needed::Scopes(vec![scope]))),
+        Value::Table(items) if items.is_empty() || items.iter().any(|(key, _)| key.is_some()) => {
+            Some(Needed::Nothing)
+        }
+        other => scopes(other, scope),
+    }
+}
+
+/// The fields of this name in a table and in those inside it; `stdin.file` is the field `file` of those named `stdin`.
+fn options<'v>(value: &'v Value, path: &str, found: &mut Vec<&'v Value>) {
     let Value::Table(fields) = value else { return };
+    let (name, field) = path.split_once('.').map_or((path, None), |(name, field)| (name, Some(field)));
     for (key, value) in fields {
-        if key.as_deref() == Some(name) {
-            found.push(value);
-        } else {
-            options(value, name, found);
+        match (key.as_deref() == Some(name), field, value) {
+            (true, None, value) | (true, Some(_), value @ Value::Unknown) => found.push(value),
+            (true, Some(field), Value::Table(inner)) => {
+                found.extend(
+                    inner.iter().filter(|(key, _)| key.as_deref() == Some(field)).map(|(_, value)| value),
+                );
+            }
+            (true, Some(_), _) => {}
+            (false, ..) => options(value, path, found),
         }
     }
 }
 
 /// The host of a URL of which only the begin is known: whatever follows its path's first slash changes nothing.
-fn url_prefix(text: &str) -> Option<String> {
+fn url_prefix(text: &str, schemes: &[&str]) -> Option<String> {
     let (_, rest) = text.split_once("://")?;
-    rest.contains(['/', '?', '#']).then(|| place(text, &SCHEMES)).flatten()
+    rest.contains(['/', '?', '#']).then(|| place(text, schemes)).flatten()
 }

@@ -360,7 +360,7 @@ impl<'a> Parser<'_, 'a> {
             Kind::Text(text) => Expr::Text(text.clone()),
             Kind::Number(number) => Expr::Number(number),
             Kind::Symbol("...") => Expr::Unknown,
-            Kind::Name("nil" | "true" | "false") => Expr::Switch,
+            Kind::Name(name @ ("nil" | "true" | "false")) => Expr::Switch(*name == "true"),
             Kind::Symbol("{") => return self.table(),
             Kind::Name("function") => {
                 self.at += 1;

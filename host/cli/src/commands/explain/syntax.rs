@@ -7,7 +7,7 @@ pub(super) type Id = usize;
 #[derive(Debug)]
 pub(super) enum Expr<'a> {
     /// `nil`, `true` or `false`.
-    Switch,
+    Switch(bool),
     Number(&'a str),
     Text(Vec<u8>),
     /// What only the run knows: `...`, and globals below a local `_ENV`.

@@ -1,4 +1,5 @@
 use super::*;
+use assay_capabilities::builtins::FREE;
 use assay_capability_api::policy::parse;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -293,9 +294,68 @@ fn every_capability_is_explained() {
             "fs=write:b",
         ]
     );
-    for capability in Runner::capabilities() {
-        let needs = capability.needs().iter().any(|need| !matches!(need.literal, Literal::Free));
-        let explained = scripts.iter().any(|(name, ..)| *name == capability.name());
-        assert_eq!(needs, explained, "{}", capability.name());
+}
+
+/// Whether an entry such as `json.*` or `print` is about this builtin.
+fn is_about(entry: &str, path: &str) -> bool {
+    entry == path || entry.strip_suffix('*').is_some_and(|library| format!("{path}.").starts_with(library))
+}
+
+/// A new builtin is explained only when somebody has said what it needs.
+#[test]
+fn all_builtins_are_declared_and_all_that_is_declared_is_there() {
+    let guest = Guest::new().expect("the guest is built");
+    for path in guest.names() {
+        let declared = declared().any(|(_, need)| is_about(need.function, path));
+        let known = builtins::does(path).is_some() || FREE.iter().any(|entry| is_about(entry, path));
+        assert!(declared || known, "nobody says what {path} needs; see Capability::needs");
     }
+    let functions = declared().map(|(_, need)| need.function);
+    for function in functions.chain(FREE.iter().copied()) {
+        let name = function.strip_suffix(".*").unwrap_or(function);
+        assert!(guest.has(name), "{function} is declared, but not there");
+    }
+    // What names a capability that is not there is left out.
+    let owned: usize = Runner::capabilities().iter().map(|owner| owner.needs().len()).sum();
+    assert_eq!(declared().count(), owned + NEEDS.len());
+}
+
+#[test]
+fn options_that_are_switched_on_count() {
+    fn with<'a>(files: &[&'a str]) -> Vec<&'a str> {
+        [files, &["http=a.example:80"]].concat()
+    }
+    let download = |options: &str| grants(&format!("http.download('http://a.example/x', 'f'{options})"));
+    for options in ["", ", {}", ", options", ", {resume = false, if_changed = nil}"] {
+        assert_eq!(download(options), with(&["fs=write:f"]), "{options}");
+    }
+    assert_eq!(download(", {resume = true}"), with(&["fs=rw:f.part", "fs=rw:f.part.http", "fs=write:f"]));
+    assert_eq!(download(", {['if_changed'] = true}"), with(&["fs=rw:f", "fs=rw:f.http", "fs=write:f"]));
+    for option in ["resume", "if_changed"] {
+        assert_eq!(download(&format!(", {{{option} = f()}}")), ["fs", "http=a.example:80"], "{option}");
+    }
+    let text = found("http.download('http://a.example/x', 'f', {resume = x})");
+    assert!(text.uses.iter().any(|one| one.asked.why() == Some("its option resume is computed")));
+}
+
+#[test]
+fn programs_need_the_files_of_their_streams() {
+    assert_eq!(
+        grants(
+            "process.spawn{cmd = 'ls', cwd = 'd', stdin = {file = 'i'}, stdout = 'o', \
+             stderr = {file = 'e', append = true}}"
+        ),
+        ["fs=read:d", "fs=read:i", "fs=write:e", "fs=write:o", "process=ls"]
+    );
+    // The words that stand for no file, and a file that has the name of one.
+    assert_eq!(
+        grants("process.spawn('ls', {stdin = 'pipe', stdout = 'null', stderr = 'stdout'})"),
+        ["process=ls"]
+    );
+    assert_eq!(grants("process.spawn{'ls', stdout = {file = 'pipe'}}"), ["fs=write:pipe", "process=ls"]);
+    assert_eq!(grants("process.spawn{'ls', stdin = f()}"), ["fs", "process=ls"]);
+    assert_eq!(grants("process.run{'ls', cwd = 'd'}"), ["fs=read:d", "process=ls"]);
+    assert_eq!(grants("process.spawn_pty{cmd = 'sh', cwd = 'd'}"), ["fs=read:d", "pty=sh"]);
+    assert_eq!(grants("shell.exec('ls', {cwd = 'd'})"), ["fs=read:d", "shell"]);
+    assert_eq!(grants("systemd.journal{directory = 'j'}"), ["fs=read:j", "systemd=journal"]);
 }

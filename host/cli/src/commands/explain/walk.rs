@@ -2,18 +2,11 @@
 //! not followed (passed on, kept in a table, returned) is noted where that happens, so that nothing is missed later.
 
 use super::Findings;
-use super::builtins::{Guest, has_reaching, reaches};
+use super::builtins::{Guest, does, has_reaching, reaches};
 use super::call::Value;
 use super::syntax::{Block, Chunk, Expr, Field, Key, Local, Statement, Suffix};
+use assay_capabilities::builtins::Does;
 
-/// Functions that call another one: the first argument, with those from this one on.
-const CALLING: &[(&str, usize)] = &[("pcall", 1), ("xpcall", 2), ("async.spawn", 1), ("coroutine.resume", 1)];
-/// Functions that give the function back that they were given, to be called.
-const WRAPPING: &[&str] = &["coroutine.wrap", "coroutine.create"];
-/// Functions that do nothing with what they are given but look at it.
-const LOOKING: &[&str] = &["type", "tostring", "rawequal"];
-/// Other functions of which it is known what they give.
-const KNOWN: &[&str] = &["rawget", "string.format"];
 /// So many values may come of a call at the end of a list, as far as anything here looks.
 const MORE: usize = 4;
 
@@ -108,8 +101,7 @@ impl Walk<'_> {
             _ => return,
         };
         let is_place = path.starts_with("package.") || path == "_ENV" || path == "_G";
-        let known = [WRAPPING, LOOKING, KNOWN].concat();
-        let is_known = CALLING.iter().any(|(name, _)| *name == path) || known.contains(&path.as_str());
+        let is_known = does(&path).is_some_and(|does| !matches!(does, Does::Reaches(_)));
         if is_place {
             self.findings.unseen(
                 &path,
@@ -137,7 +129,7 @@ impl Walk<'_> {
 
     fn value(&mut self, expression: &Expr<'_>) -> Value {
         match expression {
-            Expr::Switch => Value::Switch,
+            Expr::Switch(on) => Value::Switch(*on),
             Expr::Number(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                 Value::Text((*digits).to_string())
             }
@@ -341,21 +333,24 @@ impl Walk<'_> {
                 return Value::Unknown;
             }
         };
-        if let Some((_, from)) = CALLING.iter().find(|(name, _)| *name == path) {
-            if let Some((called, rest)) = arguments.split_first() {
-                let (own, passed) = rest.split_at((from - 1).min(rest.len()));
-                let back = self.call(called, passed, line);
-                self.escape(&back, line, &format!("it comes back from {path}"));
-                // The handler of xpcall.
-                own.iter().for_each(|handler| {
-                    self.call(handler, &[Value::Unknown], line);
-                });
+        match does(path) {
+            Some(Does::Calls(from)) => {
+                if let Some((called, rest)) = arguments.split_first() {
+                    let (own, passed) = rest.split_at((from - 1).min(rest.len()));
+                    let back = self.call(called, passed, line);
+                    self.escape(&back, line, &format!("it comes back from {path}"));
+                    // The handler of xpcall.
+                    own.iter().for_each(|handler| {
+                        self.call(handler, &[Value::Unknown], line);
+                    });
+                }
+                return Value::Unknown;
             }
-            return Value::Unknown;
+            Some(Does::Wraps) => return arguments.first().cloned().unwrap_or(Value::Unknown),
+            Some(Does::Looks) => return Value::Unknown,
+            Some(Does::Gives | Does::Reaches(_)) | None => {}
         }
         match path {
-            _ if WRAPPING.contains(&path) => arguments.first().cloned().unwrap_or(Value::Unknown),
-            _ if LOOKING.contains(&path) => Value::Unknown,
             "rawget" => match arguments {
                 [library @ Value::Builtin(_), Value::Text(name), ..] => self.member(library, name, line),
                 _ => {
