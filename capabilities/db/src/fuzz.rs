@@ -17,6 +17,7 @@ use crate::value::{Bounds, Param, Reader, Sink};
 use assay_capability_api::scope::READ;
 use assay_capability_api::types::ErrorCode;
 use assay_capability_api::{Policy, Request, Run};
+use assay_wire::values::{self, Value};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub fn one(data: &[u8]) {
     if let Some(name) = head.strip_prefix("mysql ") {
         let (mut sink, _rows) = sink();
         if mysql::give_value(&mut sink, mysql::Kind::of(name), rest, false).is_ok() {
-            values(&sink.take().unwrap_or_default().bytes);
+            given_values(&sink.take().unwrap_or_default().bytes);
         }
         return;
     }
@@ -131,26 +132,21 @@ fn params(data: &[u8]) {
                 return;
             }
         };
-        written.extend((list.len() as u32).to_le_bytes());
+        values::count(&mut written, list.len());
         for param in &list {
-            let (tag, bytes) = match param {
-                Param::Null => (0, Vec::new()),
-                Param::Bool(value) => (1 + u8::from(*value), Vec::new()),
-                Param::Integer(value) => (3, value.to_le_bytes().to_vec()),
-                Param::Float(value) => (4, value.to_le_bytes().to_vec()),
-                Param::Text(bytes) => (5, with_length(bytes)),
-                Param::Json(text) => (6, with_length(text.as_bytes())),
-                Param::Bytes(bytes) => (8, with_length(bytes)),
+            let value = match param {
+                Param::Null => Value::Null,
+                Param::Bool(value) => Value::Boolean(*value),
+                Param::Integer(value) => Value::Integer(*value),
+                Param::Float(value) => Value::Float(*value),
+                Param::Text(bytes) => Value::Text(bytes),
+                Param::Json(text) => Value::Json(text.as_bytes()),
+                Param::Bytes(bytes) => Value::Bytes(bytes),
             };
-            written.push(tag);
-            written.extend(bytes);
+            value.write(&mut written);
         }
     }
     assert_eq!(written, data);
-}
-
-fn with_length(bytes: &[u8]) -> Vec<u8> {
-    [&(bytes.len() as u32).to_le_bytes(), bytes].concat()
 }
 
 /// A value that the guest was given.
@@ -161,43 +157,27 @@ enum Given {
 }
 
 /// The values that the bytes are, read as the guest does.
-fn values(bytes: &[u8]) -> Vec<Given> {
-    let mut rest = bytes;
+fn given_values(bytes: &[u8]) -> Vec<Given> {
+    let mut reader = values::Reader::new(bytes);
     let mut all = Vec::new();
-    while !rest.is_empty() {
-        all.push(given(&mut rest, 0));
+    while !reader.is_empty() {
+        all.push(given(&mut reader, 0));
     }
     all
 }
 
-fn given(rest: &mut &[u8], depth: usize) -> Given {
+fn given(reader: &mut values::Reader<'_>, depth: usize) -> Given {
     assert!(depth <= 6, "lists are nested deeper than PostgreSQL has dimensions");
-    let mut next = |length: usize| {
-        let (head, tail) = rest.split_at_checked(length).unwrap_or_else(|| panic!("the value is cut off"));
-        *rest = tail;
-        head
-    };
-    let long = |bytes: &[u8]| <[u8; 8]>::try_from(bytes).unwrap_or_default();
-    let short = |bytes: &[u8]| u32::from_le_bytes(<[u8; 4]>::try_from(bytes).unwrap_or_default()) as usize;
-    Given::One(match next(1) {
-        [0] => Param::Null,
-        [1] => Param::Bool(false),
-        [2] => Param::Bool(true),
-        [3] => Param::Integer(i64::from_le_bytes(long(next(8)))),
-        [4] => Param::Float(f64::from_le_bytes(long(next(8)))),
-        [5] => {
-            let length = short(next(4));
-            Param::Text(next(length).to_vec())
-        }
-        [6] => {
-            let length = short(next(4));
-            Param::Json(String::from_utf8_lossy(next(length)).into_owned())
-        }
-        [7] => {
-            let length = short(next(4));
-            return Given::List((0..length).map(|_| given(rest, depth + 1)).collect());
-        }
-        tag => panic!("a value with the tag {tag:?}"),
+    let value = reader.value().unwrap_or_else(|bad| panic!("the guest cannot read it: {bad}"));
+    Given::One(match value {
+        Value::Null => Param::Null,
+        Value::Boolean(value) => Param::Bool(value),
+        Value::Integer(value) => Param::Integer(value),
+        Value::Float(value) => Param::Float(value),
+        Value::Text(bytes) => Param::Text(bytes.to_vec()),
+        Value::Json(bytes) => Param::Json(String::from_utf8_lossy(bytes).into_owned()),
+        Value::Bytes(_) => panic!("bytes go to the guest as text"),
+        Value::List(count) => return Given::List((0..count).map(|_| given(reader, depth + 1)).collect()),
     })
 }
 
@@ -208,7 +188,7 @@ fn decoded(kind: &Kind, bytes: &[u8]) -> Result<Given, String> {
     let out = sink.take().unwrap_or_default().bytes;
     // The longest NUMERIC is a few bytes and has all its digits.
     assert!(out.len() <= 200_000 + 64 * bytes.len(), "{} bytes became {}", bytes.len(), out.len());
-    let mut all = values(&out);
+    let mut all = given_values(&out);
     assert_eq!(all.len(), 1, "{kind:?} gave {all:?}");
     Ok(all.remove(0))
 }

@@ -1,7 +1,9 @@
-//! Rows and parameters as they cross to the guest; the format is in `wit/db.wit`.
+//! Rows and parameters as they cross to the guest; the format is in `assay_wire::values`.
 
 use assay_capability_api::types::{Error, ErrorCode, Payload};
 use assay_capability_api::{Ctx, Run, error};
+use assay_wire::Bad;
+use assay_wire::values::{self, Value};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -25,35 +27,19 @@ pub enum Param {
 }
 
 /// Reads lists of parameters.
-pub struct Reader<'a>(&'a [u8]);
+pub struct Reader<'a>(values::Reader<'a>);
+
+fn refused(bad: Bad) -> Error {
+    error(ErrorCode::InvalidArgument, format!("db: the parameters cannot be read: {bad}"))
+}
 
 impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader(bytes)
+        Reader(values::Reader::new(bytes))
     }
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or_else(|| error(ErrorCode::InvalidArgument, "db: the parameters are cut off"))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N)?);
-        Ok(out)
-    }
-
-    fn text(&mut self) -> Result<Vec<u8>, Error> {
-        let length = u32::from_le_bytes(self.array()?);
-        Ok(self.take(length as usize)?.to_vec())
     }
 
     /// One list.
@@ -61,24 +47,25 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// `invalid_argument` where the bytes are none, `limit` where `held` cannot hold them.
     pub fn list(&mut self, held: &mut assay_capability_api::Held) -> Result<Vec<Param>, Error> {
-        let count = u32::from_le_bytes(self.array()?);
+        let count = self.0.count().map_err(refused)?;
         let mut list = Vec::new();
         for _ in 0..count {
-            let [tag] = self.array()?;
+            let value = self.0.value().map_err(refused)?;
             // The list may have room for as many again.
             held.grow(2 * size_of::<Param>())?;
-            list.push(match tag {
-                0 => Param::Null,
-                1 => Param::Bool(false),
-                2 => Param::Bool(true),
-                3 => Param::Integer(i64::from_le_bytes(self.array()?)),
-                4 => Param::Float(f64::from_le_bytes(self.array()?)),
-                5 => Param::Text(self.text()?),
-                6 => Param::Json(String::from_utf8(self.text()?).map_err(|_| {
+            list.push(match value {
+                Value::Null => Param::Null,
+                Value::Boolean(value) => Param::Bool(value),
+                Value::Integer(value) => Param::Integer(value),
+                Value::Float(value) => Param::Float(value),
+                Value::Text(bytes) => Param::Text(bytes.to_vec()),
+                Value::Json(bytes) => Param::Json(String::from_utf8(bytes.to_vec()).map_err(|_| {
                     error(ErrorCode::InvalidArgument, "db: a table has text that is not UTF-8")
                 })?),
-                8 => Param::Bytes(self.text()?),
-                _ => return Err(error(ErrorCode::InvalidArgument, "db: a parameter of no known kind")),
+                Value::Bytes(bytes) => Param::Bytes(bytes.to_vec()),
+                Value::List(_) => {
+                    return Err(error(ErrorCode::InvalidArgument, "db: a parameter is a list"));
+                }
             });
         }
         Ok(list)
@@ -170,10 +157,9 @@ impl Sink {
     pub fn columns<'a>(&mut self, names: impl ExactSizeIterator<Item = &'a str>) {
         self.told = false;
         self.header.clear();
-        self.header.extend_from_slice(&(names.len() as u32).to_le_bytes());
+        values::count(&mut self.header, names.len());
         for name in names {
-            self.header.extend_from_slice(&(name.len() as u32).to_le_bytes());
-            self.header.extend_from_slice(name.as_bytes());
+            values::text(&mut self.header, name.as_bytes());
         }
     }
 
@@ -271,16 +257,15 @@ impl Sink {
     }
 
     pub fn null(&mut self) {
-        self.buffer.push(0);
+        Value::Null.write(&mut self.buffer);
     }
 
     pub fn boolean(&mut self, value: bool) {
-        self.buffer.push(1 + u8::from(value));
+        Value::Boolean(value).write(&mut self.buffer);
     }
 
     pub fn integer(&mut self, value: i64) {
-        self.buffer.push(3);
-        self.buffer.extend_from_slice(&value.to_le_bytes());
+        Value::Integer(value).write(&mut self.buffer);
     }
 
     /// As an integer where Lua has it, else as its digits.
@@ -292,8 +277,7 @@ impl Sink {
     }
 
     pub fn float(&mut self, value: f64) {
-        self.buffer.push(4);
-        self.buffer.extend_from_slice(&value.to_le_bytes());
+        Value::Float(value).write(&mut self.buffer);
     }
 
     /// A float of 32 bits as the number that its shortest text says: 1.1, not 1.10000002384.
@@ -302,11 +286,11 @@ impl Sink {
     }
 
     pub fn text(&mut self, value: &[u8]) {
-        self.tagged(5, value);
+        self.sized(Value::Text(value), value.len());
     }
 
     pub fn json(&mut self, value: &[u8]) {
-        self.tagged(6, value);
+        self.sized(Value::Json(value), value.len());
     }
 
     /// Takes memory for so many bytes more; false, and an error of the row, where the run has none left.
@@ -323,19 +307,15 @@ impl Sink {
         true
     }
 
-    fn tagged(&mut self, tag: u8, value: &[u8]) {
-        if !self.reserve(value.len() + 5) {
-            return;
+    fn sized(&mut self, value: Value<'_>, length: usize) {
+        if self.reserve(length + Value::SIZE) {
+            value.write(&mut self.buffer);
         }
-        self.buffer.push(tag);
-        self.buffer.extend_from_slice(&(value.len() as u32).to_le_bytes());
-        self.buffer.extend_from_slice(value);
     }
 
     /// A list; its `count` values follow.
     pub fn list(&mut self, count: u32) {
-        self.buffer.push(7);
-        self.buffer.extend_from_slice(&count.to_le_bytes());
+        Value::List(count).write(&mut self.buffer);
     }
 
     /// The digits of an exact number, or the number where that is wanted.

@@ -8,6 +8,7 @@ use crate::log;
 use crate::router::Found;
 use crate::server::Server;
 use crate::target;
+use assay_wire::{Bad, fields};
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, RETRY_AFTER, UPGRADE};
 use http::request::Parts;
@@ -257,7 +258,9 @@ async fn respond(connection: &Connection, request: hyper::Request<Incoming>) -> 
         }
         Found::Nothing => return plain(StatusCode::NOT_FOUND, "not found"),
     };
-    let head = head(connection, &parts, &parameters);
+    let Ok(head) = head(connection, &parts, &parameters) else {
+        return last(StatusCode::BAD_REQUEST, "the head of the request has a zero byte");
+    };
     let upgrade = match parts.headers.contains_key(UPGRADE) {
         true => parts.extensions.remove::<OnUpgrade>().map(|ready| Upgrade {
             ready,
@@ -322,39 +325,32 @@ fn waits_to_be_asked(parts: &Parts) -> bool {
     parts.version != Version::HTTP_10 && parts.headers.get_all(EXPECT).iter().any(continues)
 }
 
-/// The head as wit/listen.wit says. Nothing in it has a zero byte: hyper takes none.
-fn head(connection: &Connection, parts: &Parts, parameters: &[(&str, &str)]) -> Vec<u8> {
-    use std::io::Write;
-    let mut out = Vec::with_capacity(512);
-    let field = |out: &mut Vec<u8>, text: &[u8]| {
-        out.extend_from_slice(text);
-        out.push(0);
-    };
-    field(&mut out, parts.method.as_str().as_bytes());
-    field(&mut out, parts.uri.path().as_bytes());
-    field(&mut out, parts.uri.query().unwrap_or_default().as_bytes());
+/// The head for the guest.
+///
+/// # Errors
+/// Where something in it has a zero byte, which hyper takes nowhere.
+fn head(connection: &Connection, parts: &Parts, parameters: &[(&str, &str)]) -> Result<Vec<u8>, Bad> {
     let version: &[u8] = match parts.version {
         Version::HTTP_2 => b"HTTP/2",
         Version::HTTP_10 => b"HTTP/1.0",
         _ => b"HTTP/1.1",
     };
-    field(&mut out, version);
-    // Writing to memory does not fail.
-    let _ = write!(out, "{}\0", connection.peer);
-    field(&mut out, if connection.secure { b"https" } else { b"http" });
-    let _ = write!(out, "{}\0", parameters.len());
-    for (name, value) in parameters {
-        field(&mut out, name.as_bytes());
-        field(&mut out, value.as_bytes());
-    }
+    let peer = connection.peer.to_string();
+    let start = [
+        parts.method.as_str().as_bytes(),
+        parts.uri.path().as_bytes(),
+        parts.uri.query().unwrap_or_default().as_bytes(),
+        version,
+        peer.as_bytes(),
+        if connection.secure { b"https" } else { b"http" },
+    ];
+    let mut out = fields::begin(start, parameters)?;
     // What HTTP/1.1 calls the host is part of the target in HTTP/2.
     if let (false, Some(authority)) = (parts.headers.contains_key(HOST), parts.uri.authority()) {
-        field(&mut out, b"host");
-        field(&mut out, authority.as_str().as_bytes());
+        fields::field(&mut out, b"host", authority.as_str().as_bytes())?;
     }
     for (name, value) in &parts.headers {
-        field(&mut out, name.as_str().as_bytes());
-        field(&mut out, value.as_bytes());
+        fields::field(&mut out, name.as_str().as_bytes(), value.as_bytes())?;
     }
-    out
+    Ok(out)
 }

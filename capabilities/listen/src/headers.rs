@@ -2,6 +2,7 @@
 
 use assay_capability_api::error;
 use assay_capability_api::types::{Error, ErrorCode};
+use assay_wire::fields::Fields;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -12,15 +13,16 @@ fn invalid(message: String) -> Error {
     error(ErrorCode::InvalidArgument, message)
 }
 
-/// Reads names and values that are each followed by a zero byte. Lengths and codings of the body are the
+/// Reads the fields. Lengths and codings of the body are the
 /// host's to say: one that is wrong would let a response be read as two.
 ///
 /// # Errors
 /// `invalid_argument` where a name or value cannot stand in a header.
 pub fn parse(fields: &[u8]) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
-    let mut parts = fields.split(|byte| *byte == 0);
-    while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+    for field in Fields::new(fields) {
+        let (name, value) =
+            field.map_err(|bad| invalid(format!("the header fields cannot be read: {bad}")))?;
         let shown = || String::from_utf8_lossy(name).into_owned();
         let key = HeaderName::from_bytes(name)
             .map_err(|_| invalid(format!("'{}' is no name of a header field", shown().escape_debug())))?;
@@ -68,7 +70,7 @@ mod tests {
         assert_eq!(cookies, ["a=1", "b=2"]);
         assert_eq!((headers.len(), headers["x"].len()), (3, 0));
         assert!(parse(b"").unwrap().is_empty());
-        for bad in [&b"a b\0x\0"[..], b"a\0x\r\ny: z\0", b"\0x\0", b"a:\0x\0", b"a\n\0x\0"] {
+        for bad in [&b"x\0y"[..], b"x", b"a b\0x\0", b"a\0x\r\ny: z\0", b"\0x\0", b"a:\0x\0", b"a\n\0x\0"] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
         assert!(parse(b"x\0\xff\xfe\0").is_ok());

@@ -1,5 +1,5 @@
 //! `db`: SQL databases. Connections, transactions and loops over rows are in `db.lua`, over the natives of this
-//! file, which turn parameters into bytes and bytes into rows. The format is in `wit/db.wit`.
+//! file, which turn parameters into bytes and bytes into rows. The format is in `assay_wire::values`.
 
 use super::json;
 use crate::call::{Call, Error, Returned, carry, failure, piece, prelude, push_library, set_library};
@@ -13,14 +13,14 @@ use crate::task::{Pending, wait};
 use crate::userdata::{self, Userdata};
 use crate::value::{self, Value, Walk};
 use crate::{function, waiting};
+use assay_wire::Bad;
+use assay_wire::values::{self, Reader, Value as Cell};
 use std::ffi::{CStr, c_int};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 /// Parameters of one statement, as PostgreSQL has it.
 const MAX_PARAMS: i64 = 65_535;
-/// Bytes of a parameter that is a number, or beside those of one that is not.
-const NUMBER: usize = 9;
 /// Bytes of parameters that cross at a time.
 const BATCH: usize = 1 << 20;
 
@@ -278,13 +278,12 @@ fn abandon(call: Call) -> Returned {
     Ok(0)
 }
 
-fn put_bytes(lua: Lua, out: &mut Vec<u8>, tag: u8, bytes: &[u8]) -> Result<(), Error> {
-    carry(bytes.len())?;
+/// Adds a value with `length` bytes of text.
+fn put(lua: Lua, out: &mut Vec<u8>, value: Cell<'_>, length: usize) -> Result<(), Error> {
+    carry(length)?;
     // The vector is as it was where there is no memory for it.
-    region(lua, AssertUnwindSafe(|| out.reserve(bytes.len() + NUMBER)))?;
-    out.push(tag);
-    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-    out.extend_from_slice(bytes);
+    region(lua, AssertUnwindSafe(|| out.reserve(length + Cell::SIZE)))?;
+    value.write(out);
     Ok(())
 }
 
@@ -325,29 +324,31 @@ fn encode_list(lua: Lua, at: c_int, out: &mut Vec<u8>) -> Result<(), Error> {
         let message = format!("db: a statement has at most {MAX_PARAMS} parameters, not {count}");
         return Err(Error::failed(ErrorCode::Limit, message));
     }
-    carry(NUMBER * count as usize)?;
-    out.extend_from_slice(&(count as u32).to_le_bytes());
+    carry(Cell::SIZE * count as usize)?;
+    values::count(out, count as usize);
     for n in 1..=count {
         lua.raw_get_index(at, n);
         let value = lua.top();
         match lua.type_of(value) {
-            Type::None | Type::Nil => out.push(0),
-            Type::Boolean => out.push(1 + u8::from(lua.boolean(value))),
-            Type::Integer => {
-                out.push(3);
-                out.extend_from_slice(&lua.integer(value).unwrap_or_default().to_le_bytes());
+            Type::None | Type::Nil => Cell::Null.write(out),
+            Type::Boolean => Cell::Boolean(lua.boolean(value)).write(out),
+            Type::Integer => Cell::Integer(lua.integer(value).unwrap_or_default()).write(out),
+            Type::Float => Cell::Float(lua.number(value).unwrap_or_default()).write(out),
+            Type::String => {
+                let bytes = lua.bytes(value).unwrap_or_default();
+                put(lua, out, Cell::Text(bytes), bytes.len())?;
             }
-            Type::Float => {
-                out.push(4);
-                out.extend_from_slice(&lua.number(value).unwrap_or_default().to_le_bytes());
+            Type::Table => {
+                let text = json::encode_with(lua, value, 0, "db")?;
+                put(lua, out, Cell::Json(text.as_bytes()), text.len())?;
             }
-            Type::String => put_bytes(lua, out, 5, lua.bytes(value).unwrap_or_default())?,
-            Type::Table => put_bytes(lua, out, 6, json::encode_with(lua, value, 0, "db")?.as_bytes())?,
             _ => match userdata::get::<Blob>(lua, value) {
-                Some(blob) => put_bytes(lua, out, 8, &blob.0)?,
+                Some(blob) => put(lua, out, Cell::Bytes(&blob.0), blob.0.len())?,
                 None => match Walk::new(lua).read(value) {
-                    Ok(Value::Null) => out.push(0),
-                    Ok(Value::Number(digits)) => put_bytes(lua, out, 5, digits.as_bytes())?,
+                    Ok(Value::Null) => Cell::Null.write(out),
+                    Ok(Value::Number(digits)) => {
+                        put(lua, out, Cell::Text(digits.as_bytes()), digits.len())?;
+                    }
                     _ => {
                         let kind = value::type_name(lua, value);
                         let message = format!("db: parameter {n} is a {kind}, which no database can hold");
@@ -361,80 +362,50 @@ fn encode_list(lua: Lua, at: c_int, out: &mut Vec<u8>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads a batch of rows.
-struct Reader<'a> {
-    lua: Lua,
-    rest: &'a [u8],
+fn broken(bad: Bad) -> Error {
+    Error::failed(ErrorCode::InvalidData, format!("db: rows cannot be read: {bad}"))
 }
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
-        let cut = || Error::failed(ErrorCode::InvalidData, "db: rows are cut off");
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or_else(cut)?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N)?);
-        Ok(out)
-    }
-
-    fn text(&mut self) -> Result<&'a [u8], Error> {
-        let length = u32::from_le_bytes(self.array()?);
-        self.take(length as usize)
-    }
-
-    /// Pushes a value. NULL in a list is `db.null`, which leaves no hole.
-    fn push(&mut self, in_list: bool) -> Result<(), Error> {
-        let lua = self.lua;
-        let [tag] = self.array()?;
-        match tag {
-            0 if in_list => value::push_null(lua),
-            0 => lua.push_nil(),
-            1 | 2 => lua.push_bool(tag == 2),
-            3 => lua.push_integer(i64::from_le_bytes(self.array()?)),
-            4 => lua.push_number(f64::from_le_bytes(self.array()?)),
-            5 => lua.push_bytes(self.text()?),
-            6 => {
-                let text = self.text()?;
-                // What a file of SQLite has in a column of JSON need not be any.
-                match json::push(lua, text) {
-                    Ok(()) => {}
-                    Err(Error::Raised) => return Err(Error::Raised),
-                    Err(_) => lua.push_bytes(text),
-                }
+/// Pushes a value of a row. NULL in a list is `db.null`, which leaves no hole.
+fn push(lua: Lua, reader: &mut Reader<'_>, in_list: bool) -> Result<(), Error> {
+    match reader.value().map_err(broken)? {
+        Cell::Null if in_list => value::push_null(lua),
+        Cell::Null => lua.push_nil(),
+        Cell::Boolean(value) => lua.push_bool(value),
+        Cell::Integer(value) => lua.push_integer(value),
+        Cell::Float(value) => lua.push_number(value),
+        Cell::Text(bytes) | Cell::Bytes(bytes) => lua.push_bytes(bytes),
+        // What a file of SQLite has in a column of JSON need not be any.
+        Cell::Json(text) => match json::push(lua, text) {
+            Ok(()) => {}
+            Err(Error::Raised) => return Err(Error::Raised),
+            Err(_) => lua.push_bytes(text),
+        },
+        Cell::List(count) => {
+            if !lua.reserve(8) {
+                return Err(Error::failed(ErrorCode::Limit, "db: lists are nested too deep"));
             }
-            7 => {
-                let count = u32::from_le_bytes(self.array()?);
-                if !lua.reserve(8) {
-                    return Err(Error::failed(ErrorCode::Limit, "db: lists are nested too deep"));
-                }
-                lua.new_table(count as usize, 0);
-                for n in 1..=i64::from(count) {
-                    self.push(true)?;
-                    lua.raw_set_index(-2, n);
-                }
-                value::pin(lua, -1, value::Pin::Array);
+            lua.new_table(count as usize, 0);
+            for n in 1..=i64::from(count) {
+                push(lua, reader, true)?;
+                lua.raw_set_index(-2, n);
             }
-            _ => return Err(Error::failed(ErrorCode::InvalidData, "db: a value of no known kind")),
+            value::pin(lua, -1, value::Pin::Array);
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Pushes the names of the columns of a batch as a list.
 fn names(lua: Lua, batch: &[u8]) -> Result<(), Error> {
-    let mut reader = Reader { lua, rest: batch };
+    let mut reader = Reader::new(batch);
     let columns = match batch.is_empty() {
         true => 0,
-        false => u32::from_le_bytes(reader.array()?),
+        false => reader.count().map_err(broken)?,
     };
     lua.new_table(columns as usize, 0);
     for n in 1..=i64::from(columns) {
-        let name = reader.text()?;
-        lua.push_bytes(name);
+        lua.push_bytes(reader.text().map_err(broken)?);
         lua.raw_set_index(-2, n);
     }
     value::pin(lua, -1, value::Pin::Array);
@@ -448,22 +419,21 @@ fn decode(lua: Lua, batch: &[u8], mut count: i64) -> Result<i64, Error> {
     }
     crate::work::spend(batch.len());
     let list = lua.top();
-    let mut reader = Reader { lua, rest: batch };
-    let columns = u32::from_le_bytes(reader.array()?) as c_int;
+    let mut reader = Reader::new(batch);
+    let columns = reader.count().map_err(broken)? as c_int;
     if !lua.reserve(columns + 16) {
         return Err(Error::failed(ErrorCode::Limit, "db: a row has too many columns"));
     }
     // The names are made once and lie on the stack while rows are.
     for _ in 0..columns {
-        let name = reader.text()?;
-        lua.push_bytes(name);
+        lua.push_bytes(reader.text().map_err(broken)?);
     }
-    while !reader.rest.is_empty() {
+    while !reader.is_empty() {
         lua.new_table(0, columns as usize);
         let row = lua.top();
         for n in 1..=columns {
             lua.push_copy(list + n);
-            reader.push(false)?;
+            push(lua, &mut reader, false)?;
             unsafe { lua_rawset(lua.0, row) };
         }
         count += 1;

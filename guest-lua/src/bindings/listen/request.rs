@@ -4,44 +4,26 @@ use crate::call::{Call, Error, Returned, carry};
 use crate::ffi::lua_next;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
+use assay_wire::Bad;
+use assay_wire::fields::{self as wire, Head, NAMES};
 use std::ffi::c_int;
 
-/// The fields that stand at the start of a head, each ended by a zero byte.
-const NAMES: [&str; 6] = ["method", "path", "query", "version", "peer_addr", "scheme"];
-
-/// Cuts off what stands before the next zero byte.
-fn cut<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
-    match rest.iter().position(|byte| *byte == 0) {
-        Some(at) => {
-            let field = &rest[..at];
-            *rest = &rest[at + 1..];
-            field
-        }
-        None => std::mem::take(rest),
-    }
-}
-
-/// The header fields of a head.
-fn after_parameters<'a>(mut rest: &'a [u8], mut each: impl FnMut(&'a [u8], &'a [u8])) -> &'a [u8] {
-    let count = std::str::from_utf8(cut(&mut rest)).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    for _ in 0..count {
-        let name = cut(&mut rest);
-        each(name, cut(&mut rest));
-    }
-    rest
+fn broken(bad: Bad) -> Error {
+    Error::failed(ErrorCode::InvalidData, format!("the head of a request cannot be read: {bad}"))
 }
 
 /// `head(request, head)` sets the fields of a request: method, path, query, version, peer_addr, scheme and path_params.
 pub fn head(call: Call) -> Returned {
     call.table(1)?;
-    let mut rest = call.bytes(2)?;
+    let head = Head::read(call.bytes(2)?).map_err(broken)?;
     let lua = call.lua();
-    for name in NAMES {
-        lua.push_bytes(cut(&mut rest));
+    for (name, value) in NAMES.into_iter().zip(head.start) {
+        lua.push_bytes(value);
         lua.raw_set(1, name);
     }
     lua.new_table(0, 2);
-    after_parameters(rest, |name, value| {
+    for parameter in head.parameters {
+        let (name, value) = parameter.map_err(broken)?;
         if name == b"*" {
             // For `http.files`, which must not decode it twice.
             lua.push_bytes(value);
@@ -50,7 +32,7 @@ pub fn head(call: Call) -> Returned {
         push_decoded(lua, value, false);
         // A name comes from a route, which is text.
         lua.raw_set(-2, std::str::from_utf8(name).unwrap_or_default());
-    });
+    }
     lua.raw_set(1, "path_params");
     Ok(0)
 }
@@ -58,16 +40,12 @@ pub fn head(call: Call) -> Returned {
 /// `headers(head)` gives a table of the header fields; those that came several times are joined (RFC 9110 5.3, for
 /// cookies RFC 9113 8.2.3).
 pub fn headers(call: Call) -> Returned {
-    let mut rest = call.bytes(1)?;
-    for _ in NAMES {
-        cut(&mut rest);
-    }
-    let mut rest = after_parameters(rest, |_, _| {});
+    let head = Head::read(call.bytes(1)?).map_err(broken)?;
     let lua = call.lua();
     lua.new_table(0, 8);
-    while !rest.is_empty() {
-        let name = std::str::from_utf8(cut(&mut rest)).unwrap_or_default();
-        let value = cut(&mut rest);
+    for field in head.headers {
+        let (name, value) = field.map_err(broken)?;
+        let name = std::str::from_utf8(name).unwrap_or_default();
         if lua.raw_get(-1, name) == Type::String {
             let mut joined = lua.bytes(-1).unwrap_or_default().to_vec();
             joined.extend_from_slice(if name == "cookie" { b"; " } else { b", " });
@@ -122,15 +100,10 @@ fn invalid(message: String) -> Error {
 }
 
 fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Error> {
-    if name.contains(&0) || value.contains(&0) {
+    wire::field(out, name, value).map_err(|_| {
         let name = String::from_utf8_lossy(name).into_owned();
-        return Err(invalid(format!("the header field '{}' has a zero byte", name.escape_debug())));
-    }
-    out.extend_from_slice(name);
-    out.push(0);
-    out.extend_from_slice(value);
-    out.push(0);
-    Ok(())
+        invalid(format!("the header field '{}' has a zero byte", name.escape_debug()))
+    })
 }
 
 /// The bytes of a value that can stand in a header field.
