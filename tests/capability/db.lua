@@ -64,7 +64,8 @@
 --- - `numeric`: "string" (default) or "number"
 --- - `read_only`: true where the connection is only to read
 --- - `tls`: "disable", "prefer" (default), "require", "verify-ca", "verify-full"
---- - `ca_cert`, `ca_cert_file`: PEM of an authority to trust besides the system's; it makes `tls` "verify-full" by default
+--- - `ca_cert`, `ca_cert_file`: PEM of an authority to trust besides the system's; it makes `tls` "verify-full" by default.
+---   For PostgreSQL it may be the server's own certificate, where that is self-signed
 --- - `client_cert`, `client_key`, `client_cert_file`, `client_key_file`: PEM; files need `fs=read:`
 --- - `application_name`: how PostgreSQL shows the connection
 --- - `prepare`: false where PostgreSQL is behind a pooler that gives each transaction another connection (PgBouncer with

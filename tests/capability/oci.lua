@@ -418,6 +418,30 @@ refused({ plain_http = false, auth = options.auth }, "invalid_data", "not truste
 -- Without TLS the registry is not understood.
 refused({ auth = options.auth, retries = 0 }, "other", "400")
 
+--# case: a registry by the fingerprint of its certificate
+--# needs: registry_auth
+--# allow: oci=pull:${REGISTRY_BASIC}/*
+local function tags(fingerprint)
+  return pcall(oci.tags, "${REGISTRY_BASIC}/x", {
+    auth = { username = "alice", password = "wonderland" }, tls = { fingerprint = fingerprint }, retries = 0,
+  })
+end
+local own, other = "sha256:${REGISTRY_SHA256}", "sha256:" .. ("0"):rep(64)
+-- No authority is named; the registry has spoken, and has no such repository.
+for _, named in ipairs({ own, own:upper(), { other, own } }) do
+  local ok, err = tags(named)
+  assert.eq(ok, false)
+  assert.eq(err.code, "not_found", err.message)
+end
+local ok, err = tags(other)
+assert.eq(ok, false)
+assert.eq(err.code, "invalid_data", err.message)
+-- What it has is told, to be compared.
+assert.contains(err.message, own)
+ok, err = tags("${REGISTRY_SHA256}")
+assert.eq(ok, false)
+assert.eq(err.code, "invalid_argument", err.message)
+
 --# case: docker's configuration
 --# needs: registry_auth
 --# allow: oci=pull+push:${REGISTRY_BASIC},oci=pull:${REGISTRY_TOKEN}/private/*,oci=token:127.0.0.1:${TOKEN_PORT}

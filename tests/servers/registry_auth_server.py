@@ -5,7 +5,8 @@ Two of Debian's docker-registry: one over TLS that knows the user `alice` with t
 without TLS that takes tokens from a server of this script. That one gives everybody tokens for reading
 `public/...`, and alice tokens for everything, for her password or the refresh token `refresh-alice`. Prints
 
-    READY registry_basic=localhost:N registry_ca=FILE registry_token=127.0.0.1:N token_port=N
+    READY registry_basic=localhost:N registry_ca=FILE registry_sha256=HEX registry_token=127.0.0.1:N
+          token_port=N
 
 `http://127.0.0.1:TOKEN_PORT/log` is a list of what the token server was asked for.
 """
@@ -19,7 +20,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from http_server import certificates
+from http_server import certificates, fingerprint
 from registry_server import start
 
 # htpasswd -nbB -C 5 alice wonderland
@@ -137,6 +138,7 @@ def main():
     values = {
         "registry_basic": f"localhost:{basic}",
         "registry_ca": path("ca.pem"),
+        "registry_sha256": fingerprint(path("server.pem")),
         "registry_token": f"127.0.0.1:{token}",
         "token_port": port,
     }

@@ -1,5 +1,6 @@
 //! One event per decision, as JSON lines and as tracing events.
 
+use crate::lock;
 use serde::{Serialize, Serializer};
 use std::fs::File;
 use std::io::Write;
@@ -92,7 +93,7 @@ impl Audit {
         let Some(written) = &self.file else { return Ok(()) };
         let mut line = serde_json::to_vec(event).map_err(|error| Unwritten::Failed(error.into()))?;
         line.push(b'\n');
-        let mut written = written.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut written = lock(written);
         written.bytes += line.len() as u64;
         if written.bytes > most {
             return Err(Unwritten::Full);

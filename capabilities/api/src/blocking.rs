@@ -5,10 +5,10 @@
 //! the one that asked for it looks for the result. Neither looks for much longer than a wake-up takes, nor while both are
 //! on one processor, where looking keeps the other from its work; and a side that looks in vain does so ever more seldom.
 
-use crate::Cpu;
+use crate::off_thread::lost;
+use crate::{Cpu, lock};
 use std::cell::RefCell;
-use std::error::Error;
-use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -28,18 +28,6 @@ static LOOKING_HELPS: LazyLock<bool> =
     LazyLock::new(|| std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1));
 
 type Job = Box<dyn FnOnce() + Send>;
-
-/// The work did not come to its end: it panicked, or the runtime is shutting down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost;
-
-impl fmt::Display for Lost {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the thread that did the work ended before it was done")
-    }
-}
-
-impl Error for Lost {}
 
 /// How often it is worth looking.
 #[derive(Debug, Default)]
@@ -133,7 +121,7 @@ struct Seat {
 
 impl Desk {
     fn seat(&self) -> MutexGuard<'_, Seat> {
-        self.seat.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.seat)
     }
 
     /// Hands a job to the thread that looks for one, or to one that has to be woken. Gives how long it is worth looking
@@ -190,22 +178,20 @@ thread_local! {
     static ASKER: RefCell<Asker> = RefCell::default();
 }
 
-/// Runs `work` on a thread that may block; its CPU time is the run's. When the future is dropped, the work goes on, and what it gives is dropped
-/// there.
-///
-/// # Errors
-/// [`Lost`] where the work panicked.
+/// [`off_thread`](crate::off_thread) for short work: what it means is the same, a panic too, but the work starts when this
+/// is awaited.
 ///
 /// # Panics
-/// Outside of a tokio runtime.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
+/// Outside of a tokio runtime, and where the work did.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     // Who gets every result at once must give way to the thread's other tasks all the same.
     coop::consume_budget().await;
     let (sender, mut receiver) = oneshot::channel();
     let cpu = Cpu::current();
     let job: Job = Box::new(move || {
         let counted = cpu.as_ref().map(Cpu::enter);
-        let result = work();
+        // Who waits goes on with the panic, and what it left half done is never looked at.
+        let result = catch_unwind(AssertUnwindSafe(work));
         drop(counted);
         drop(sender.send(result));
     });
@@ -216,21 +202,23 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         let most = asker.desk.hand(job);
         due.then_some(most)
     });
+    let mut found = None;
     if let Some(most) = due {
-        let found = look(most, || match receiver.try_recv() {
-            Ok(result) => Some(Ok(result)),
-            Err(TryRecvError::Closed) => Some(Err(Lost)),
+        found = look(most, || match receiver.try_recv() {
+            Ok(result) => Some(result),
+            Err(TryRecvError::Closed) => lost(None),
             Err(TryRecvError::Empty) => None,
         });
         ASKER.with_borrow_mut(|asker| {
             asker.pace.learn(found.is_some());
             asker.desk.awake.store(found.is_some(), Ordering::Relaxed);
         });
-        if let Some(result) = found {
-            return result;
-        }
     }
-    receiver.await.map_err(|_| Lost)
+    let result = match found {
+        Some(result) => result,
+        None => receiver.await.unwrap_or_else(|_| lost(None)),
+    };
+    result.unwrap_or_else(|payload| lost(Some(payload)))
 }
 
 #[cfg(test)]
@@ -248,7 +236,7 @@ mod tests {
         runtime().block_on(async {
             let here = std::thread::current().id();
             for n in 0..1000 {
-                let (result, there) = blocking(move || (n * 2, std::thread::current().id())).await.unwrap();
+                let (result, there) = blocking(move || (n * 2, std::thread::current().id())).await;
                 assert_eq!(result, n * 2);
                 assert_ne!(there, here);
             }
@@ -264,21 +252,21 @@ mod tests {
                 let first = blocking(move || receiver.recv());
                 let second = blocking(move || sender.send(7));
                 let (first, second) = tokio::join!(first, second);
-                assert_eq!(first, Ok(Ok(7)));
+                assert_eq!(first, Ok(7));
                 assert!(second.is_ok());
             }
         });
     }
 
     #[test]
-    fn work_that_panics_is_lost_alone() {
-        runtime().block_on(async {
-            for n in 0..50 {
-                assert_eq!(blocking(move || n).await, Ok(n));
-                let lost = blocking(|| std::panic::resume_unwind(Box::new("on purpose"))).await;
-                assert_eq!(lost.map(|()| 0), Err(Lost));
-            }
-        });
+    fn a_panic_goes_on_in_who_waits() {
+        let runtime = runtime();
+        for n in 0..50 {
+            assert_eq!(runtime.block_on(blocking(move || n)), n);
+            let waits = || runtime.block_on(blocking(|| std::panic::resume_unwind(Box::new("on purpose"))));
+            let payload = catch_unwind(AssertUnwindSafe(waits)).unwrap_err();
+            assert_eq!(payload.downcast_ref(), Some(&"on purpose"));
+        }
     }
 
     #[test]
@@ -311,7 +299,7 @@ mod tests {
             let busy = async {
                 // It ends only if the other future is polled.
                 while receiver.try_recv() == Err(TryRecvError::Empty) {
-                    blocking(|| ()).await.unwrap();
+                    blocking(|| ()).await;
                 }
             };
             tokio::join!(biased; busy, other);

@@ -1,5 +1,6 @@
 //! CPU time of a run, over all threads that work for it.
 
+use crate::lock;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -64,7 +65,7 @@ impl Cpu {
     }
 
     fn working(&self) -> MutexGuard<'_, Vec<Working>> {
-        self.working.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.working)
     }
 
     /// Nanoseconds used so far, by all threads.

@@ -3,7 +3,7 @@
 use crate::policy::Verdict;
 use crate::scope::{PathScope, rule_text};
 use crate::secrets::hide;
-use crate::{Call, Policy, Request, Rule};
+use crate::{Call, Policy, Request, Rule, lock};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::fs::File;
@@ -164,7 +164,7 @@ impl Grants {
         let Some(about) = file.metadata().ok().filter(|about| about.is_file()) else { return };
         let withheld = Withheld { device: about.dev(), inode: about.ino(), path, why: why.into() };
         let all = self.withheld.get_or_init(Mutex::default);
-        all.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(withheld);
+        lock(all).push(withheld);
     }
 
     /// Whether some file is withheld.
@@ -184,12 +184,12 @@ impl Grants {
     }
 
     fn find_withheld(&self, is: impl Fn(&Withheld) -> bool) -> Option<String> {
-        let all = self.withheld.get()?.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let all = lock(self.withheld.get()?);
         all.iter().find(|one| is(one)).map(|one| one.why.clone())
     }
 
     fn sealed(&self) -> MutexGuard<'_, Vec<Rule>> {
-        self.sealed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.sealed)
     }
 
     /// The path of what is the run's own.
@@ -297,7 +297,7 @@ impl Grants {
     }
 
     fn asked(&self) -> MutexGuard<'_, Asked> {
-        self.asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.asked)
     }
 
     /// Asks once for each rule and call of the script; what was denied stays denied. The lock is held while a

@@ -1,7 +1,7 @@
 //! What a run was allowed, for `--learn`.
 
 use crate::secrets::hide;
-use crate::{Access, Request};
+use crate::{Access, Request, lock};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -59,7 +59,7 @@ impl Learned {
             }
             _ => Use::Other { capability: capability.into(), scope },
         };
-        let mut kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut kept = lock(&self.0);
         if kept.uses.contains(&one) {
             return;
         }
@@ -76,7 +76,7 @@ impl Learned {
 
     /// All of them, and whether there were more: too many, or with passwords.
     pub fn uses(&self) -> (BTreeSet<Use>, bool) {
-        let kept = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let kept = lock(&self.0);
         (kept.uses.clone(), kept.more)
     }
 }

@@ -2,7 +2,7 @@
 //! run's budget before it is a message.
 
 use crate::types::Error;
-use crate::{Budget, Held};
+use crate::{Budget, Held, lock};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -55,7 +55,7 @@ impl Meter {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.state)
     }
 
     fn room(&self, state: &State) -> usize {

@@ -45,28 +45,6 @@ pub async fn resolve_decided(
     permitted(addresses, |address| run.check_decided_address(capability, request, address))
 }
 
-/// The addresses of a place that was decided by its name, wherever that leads: only rules that deny are left to check.
-///
-/// # Errors
-/// `denied` where a rule denies all of the addresses, `unavailable` where the name does not resolve.
-pub async fn resolve_undenied(
-    run: &Run,
-    capability: &str,
-    request: &Request<'_>,
-) -> Result<Vec<SocketAddr>, Error> {
-    let Request::Network { scheme, method, host, port, path, .. } = *request else {
-        return Err(error(ErrorCode::InvalidArgument, "not a network request"));
-    };
-    let addresses = look_up(host, port).await?;
-    permitted(addresses, |address| {
-        let at = Request::Network { scheme, method, host, port, path, address: Some(address) };
-        match run.grants.denial(capability, &at) {
-            Some(rule) => Err(run.refuse_by(capability, &request.describe(capability), &rule)),
-            None => Ok(()),
-        }
-    })
-}
-
 /// [`check_open`] for a place that was decided as for [`resolve_decided`].
 ///
 /// # Errors

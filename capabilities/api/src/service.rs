@@ -2,6 +2,7 @@
 //! end in good order, and further instances of the script.
 
 use crate::Ctx;
+use crate::lock;
 use crate::types::Error;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -87,7 +88,7 @@ impl Shutdown {
     pub fn hold(&self, grace: Duration) -> Hold {
         let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         self.0.grace.fetch_max(grace, Ordering::Relaxed);
-        let watch = self.0.watch.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let watch = lock(&self.0.watch).take();
         if let Some(watch) = watch {
             watch(self);
         }

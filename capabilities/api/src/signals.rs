@@ -4,6 +4,7 @@
 //! [`Signals::look`] hands it to the guest. A script that handles a signal goes on; one that does not is closed in good
 //! order, and has to have begun with it after [`NOTICE`] and to be done after [`CLOSING`].
 
+use crate::lock;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -101,7 +102,7 @@ impl Signals {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.state)
     }
 
     /// Says how the program that runs the script is told of further signals. Without it a script can handle none.

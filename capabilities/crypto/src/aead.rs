@@ -143,9 +143,7 @@ mod tests {
     // draft-irtf-cfrg-xchacha-03, A.3.1.
     #[test]
     fn known_answer_of_xchacha() {
-        let unhex = |text: &str| -> Vec<u8> {
-            (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-        };
+        let unhex = |text: &str| hex::decode(text).unwrap();
         let key: Vec<u8> = (0x80..=0x9f).collect();
         let mut sealed: Vec<u8> = (0x40..=0x57).collect();
         sealed.extend(unhex(

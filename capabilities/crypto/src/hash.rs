@@ -136,14 +136,6 @@ mod tests {
     use super::*;
     use assay_capability_api::HostError;
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn unhex(text: &str) -> Vec<u8> {
-        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-    }
-
     // RFC 1321 A.5, FIPS 180-4 and FIPS 202 examples for "abc".
     #[test]
     fn digests_of_abc() {
@@ -164,9 +156,9 @@ mod tests {
             ("sha3-256", "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532"),
             ("SHA3_224", "e642824c3f8cf24ad09234ee7d3c766fc9a3a5168d0c94ad73b46fdf"),
         ] {
-            assert_eq!(hex(&digest(algorithm, b"abc").unwrap()), expected, "{algorithm}");
+            assert_eq!(hex::encode(digest(algorithm, b"abc").unwrap()), expected, "{algorithm}");
         }
-        assert_eq!(hex(&digest("sha256", b"").unwrap())[..16], *"e3b0c44298fc1c14");
+        assert_eq!(hex::encode(digest("sha256", b"").unwrap())[..16], *"e3b0c44298fc1c14");
         assert_eq!(digest("sha3-384", b"").unwrap().len(), 48);
         assert_eq!(digest("sha3-512", b"").unwrap().len(), 64);
         for name in ["", "sha", "sha-3-256", "crc32"] {
@@ -182,12 +174,14 @@ mod tests {
     #[test]
     fn macs() {
         assert_eq!(
-            hex(&whole("sha256", b"Jefe", b"what do ya want for nothing?").unwrap()),
+            hex::encode(whole("sha256", b"Jefe", b"what do ya want for nothing?").unwrap()),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
         assert_eq!(
-            hex(&whole("sha256", &[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First")
-                .unwrap()),
+            hex::encode(
+                &whole("sha256", &[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First")
+                    .unwrap()
+            ),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
         let Err(HostError::Script(failure)) = whole("md5", b"k", b"d") else {
@@ -207,12 +201,12 @@ mod tests {
         let out = hkdf(
             "sha256",
             &[0x0b; 22],
-            &unhex("000102030405060708090a0b0c"),
-            &unhex("f0f1f2f3f4f5f6f7f8f9"),
+            &hex::decode("000102030405060708090a0b0c").unwrap(),
+            &hex::decode("f0f1f2f3f4f5f6f7f8f9").unwrap(),
             42,
         );
         assert_eq!(
-            hex(&out.unwrap()),
+            hex::encode(out.unwrap()),
             "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
         );
         assert_eq!(

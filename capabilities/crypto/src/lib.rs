@@ -10,10 +10,9 @@ mod key;
 mod object;
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Ctx, HostResult, Literal, Need, Run, error, io_error, off_thread};
+use assay_capability_api::{Capability, Ctx, HostResult, Literal, Need, Run, error, io_error, off_thread, random};
 use assay_capability_fs::needs;
 use bindings::assay::host::crypto::{self, Token, Verification, VerificationKey};
-use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use wasmtime::component::{Accessor, HasSelf, Linker};
@@ -94,9 +93,7 @@ async fn at_length<T: Send + 'static>(
 /// Fills a new buffer from the operating system's generator.
 fn random_bytes(count: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0; count];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| {
-        error(ErrorCode::Unavailable, "the operating system's random generator does not answer")
-    })?;
+    random::fill(&mut bytes)?;
     Ok(bytes)
 }
 

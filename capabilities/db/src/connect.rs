@@ -1,18 +1,18 @@
 //! Connections to servers: to an address that was checked, and with nothing of the host's environment in them.
 
-use crate::errors::{Failure, connecting, invalid};
+use crate::errors::{Failure, about_connect, connecting, tls_refused};
 use crate::mysql;
 use crate::postgres::tls::Tls;
 use crate::postgres::wire::{CancelKey, Client, Login};
 use crate::relay::Relay;
-use crate::target::{Kind, Pem, Server, TlsMode};
+use crate::target::{Kind, Server, TlsMode};
 use assay_capability_api::scope::{READ, host_and_port};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Budget, Request, Run, error, io_error, network};
-use assay_capability_fs::How;
+use assay_capability_net::pem::certificates;
+use assay_capability_net::{Trust, connect};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, ValueRef};
-use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +22,6 @@ use tokio::net::TcpStream;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The method of a request for a connection that may also write.
 const WRITE: &str = "WRITE";
-/// Bytes of a PEM file.
-const MAX_PEM: u64 = 4 << 20;
 
 /// The connection of a driver.
 pub enum Driver {
@@ -61,33 +59,10 @@ pub struct Session {
 /// Everything that is needed to connect to a server.
 pub struct Way {
     server: Server,
-    authority: Option<Vec<u8>>,
-    identity: Option<(Vec<u8>, Vec<u8>)>,
+    trust: Trust,
     /// Made for the first connection; those of MySQL make their own.
     tls: tokio::sync::OnceCell<Tls>,
     pub read_only: bool,
-}
-
-async fn pem(run: &Arc<Run>, pem: &Option<Pem>) -> Result<Option<Vec<u8>>, Error> {
-    let path = match pem {
-        None => return Ok(None),
-        Some(Pem::Text(text)) => return Ok(Some(text.clone().into_bytes())),
-        Some(Pem::File(path)) => path.clone(),
-    };
-    let run = run.clone();
-    let read = move || {
-        let file = assay_capability_fs::open(&run, &path, How { read: true, ..How::default() })?;
-        let mut data = Vec::new();
-        file.take(MAX_PEM + 1).read_to_end(&mut data).map_err(|failure| io_error(&path, &failure))?;
-        match data.len() as u64 > MAX_PEM {
-            true => Err(error(ErrorCode::Limit, format!("{path}: the file has more than {MAX_PEM} bytes"))),
-            false => Ok(Some(data)),
-        }
-    };
-    match assay_capability_api::spawn_counted(read).await {
-        Ok(result) => result,
-        Err(failure) => Err(error(ErrorCode::Other, format!("db: reading a certificate failed: {failure}"))),
-    }
 }
 
 impl Way {
@@ -96,15 +71,12 @@ impl Way {
     /// # Errors
     /// Those of the files: `denied`, `not_found`...
     pub async fn new(run: &Arc<Run>, server: Server, read_only: bool) -> Result<Way, Error> {
-        let authority = pem(run, &server.authority).await?;
-        let is_pem = |text: &[u8]| text.windows(11).any(|part| part == b"-----BEGIN ");
-        if authority.as_deref().is_some_and(|text| !is_pem(text)) {
-            return Err(invalid(
-                "db.connect: ca_cert has no certificate; it must be PEM, -----BEGIN CERTIFICATE-----",
-            ));
+        let identity = server.certificate.clone().map(|certificate| (certificate, server.key.clone()));
+        let trust = Trust::load(run, server.authority.clone(), identity, &[]).await.map_err(about_connect)?;
+        if let Some(text) = trust.authorities() {
+            certificates(text, "ca_cert").map_err(about_connect)?;
         }
-        let identity = pem(run, &server.certificate).await?.zip(pem(run, &server.key).await?);
-        Ok(Way { server, authority, identity, tls: tokio::sync::OnceCell::new(), read_only })
+        Ok(Way { server, trust, tls: tokio::sync::OnceCell::new(), read_only })
     }
 
     pub fn kind(&self) -> Kind {
@@ -190,10 +162,15 @@ impl Way {
     }
 
     fn unreachable(&self, source: &std::io::Error) -> Error {
+        /// It may be named itself.
+        const OWN_AUTHORITY: &str = "to trust it for this server, name that very certificate with ca_cert";
+        if let Some(refused) = tls_refused(source, &self.place(), OWN_AUTHORITY) {
+            return refused;
+        }
         let mut failure = io_error(&format!("db: cannot connect to {}", self.place()), source);
         failure.code = match source.kind() {
-            // What TLS refuses comes as an error of reading.
-            std::io::ErrorKind::InvalidData => {
+            // There is no TLS, or the host is no name for a certificate.
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => {
                 failure.message.push_str("; see the options tls and ca_cert");
                 ErrorCode::InvalidData
             }
@@ -202,13 +179,17 @@ impl Way {
         failure
     }
 
+    /// Connects to one address, so that the next is tried also where this one answers and refuses.
+    async fn tcp(&self, address: SocketAddr) -> Result<TcpStream, Error> {
+        Ok(connect::direct(&[address], &self.place(), "db").await?.0)
+    }
+
     /// A stream to PostgreSQL at an address that was checked.
     async fn stream(&self, address: SocketAddr) -> Result<Box<dyn crate::postgres::wire::Stream>, Error> {
         let server = &self.server;
-        let make = || Tls::new(server.tls, &server.host, self.authority.as_deref(), self.identity.as_ref());
+        let make = || Tls::new(server.tls, &server.host, &self.trust);
         let tls = self.tls.get_or_try_init(make).await?;
-        let stream = TcpStream::connect(address).await.map_err(|source| self.unreachable(&source))?;
-        let _ = stream.set_nodelay(true);
+        let stream = self.tcp(address).await?;
         tls.secure(stream).await.map_err(|source| self.unreachable(&source))
     }
 
@@ -250,7 +231,7 @@ impl Way {
         address: SocketAddr,
         budget: &Arc<Budget>,
     ) -> Result<(mysql::Client, Option<u64>), Error> {
-        let stream = TcpStream::connect(address).await.map_err(|source| self.unreachable(&source))?;
+        let stream = self.tcp(address).await?;
         let relay = Relay::start(stream, budget).map_err(|source| self.unreachable(&source))?;
         let host = match self.server.host.parse::<IpAddr>() {
             Ok(_) => address.ip().to_canonical().to_string(),
@@ -279,10 +260,10 @@ impl Way {
         if let Some(database) = &server.database {
             options = options.database(database);
         }
-        if let Some(authority) = &self.authority {
-            options = options.ssl_ca_from_pem(authority.clone());
+        if let Some(authority) = self.trust.authorities() {
+            options = options.ssl_ca_from_pem(authority.to_vec());
         }
-        if let Some((certificate, key)) = &self.identity {
+        if let Some((certificate, key)) = self.trust.identity() {
             options = options.ssl_client_cert_from_pem(certificate).ssl_client_key_from_pem(key);
         }
         let place = self.place();

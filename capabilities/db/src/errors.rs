@@ -2,7 +2,7 @@
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{error, io_error};
-use assay_capability_http::tls_failure;
+use assay_capability_net::failure;
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::ErrorResponseBody;
 use sqlx::mysql::MySqlDatabaseError;
@@ -52,15 +52,35 @@ pub fn statement(source: sqlx::Error) -> Failure {
     }
 }
 
+/// Names the function in an error about its options.
+pub fn about_connect(mut failure: Error) -> Error {
+    if failure.code == ErrorCode::InvalidArgument {
+        failure.message = format!("db.connect: {}", failure.message);
+    }
+    failure
+}
+
+/// Why there is no connection to `place`, where TLS is why. `own_authority` is what to do about a certificate that is its
+/// own authority.
+pub fn tls_refused(
+    source: &(dyn std::error::Error + 'static),
+    place: &str,
+    own_authority: &str,
+) -> Option<Error> {
+    let why = failure::of_tls(source, own_authority)?;
+    let message = format!("db: cannot connect to {place}: TLS failed: {why}; see the option tls");
+    Some(error(ErrorCode::InvalidData, message))
+}
+
 /// What a driver says about connecting to `place`.
 pub fn connecting(source: sqlx::Error, place: &str) -> Error {
-    /// What to do about a certificate that is its own authority: the drivers trust none for its own server.
+    /// What to do about a certificate that is its own authority: the driver of MySQL trusts none for its own server.
     const OWN_AUTHORITY: &str = "give the server one that an authority has signed, and name that one with ca_cert; or \
                                  let nobody check who it is, with tls = \"require\"";
-    let what = format!("db: cannot connect to {place}");
-    if let Some(why) = tls_failure(&source, OWN_AUTHORITY) {
-        return error(ErrorCode::InvalidData, format!("{what}: TLS failed: {why}; see the option tls"));
+    if let Some(refused) = tls_refused(&source, place, OWN_AUTHORITY) {
+        return refused;
     }
+    let what = format!("db: cannot connect to {place}");
     match source {
         sqlx::Error::Database(database) => {
             let mut error = from_database(database.as_ref());

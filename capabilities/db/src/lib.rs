@@ -217,13 +217,7 @@ async fn locate(run: &Arc<Run>, target: Target, options: &Options) -> std::resul
         _ => return Place::memory(run, options),
     };
     let (run, options) = (run.clone(), options.clone());
-    match assay_capability_api::spawn_counted(move || Place::file(&run, &path, create, &options)).await {
-        Ok(place) => place,
-        Err(failure) => Err(assay_capability_api::error(
-            assay_capability_api::types::ErrorCode::Other,
-            format!("db: looking for the file failed: {failure}"),
-        )),
-    }
+    assay_capability_api::off_thread(move || Place::file(&run, &path, create, &options)).await
 }
 
 impl wit::HostWithStore<Ctx> for Host {

@@ -5,9 +5,9 @@ use crate::errors::Failure;
 use crate::sqlite::{Lite, Place};
 use crate::target::Options;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, Run, error};
+use assay_capability_api::{HandleGuard, Run, error, lock, off_thread};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -41,11 +41,6 @@ pub struct Pool {
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
     closed: AtomicBool,
-}
-
-/// A lock whose holder panicked holds nothing half-done that matters here.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// A connection in use. Dropping it gives it back, or ends what is under way on it.
@@ -165,7 +160,13 @@ impl Pool {
             match conn {
                 Conn::Server(session) => session.close().await,
                 // Writes back the log.
-                Conn::Lite(lite) => drop(assay_capability_api::spawn_counted(move || drop(lite)).await),
+                Conn::Lite(lite) => {
+                    let work = move || {
+                        drop(lite);
+                        Ok(())
+                    };
+                    drop(off_thread(work).await);
+                }
             }
         }
     }
@@ -248,11 +249,12 @@ impl Drop for Lease {
                     lite.roll_back();
                     pool.put_back(Conn::Lite(lite), handle);
                     drop(permit);
+                    Ok(())
                 };
                 // It writes to the disk. Without a runtime the process is about to end, and may wait.
                 match tokio::runtime::Handle::try_current() {
-                    Ok(runtime) => drop(runtime.spawn_blocking(clean)),
-                    Err(_) => clean(),
+                    Ok(_) => drop(off_thread(clean)),
+                    Err(_) => drop(clean()),
                 }
             }
             conn => self.pool.put_back(conn, handle),

@@ -2,9 +2,8 @@
 //! in is taken from the run's budget, because such a driver does not say what it buffers. The room that the driver makes for a
 //! packet before it comes (16 MiB at most) is not to be seen here.
 
-use crate::pool::lock;
 use assay_capability_api::types::Error;
-use assay_capability_api::{Budget, Held};
+use assay_capability_api::{Budget, Held, lock};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,7 +97,6 @@ impl Relay {
         let folder = folder(NUMBER.fetch_add(1, Ordering::Relaxed))?;
         let path = folder.join("socket");
         let listener = UnixListener::bind(&path)?;
-        let _ = stream.set_nodelay(true);
         let inflow = Inflow::new(budget);
         let counted = inflow.clone();
         let task = assay_capability_api::spawn_task(async move {

@@ -3,11 +3,11 @@
 use crate::connect::Driver;
 use crate::effect::{self, Place};
 use crate::errors::Failure;
-use crate::pool::{Lease, Pool, Source, closed, lock};
+use crate::pool::{Lease, Pool, Source, closed};
 use crate::value::{Batch, Bounds, Done, Held, Param, Sink};
 use crate::{mysql, postgres, readonly, sqlite};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error};
+use assay_capability_api::{Run, error, lock};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,6 +3,7 @@
 use crate::scope::{MEMORY, default_port};
 use assay_capability_api::error;
 use assay_capability_api::types::{Error, ErrorCode};
+use assay_capability_net::Pem;
 use std::time::Duration;
 use url::Url;
 
@@ -32,13 +33,6 @@ pub enum TlsMode {
     Require,
     VerifyCa,
     VerifyFull,
-}
-
-/// A PEM text, or the file that has it.
-#[derive(Clone, Debug)]
-pub enum Pem {
-    Text(String),
-    File(String),
 }
 
 /// A server, as the URL says it. Not `Debug`: it holds the password.
@@ -390,11 +384,11 @@ fn option(target: &mut Target, options: &mut Options, name: &str, value: &str) -
             let Target::Server(server) = target else { return Err(unknown(name)) };
             match name {
                 "tls" => server.tls = tls_mode(value)?,
-                "ca_cert" => server.authority = Some(Pem::Text(value.into())),
+                "ca_cert" => server.authority = Some(Pem::Text(value.as_bytes().to_vec())),
                 "ca_cert_file" => server.authority = Some(Pem::File(value.into())),
-                "client_cert" => server.certificate = Some(Pem::Text(value.into())),
+                "client_cert" => server.certificate = Some(Pem::Text(value.as_bytes().to_vec())),
                 "client_cert_file" => server.certificate = Some(Pem::File(value.into())),
-                "client_key" => server.key = Some(Pem::Text(value.into())),
+                "client_key" => server.key = Some(Pem::Text(value.as_bytes().to_vec())),
                 "client_key_file" => server.key = Some(Pem::File(value.into())),
                 "application_name" => server.application = value.into(),
                 "prepare" if server.kind == Kind::Postgres => server.prepare = boolean(name, value)?,

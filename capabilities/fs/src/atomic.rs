@@ -1,11 +1,11 @@
 //! Files that take the place of others at once: what is half written has another name, and nobody but its owner reads it.
 
-use crate::open::{growth, permitted, unique};
+use crate::open::{growth, permitted};
 use crate::resolve::{self, Last, Place, resolve};
 use crate::rights::Rights;
 use crate::temp::{Temp, room};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Counter, Run, error};
+use assay_capability_api::{Access, Counter, Run, error, random};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -79,7 +79,7 @@ impl AtomicFile {
             room.take(run, 0, 1)?;
         }
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let temporary = format!(".assay-{}", unique());
+        let temporary = format!(".assay-{}", random::name());
         // Never readable to more people than the file it replaces, or is a copy of.
         let mode = rights.as_ref().map(|rights| rights.mode).or(old.map(|old| old.st_mode));
         let first = mode.map_or(0o666, |mode| mode & 0o600);

@@ -5,10 +5,10 @@ use crate::open::{How, growth, open_for};
 use crate::temp::Temp;
 use crate::walk::Walker;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, Held, Run, error};
+use assay_capability_api::{HandleGuard, Held, Run, error, lock};
 use rustix::fs::FileType;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 /// The largest piece that one call reads.
 pub const MAX_READ: usize = 1 << 20;
@@ -16,11 +16,6 @@ pub const MAX_READ: usize = 1 << 20;
 const BATCH: usize = 512;
 /// Bytes that a batch takes at most, but for the last entry.
 pub const BATCH_BYTES: usize = 64 << 10;
-
-/// A lock whose holder panicked holds nothing half-done that matters here.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 enum Opened {
     Plain(Plain),

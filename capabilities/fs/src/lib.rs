@@ -24,7 +24,7 @@ mod temp;
 mod walk;
 
 pub use atomic::AtomicFile;
-pub use open::{How, open, unique};
+pub use open::{How, open};
 pub use output::{OutputFile, open_output};
 pub use resolve::{Judge, Place, path_of, spare, would_allow};
 pub use temp::{Temp, TempFile, remove_if_asked, remove_temp, room, seal_home, temp_file, temp_folder};
@@ -33,7 +33,7 @@ use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
     Access, Capability, Ctx, Denied, GrantError, HandleGuard, Held, HostResult, Need, Run, Scope, ScopeForm,
-    error, spawn_counted,
+    error, lock, off_thread, spawn_counted,
 };
 use handle::{Entries, File, Listing};
 use resolve::Last;
@@ -105,7 +105,7 @@ pub async fn blocking<T: Send + 'static>(
         let _held = held;
         f(&cancel)
     };
-    Ok(spawn_counted(work).await??)
+    Ok(off_thread(work).await?)
 }
 
 // What other capabilities use for their path arguments. All of it blocks on the disk.
@@ -578,7 +578,7 @@ impl fs::HostListingWithStore<Ctx> for Host {
             wasmtime::error::Ok((listing.entries.clone(), listing.run.clone()))
         })?;
         blocking(run.budget.nothing(), move |cancel| {
-            let batch = handle::lock(&entries).next(cancel)?;
+            let batch = lock(&entries).next(cancel)?;
             run.count_bytes(handle::size_of(&batch))?;
             Ok(batch
                 .into_iter()

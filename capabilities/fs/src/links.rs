@@ -6,7 +6,7 @@ use crate::ops::MAX_DEPTH;
 use crate::resolve::{self, FS, Last, elsewhere, failed, follow, path_of, would_allow};
 use crate::walk::{MAX_ENTRIES, too_many};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Run, error, scope};
+use assay_capability_api::{Access, Run, error, lock, scope};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, readlinkat, statat, symlinkat};
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -20,7 +20,7 @@ static MOVING: Mutex<()> = Mutex::new(());
 /// Held while something is moved, or a link is made or moved: what was found out about a place must still be so when it is acted
 /// on, and only scripts' own calls could change it by the means that grants bound.
 pub fn moving() -> MutexGuard<'static, ()> {
-    MOVING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    lock(&MOVING)
 }
 
 /// Whether a run may write everywhere, so that no link of it can lead out.

@@ -7,7 +7,6 @@ use assay_capability_api::{Access, Request, Run};
 use rustix::fs::{FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::fs::File;
-use std::hash::{BuildHasher, Hasher};
 use std::io::Seek;
 use std::path::Path;
 use std::sync::Arc;
@@ -168,11 +167,4 @@ pub fn open_for(run: &Run, path: &str, how: How) -> Result<(File, Option<Arc<Tem
         }
         return Ok((File::from(opened), room));
     }
-}
-
-/// A name that nobody guesses. The standard library seeds its hash tables from the system's entropy.
-pub fn unique() -> String {
-    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
-    hasher.write_u32(std::process::id());
-    format!("{:016x}", hasher.finish())
 }

@@ -1,10 +1,9 @@
 //! The run's own temporary folder: made when it is first asked for, bounded, removed with the run.
 
-use crate::open::unique;
 use crate::resolve::{FS, allow, failed, path_of};
 use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Ambient, Limit, Rule, Run, error, io_error, limit_error};
+use assay_capability_api::{Access, Ambient, Limit, Rule, Run, error, io_error, limit_error, lock, random};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat, renameat, statat, unlinkat,
 };
@@ -56,7 +55,7 @@ impl Temp {
         let parent = openat(CWD, base, flags, Mode::empty()).map_err(|source| failed(shown, source))?;
         let real = path_of(&parent).map_or_else(|| std::fs::canonicalize(base), Ok);
         let real = real.map_err(|source| failed(shown, source))?;
-        let name = format!("assay-{}", unique());
+        let name = format!("assay-{}", random::name());
         mkdirat(&parent, &name, Mode::RWXU).map_err(|source| failed(shown, source))?;
         let folder = openat(&parent, &name, FOLDER, Mode::empty()).map_err(|source| failed(shown, source))?;
         let path = real.join(&name);
@@ -72,7 +71,7 @@ impl Temp {
     }
 
     fn count(&self) -> std::sync::MutexGuard<'_, Count> {
-        self.count.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.count)
     }
 
     /// Whether a real path is the folder or lies in it.
@@ -248,7 +247,7 @@ impl Clearing<'_> {
             let Ok(below) = below else { continue };
             if depth >= MAX_OPEN {
                 let _ = rustix::fs::fchmod(&below, Mode::RWXU);
-                more |= renameat(folder, name, self.top, format!("deep-{}", unique())).is_ok();
+                more |= renameat(folder, name, self.top, format!("deep-{}", random::name())).is_ok();
             } else {
                 more |= self.clear(&below, depth + 1);
                 let _ = unlinkat(folder, name, AtFlags::REMOVEDIR);
@@ -260,7 +259,7 @@ impl Clearing<'_> {
 
 /// The run's temporary folder, where it has one.
 fn own(run: &Run) -> Option<Arc<Temp>> {
-    let own = run.temporary.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let own = lock(&run.temporary);
     own.clone().and_then(|own| own.downcast().ok())
 }
 
@@ -270,7 +269,7 @@ pub fn room(run: &Run, path: &Path) -> Option<Arc<Temp>> {
 }
 
 fn own_or_new(run: &Run) -> Result<Arc<Temp>, Error> {
-    let mut own = run.temporary.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut own = lock(&run.temporary);
     if let Some(own) = own.clone().and_then(|own| own.downcast().ok()) {
         return Ok(own);
     }
@@ -290,7 +289,7 @@ pub fn temp_folder(run: &Run) -> Result<String, Error> {
     let own = own_or_new(run)?;
     allow(run, Access::Write, &own.path)?;
     own.take(run, 0, 1)?;
-    let name = unique();
+    let name = random::name();
     mkdirat(&own.folder, &name, Mode::RWXU).map_err(|source| failed("the run's temporary folder", source))?;
     own.path.join(&name).into_os_string().into_string().map_err(|_| {
         error(ErrorCode::InvalidData, "the system's temporary folder has a path that is not UTF-8")
@@ -315,7 +314,7 @@ pub fn seal_home(run: &Run, path: &Path) -> Result<(), String> {
     let Some(own) = own(run).filter(|own| path != own.path && own.holds(path)) else {
         return Err("it is no folder that fs.tempdir() made".into());
     };
-    let mut homes = own.homes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut homes = lock(&own.homes);
     if path.ancestors().any(|folder| homes.contains(folder)) {
         return Ok(());
     }
@@ -335,7 +334,7 @@ pub fn seal_home(run: &Run, path: &Path) -> Result<(), String> {
         }
         run.grants.seal(FS, path.to_owned(), "the HOME of a program, which is that folder");
         // What the script has begun to write there goes on in the old folder, out of everybody's way.
-        let aside = format!("assay-{}", unique());
+        let aside = format!("assay-{}", random::name());
         renameat(parent, name, &own.parent, &aside).map_err(wrong)?;
         if unlinkat(&own.parent, &aside, AtFlags::REMOVEDIR).is_err() {
             renameat(&own.parent, &aside, parent, name).map_err(wrong)?;
@@ -357,7 +356,7 @@ pub fn seal_home(run: &Run, path: &Path) -> Result<(), String> {
 pub fn temp_file(run: &Arc<Run>) -> Result<TempFile, Error> {
     let own = own_or_new(run)?;
     allow(run, Access::Write, &own.path)?;
-    let name = unique();
+    let name = random::name();
     let wrong = |source: Errno| failed("a temporary file", source);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(&own.folder, &name, flags, Mode::RUSR | Mode::WUSR).map_err(wrong)?;

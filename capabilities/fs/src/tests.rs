@@ -8,7 +8,7 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Folder {
         let base = std::fs::canonicalize(std::env::temp_dir()).unwrap();
-        let path = base.join(format!("assay-fs-test-{}", open::unique()));
+        let path = base.join(format!("assay-fs-test-{}", assay_capability_api::random::name()));
         std::fs::create_dir(&path).unwrap();
         Folder(path)
     }

@@ -1,10 +1,11 @@
 //! Response bodies: decoded, bounded, and pulled piece by piece in constant memory.
 
-use crate::errors::{carry, timeout, transport};
+use crate::errors::{timeout, transport};
 use crate::members::{Kind, Members};
 use crate::pool::Lease;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Budget, Held, Run, error};
+use assay_capability_api::{Budget, Held, Run, error, lock};
+use assay_capability_net::failure::carry;
 use async_compression::tokio::bufread::{BrotliDecoder, DeflateDecoder, ZlibDecoder};
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
@@ -126,7 +127,7 @@ struct Shared(Arc<Mutex<Wire>>);
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Wire> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.0)
     }
 }
 

@@ -11,10 +11,10 @@ use crate::errors::{subject, timeout};
 use crate::exchange::{Hop, check_headers, prepare};
 use crate::pool::Pool;
 use crate::request::Head;
-use crate::tls::Material;
 use crate::upload::Source;
 use assay_capability_api::types::Error;
 use assay_capability_api::{HandleGuard, Run};
+use assay_capability_net::Trust;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use std::sync::{Arc, Mutex};
@@ -27,33 +27,6 @@ use url::Url;
 pub struct Client {
     caller: Caller,
     pool: Pool,
-}
-
-/// Whom to trust and who we are, as PEM texts.
-#[derive(Clone, Default)]
-pub struct Trust(Material);
-
-impl Trust {
-    /// `authorities` in place of the system's; `identity` is a certificate and its key; `fingerprints` name the server's
-    /// certificate in place of both.
-    ///
-    /// # Errors
-    /// `limit` for texts that are too long, or where the run's budget does not hold them; `invalid_argument` for what is
-    /// no fingerprint.
-    pub fn new(
-        run: &Run,
-        authorities: Option<Vec<u8>>,
-        identity: Option<(Vec<u8>, Vec<u8>)>,
-        fingerprints: &[String],
-    ) -> Result<Trust, Error> {
-        Material::new(run, authorities, identity, fingerprints).map(Trust)
-    }
-
-    /// The same without our certificate and the fingerprint, for another server than the one they are meant for.
-    #[must_use]
-    pub fn anonymous(&self) -> Trust {
-        Trust(self.0.anonymous(false))
-    }
 }
 
 /// What a request carries.
@@ -122,7 +95,7 @@ impl Client {
             head: &head,
             about: &about,
             source: &source,
-            material: &trust.0,
+            trust,
             proxy: None,
             connect_timeout: message.connect_timeout,
         };

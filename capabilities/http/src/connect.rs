@@ -1,36 +1,26 @@
-//! New connections: name, TCP, proxy, TLS, and the start of HTTP.
+//! New connections, from the name to the start of HTTP.
 
 use crate::caller::Caller;
-use crate::errors::{handshake, transport};
-use crate::proxy::Proxy;
+use crate::errors::transport;
 use crate::request::{Head, MAX_HEADER_BYTES, MAX_HEADERS};
-use crate::tls::Settings;
 use crate::upload::Upload;
 use assay_capability_api::scope::host_and_port;
-use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, Held, Meter, Metered, Run, error, io_error, network};
+use assay_capability_api::types::Error;
+use assay_capability_api::{HandleGuard, Held, Meter, Metered, Run};
+use assay_capability_net::tls::Settings;
+use assay_capability_net::{Proxy, connect};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::{AbortHandle, JoinSet};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
 
-/// How long one address is tried alone before the next is tried beside it (RFC 8305).
-const STAGGER: Duration = Duration::from_millis(250);
 /// Bytes of a body that are read before they are asked for.
 const AHEAD: usize = 64 << 10;
 /// What a connection of HTTP/2 may have sent before it is read: a part of the run's budget, within these.
 const WINDOW_MIN: u32 = 64 << 10;
 const WINDOW_MAX: u32 = 4 << 20;
-/// Bytes of a proxy's answer to CONNECT.
-const MAX_CONNECT_ANSWER: usize = 16 << 10;
-
 /// What one message goes through.
 pub enum Sender {
     /// HTTP/1.1: one exchange at a time.
@@ -88,7 +78,7 @@ impl Connection {
 ///
 /// # Errors
 /// `denied`, `unavailable`, `invalid_data` for what TLS refuses.
-pub async fn connect(
+pub async fn open(
     run: &Arc<Run>,
     caller: Caller,
     head: &Head,
@@ -97,25 +87,16 @@ pub async fn connect(
     proxy: Option<&Proxy>,
     handle: HandleGuard,
 ) -> Result<Connection, Error> {
-    let (stream, address) = match proxy {
+    let (mut stream, address) = match proxy {
         None => {
-            let addresses = caller.resolve(run, head).await.map_err(|failure| explain(failure, subject))?;
+            let addresses =
+                caller.resolve(run, head).await.map_err(|failure| connect::explain(failure, subject))?;
             let place = host_and_port(&head.origin.host, head.origin.port);
-            let (stream, address) =
-                tcp(&addresses).await.map_err(|failure| unreachable(subject, &place, &failure))?;
+            let (stream, address) = connect::direct(&addresses, &place, subject).await?;
             (stream, Some(address.ip()))
         }
-        Some(proxy) => {
-            let place = host_and_port(&proxy.host, proxy.port);
-            let addresses = network::resolve_undenied(run, "http", &proxy.asked()).await?;
-            let (stream, _) = tcp(&addresses)
-                .await
-                .map_err(|failure| unreachable(subject, &format!("the proxy {place}"), &failure))?;
-            (stream, None)
-        }
+        Some(proxy) => (connect::to_proxy(run, proxy, subject).await?, None),
     };
-    // A failure only costs latency.
-    let _ = stream.set_nodelay(true);
     let meter = Meter::buffered(&run.budget, AHEAD, 2 * MAX_HEADER_BYTES);
     meter.ask(true);
     let Some(tls) = tls else {
@@ -123,108 +104,16 @@ pub async fn connect(
         let stream = Metered::new(stream, meter.clone());
         return start(run, stream, Some(meter), subject, handle, address, absolute).await;
     };
-    let mut stream = stream;
     if let Some(proxy) = proxy {
-        tunnel(&mut stream, head, proxy, subject).await?;
+        connect::tunnel(&mut stream, &head.origin, proxy, subject).await?;
     }
     let stream = Metered::new(stream, meter.clone());
-    let host = head.origin.host.trim_matches(['[', ']']).trim_end_matches('.').to_string();
-    let name = ServerName::try_from(host).map_err(|_| {
-        error(ErrorCode::InvalidArgument, format!("{subject}: the host is no name for a certificate"))
-    })?;
-    let stream = TlsConnector::from(tls.config.clone())
-        .connect(name, stream)
-        .await
-        .map_err(|failure| handshake(subject, &failure))?;
+    let stream = connect::secure(stream, tls.config.clone(), &head.origin.host, subject).await?;
     let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     // The windows of HTTP/2 bound what is read; the meter is only there for what comes before them.
     drop(meter.pass(usize::MAX));
     let meter = (!two).then_some(meter);
     start(run, stream, meter, subject, handle, address, false).await
-}
-
-/// Puts the request before what says only which name failed.
-pub(crate) fn explain(mut failure: Error, subject: &str) -> Error {
-    if failure.code != ErrorCode::Denied {
-        failure.message = format!("{subject}: {}", failure.message);
-    }
-    failure
-}
-
-pub(crate) fn unreachable(subject: &str, place: &str, failure: &io::Error) -> Error {
-    let mut error = io_error(&format!("{subject}: cannot connect to {place}"), failure);
-    error.code = ErrorCode::Unavailable;
-    error
-}
-
-/// Connects to the first address that answers. Each has a head start over the next.
-pub(crate) async fn tcp(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr)> {
-    let mut waiting = addresses.iter().copied();
-    let mut trying = JoinSet::new();
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
-    let try_next = |trying: &mut JoinSet<_>, waiting: &mut dyn Iterator<Item = SocketAddr>| match waiting
-        .next()
-    {
-        Some(address) => {
-            trying.spawn(async move { TcpStream::connect(address).await.map(|stream| (stream, address)) });
-            true
-        }
-        None => false,
-    };
-    let mut more = try_next(&mut trying, &mut waiting);
-    loop {
-        tokio::select! {
-            joined = trying.join_next() => match joined {
-                Some(Ok(Ok(connected))) => return Ok(connected),
-                Some(Ok(Err(failure))) => {
-                    last = failure;
-                    more = try_next(&mut trying, &mut waiting);
-                }
-                Some(Err(failure)) => last = io::Error::other(failure),
-                None if more => more = try_next(&mut trying, &mut waiting),
-                None => return Err(last),
-            },
-            () = tokio::time::sleep(STAGGER), if more => more = try_next(&mut trying, &mut waiting),
-        }
-    }
-}
-
-/// Asks a proxy to connect onwards (RFC 9110 9.3.6).
-pub(crate) async fn tunnel(
-    stream: &mut TcpStream,
-    head: &Head,
-    proxy: &Proxy,
-    subject: &str,
-) -> Result<(), Error> {
-    let target = format!("{}:{}", head.origin.host, head.origin.port);
-    let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-    if let Some(value) = proxy.authorization.as_ref().and_then(|value| value.to_str().ok()) {
-        request.push_str(&format!("Proxy-Authorization: {value}\r\n"));
-    }
-    request.push_str("\r\n");
-    let broken = |failure: io::Error| transport(subject, &failure);
-    stream.write_all(request.as_bytes()).await.map_err(broken)?;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        if answer.len() == MAX_CONNECT_ANSWER {
-            return Err(error(
-                ErrorCode::Limit,
-                format!("{subject}: the proxy's answer has too many header fields"),
-            ));
-        }
-        // Byte by byte, because what follows belongs to TLS.
-        let byte = stream.read_u8().await.map_err(broken)?;
-        answer.push(byte);
-    }
-    let line = String::from_utf8_lossy(&answer);
-    let line = line.lines().next().unwrap_or_default();
-    match line.split(' ').nth(1) {
-        Some(status) if status.len() == 3 && status.starts_with('2') => Ok(()),
-        _ => Err(error(
-            ErrorCode::Unavailable,
-            format!("{subject}: the proxy {} refused: {line}", host_and_port(&proxy.host, proxy.port)),
-        )),
-    }
 }
 
 async fn start<S>(

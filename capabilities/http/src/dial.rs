@@ -1,27 +1,22 @@
 //! Connections for a protocol that begins as HTTP/1.1 and is something else then: WebSocket.
 
 use crate::bindings::assay::host::http::{ClientIdentity, Header, Pem};
-use crate::connect::{explain, tcp, tunnel, unreachable};
-use crate::errors::{handshake, subject, timeout, transport};
+use crate::errors::{subject, timeout, transport};
 use crate::pool::Pool;
-use crate::proxy;
 use crate::request::{Head, MAX_HEADER_BYTES, MAX_HEADERS};
-use crate::tls::Material;
-use assay_capability_api::scope::host_and_port;
+use crate::trust;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Ctx, Request, Run, error, network};
+use assay_capability_net::{Proxy, connect, proxy};
 use http::{HeaderMap, StatusCode, Version};
 use hyper::client::conn::http1;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 /// What is connected to, and with what.
 pub struct Dial {
@@ -64,6 +59,7 @@ pub fn settings(ctx: &mut Ctx) -> Settings {
 }
 
 /// See [`settings`].
+#[derive(Default)]
 pub struct Settings(Pool);
 
 /// Connects to an address that was checked.
@@ -89,25 +85,22 @@ pub async fn dial(run: &Arc<Run>, settings: &Settings, dial: Dial) -> Result<Dia
     };
     let connecting = async {
         let proxy = proxy::choose(run, dial.proxy.as_deref(), &head.origin)?;
-        let material = Material::load(run, dial.authorities, dial.identity, &dial.fingerprints).await?;
+        let trust = trust::load(run, dial.authorities, dial.identity, &dial.fingerprints).await?;
         let tcp = match &proxy {
-            None => direct(run, dial.capability, &asked, &subject).await?,
+            None => {
+                let addresses = network::resolve(run, dial.capability, &asked).await;
+                let addresses = addresses.map_err(|failure| connect::explain(failure, &subject))?;
+                let place = asked.scope().unwrap_or_default();
+                connect::direct(&addresses, &place, &subject).await?.0
+            }
             Some(proxy) => through(run, (dial.capability, &asked), &head, proxy, &subject).await?,
         };
-        // A failure only costs latency.
-        let _ = tcp.set_nodelay(true);
         if !head.origin.secure {
             return Ok(Box::new(tcp) as Box<dyn Stream>);
         }
-        let mut config =
-            (*settings.0.tls.settings(&run.ambient, &material, &head.origin).await?.config).clone();
+        let mut config = (*settings.0.tls.settings(&run.ambient, &trust, &head.origin).await?.config).clone();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let host = head.origin.host.trim_matches(['[', ']']).trim_end_matches('.').to_string();
-        let name = ServerName::try_from(host).map_err(|_| {
-            error(ErrorCode::InvalidArgument, format!("{subject}: the host is no name for a certificate"))
-        })?;
-        let connecting = TlsConnector::from(Arc::new(config)).connect(name, tcp);
-        let stream = connecting.await.map_err(|failure| handshake(&subject, &failure))?;
+        let stream = connect::secure(tcp, Arc::new(config), &head.origin.host, &subject).await?;
         Ok(Box::new(stream) as Box<dyn Stream>)
     };
     let stream = match dial.timeout.is_zero() {
@@ -124,25 +117,12 @@ pub async fn dial(run: &Arc<Run>, settings: &Settings, dial: Dial) -> Result<Dia
     Ok(Dialed { stream, headers: head.headers, target, subject })
 }
 
-async fn direct(
-    run: &Arc<Run>,
-    capability: &str,
-    asked: &Request<'_>,
-    subject: &str,
-) -> Result<TcpStream, Error> {
-    let addresses =
-        network::resolve(run, capability, asked).await.map_err(|failure| explain(failure, subject))?;
-    let place = asked.scope().unwrap_or_default();
-    let (stream, _) = tcp(&addresses).await.map_err(|failure| unreachable(subject, &place, &failure))?;
-    Ok(stream)
-}
-
 /// Through a tunnel, with or without TLS: a proxy must not look into what it does not understand.
 async fn through(
     run: &Arc<Run>,
     (capability, asked): (&str, &Request<'_>),
     head: &Head,
-    proxy: &proxy::Proxy,
+    proxy: &Proxy,
     subject: &str,
 ) -> Result<TcpStream, Error> {
     proxy.check(run)?;
@@ -150,13 +130,8 @@ async fn through(
         Ok(address) => network::check_open(run, capability, asked, address)?,
         Err(_) => run.check(capability, asked)?,
     }
-    let place = format!("the proxy {}", host_and_port(&proxy.host, proxy.port));
-    let host = proxy.host.trim_matches(['[', ']']);
-    let unreached = |failure: std::io::Error| unreachable(subject, &place, &failure);
-    let addresses: Vec<SocketAddr> =
-        tokio::net::lookup_host((host, proxy.port)).await.map_err(unreached)?.collect();
-    let (mut stream, _) = tcp(&addresses).await.map_err(unreached)?;
-    tunnel(&mut stream, head, proxy, subject).await?;
+    let mut stream = connect::to_proxy(run, proxy, subject).await?;
+    connect::tunnel(&mut stream, &head.origin, proxy, subject).await?;
     Ok(stream)
 }
 

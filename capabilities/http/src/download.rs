@@ -175,8 +175,8 @@ impl Download {
                         format!(
                             "{}: the SHA-256 of what came is {}, not {}; {path} was not written",
                             answer.subject,
-                            hexadecimal(&found),
-                            hexadecimal(&expected)
+                            hex::encode(found),
+                            hex::encode(expected)
                         ),
                     ));
                 }
@@ -394,19 +394,9 @@ fn refused(status: u16, subject: &str, path: &str) -> Error {
 
 /// Reads 64 hexadecimal digits.
 fn digest(text: &str) -> Result<[u8; 32], Error> {
-    let wrong = || invalid("sha256 must be 64 hexadecimal digits");
-    if text.len() != 64 || !text.is_ascii() {
-        return Err(wrong());
-    }
     let mut digest = [0; 32];
-    for (n, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[n * 2..n * 2 + 2], 16).map_err(|_| wrong())?;
-    }
+    hex::decode_to_slice(text, &mut digest).map_err(|_| invalid("sha256 must be 64 hexadecimal digits"))?;
     Ok(digest)
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -416,7 +406,7 @@ mod tests {
     #[test]
     fn digests_are_hexadecimal() {
         let text = "00ff".repeat(16);
-        assert_eq!(hexadecimal(&digest(&text).unwrap()), text);
+        assert_eq!(hex::encode(digest(&text).unwrap()), text);
         assert_eq!(digest(&text.to_uppercase()).unwrap(), digest(&text).unwrap());
         for text in ["", "0", &"0".repeat(63), &"g".repeat(64), &"é".repeat(32)] {
             assert!(digest(text).is_err(), "{text}");

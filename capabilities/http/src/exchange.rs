@@ -6,12 +6,12 @@ use crate::caller::Caller;
 use crate::connect::{Connection, Sender};
 use crate::errors::{subject, timeout};
 use crate::pool::{Lease, Pool, Seen, Wanted};
-use crate::proxy;
 use crate::request::{Head, MAX_HEADER_BYTES, MAX_HEADERS};
-use crate::tls::Material;
+use crate::trust;
 use crate::upload::Source;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Held, Run, error};
+use assay_capability_net::{Trust, proxy};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Version};
 use hyper::body::Incoming;
@@ -48,7 +48,7 @@ struct Call {
     run: Arc<Run>,
     pool: Pool,
     source: Source,
-    material: Material,
+    trust: Trust,
     proxy: Option<String>,
     connect_timeout: Duration,
 }
@@ -68,13 +68,12 @@ pub async fn perform(run: Arc<Run>, pool: Pool, request: Request) -> Result<Answ
     let most_redirects = request.max_redirects;
     let first = [whole, until_response].into_iter().filter(|bound| !bound.is_zero()).min();
     let exchange = async {
-        let material =
-            Material::load(&run, request.authorities, request.identity, &request.fingerprints).await?;
+        let trust = trust::load(&run, request.authorities, request.identity, &request.fingerprints).await?;
         let call = Call {
             run: run.clone(),
             pool,
             source: Source::new(&run, request.body)?,
-            material,
+            trust,
             proxy: request.proxy,
             connect_timeout: Duration::from_nanos(request.connect_timeout),
         };
@@ -173,7 +172,7 @@ impl Call {
         mut head: Head,
         most_redirects: u32,
     ) -> Result<(http::Response<Incoming>, Lease, Head, u32), Error> {
-        let Call { mut source, mut material, .. } = self;
+        let Call { mut source, mut trust, .. } = self;
         let most_redirects = most_redirects.min(MAX_REDIRECTS);
         let mut redirects = 0;
         loop {
@@ -185,7 +184,7 @@ impl Call {
                 head: &head,
                 about: &about,
                 source: &source,
-                material: &material,
+                trust: &trust,
                 proxy: self.proxy.as_deref(),
                 connect_timeout: self.connect_timeout,
             };
@@ -225,7 +224,7 @@ impl Call {
                 source = Source::Empty;
             }
             if next.elsewhere {
-                material = material.anonymous(head.origin.host == next.head.origin.host);
+                trust = trust.anonymous(head.origin.host == next.head.origin.host);
             }
             head = next.head;
         }
@@ -240,7 +239,7 @@ pub struct Hop<'a> {
     pub head: &'a Head,
     pub about: &'a str,
     pub source: &'a Source,
-    pub material: &'a Material,
+    pub trust: &'a Trust,
     /// As for [`proxy::choose`].
     pub proxy: Option<&'a str>,
     pub connect_timeout: Duration,
@@ -254,7 +253,7 @@ impl Hop<'_> {
     pub async fn exchange(&self) -> Result<(http::Response<Incoming>, Lease), Error> {
         let proxy = proxy::choose(self.run, self.proxy, &self.head.origin)?;
         let tls = match self.head.origin.secure {
-            true => Some(self.pool.tls.settings(&self.run.ambient, self.material, &self.head.origin).await?),
+            true => Some(self.pool.tls.settings(&self.run.ambient, self.trust, &self.head.origin).await?),
             false => None,
         };
         let (mut fresh, mut refusals) = (false, 0);

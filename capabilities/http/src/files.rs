@@ -1,10 +1,9 @@
 //! The files of requests and downloads: every one goes through the check of `fs`.
 
-use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Held, Run, error, io_error, off_thread};
+use assay_capability_api::types::Error;
+use assay_capability_api::{Access, Run, io_error, off_thread};
 use assay_capability_fs::{AtomicFile, How};
 use std::fs::File;
-use std::io::Read;
 use std::sync::Arc;
 
 /// Opens a file to send it; gives its length too.
@@ -18,26 +17,6 @@ pub async fn open(run: &Arc<Run>, path: String) -> Result<(File, u64), Error> {
         let file = assay_capability_fs::open(&run, &path, How { read: true, ..How::default() })?;
         let length = file.metadata().map_err(|failure| io_error(&path, &failure))?.len();
         Ok((file, length))
-    })
-    .await
-}
-
-/// Reads a small file; gives what it takes of the run's budget too.
-///
-/// # Errors
-/// `denied`, the operating system's, or `limit` where it has more than `most` bytes.
-pub async fn read(run: &Arc<Run>, path: String, most: u64) -> Result<(Vec<u8>, Held), Error> {
-    let (run, mut held) = (run.clone(), run.budget.take(4 * path.len())?);
-    off_thread(move || {
-        let file = assay_capability_fs::open(&run, &path, How { read: true, ..How::default() })?;
-        let size = file.metadata().map_err(|failure| io_error(&path, &failure))?.len().min(most);
-        held.grow(usize::try_from(size).unwrap_or(usize::MAX))?;
-        let mut data = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        file.take(size + 1).read_to_end(&mut data).map_err(|failure| io_error(&path, &failure))?;
-        if data.len() as u64 > size {
-            return Err(error(ErrorCode::Limit, format!("{path}: the file has more than {size} bytes")));
-        }
-        Ok((data, held))
     })
     .await
 }

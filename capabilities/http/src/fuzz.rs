@@ -2,12 +2,12 @@
 //! against the `url` crate.
 
 use crate::bindings::assay::host::http::{Content, Header, Part};
-use crate::proxy::Proxy;
 use crate::request::{Head, RESERVED, is_credential};
 use crate::upload::{Piece, multipart};
 use assay_capability_api::Scope;
 use assay_capability_api::scope::NetworkScope;
 use assay_capability_api::types::ErrorCode;
+use assay_capability_net::Proxy;
 use http::HeaderValue;
 use url::Url;
 

@@ -7,7 +7,6 @@
 mod body;
 mod caller;
 pub mod client;
-mod cluster;
 mod connect;
 pub mod dial;
 mod download;
@@ -18,15 +17,13 @@ mod files;
 pub mod fuzz;
 mod members;
 mod pool;
-mod proxy;
 mod record;
 mod request;
 mod scope;
 #[cfg(test)]
 mod tests;
-mod tls;
+mod trust;
 mod upload;
-mod verify;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
@@ -66,8 +63,6 @@ mod bindings {
         require_store_data_send: true,
     });
 }
-
-pub use errors::tls_failure;
 
 /// The WIT types of requests, for capabilities that use them too.
 pub use bindings::assay::host::http as types;

@@ -1,14 +1,14 @@
 //! Open connections of a run, kept for the next request to the same place.
 
 use crate::caller::Caller;
-use crate::connect::{Connection, Life, Sender, connect};
+use crate::connect::{self, Connection, Life, Sender};
 use crate::errors::{timeout, transport};
-use crate::proxy::Proxy;
-use crate::request::{Head, Origin};
-use crate::tls::{Cache, Settings};
+use crate::request::Head;
 use crate::upload::Upload;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, Run};
+use assay_capability_api::{HandleGuard, Run, lock};
+use assay_capability_net::tls::{Cache, Settings};
+use assay_capability_net::{Origin, Proxy};
 use hyper::client::conn::http2;
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -166,7 +166,7 @@ pub struct Wanted<'a> {
 
 impl Pool {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.inner)
     }
 
     /// A connection that the request may use: an open one whose address it was checked for again, or a
@@ -306,7 +306,7 @@ impl Pool {
             check_through(wanted, proxy)?;
         }
         let Wanted { run, caller, head, subject, tls, proxy, .. } = *wanted;
-        let connecting = connect(run, caller, head, subject, tls, proxy, handle);
+        let connecting = connect::open(run, caller, head, subject, tls, proxy, handle);
         if wanted.connect_timeout.is_zero() {
             return connecting.await;
         }

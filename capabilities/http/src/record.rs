@@ -1,8 +1,8 @@
 //! What is kept beside a file that was downloaded: of which version of what it is (RFC 9110 8.8).
 
-use crate::files;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Run, io_error, off_thread};
+use assay_capability_net::file;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 use std::fs::{File, Metadata};
@@ -55,7 +55,7 @@ impl Record {
     pub fn new(url: &str, headers: &HeaderMap) -> Record {
         let field = |name| headers.get(name).cloned();
         Record {
-            url: Sha256::digest(url).iter().map(|byte| format!("{byte:02x}")).collect(),
+            url: hex::encode(Sha256::digest(url)),
             etag: field(header::ETAG),
             last_modified: field(header::LAST_MODIFIED),
             file: None,
@@ -102,7 +102,7 @@ impl Record {
     /// # Errors
     /// `denied`, or the operating system's.
     async fn load(run: &Arc<Run>, path: &str, url: &str) -> Result<Option<Record>, Error> {
-        let text = match files::read(run, beside(path), MAX_RECORD).await {
+        let text = match file::read(run, beside(path), MAX_RECORD).await {
             Ok((text, _held)) => text,
             // One that is too long is none of ours.
             Err(failure) if matches!(failure.code, ErrorCode::NotFound | ErrorCode::Limit) => {

@@ -5,7 +5,7 @@ use crate::errors::invalid;
 use assay_capability_api::secrets::hide_url;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Request as Asked, error};
-use base64::Engine;
+use assay_capability_net::{Origin, basic_auth, percent_decode};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use url::Url;
@@ -73,29 +73,6 @@ pub fn is_credential(name: &HeaderName) -> bool {
         })
     };
     !HARMLESS.contains(&name) && (CREDENTIALS.contains(&name) || by_word())
-}
-
-/// Where a request goes: scheme, host and port (RFC 6454).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin {
-    pub secure: bool,
-    /// As in the URL: lower case, punycode, IPv6 in brackets.
-    pub host: String,
-    pub port: u16,
-}
-
-impl Origin {
-    pub fn scheme(&self) -> &'static str {
-        if self.secure { "https" } else { "http" }
-    }
-
-    /// `host`, or `host:port` where the port is not the scheme's own.
-    pub fn authority(&self) -> String {
-        match (self.secure, self.port) {
-            (true, 443) | (false, 80) => self.host.clone(),
-            _ => format!("{}:{}", self.host, self.port),
-        }
-    }
 }
 
 /// One request as it is sent, without its body.
@@ -270,38 +247,6 @@ fn read_url(text: &str) -> Result<(Url, Origin, Option<HeaderValue>), Error> {
     let _ = url.set_password(None);
     url.set_fragment(None);
     Ok((url, Origin { secure, host, port }, credentials))
-}
-
-/// `%41` as `A`, lossily as UTF-8.
-pub fn percent_decode(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let digit = |at: usize| tail.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-        match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                rest = &tail[2..];
-            }
-            _ => {
-                out.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The value of `Authorization` or `Proxy-Authorization` (RFC 7617).
-pub fn basic_auth(user: &str, password: &str) -> Result<HeaderValue, Error> {
-    if user.contains(':') {
-        return Err(invalid("a user name of basic authentication has no colon"));
-    }
-    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-    let mut value =
-        HeaderValue::try_from(format!("Basic {encoded}")).map_err(|_| invalid("not a user name"))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn read_headers(fields: Vec<Header>, origin: &Origin) -> Result<HeaderMap, Error> {

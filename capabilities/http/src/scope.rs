@@ -2,10 +2,8 @@
 
 use assay_capability_api::scope::NetworkScope;
 use assay_capability_api::{GrantError, Request, Scope};
+use assay_capability_net::proxy::SCHEME as PROXY;
 use std::net::IpAddr;
-
-/// The scheme of a [`Request::Network`] that asks for going through a proxy.
-pub const PROXY: &str = "proxy";
 
 /// Grants requests to a place.
 #[derive(Debug)]

@@ -4,11 +4,14 @@
 use crate::bindings::assay::host::http::{
     ClientIdentity, FileOptions, Header, Pem, Request, RequestBody, Step, Want,
 };
+use crate::dial::{Dial, Settings, dial};
 use crate::download::{Download, Started};
 use crate::exchange::{Answer, perform};
 use crate::pool::Pool;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Capability, Counter, Limits, Policy, Run, Shared, policy};
+use assay_capability_net::Trust;
+use assay_capability_net::tls::{self, Check, Rules};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -16,6 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
 
 struct Server {
     values: HashMap<String, String>,
@@ -215,6 +219,36 @@ async fn certificates_are_checked() {
     assert_eq!(fetch(&run, &pool, other).await.unwrap_err().code, ErrorCode::InvalidData);
 }
 
+/// Requests have one rule for certificates; databases have others, which the one verifier knows too.
+#[tokio::test]
+async fn the_verifier_knows_every_rule() {
+    let run = run(&["all"]);
+    for (port, host, authority, check, trusted) in [
+        ("https_port", "localhost", Some("ca"), Check::Name, true),
+        ("https_port", "localhost", Some("other_ca"), Check::Name, false),
+        ("https_port", "localhost", Some("other_ca"), Check::Authority, false),
+        ("https_port", "localhost", None, Check::Nothing, true),
+        ("expired_port", "localhost", Some("ca"), Check::Authority, false),
+        ("expired_port", "localhost", None, Check::Nothing, true),
+        ("wrong_name_port", "localhost", Some("ca"), Check::Name, false),
+        ("wrong_name_port", "localhost", Some("ca"), Check::Authority, true),
+        ("wrong_name_port", "localhost", Some("other_ca"), Check::Authority, false),
+        // One that is its own authority, which OpenSSL makes by default, for the server that has it.
+        ("self_signed_port", "localhost", Some("self_signed"), Check::Name, true),
+        ("self_signed_port", "127.0.0.1", Some("self_signed"), Check::Name, false),
+        ("self_signed_port", "127.0.0.1", Some("self_signed"), Check::Authority, true),
+        ("self_signed_port", "localhost", Some("ca"), Check::Authority, false),
+    ] {
+        let authority = authority.map(|name| assay_capability_net::Pem::File(value(name)));
+        let trust = Trust::load(&run, authority, None, &[]).await.unwrap();
+        let rules = Rules { check, system_too: true, ..Rules::default() };
+        let config = Arc::new(tls::config(&trust, &rules).await.unwrap());
+        let stream = TcpStream::connect(format!("127.0.0.1:{}", value(port))).await.unwrap();
+        let shaken = tls::connect(stream, config, host).await;
+        assert_eq!(shaken.is_ok(), trusted, "{port} as {host}, {check:?}: {:?}", shaken.err());
+    }
+}
+
 #[tokio::test]
 async fn redirects_are_checked_hop_by_hop() {
     let place = format!("http=127.0.0.1:{}", value("http_port"));
@@ -274,6 +308,50 @@ async fn proxies_need_their_own_grant() {
     assert_eq!(fetch(&granted, &pool, through(secure)).await.unwrap().1, "hello");
     let ungranted = run(&[&format!("http={proxy}"), "fs=/"]);
     assert_eq!(fetch(&ungranted, &pool, through(plain)).await.unwrap_err().code, ErrorCode::Denied);
+}
+
+/// The one guard on addresses is asked for a proxy too, by requests and by what begins as one.
+#[tokio::test]
+async fn the_addresses_of_a_proxy_are_guarded() {
+    let (proxy_port, http_port) = (value("proxy_port"), value("http_port"));
+    let place = format!("upstream.test:{http_port}");
+    for (host, reached) in [("localhost", false), ("127.0.0.1", true)] {
+        let rule = |text: String| policy::parse(&text, Path::new("/"), &[&crate::Http]).unwrap();
+        let mut grants = Policy::default();
+        grants.public_only = true;
+        grants.allow(rule(format!("http=proxy:{host}:{proxy_port},http={place}")));
+        let run: Arc<Run> = Arc::new(Shared::new(grants, PathBuf::from("/")).into());
+        let proxy = Some(format!("http://{host}:{proxy_port}"));
+        let mut request = get(format!("http://{place}/hello"));
+        request.proxy = proxy.clone();
+        let asked = fetch(&run, &Pool::default(), request).await;
+        let dialed = Dial {
+            capability: "http",
+            scheme: "http",
+            url: format!("http://{place}/hello"),
+            headers: vec![],
+            basic_auth: None,
+            authorities: None,
+            identity: None,
+            fingerprints: vec![],
+            proxy,
+            timeout: Duration::from_secs(5),
+        };
+        let dialed = dial(&run, &Settings::default(), dialed).await.map(|dialed| dialed.target);
+        if reached {
+            // Who names the address of the proxy means it.
+            assert_eq!((asked.unwrap().1.as_str(), dialed.unwrap().as_str()), ("hello", "/hello"));
+            continue;
+        }
+        for failure in [asked.unwrap_err(), dialed.unwrap_err()] {
+            assert_eq!(failure.code, ErrorCode::Denied, "{}", failure.message);
+            assert!(failure.message.contains("it is not a public address"), "{}", failure.message);
+            assert!(
+                failure.message.contains("--allow 'http=proxy:")
+                    || failure.message.contains("--allow http=proxy:")
+            );
+        }
+    }
 }
 
 #[tokio::test]

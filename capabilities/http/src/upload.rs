@@ -1,17 +1,16 @@
 //! Request bodies. They can be sent again, for a redirect or a connection that was lost.
 
 use crate::bindings::assay::host::http::{Content, Part, RequestBody};
-use crate::errors::{carry, invalid};
+use crate::errors::invalid;
 use crate::files;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Held, Run, error, io_error};
+use assay_capability_api::{Held, Run, error, io_error, lock, random};
+use assay_capability_net::failure::carry;
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use std::collections::VecDeque;
-use std::collections::hash_map::RandomState;
 use std::fmt::Write;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -94,7 +93,7 @@ impl Source {
             Source::Data(data) => vec![Open::Data(data.clone())],
             Source::File(path) => vec![open_file(run, path).await?],
             Source::Feed(once) => {
-                let taken = once.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+                let taken = lock(once).take();
                 let Some((feed, left)) = taken else {
                     return Err(error(
                         ErrorCode::Unavailable,
@@ -147,10 +146,8 @@ fn size(part: &Part) -> usize {
 
 /// A boundary that nobody can put into a file beforehand, and that occurs in no part that is in memory.
 fn boundary(parts: &[Part]) -> String {
-    // The standard library seeds its hash tables from the system's entropy.
-    let random = || RandomState::new().build_hasher().finish();
     loop {
-        let boundary = format!("assay-{:016x}{:016x}", random(), random());
+        let boundary = format!("assay-{}{}", random::name(), random::name());
         let occurs = |data: &[u8]| data.windows(boundary.len()).any(|window| window == boundary.as_bytes());
         if !parts.iter().any(|part| matches!(&part.content, Content::Data(data) if occurs(data))) {
             return boundary;

@@ -1,13 +1,14 @@
 //! One connection: TLS, the protocol's version, and each request from its head to its response.
 
 use crate::body::{Begun, Body, Broken, Upload};
-use crate::exchange::{After, Peer, Request, Ticket, Upgrade, Waiting, lock};
+use crate::exchange::{After, Peer, Request, Ticket, Upgrade, Waiting};
 use crate::frames::Progress;
 use crate::io::{Guarded, Plain, Stream};
 use crate::log;
 use crate::router::Found;
 use crate::server::Server;
 use crate::target;
+use assay_capability_api::lock;
 use assay_wire::{Bad, fields};
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, RETRY_AFTER, UPGRADE};

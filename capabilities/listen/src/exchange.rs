@@ -3,7 +3,7 @@
 use crate::body::{Body, Upload, Writer};
 use crate::server::{Counted, Server};
 use crate::websocket::Socket;
-use assay_capability_api::Held;
+use assay_capability_api::{Held, lock};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -11,13 +11,8 @@ use hyper::upgrade::OnUpgrade;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-
-/// Locks what no thread holds while it panics.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 /// Where a connection comes from.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use crate::bindings::assay::host::listen::{
     self as wit, Batch, CloseReason, FileOptions, Flow, Message, Options, Received, Route, WebsocketOptions,
 };
 use crate::body::{self, Body};
-use crate::exchange::{Exchange, Exchanges, Inbox, Phase, Request, Rest, lock};
+use crate::exchange::{Exchange, Exchanges, Inbox, Phase, Request, Rest};
 use crate::files::{self, Asked};
 use crate::headers;
 use crate::log;
@@ -16,15 +16,13 @@ use crate::settings::{Settings, invalid};
 use crate::{tls, websocket};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Ctx, HandleGuard, Hold, HostResult, Replicas, Run, Shutdown, error, spawn_counted,
+    Ctx, HandleGuard, Hold, HostResult, Replicas, Run, Shutdown, error, lock, off_thread, random,
 };
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::future::poll_fn;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -206,12 +204,6 @@ fn response(status: StatusCode, fields: &[u8], body: Body) -> Outcome<Response<B
     Ok(response)
 }
 
-/// A number that nobody guesses, to find a log line by.
-fn number() -> String {
-    // The standard library seeds its hash tables from the system's entropy.
-    format!("{:016x}", RandomState::new().build_hasher().finish())
-}
-
 impl wit::Host for Ctx {
     fn respond(&mut self, id: u64, status: u16, fields: Vec<u8>, body: Vec<u8>) -> HostResult<()> {
         Ok(respond(self, id, status, &fields, body)?)
@@ -245,7 +237,7 @@ impl wit::Host for Ctx {
 
     fn fail(&mut self, id: u64, status: u16, reason: String) -> wasmtime::Result<Option<String>> {
         let clients = (400..500).contains(&status);
-        let logged = || (!clients).then(number);
+        let logged = || (!clients).then(random::name);
         let Some(mut exchange) = self.state::<Exchanges>().remove(id) else { return Ok(logged()) };
         if !matches!(exchange.phase, Phase::Waiting | Phase::Answering) {
             return Ok(logged());
@@ -410,7 +402,7 @@ impl wit::HostWithStore<Ctx> for Host {
             )
             .into());
         }
-        let bound = spawn_counted(move || bind(&run, options, &routes)).await??;
+        let bound = off_thread(move || bind(&run, options, &routes)).await?;
         let (server, task, hold) = bound.start(&shutdown, instances)?;
         let first = Instance {
             server: server.clone(),
@@ -517,7 +509,7 @@ impl wit::HostWithStore<Ctx> for Host {
             Ok((wanted, asked))
         })?;
         let logged = run.clone();
-        let made = spawn_counted(move || files::respond(&run, wanted, &asked)).await?;
+        let made = off_thread(move || files::respond(&run, wanted, &asked)).await;
         // A link out of what was granted is the request's affair, not the script's: it is audited, and the others go on.
         let made = made.or_else(|failure| match failure.code {
             ErrorCode::Denied | ErrorCode::Permission => {

@@ -7,12 +7,12 @@
 
 use crate::bind::{Acceptor, Listener, SocketFile};
 use crate::connection;
-use crate::exchange::{Inbox, Request, lock};
+use crate::exchange::{Inbox, Request};
 use crate::router::Router;
 use crate::scope::Address;
 use crate::settings::{SHUTDOWN_MAX, Settings};
 use assay_capability_api::types::Error;
-use assay_capability_api::{Run, Shutdown, io_error};
+use assay_capability_api::{Run, Shutdown, io_error, lock};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

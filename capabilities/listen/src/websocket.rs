@@ -5,7 +5,7 @@ use crate::body::{gone, hold};
 use crate::server::Server;
 use assay_capability_api::frames::{self, Frames, KEPT, PIECE, is_flood};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Budget, Held, Meter, Metered, error};
+use assay_capability_api::{Budget, Held, Meter, Metered, error, lock};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::header::{
@@ -26,8 +26,6 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
-
-use crate::exchange::lock;
 
 /// Bytes that are read before the script asks for a message: enough to see pings and closes.
 const AHEAD: usize = 64 << 10;

@@ -18,7 +18,8 @@ use crate::transfer::{Source, Target, Transfer, send_blob, small_blob};
 use assay_capability_api::secrets::hide_url;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Run, error, off_thread};
-use assay_capability_http::client::{Client, Payload, Trust};
+use assay_capability_http::client::{Client, Payload};
+use assay_capability_net::{Pem, Trust};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -26,7 +27,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Bytes of a PEM text; the bundle of a distribution has about 250 KiB.
-const MAX_PEM: u64 = 4 << 20;
 /// Bytes of docker's configuration.
 const MAX_CONFIG: u64 = 1 << 20;
 const MAX_RETRIES: u32 = 20;
@@ -87,14 +87,9 @@ impl Work {
         progress: Arc<Progress>,
         mut request: Request,
     ) -> Result<Work, Error> {
-        let authorities = pem(&run, request.authorities.take()).await?;
-        let certificate = pem(&run, request.certificate.take()).await?;
-        let key = pem(&run, request.key.take()).await?;
-        let identity = certificate.map(|certificate| {
-            // One file often holds both.
-            let key = key.unwrap_or_else(|| certificate.clone());
-            (certificate, key)
-        });
+        let authorities = request.authorities.take().map(pem);
+        let key = request.key.take().map(pem);
+        let identity = request.certificate.take().map(|certificate| (pem(certificate), key));
         let docker = match request.docker_config.take() {
             Some(path) => Some((files::read(&run, &path, MAX_CONFIG).await?, path)),
             None => None,
@@ -116,7 +111,7 @@ impl Work {
                     .collect::<Result<_, _>>()?,
             ),
         };
-        let trust = Trust::new(&run, authorities, identity, &request.fingerprints)?;
+        let trust = Trust::load(&run, authorities, identity, &request.fingerprints).await?;
         let session = Session {
             run,
             client,
@@ -364,11 +359,10 @@ impl Work {
     }
 }
 
-async fn pem(run: &Arc<Run>, content: Option<Content>) -> Result<Option<Vec<u8>>, Error> {
+fn pem(content: Content) -> Pem {
     match content {
-        None => Ok(None),
-        Some(Content::Data(text)) => Ok(Some(text)),
-        Some(Content::File(path)) => files::read(run, &path, MAX_PEM).await.map(Some),
+        Content::Data(text) => Pem::Text(text),
+        Content::File(path) => Pem::File(path),
     }
 }
 

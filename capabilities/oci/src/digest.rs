@@ -96,10 +96,13 @@ impl Hasher {
     }
 
     pub fn finish(self) -> Digest {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
-            Hasher::Sha256(hasher) => Digest { algorithm: Algorithm::Sha256, hex: hex(&hasher.finalize()) },
-            Hasher::Sha512(hasher) => Digest { algorithm: Algorithm::Sha512, hex: hex(&hasher.finalize()) },
+            Hasher::Sha256(hasher) => {
+                Digest { algorithm: Algorithm::Sha256, hex: hex::encode(hasher.finalize()) }
+            }
+            Hasher::Sha512(hasher) => {
+                Digest { algorithm: Algorithm::Sha512, hex: hex::encode(hasher.finalize()) }
+            }
         }
     }
 }

@@ -6,17 +6,15 @@ use crate::manifest::Descriptor;
 use crate::registry::{STALL, stalled};
 use crate::session::Progress;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, error, io_error};
+use assay_capability_api::{HandleGuard, OffThread, error, io_error, off_thread};
 use assay_capability_http::client::Feed;
 use bytes::Bytes;
 use std::fs::File;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
 /// Bytes of a file that are read at a time.
@@ -28,7 +26,7 @@ pub struct FileFeed {
     at: u64,
     left: u64,
     shown: Arc<str>,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    reading: Option<OffThread<Bytes>>,
     handle: HandleGuard,
 }
 
@@ -46,23 +44,18 @@ impl Feed for FileFeed {
         let reading = self.reading.get_or_insert_with(|| {
             let (file, at, budget) = (self.file.clone(), self.at, self.handle.run().budget.clone());
             let most = usize::try_from(self.left).unwrap_or(PIECE).min(PIECE);
-            assay_capability_api::spawn_counted(move || {
-                let held = budget.take(most).map_err(|failure| io::Error::other(failure.message))?;
+            let shown = self.shown.clone();
+            off_thread(move || {
+                let held = budget.take(most)?;
                 let mut piece = vec![0; most];
-                let length = file.read_at(&mut piece, at)?;
+                let length = file.read_at(&mut piece, at).map_err(|failure| io_error(&shown, &failure))?;
                 piece.truncate(length);
                 Ok(held.with(piece))
             })
         });
         let read = ready!(Pin::new(reading).poll(context));
         self.reading = None;
-        let piece = match read {
-            Ok(Ok(piece)) => piece,
-            Ok(Err(failure)) => return Poll::Ready(Err(io_error(&self.shown, &failure))),
-            Err(failure) => {
-                return Poll::Ready(Err(error(ErrorCode::Other, format!("{}: {failure}", self.shown))));
-            }
-        };
+        let piece = read?;
         if piece.is_empty() {
             return Poll::Ready(Err(invalid_data(format!("{}: the file ends too early", self.shown))));
         }

@@ -3,12 +3,12 @@
 use crate::digest::{Digest, Hasher};
 use crate::failure::Trouble;
 use crate::feed::Verified;
-use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, error, io_error, off_thread};
+use assay_capability_api::types::Error;
+use assay_capability_api::{Access, Request, Run, io_error, off_thread};
 use assay_capability_fs::AtomicFile;
+use assay_capability_net::file;
 use bytes::Bytes;
 use std::fs::File;
-use std::io::Read;
 use std::sync::Arc;
 
 /// Bytes that are gathered before they are written.
@@ -19,18 +19,9 @@ const BLOCK: usize = 256 << 10;
 /// # Errors
 /// `denied`, the operating system's, `limit` where it is larger.
 pub async fn read(run: &Arc<Run>, path: &str, most: u64) -> Result<Vec<u8>, Error> {
-    let (run, path) = (run.clone(), path.to_string());
-    off_thread(move || {
-        let file = assay_capability_fs::open_read(&run, &path)?;
-        let mut data = Vec::new();
-        file.take(most + 1).read_to_end(&mut data).map_err(|failure| io_error(&path, &failure))?;
-        if data.len() as u64 > most {
-            return Err(error(ErrorCode::Limit, format!("{path}: the file has more than {most} bytes")));
-        }
-        run.count_bytes(data.len())?;
-        Ok(data)
-    })
-    .await
+    let (data, _held) = file::read(run, path.to_string(), most).await?;
+    run.count_bytes(data.len())?;
+    Ok(data)
 }
 
 /// Opens a file; gives its length too.

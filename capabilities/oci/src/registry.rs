@@ -212,7 +212,7 @@ impl Repository {
         };
         match self.is_own(url) {
             true => self.session.client.send(self.run(), trust, message).await,
-            false => self.session.client.send(self.run(), &trust.anonymous(), message).await,
+            false => self.session.client.send(self.run(), &trust.anonymous(false), message).await,
         }
     }
 

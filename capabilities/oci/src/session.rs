@@ -3,11 +3,10 @@
 use crate::failure::Trouble;
 use crate::reference::Reference;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Request, Run, error};
-use assay_capability_http::client::{Client, Trust};
-use std::collections::hash_map::RandomState;
+use assay_capability_api::{Request, Run, error, random};
+use assay_capability_http::client::Client;
+use assay_capability_net::Trust;
 use std::future::Future;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -130,9 +129,8 @@ impl Session {
 /// Doubled each time, and up to a quarter more, so that many clients do not come back at once.
 fn backoff(made: u32) -> Duration {
     let base = BACKOFF.saturating_mul(1 << made.min(10)).min(MAX_WAIT / 2);
-    // The standard library seeds its hash tables from the system's entropy.
-    let random = RandomState::new().build_hasher().finish() % 256;
-    base + base * u32::try_from(random).unwrap_or(0) / 1024
+    let random = u32::try_from(random::number() % 256).unwrap_or(0);
+    base + base * random / 1024
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use crate::processes::Child;
 use crate::stream::{PIECE, Stream};
-use assay_capability_api::{Counter, Ctx, Limit, Stop};
+use assay_capability_api::{Counter, Ctx, Limit, Stop, lock};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use wasmtime::Result;
 use wasmtime::component::{Accessor, AccessorTask, HasSelf};
 
@@ -38,7 +38,7 @@ impl Children {
             accessor.spawn(Pump { stream: stream.clone(), stderr: *stderr, child: known.child.clone() })?;
         }
         let children = accessor.with(|mut access| access.get().state::<Children>().clone());
-        let mut children = children.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut children = lock(&children.0);
         if children.len() >= REMEMBERED {
             children.retain(|_, known| known.child.exit().is_none());
         }
@@ -49,7 +49,7 @@ impl Children {
     /// The program of this number, if this run has started it.
     pub fn get(&self, pid: i64) -> Option<Known> {
         let pid = u32::try_from(pid).ok()?;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&pid).cloned()
+        lock(&self.0).get(&pid).cloned()
     }
 }
 

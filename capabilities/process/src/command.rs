@@ -4,7 +4,7 @@ use crate::processes::{Child, Exit, Processes, Start, cannot_start};
 use crate::program::{self, Executable};
 use crate::stream::{self, PIECE, Stream};
 use assay_capability_api::types::{Error, ErrorCode, Payload};
-use assay_capability_api::{Ambient, Ctx, Held, Run, error, io_error};
+use assay_capability_api::{Ambient, Ctx, Held, Run, error, io_error, lock};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -329,7 +329,7 @@ impl Capture<'_> {
         let needed = bytes.len() + more;
         // In steps that double, as long as the budget lasts.
         let wanted = bytes.len().saturating_mul(2).min(self.max).max(needed);
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.held);
         let room = match held.grow(wanted - bytes.capacity()) {
             Ok(()) => wanted,
             Err(_) => {

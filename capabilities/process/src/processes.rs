@@ -4,7 +4,7 @@ use crate::program::Executable;
 use crate::supervisor::wire::{DESCRIPTORS, News, Order, PACKET, Reach, Text};
 use crate::supervisor::{self, wait_readable};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Counter, Ctx, Run, error, io_error};
+use assay_capability_api::{Counter, Ctx, Run, error, io_error, lock};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags,
     SocketType, recv, sendmsg, shutdown, socketpair,
@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -24,10 +24,6 @@ use tokio::sync::{OnceCell, oneshot, watch};
 
 /// How long the end of a run waits for the end of its programs; the supervisor goes on after it.
 const END_PATIENCE: Duration = Duration::from_secs(5);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What a program is started with. The descriptors become its own; whether it may be started at all was decided
 /// before.

@@ -1,5 +1,6 @@
 //! Where standard input comes from.
 
+use assay_capability_api::lock;
 use std::io::{self, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use tokio::sync::Notify;
@@ -41,7 +42,7 @@ struct State {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.state)
     }
 }
 

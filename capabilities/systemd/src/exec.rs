@@ -5,10 +5,8 @@ use crate::bus::{Bus, Method};
 use crate::name;
 use crate::scope::check_machine;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error, off_thread};
+use assay_capability_api::{Run, error, off_thread, random};
 use assay_capability_process::{Command, Executable, Finished, Processes};
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -71,8 +69,7 @@ impl Task {
 
 /// A name that no other unit has.
 fn unit_name() -> String {
-    let random = || RandomState::new().build_hasher().finish();
-    format!("assay-{:016x}{:016x}.service", random(), random())
+    format!("assay-{}{}.service", random::name(), random::name())
 }
 
 /// Stops the unit in the machine when the call ends before the program: killing systemd-run leaves it running.

@@ -8,8 +8,8 @@ use crate::archive::{Archive, Bounds, Meter, describe};
 use crate::names::{check_target, components, normal};
 use crate::reader::{Entry, Kind, Piece, Reader};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Held, Request, Run, error, io_error};
-use assay_capability_fs::{Temp, links, path_of, unique};
+use assay_capability_api::{Access, Held, Request, Run, error, io_error, random};
+use assay_capability_fs::{Temp, links, path_of};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, linkat, mkdirat, openat, renameat, statat,
     unlinkat, utimensat,
@@ -328,7 +328,7 @@ impl Unpacking<'_> {
         let (opened, beside) = match openat(inside, *name, flags, mode) {
             Err(Errno::EXIST) => {
                 check_replaceable(run, inside, name, parts)?;
-                let beside = OsString::from(format!(".assay-{}", unique()));
+                let beside = OsString::from(format!(".assay-{}", random::name()));
                 (openat(inside, &beside, flags, mode), Some(beside))
             }
             opened => (opened, None),

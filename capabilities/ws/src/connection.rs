@@ -4,14 +4,14 @@
 use crate::handshake::{Socket, invalid};
 use assay_capability_api::frames::{is_flood, pieces};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{HandleGuard, Held, Meter, Run, error};
+use assay_capability_api::{HandleGuard, Held, Meter, Run, error, lock};
 use assay_capability_http::dial::failed;
 use futures_util::{Sink, Stream};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -95,10 +95,6 @@ pub enum Received {
     Text(Vec<u8>, Held),
     Binary(Vec<u8>, Held),
     Closed(u16, String),
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Runs `f` within so many nanoseconds, 0 for no bound.

@@ -5,7 +5,7 @@ use crate::ending::{EXIT_SIGNAL_BASE, PARTING, conclude, verdict};
 use crate::outputs::Outputs;
 use crate::prepare::Prepared;
 use anyhow::{Context, Result};
-use assay_capability_api::{Run, Shutdown};
+use assay_capability_api::{Run, Shutdown, lock};
 use assay_runner::{Input, Late, RunOutcome, Runner, Waker};
 use signal_hook::SigId;
 use signal_hook::iterator::Signals;
@@ -84,7 +84,7 @@ struct Watched(Arc<Mutex<Vec<SigId>>>);
 
 impl Watched {
     fn ids(&self) -> MutexGuard<'_, Vec<SigId>> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.0)
     }
 
     /// Signals are put into the run, where the watchdog finds them. One that comes before the last is dealt with ends
@@ -113,7 +113,7 @@ impl Watched {
         }
         let known = Mutex::new(BTreeSet::from(always));
         run.signals.set_watch(move |signal| {
-            let mut known = known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut known = lock(&known);
             if !known.contains(&signal) {
                 watched.ids().push(register(signal)?);
                 known.insert(signal);

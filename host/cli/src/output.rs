@@ -1,7 +1,7 @@
 //! The script's standard output and error.
 
 use crate::port::{self, Port, Stream};
-use assay_capability_api::Output;
+use assay_capability_api::{Output, lock};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -80,7 +80,7 @@ struct Bytes {
 
 impl Kept {
     fn lock(&self) -> MutexGuard<'_, Bytes> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.0)
     }
 
     /// What was kept as text, and whether there was more. What is no UTF-8 is replaced.

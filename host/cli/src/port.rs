@@ -4,6 +4,7 @@
 //! whenever `poll` says that it is writable (pipe(7)), a socket says itself whether it would block, and a terminal is opened
 //! anew for writing without waiting.
 
+use assay_capability_api::lock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -125,7 +126,7 @@ pub(crate) struct Port {
 
 /// The process's stderr: what the script writes there, log lines and messages share one queue.
 pub(crate) fn stderr() -> MutexGuard<'static, Port> {
-    STDERR.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    lock(&STDERR)
 }
 
 static STDERR: LazyLock<Mutex<Port>> = LazyLock::new(|| Mutex::new(Port::new(Stream::Stderr)));

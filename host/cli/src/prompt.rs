@@ -6,7 +6,7 @@
 
 use crate::port;
 use assay_capability_api::scope::shell_word;
-use assay_capability_api::{Answer, Asker, Question};
+use assay_capability_api::{Answer, Asker, Question, lock};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{
@@ -110,7 +110,7 @@ impl Terminal {
 
     fn write_down(&self, rule: &str) -> Result<(), String> {
         let Some(manifest) = &self.manifest else { return Err("there is none".into()) };
-        let mut manifest = manifest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut manifest = lock(manifest);
         let (path, file) = &mut *manifest;
         let mut replace = || {
             let mut text = String::new();

@@ -3,7 +3,7 @@
 use crate::RunOutcome;
 use crate::spec::RunSpec;
 use assay_capability_api::types::Error;
-use assay_capability_api::{Limit, Prepare, Stop, io_error};
+use assay_capability_api::{Limit, Prepare, Stop, io_error, lock};
 use assay_runtime::{Ended, Job, Outcome, Runtime, Start};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -43,7 +43,7 @@ struct State {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.state)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is run, and what it is called with.
 
 use assay_capability_api::Identity;
+use assay_capability_api::random;
 use assay_runtime::{Call, Console};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -27,7 +28,7 @@ impl Script {
     /// One whose name in messages, in Lua's form (`=stdin`), is not what it is called by in `arg[0]`.
     pub fn named(chunk: impl Into<String>, arg0: impl Into<String>, source: impl Into<Arc<[u8]>>) -> Script {
         let source = source.into();
-        let hash = Sha256::digest(&source).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(Sha256::digest(&source));
         Script(Arc::new(Inner { chunk: chunk.into(), arg0: arg0.into(), source, hash }))
     }
 
@@ -47,8 +48,12 @@ impl Script {
 
     /// Who a new run of it is, for the audit and the log.
     pub fn identity(&self, tenant: Option<String>) -> Identity {
-        let run = format!("{:016x}", getrandom::u64().unwrap_or_default());
-        Identity { run, tenant, script: self.0.arg0.clone(), script_hash: self.0.hash.clone() }
+        Identity {
+            run: random::name(),
+            tenant,
+            script: self.0.arg0.clone(),
+            script_hash: self.0.hash.clone(),
+        }
     }
 }
 

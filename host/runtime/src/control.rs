@@ -4,11 +4,13 @@ use crate::bindings::assay::host::{console, control, extensions};
 use crate::run::{CARRIED, Console};
 use crate::{Runtime, link};
 use assay_capability_api::types::ErrorCode;
-use assay_capability_api::{Call, Counter, Ctx, Extensions, HostResult, Run, Stop, Target, error, signals};
+use assay_capability_api::{
+    Call, Counter, Ctx, Extensions, HostResult, Run, Stop, Target, error, random, signals,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::component::{Accessor, HasSelf};
-use wasmtime::{ResourceLimiter, Result, format_err};
+use wasmtime::{ResourceLimiter, Result};
 
 /// What a run ends by whose signal has no name.
 const SIGTERM: i32 = 15;
@@ -79,12 +81,7 @@ impl control::Host for Ctx {
     }
 
     fn seed(&mut self) -> Result<(u64, u64)> {
-        let mut bytes = [[0; 8]; 2];
-        for half in &mut bytes {
-            getrandom::fill(half)
-                .map_err(|error| format_err!("the system gives no random numbers: {error}"))?;
-        }
-        Ok((u64::from_le_bytes(bytes[0]), u64::from_le_bytes(bytes[1])))
+        Ok((random::number(), random::number()))
     }
 }
 

@@ -11,7 +11,7 @@ pub use job::{Call, Job, Names, What};
 pub use run::{Console, ConsoleReply, ConsoleRequest, Ended, Failure, Outcome, Returned, Start};
 pub use watchdog::{GRACE, Late, Overdue, Waker};
 
-use assay_capability_api::{Capability, Ctx, Grants};
+use assay_capability_api::{Capability, Ctx, Grants, lock};
 use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,7 +122,7 @@ impl Runtime {
     fn linked(&self, grants: &Grants) -> Result<InstancePre<Ctx>> {
         let set: Vec<bool> =
             Self::capabilities().iter().map(|capability| link::is_linked(*capability, grants)).collect();
-        let mut linked = self.inner.linked.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut linked = lock(&self.inner.linked);
         if let Some(pre) = linked.get(&set) {
             return Ok(pre.clone());
         }

@@ -1,6 +1,6 @@
 //! The CPU time of a run, and its output while it waits.
 
-use assay_capability_api::{Output, Run};
+use assay_capability_api::{Output, Run, lock};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -61,7 +61,7 @@ impl SharedOutput {
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffered> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.0)
     }
 
     /// Why something of the output was not written, whether or not the script was told.

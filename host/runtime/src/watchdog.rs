@@ -5,7 +5,7 @@
 //! next tick or host call. One that does neither for [`GRACE`] is handed to the program that runs it, which ends the process.
 
 use crate::meter::SharedOutput;
-use assay_capability_api::{Limit, Output, Run, Stop};
+use assay_capability_api::{Limit, Output, Run, Stop, lock};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -69,7 +69,7 @@ struct Watched {
 
 impl Inner {
     fn runs(&self) -> MutexGuard<'_, Runs> {
-        self.runs.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.runs)
     }
 
     fn wake(&self) {

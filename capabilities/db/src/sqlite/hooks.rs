@@ -1,5 +1,6 @@
 //! What SQLite asks while it works: whether a statement may do something, and whether it shall go on.
 
+use assay_capability_api::lock;
 use libsqlite3_sys::*;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -109,7 +110,7 @@ impl Hooks {
 
     /// Why the last statement was refused, once.
     pub fn take_refusal(&self) -> Option<String> {
-        crate::pool::lock(&self.refused).take()
+        lock(&self.refused).take()
     }
 
     /// Makes `db` ask.
@@ -175,7 +176,7 @@ unsafe extern "C" fn authorize(
     match hooks.refusal(action, text(first).as_deref(), text(second).as_deref()) {
         None => SQLITE_OK,
         Some(why) => {
-            *crate::pool::lock(&hooks.refused) = Some(why);
+            *lock(&hooks.refused) = Some(why);
             SQLITE_DENY
         }
     }

@@ -12,13 +12,13 @@ mod vfs;
 
 use crate::effect::Words;
 use crate::errors::{Failure, invalid, unsent};
-use crate::pool::{Lease, lock};
+use crate::pool::Lease;
 use crate::run::{Home, Work, timed_out};
 use crate::scope::{MEMORY, READ_FILE, WRITE_FILE};
 use crate::target::Options;
 use crate::value::{Batch, Done, Sink};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Request, Run, error};
+use assay_capability_api::{Access, Request, Run, error, lock, off_thread};
 use cache::Cache;
 use hooks::Hooks;
 use libsqlite3_sys::*;
@@ -167,10 +167,7 @@ impl Lite {
     /// SQLite's: `not_found`, `invalid_data` where the file is no database...
     pub async fn open(run: &Arc<Run>, place: &Arc<Place>, options: &Options) -> Result<Box<Lite>, Error> {
         let (run, place, options) = (run.clone(), place.clone(), options.clone());
-        match assay_capability_api::spawn_counted(move || Lite::open_now(&run, place, &options)).await {
-            Ok(opened) => opened,
-            Err(failure) => Err(broken(&failure)),
-        }
+        off_thread(move || Lite::open_now(&run, place, &options)).await
     }
 
     fn open_now(run: &Run, place: Arc<Place>, options: &Options) -> Result<Box<Lite>, Error> {
@@ -527,10 +524,6 @@ impl Drop for StopOnDrop {
     }
 }
 
-fn broken(failure: &dyn std::fmt::Display) -> Error {
-    error(ErrorCode::Other, format!("db: SQLite's thread failed: {failure}"))
-}
-
 /// Works on a database where blocking is allowed. When nobody waits any more, SQLite stops soon.
 async fn blocking<T: Send + 'static>(
     mut lease: Lease,
@@ -539,7 +532,7 @@ async fn blocking<T: Send + 'static>(
     let stop = lease.lite()?.hooks.stop.clone();
     stop.store(false, Ordering::Relaxed);
     let mut guard = StopOnDrop(Some(stop));
-    let done = assay_capability_api::blocking(move || {
+    let (lease, out) = assay_capability_api::blocking(move || {
         let run = lease.pool().run.clone();
         let out = lease.lite().and_then(|lite| {
             lite.bound_heap(&run);
@@ -553,11 +546,7 @@ async fn blocking<T: Send + 'static>(
     })
     .await;
     guard.0 = None;
-    match done {
-        Ok((lease, Ok(out))) => Ok((lease, out)),
-        Ok((_, Err(failure))) => Err(failure),
-        Err(failure) => Err(broken(&failure)),
-    }
+    Ok((lease, out?))
 }
 
 /// A statement of a script.

@@ -10,12 +10,12 @@
 
 use super::{COMPANIONS, file};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Run, error};
+use assay_capability_api::{Run, error, lock};
 use assay_capability_fs::Temp;
 use libsqlite3_sys::*;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// A file system of SQLite. The first field must stay the first: SQLite gives back a pointer to it.
 #[repr(C)]
@@ -85,7 +85,7 @@ impl Vfs {
 
     /// Why a write was refused since this was asked last.
     pub fn take_refusal(&self) -> Option<Error> {
-        self.0.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.0.refusal).take()
     }
 }
 
@@ -102,7 +102,7 @@ impl Guarded {
         let Some(room) = &self.room else { return true };
         let taken = room.take(&self.run, bytes, entries);
         // SQLite has no more than a number for the reason.
-        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refusal = lock(&self.refusal);
         taken.map_err(|failure| *refusal = Some(failure)).is_ok()
     }
 

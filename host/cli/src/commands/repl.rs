@@ -8,6 +8,7 @@ use crate::host::Host;
 use crate::outputs::Outputs;
 use crate::prepare::prepare;
 use anyhow::{Context, Result};
+use assay_capability_api::lock;
 use assay_runner::{Console, ConsoleReply, ConsoleRequest, Input, Script};
 use clap::Args;
 use rustix::stdio::stdin;
@@ -24,7 +25,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 #[derive(Args, Debug)]
@@ -124,10 +125,6 @@ impl Lines {
             let _ = tells.send(Told::Line(request));
         });
     }
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 fn remember(editor: &Mutex<Editor<Completion, FileHistory>>, history: &Option<PathBuf>, line: &[u8]) {

@@ -1,6 +1,6 @@
 //! A bug in a function of the host ends the run that met it, and no other.
 
-use assay_capability_api::{Capability, Extension, Pending, Policy, Run};
+use assay_capability_api::{Capability, Extension, Pending, Policy, Run, blocking, off_thread};
 use assay_runner::{Ended, Input, RunOutcome, RunSpec, Runner, Script};
 use std::sync::Arc;
 
@@ -19,14 +19,18 @@ impl Capability for Broken {
 
 impl Extension for Broken {
     fn functions(&self) -> &'static [&'static str] {
-        &["at_once", "later"]
+        &["at_once", "later", "elsewhere", "soon"]
     }
 
     fn call<'a>(&'a self, _: &'a Arc<Run>, function: &'a str, _: String) -> Pending<'a> {
         assert_ne!(function, "at_once", "a bug");
-        Box::pin(async {
+        Box::pin(async move {
             tokio::task::yield_now().await;
-            panic!("a bug that comes later")
+            match function {
+                "elsewhere" => off_thread(|| panic!("a bug of work that blocks")).await,
+                "soon" => blocking(|| panic!("a bug of short work that blocks")).await,
+                _ => panic!("a bug that comes later"),
+            }
         })
     }
 }
@@ -46,7 +50,7 @@ async fn a_panic_ends_its_own_run_only() {
         )
     });
     let others: Vec<_> = others.collect();
-    for function in ["at_once", "later"] {
+    for function in ["at_once", "later", "elsewhere", "soon"] {
         let outcome = run(&runner, &format!("pcall(broken.{function}) print('not reached')")).await;
         assert!(matches!(outcome.ended, Ended::Panicked(_)), "{function}: {outcome:?}");
         let problem = outcome.problem(&Default::default()).unwrap();

@@ -1,15 +1,19 @@
 //! Proxies: used only where `http=proxy:HOST:PORT` is granted, because a proxy decides itself which
 //! address a name leads to.
 
-use crate::errors::invalid;
-use crate::request::{Origin, basic_auth, percent_decode};
-use crate::scope::PROXY;
+use crate::{Origin, basic_auth, invalid, percent_decode};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Request, Run, error};
 use http::HeaderValue;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use url::Url;
+
+/// The capability that has the scopes of proxies, whichever goes through one.
+pub const CAPABILITY: &str = "http";
+
+/// The scheme of a [`Request::Network`] that asks for going through a proxy.
+pub const SCHEME: &str = "proxy";
 
 /// A proxy to go through.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,9 +53,10 @@ impl Proxy {
         Ok(Proxy { host, port: url.port_or_known_default().unwrap_or(80), authorization })
     }
 
-    pub(crate) fn asked(&self) -> Request<'_> {
+    /// What the grants are asked for.
+    pub fn asked(&self) -> Request<'_> {
         Request::Network {
-            scheme: PROXY,
+            scheme: SCHEME,
             method: None,
             host: &self.host,
             port: self.port,
@@ -65,10 +70,10 @@ impl Proxy {
     /// # Errors
     /// `denied`.
     pub fn check(&self, run: &Run) -> Result<(), Error> {
-        if run.grants_scheme("http", &self.asked()) {
-            return run.check("http", &self.asked());
+        if run.grants_scheme(CAPABILITY, &self.asked()) {
+            return run.check(CAPABILITY, &self.asked());
         }
-        Err(run.refuse("http", &self.asked()))
+        Err(run.refuse(CAPABILITY, &self.asked()))
     }
 }
 
@@ -88,7 +93,7 @@ pub fn choose(run: &Run, named: Option<&str>, origin: &Origin) -> Result<Option<
         None => {
             let variable = |name: &str| run.ambient.variable(name).map(String::from);
             let Some(text) = from_environment(variable, origin) else { return Ok(None) };
-            Ok(Proxy::parse(&text).ok().filter(|proxy| run.grants_scheme("http", &proxy.asked())))
+            Ok(Proxy::parse(&text).ok().filter(|proxy| run.grants_scheme(CAPABILITY, &proxy.asked())))
         }
     }
 }
