@@ -291,7 +291,7 @@ fn an_audit_that_cannot_be_written_ends_the_run() {
         for grant in ["-A", "--allow=fs", "--deny=fs"] {
             let done = run_in(&folder, &["exec", grant, "--audit", "/dev/full", "-e", source]);
             assert_eq!(done.code, Some(74), "{source} with {grant}: {}{}", done.stdout, done.stderr);
-            assert!(done.stderr.contains("audit file: No space left"), "{source}: {}", done.stderr);
+            assert!(done.stderr.contains("the audit: No space left"), "{source}: {}", done.stderr);
             assert!(!folder.path().join("made").exists(), "{source} with {grant}");
         }
     }

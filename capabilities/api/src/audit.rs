@@ -1,10 +1,12 @@
-//! One event per decision, as JSON lines and as tracing events.
+//! One event per decision: as an event of tracing, and where the program that runs the script keeps them.
 
 use crate::lock;
 use serde::{Serialize, Serializer};
 use std::fs::File;
-use std::io::Write;
-use std::sync::Mutex;
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// What an event shows of a text at most, bytes: a script must not fill a disk with names that it makes up.
 const TEXT_MAX: usize = 1024;
@@ -31,9 +33,34 @@ pub struct Event<'a> {
     pub rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<&'a str>,
+    /// The run's id.
+    pub run: &'a str,
     /// The script's name, and the SHA-256 of its source.
     pub script: &'a str,
     pub script_hash: &'a str,
+}
+
+impl Event<'_> {
+    /// Bytes of its line of JSON.
+    fn size(&self) -> u64 {
+        let mut counted = Counted(0);
+        // What counts takes everything.
+        let _ = serde_json::to_writer(&mut counted, self);
+        counted.0 + 1
+    }
+}
+
+struct Counted(u64);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The first [`TEXT_MAX`] bytes, and a mark where there were more.
@@ -53,32 +80,70 @@ fn cut_if_any<S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S::Ok
     cut(text.unwrap_or_default(), serializer)
 }
 
-/// Why an event is not in the audit file.
+/// Where decisions are written so that they can be read about afterwards: a file, a database. Runs may share one.
+///
+/// It fails closed: a decision that it does not take ends its run, and a run whose decisions it has not kept in the end
+/// did not end well.
+pub trait AuditSink: Send + Sync {
+    /// Writes an event, or takes it to write it in a moment; called before what was decided is done, and not on a thread
+    /// that may wait for long. Texts are to be shown shortened, as the serialized event has them.
+    ///
+    /// # Errors
+    /// When it can take no more: of this event, or of those that it took before.
+    fn record(&self, event: &Event<'_>) -> io::Result<()>;
+
+    /// Resolves when all that was taken is kept; asked at the end of a run.
+    fn kept<'a>(&'a self) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + 'a>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Events as lines of JSON in a file.
+pub struct AuditFile(Mutex<File>);
+
+impl AuditFile {
+    /// Appends to `file`, as it stands.
+    pub fn new(file: File) -> AuditFile {
+        AuditFile(Mutex::new(file))
+    }
+}
+
+impl AuditSink for AuditFile {
+    fn record(&self, event: &Event<'_>) -> io::Result<()> {
+        let mut line = serde_json::to_vec(event)?;
+        line.push(b'\n');
+        lock(&self.0).write_all(&line)
+    }
+}
+
+/// Why an event was not taken.
 #[derive(Debug)]
 pub(crate) enum Unwritten {
     /// The run has written as much as it may.
     Full,
-    Failed(std::io::Error),
+    Failed(io::Error),
 }
 
-/// Where events go besides tracing.
+/// Where the events of a run go besides tracing, and how much of them there is.
 #[derive(Default)]
 pub struct Audit {
-    file: Option<Mutex<Written>>,
-}
-
-struct Written {
-    file: File,
-    bytes: u64,
+    sink: Option<Arc<dyn AuditSink>>,
+    /// Bytes of its events, as lines of JSON.
+    bytes: AtomicU64,
 }
 
 impl Audit {
-    /// Writes every event as a line to `file`.
-    pub fn to_file(file: File) -> Audit {
-        Audit { file: Some(Mutex::new(Written { file, bytes: 0 })) }
+    /// Writes every event to `sink`.
+    pub fn new(sink: Arc<dyn AuditSink>) -> Audit {
+        Audit { sink: Some(sink), bytes: AtomicU64::new(0) }
     }
 
-    /// Writes an event, as long as the run has written no more than `most` bytes.
+    /// Writes every event as a line to `file`.
+    pub fn to_file(file: File) -> Audit {
+        Audit::new(Arc::new(AuditFile::new(file)))
+    }
+
+    /// Writes an event, as long as those of the run take no more than `most` bytes.
     pub(crate) fn record(&self, event: &Event<'_>, most: u64) -> Result<(), Unwritten> {
         let (target, mark) = shortened(event.target);
         tracing::debug!(
@@ -90,15 +155,23 @@ impl Audit {
             rule = event.rule.map(|rule| shortened(rule).0),
             "decision"
         );
-        let Some(written) = &self.file else { return Ok(()) };
-        let mut line = serde_json::to_vec(event).map_err(|error| Unwritten::Failed(error.into()))?;
-        line.push(b'\n');
-        let mut written = lock(written);
-        written.bytes += line.len() as u64;
-        if written.bytes > most {
+        let Some(sink) = &self.sink else { return Ok(()) };
+        let bytes = event.size();
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > most {
             return Err(Unwritten::Full);
         }
-        written.file.write_all(&line).map_err(Unwritten::Failed)
+        sink.record(event).map_err(Unwritten::Failed)
+    }
+
+    /// Resolves when all events are kept.
+    ///
+    /// # Errors
+    /// When some cannot be.
+    pub async fn kept(&self) -> io::Result<()> {
+        match &self.sink {
+            Some(sink) => sink.kept().await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -116,6 +189,7 @@ mod tests {
                 target,
                 rule: Some(target),
                 tenant: None,
+                run: "1",
                 script: "x.lua",
                 script_hash: "",
             };

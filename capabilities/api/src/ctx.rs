@@ -34,7 +34,7 @@ pub enum Stop {
     Limit(Limit),
     /// This signal came.
     Signal(i32),
-    /// A decision could not be written to the audit file, for this reason.
+    /// A decision could not be written to the audit, for this reason.
     Unaudited(String),
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Stop {
             Stop::Exit(code) => write!(f, "exit {code}"),
             Stop::Limit(limit) => write!(f, "the {} limit was reached", limit.name()),
             Stop::Signal(signal) => write!(f, "stopped by signal {signal}"),
-            Stop::Unaudited(why) => write!(f, "the audit file cannot be written: {why}"),
+            Stop::Unaudited(why) => write!(f, "the audit cannot be written: {why}"),
         }
     }
 }
@@ -281,16 +281,16 @@ impl Run {
             target,
             rule: rule.as_deref(),
             tenant: self.identity.tenant.as_deref(),
+            run: &self.identity.run,
             script: &self.identity.script,
             script_hash: &self.identity.script_hash,
         };
         self.audit.record(&event, self.limits.audit).map_err(|unwritten| {
             let (stop, failure) = match unwritten {
                 Unwritten::Full => (Stop::Limit(Limit::Audit), limit_error(Limit::Audit, self.limits.audit)),
-                Unwritten::Failed(failure) => (
-                    Stop::Unaudited(failure.to_string()),
-                    io_error("the audit file cannot be written", &failure),
-                ),
+                Unwritten::Failed(failure) => {
+                    (Stop::Unaudited(failure.to_string()), io_error("the audit cannot be written", &failure))
+                }
             };
             self.ending.end(stop);
             failure

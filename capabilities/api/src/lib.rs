@@ -38,7 +38,7 @@ mod task;
 
 pub use account::Account;
 pub use ambient::Ambient;
-pub use audit::{Audit, Decision, Event};
+pub use audit::{Audit, AuditFile, AuditSink, Decision, Event};
 pub use blocking::blocking;
 pub use budget::{Budget, Held};
 pub use capability::{Capability, Denied, Literal, Need, ScopeForm, Target, text_field};

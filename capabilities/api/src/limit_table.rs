@@ -103,7 +103,7 @@ pub static LIMITS: &[LimitSpec] = &[
     spec(Limit::TempEntries, Unit::Count, "temp_entries", "files, directories and links in it", |l| {
         Slot::Always(&mut l.temp_entries)
     }),
-    spec(Limit::Audit, Unit::Size, "audit_bytes", "bytes of the audit file", |l| Slot::Always(&mut l.audit)),
+    spec(Limit::Audit, Unit::Size, "audit_bytes", "bytes of the audit", |l| Slot::Always(&mut l.audit)),
 ];
 
 impl LimitSpec {

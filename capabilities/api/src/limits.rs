@@ -74,7 +74,7 @@ pub struct Limits {
     pub temp_bytes: u64,
     /// Files, directories and links in it.
     pub temp_entries: u64,
-    /// Bytes of the audit file that this run writes.
+    /// Bytes of the audit that are of this run, as lines of JSON.
     pub audit: u64,
 }
 

@@ -7,7 +7,7 @@ use assay_capability_api::{Limit, Limits, Run, Stop};
 use assay_runner::{Ended, RunOutcome};
 use std::time::Duration;
 
-/// The audit file could not be written (sysexits.h, EX_IOERR).
+/// The audit could not be written (sysexits.h, EX_IOERR).
 const EXIT_IO: u8 = 74;
 /// A bug of Assay (sysexits.h, EX_SOFTWARE).
 const EXIT_SOFTWARE: u8 = 70;

@@ -82,7 +82,7 @@ impl RunOutcome {
             Ended::Failed(failure) => failure.message.clone(),
             Ended::Stopped(Stop::Limit(limit)) => reached(*limit, limits),
             Ended::Stopped(Stop::Unaudited(why)) => {
-                format!("stopped: a decision could not be written to the audit file: {why}")
+                format!("stopped: a decision could not be written to the audit: {why}")
             }
             Ended::Panicked(id) => {
                 format!("internal error {id}, a bug of Assay; please report it with what the log says")
@@ -99,7 +99,7 @@ fn reached(limit: Limit, limits: &Limits) -> String {
         Limit::Timeout => (limits.timeout.map(|time| format!("{} s", time.as_secs_f64())), "timeout"),
         Limit::Cpu => (limits.cpu.map(|time| format!("{} s of CPU", time.as_secs_f64())), "cpu"),
         Limit::Memory => (Some(format!("{:.0} MiB", limits.memory as f64 / 1048576.0)), "memory"),
-        Limit::Audit => (Some(format!("{} bytes of the audit file", limits.audit)), "max-audit"),
+        Limit::Audit => (Some(format!("{} bytes of the audit", limits.audit)), "max-audit"),
         other => (None, other.name()),
     };
     let allowed = allowed.map(|allowed| format!(" of {allowed}")).unwrap_or_default();

@@ -156,13 +156,7 @@ impl Runtime {
         };
         let lost = output.lost().filter(|_| ended_well);
         let unwritten = finish(output, &run).await.err().or(lost);
-        // The script may have been quicker than the news that nobody can read what it did.
-        let result = match run.ending.why() {
-            Some(stop @ (Stop::Unaudited(_) | Stop::Limit(Limit::Audit))) => {
-                Err(wasmtime::Error::new(stop.clone()))
-            }
-            _ => result,
-        };
+        let result = unaudited(&run).await.map_or(result, |stop| Err(wasmtime::Error::new(stop)));
         drop(watched);
         let refused = store.data_mut().memory_limit().refused;
         // Whatever the script still had open ends with the store.
@@ -200,6 +194,20 @@ async fn finish(mut output: SharedOutput, run: &Run) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Why the run does not end as its script did: nobody can read what it did. The script may have been quicker than the news.
+async fn unaudited(run: &Run) -> Option<Stop> {
+    tokio::select! {
+        biased;
+        kept = run.audit.kept() => {
+            if let Err(failure) = kept {
+                return Some(Stop::Unaudited(failure.to_string()));
+            }
+        }
+        stop = run.ending.told() => return Some(stop),
+    }
+    run.ending.why().filter(|stop| matches!(stop, Stop::Unaudited(_) | Stop::Limit(Limit::Audit))).cloned()
 }
 
 /// A script built something so deep that walking through it takes more stack than there is. The guest refuses texts

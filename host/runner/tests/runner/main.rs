@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says so")]
 
 mod ambient;
+mod audit;
 mod embedder;
 mod log;
 mod panics;
