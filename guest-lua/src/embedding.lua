@@ -1,7 +1,7 @@
 -- What the program around the script adds: calls of the script's functions, and functions for the script.
 local natives = ...
 local parse, encode, array = json.parse, json.encode, json.array
-local call = natives.call
+local call, has_loaded, randomseed = natives.call, natives.loaded, math.randomseed
 local null, type, error, ipairs, pack = json.null, type, error, ipairs, table.pack
 local globals, loaded = _G, package.loaded
 
@@ -9,6 +9,10 @@ local globals, loaded = _G, package.loaded
 -- Gives the JSON of what that returns.
 function natives.handle(chunk, name, input)
   local handler = chunk()
+  local first, second = has_loaded()
+  if first then
+    randomseed(first, second)
+  end
   if name ~= "" then
     if type(handler) ~= "table" then
       error("the script has no function '" .. name .. "': it returns no table but " .. type(handler), 0)

@@ -1,12 +1,13 @@
 //! What the program around the script adds: calls of the script's functions, and functions for the script.
 
-use crate::call::{Call, Error, prelude, push_library};
+use crate::call::{Call, Error, Returned, prelude, push_library};
 use crate::ffi::*;
-use crate::host::extensions;
 use crate::host::script::Extension;
+use crate::host::types::ErrorCode;
+use crate::host::{control, extensions};
 use crate::lua::Lua;
-use crate::task::{Pending, wait};
-use crate::waiting;
+use crate::task::{self, Pending, wait_lasting};
+use crate::{function, scheduler, waiting};
 
 /// Registry keys (their addresses) of the functions of `embedding.lua`.
 static HANDLE: u8 = 0;
@@ -14,7 +15,7 @@ static INSTALL: u8 = 0;
 
 /// Runs after the bindings are registered: values come and go as JSON.
 pub fn register(lua: Lua) {
-    push_library(lua, &[("call", waiting!(call))]);
+    push_library(lua, &[("call", waiting!(call)), ("loaded", function!(loaded))]);
     lua.push_copy(-1);
     prelude(lua, "embedding", include_str!("embedding.lua"));
     for (name, key) in [("handle", &raw const HANDLE), ("install", &raw const INSTALL)] {
@@ -26,13 +27,27 @@ pub fn register(lua: Lua) {
 
 fn call(call: Call) -> Result<Pending, Error> {
     let (extension, function, arguments) = (call.string(1)?, call.string(2)?, call.string(3)?);
-    wait(async move {
+    wait_lasting(async move {
         let result = extensions::call(extension, function, arguments).await?;
         Ok(move |call: Call| {
             call.lua().push_str(&result);
             Ok(1)
         })
     })
+}
+
+/// `loaded()`: the script's top level has run. Gives a new seed where the run is replayed from here on.
+fn loaded(call: Call) -> Returned {
+    let Some((first, second)) = control::loaded() else { return Ok(0) };
+    // They would go on with what they had from outside.
+    if scheduler::others_wait() {
+        let why = "the script's top level left tasks running, which a workflow cannot have; await or cancel them there";
+        return Err(Error::failed(ErrorCode::Unsupported, why));
+    }
+    task::begin_replay();
+    call.lua().push_integer(first.cast_signed());
+    call.lua().push_integer(second.cast_signed());
+    Ok(2)
 }
 
 /// Gives the script the functions of an extension.

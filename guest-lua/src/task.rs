@@ -32,6 +32,8 @@ pub struct Pending {
     future: Pin<Box<dyn Future<Output = Result<Push, Error>>>>,
     /// Whether it waits for other tasks of this instance only, and so cannot block them.
     on_tasks: bool,
+    /// Whether other tasks go on meanwhile also in a run that is replayed.
+    lasting: bool,
     /// The call that waits.
     called: Option<Called>,
 }
@@ -43,7 +45,17 @@ where
     P: FnOnce(Call) -> Returned + 'static,
 {
     let future = Box::pin(async move { Ok(Box::new(future.await?) as Push) });
-    Ok(Pending { future, on_tasks: false, called: None })
+    Ok(Pending { future, on_tasks: false, lasting: false, called: None })
+}
+
+/// A wait for the host whose end comes when the program that runs the script says so: the clock of a run that is replayed,
+/// its history.
+pub fn wait_lasting<F, P>(future: F) -> Result<Pending, Error>
+where
+    F: Future<Output = Result<P, Error>> + 'static,
+    P: FnOnce(Call) -> Returned + 'static,
+{
+    Ok(Pending { lasting: true, ..wait(future)? })
 }
 
 /// A wait for other tasks of this instance.
@@ -72,6 +84,19 @@ impl Current {
 
 thread_local! {
     static CURRENT: Cell<*mut Current> = const { Cell::new(null_mut()) };
+    static REPLAYED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From here on the run is replayed. Tasks go on in the same order whenever it is run: what only takes its time (the host
+/// packs, decrypts) does not let another one come first.
+pub fn begin_replay() {
+    REPLAYED.set(true);
+}
+
+impl Pending {
+    fn gives_way(&self) -> bool {
+        !REPLAYED.get() || self.lasting || self.on_tasks
+    }
 }
 
 fn current<'a>() -> Option<&'a mut Current> {
@@ -171,7 +196,7 @@ where
             drop(future);
             result
         }
-        Poll::Pending if unsafe { lua_isyieldable(l) } != 0 => {
+        Poll::Pending if unsafe { lua_isyieldable(l) } != 0 && future.gives_way() => {
             current.waiting = Some(future);
             return unsafe { lua_suspendk(l, 0, resumed) };
         }

@@ -61,14 +61,15 @@ workspace = true
 
 const HOST: &str = "//! What the capability is for.
 
-use assay_capability_api::{Capability, Ctx, HostResult, Literal, Need, Request};
+use assay_capability_api::{Capability, Ctx, HostResult, Linker, Literal, Need, Request};
 use wasmtime::Result;
-use wasmtime::component::{Accessor, HasSelf, Linker};
+use wasmtime::component::{Accessor, HasSelf};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: \"package assay:capability; world capability { import assay:host/NAME@0.1.0; }\",
         path: \"../../wit\",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { \"assay:host/types.error\" => assay_capability_api::HostError },
         require_store_data_send: true,

@@ -1,8 +1,8 @@
 //! The trait that a capability's crate implements.
 
-use crate::{Ctx, GrantError, Request, Required, Scope};
+use crate::{Ctx, Determinism, GrantError, Linker, Request, Required, Scope};
 use std::path::Path;
-use wasmtime::component::{Linker, Val};
+use wasmtime::component::Val;
 
 /// One form of scope, for `assay capabilities` and the reference.
 #[derive(Clone, Copy, Debug)]
@@ -188,6 +188,13 @@ pub trait Capability: Send + Sync {
     /// What it cannot do without of what the program that runs the script offers.
     fn requires(&self) -> &'static [Required] {
         &[]
+    }
+
+    /// What the answer of a function of its interface follows from, by its name there (`open`, `[method]file.read`): it
+    /// decides which of them go on in a run that is replayed.
+    fn determinism(&self, function: &str) -> Determinism {
+        let _ = function;
+        Determinism::Outside
     }
 
     /// Links the real implementation. An [`crate::Extension`] has none.

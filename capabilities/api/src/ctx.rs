@@ -2,11 +2,13 @@
 
 use crate::audit::Unwritten;
 use crate::policy::Verdict;
+use crate::replay::Sources;
 use crate::secrets::hide;
 use crate::types::{Error, ErrorCode};
 use crate::{
-    Account, Ambient, Audit, Budget, Counter, Cpu, Decision, Ending, Event, Grants, Held, Learned, Limit,
-    Limits, Request, Services, Signals, Usage, denied, denied_by, denied_without_scope, error, io_error,
+    Account, Ambient, Audit, Budget, Clock, Counter, Cpu, Decision, Ending, Entropy, Event, Grants, Held,
+    Learned, Limit, Limits, RealClock, RealEntropy, Replay, Request, Services, Signals, Usage, denied,
+    denied_by, denied_without_scope, error, io_error,
 };
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -130,6 +132,13 @@ pub struct Shared {
     /// The folder that relative paths of the script start from; absolute.
     pub working_folder: PathBuf,
     pub started: Instant,
+    /// What its script takes for the time.
+    pub clock: Arc<dyn Clock>,
+    /// What its script has random numbers from.
+    pub entropy: Arc<dyn Entropy>,
+    /// What it has in place of the world once its script's top level has run and a function of it is called; none where
+    /// it goes on to reach outside.
+    pub replay: Option<Replay>,
     /// What it counts in, beside itself.
     pub account: Option<Arc<Account>>,
     /// CPU time used so far.
@@ -153,6 +162,7 @@ pub struct Shared {
 impl Shared {
     /// Of a run that begins now, with the limits of `assay run`, no audit, and nobody to learn.
     pub fn new(grants: impl Into<Grants>, working_folder: PathBuf) -> Shared {
+        let started = Instant::now();
         Shared {
             grants: grants.into(),
             budget: Budget::new(Limits::default().host_memory()),
@@ -165,7 +175,10 @@ impl Shared {
             identity: Identity::default(),
             ambient: Arc::default(),
             working_folder,
-            started: Instant::now(),
+            started,
+            clock: Arc::new(RealClock::since(started)),
+            entropy: Arc::new(RealEntropy),
+            replay: None,
             signal: Arc::default(),
             signals: Arc::default(),
             learned: None,
@@ -639,6 +652,7 @@ pub struct Ctx {
     pub run: Arc<Run>,
     pub output: Box<dyn Output>,
     services: Services,
+    pub(crate) sources: Sources,
     states: HashMap<TypeId, Box<dyn Any + Send>>,
 }
 
@@ -648,7 +662,8 @@ impl Ctx {
         table.set_max_capacity(
             usize::try_from(run.limits.handles).unwrap_or(usize::MAX).saturating_mul(4).max(64),
         );
-        Ctx { table, run, output, services, states: HashMap::new() }
+        let sources = Sources::of(&run);
+        Ctx { table, run, output, services, sources, states: HashMap::new() }
     }
 
     /// Waits until the readers of the output took so much of it that the script may write more.

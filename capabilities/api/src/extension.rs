@@ -9,7 +9,8 @@ use std::sync::Arc;
 pub type Pending<'a> = Pin<Box<dyn Future<Output = Result<String, Error>> + Send + 'a>>;
 
 /// A capability of an embedding program: scripts find its functions in a global table of its name. It is granted as any
-/// other, and checks each call itself.
+/// other, and checks each call itself. In a run that is replayed those of its functions go on of which
+/// [`Capability::determinism`] says so: they answer from a history, or only compute.
 pub trait Extension: Capability {
     /// The names of its functions.
     fn functions(&self) -> &'static [&'static str];

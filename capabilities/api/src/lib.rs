@@ -21,6 +21,7 @@ mod grants;
 mod learned;
 mod limit_table;
 mod limits;
+pub mod linked;
 mod lock;
 mod metered;
 pub mod network;
@@ -30,6 +31,7 @@ mod payload;
 pub mod policy;
 pub mod quantity;
 pub mod random;
+mod replay;
 pub mod scope;
 pub mod secrets;
 mod service;
@@ -51,12 +53,14 @@ pub use grants::{Answer, Asker, Grants, Question};
 pub use learned::{Learned, Use};
 pub use limit_table::{Amount, LIMITS, LimitSpec, Unit};
 pub use limits::{Counter, Limit, Limits, Report, Usage};
+pub use linked::component::Linker;
 pub use lock::lock;
 pub use metered::{Meter, Metered};
 pub use noise::Noise;
 pub use off_thread::{OffThread, off_thread};
 pub use payload::Stored;
 pub use policy::{GrantError, Policy, Rule};
+pub use replay::{Clock, Determinism, Entropy, RealClock, RealEntropy, Replay, Seeded, Slept};
 pub use scope::{Access, Request, Scope};
 pub use service::{Hold, Prepare, Replicas, Required, Services, Shutdown};
 pub use signals::Signals;
@@ -69,6 +73,7 @@ mod bindings {
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => crate::HostError },
         with: { "assay:host/types@0.1.0.stored": crate::payload::Stored },
+        wasmtime_crate: crate::linked,
     });
 }
 

@@ -11,8 +11,8 @@ mod version;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Access, Capability, Ctx, GrantError, HostResult, Literal, Need, Request, Run, Scope, ScopeForm, Target,
-    error, off_thread,
+    Access, Capability, Ctx, GrantError, HostResult, Linker, Literal, Need, Request, Run, Scope, ScopeForm,
+    Target, error, off_thread,
 };
 use assay_capability_fs::needs;
 use assay_capability_process::Processes;
@@ -23,12 +23,13 @@ use scope::{AptScope, Verb};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use wasmtime::component::{Accessor, HasSelf, Linker, Val};
+use wasmtime::component::{Accessor, HasSelf, Val};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/apt@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },

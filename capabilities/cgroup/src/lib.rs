@@ -6,19 +6,20 @@ mod scope;
 
 use assay_capability_api::types::Error;
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HostResult, Literal, Need, Request, Run, Scope, ScopeForm, Target,
+    Capability, Ctx, GrantError, HostResult, Linker, Literal, Need, Request, Run, Scope, ScopeForm, Target,
     off_thread,
 };
 use bindings::assay::host::cgroup::{self, Counters, Part};
 use group::{Group, Tree};
 use scope::CgroupScope;
 use std::path::Path;
-use wasmtime::component::{Accessor, HasSelf, Linker, Val};
+use wasmtime::component::{Accessor, HasSelf, Val};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/cgroup@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },

@@ -14,19 +14,20 @@ mod xz;
 pub use share::Share;
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Ctx, HostResult, Literal, Need, Run, error};
+use assay_capability_api::{Capability, Ctx, Determinism, HostResult, Linker, Literal, Need, Run, error};
 use assay_capability_fs::blocking;
 use assay_capability_fs::needs;
 use bindings::assay::host::compress::{self, Piece};
 use codec::{Bounds, Format};
 use std::sync::Arc;
 use wasmtime::Result;
-use wasmtime::component::{Accessor, HasSelf, Linker, Resource};
+use wasmtime::component::{Accessor, HasSelf, Resource};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/compress@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
@@ -64,6 +65,13 @@ impl Capability for Compress {
             Need::new("compress.*", Literal::Free),
         ];
         NEEDS
+    }
+
+    fn determinism(&self, function: &str) -> Determinism {
+        match function {
+            "packer" | "unpacker" | "[method]coder.step" => Determinism::Pure,
+            _ => Determinism::Outside,
+        }
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {

@@ -10,17 +10,19 @@ mod key;
 mod object;
 
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Ctx, HostResult, Literal, Need, Run, error, io_error, off_thread, random};
+use assay_capability_api::{
+    Capability, Ctx, Determinism, HostResult, Linker, Literal, Need, Run, error, io_error, off_thread,
+};
 use assay_capability_fs::needs;
 use bindings::assay::host::crypto::{self, Token, Verification, VerificationKey};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
-use wasmtime::component::{Accessor, HasSelf, Linker};
+use wasmtime::component::{Accessor, HasSelf};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/crypto@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
@@ -50,6 +52,15 @@ impl Capability for Crypto {
     fn needs(&self) -> &'static [Need] {
         const NEEDS: &[Need] = &[needs::read("crypto.hash_file"), Need::new("crypto.*", Literal::Free)];
         NEEDS
+    }
+
+    fn determinism(&self, function: &str) -> Determinism {
+        match function {
+            "hash" | "hmac" | "hkdf" | "decrypt" | "jwt-decode" => Determinism::Pure,
+            "random" | "jwt-verify" => Determinism::Virtual,
+            // Nonces that are used again give keys away, so what needs them has none from a seed.
+            _ => Determinism::Outside,
+        }
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
@@ -108,11 +119,6 @@ const SHORT: usize = 64 << 10;
 /// Bytes of memory for each byte of JSON text, at worst: numbers of one digit in a list.
 const PARSED: usize = 32;
 
-/// Seconds since 1970.
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
 impl crypto::Host for Ctx {
     fn hash(&mut self, algorithm: String, data: Vec<u8>) -> HostResult<Vec<u8>> {
         self.run.count_bytes(data.len())?;
@@ -151,7 +157,10 @@ impl crypto::Host for Ctx {
         let count = count as usize;
         self.run.count_bytes(count)?;
         let _held = self.run.budget.take(count)?;
-        Ok(random_bytes(count)?)
+        let mut bytes = vec![0; count];
+        let filled = self.entropy().fill(&mut bytes);
+        filled.map_err(|failure| io_error("no random bytes", &failure))?;
+        Ok(bytes)
     }
 
     fn jwt_decode(&mut self, token: String) -> HostResult<Token> {
@@ -183,7 +192,8 @@ impl crypto::Host for Ctx {
             validate_nbf: options.validate_nbf,
             required: options.required_claims,
         };
-        let parts = jwt::verify(&token, &keys, &options.algorithms, &rules, now())?;
+        let now = self.clock().now().as_secs_f64();
+        let parts = jwt::verify(&token, &keys, &options.algorithms, &rules, now)?;
         Ok(Token { header: parts.header_json, claims: parts.claims_json })
     }
 }

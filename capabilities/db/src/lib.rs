@@ -22,7 +22,7 @@ mod value;
 
 use assay_capability_api::types::{Error, Payload};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HandleGuard, HostResult, Literal, Need, Run, Scope, ScopeForm,
+    Capability, Ctx, GrantError, HandleGuard, HostResult, Linker, Literal, Need, Run, Scope, ScopeForm,
     Target as Denied,
 };
 use assay_capability_fs::needs;
@@ -37,12 +37,13 @@ use std::sync::{Arc, Weak};
 use target::{Options, Target};
 use value::Reader;
 use wasmtime::Result;
-use wasmtime::component::{Accessor, HasSelf, Linker, Resource, Val};
+use wasmtime::component::{Accessor, HasSelf, Resource, Val};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/db@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,

@@ -5,7 +5,7 @@ mod tree;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Access, Capability, Ctx, HostResult, Literal, Need, Request, Run, error, io_error, off_thread,
+    Access, Capability, Ctx, HostResult, Linker, Literal, Need, Request, Run, error, io_error, off_thread,
 };
 use assay_capability_fs::needs;
 use bindings::assay::host::disk::{self, Mount, Space};
@@ -14,12 +14,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
-use wasmtime::component::{Accessor, HasSelf, Linker};
+use wasmtime::component::{Accessor, HasSelf};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/disk@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },

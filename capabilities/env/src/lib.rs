@@ -8,19 +8,21 @@ pub use hide::hide;
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, Denied, GrantError, HostResult, Literal, Need, Request, Run, Scope, ScopeForm, error,
+    Capability, Ctx, Denied, GrantError, HostResult, Linker, Literal, Need, Request, Run, Scope, ScopeForm,
+    error,
 };
 use bindings::assay::host::env::{self, Variable};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::HasSelf;
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/env@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
@@ -225,7 +227,7 @@ fn of_host(run: &Run, name: &str) -> Option<Vec<u8>> {
 }
 
 impl env::Host for Ctx {
-    fn get(&mut self, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
+    fn get(&mut self, name: String) -> HostResult<Option<Vec<u8>>> {
         let run = self.run.clone();
         Ok(self.state::<Environment>().get(&run, &name))
     }
@@ -234,7 +236,7 @@ impl env::Host for Ctx {
         Ok(self.state::<Environment>().set(name, value)?)
     }
 
-    fn list(&mut self) -> wasmtime::Result<Vec<Variable>> {
+    fn list(&mut self) -> HostResult<Vec<Variable>> {
         let run = self.run.clone();
         let list = self.state::<Environment>().list(&run);
         // Programs get the list too, and do without what is not granted; a script that asks for it wants it.
@@ -249,7 +251,7 @@ impl env::Host for Ctx {
         Ok(list.into_iter().map(|(key, value)| Variable { key, value }).collect())
     }
 
-    fn cwd(&mut self) -> wasmtime::Result<String> {
+    fn cwd(&mut self) -> HostResult<String> {
         Ok(self.run.working_folder.display().to_string())
     }
 }

@@ -32,8 +32,8 @@ pub use temp::{Temp, TempFile, remove_if_asked, remove_temp, room, seal_home, te
 use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Access, Capability, Ctx, Denied, GrantError, HandleGuard, Held, HostResult, Need, Run, Scope, ScopeForm,
-    error, lock, off_thread, spawn_counted,
+    Access, Capability, Ctx, Denied, GrantError, HandleGuard, Held, HostResult, Linker, Need, Run, Scope,
+    ScopeForm, error, lock, off_thread,
 };
 use handle::{Entries, File, Listing};
 use resolve::Last;
@@ -46,12 +46,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wasmtime::Result;
-use wasmtime::component::{Accessor, HasSelf, Linker, Resource};
+use wasmtime::component::{Accessor, HasSelf, Resource};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/fs@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: {

@@ -27,7 +27,7 @@ mod upload;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HostResult, Literal, Need, Run, Scope, ScopeForm, Target, error,
+    Capability, Ctx, GrantError, HostResult, Linker, Literal, Need, Run, Scope, ScopeForm, Target, error,
 };
 use assay_capability_fs::needs;
 use bindings::assay::host::http::{
@@ -45,8 +45,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wasmtime::component::{
-    Accessor, Destination, FutureReader, HasSelf, Linker, Resource, StreamProducer, StreamReader,
-    StreamResult, Val,
+    Accessor, Destination, FutureReader, HasSelf, Resource, StreamProducer, StreamReader, StreamResult, Val,
 };
 use wasmtime::{Result, StoreContextMut};
 
@@ -54,6 +53,7 @@ mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/http@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: {
@@ -256,11 +256,13 @@ impl StreamProducer<Ctx> for Producer {
     fn poll_produce<'a>(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        _: StoreContextMut<'a, Ctx>,
+        store: StoreContextMut<'a, Ctx>,
         mut destination: Destination<'a, u8, Bytes>,
         finish: bool,
     ) -> Poll<Result<StreamResult>> {
-        let end = match self.body.poll(context) {
+        // It may have been opened before the run was replayed.
+        let refused = store.data().refused("http.read");
+        let end = match refused.map_or_else(|| self.body.poll(context), |refused| Poll::Ready(Err(refused))) {
             Poll::Ready(Ok(Some(data))) => {
                 // What it takes of the budget goes with it.
                 destination.set_buffer(data);

@@ -7,17 +7,18 @@ mod read;
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HostResult, Literal, Need, Request, Run, Scope, ScopeForm, Target, error,
-    off_thread,
+    Capability, Ctx, GrantError, HostResult, Linker, Literal, Need, Request, Run, Scope, ScopeForm, Target,
+    error, off_thread,
 };
 use bindings::assay::host::linux::{self, Field, Source};
 use std::path::Path;
-use wasmtime::component::{Accessor, HasSelf, Linker, Val};
+use wasmtime::component::{Accessor, HasSelf, Val};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/linux@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },

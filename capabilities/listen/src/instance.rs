@@ -152,11 +152,7 @@ impl wit::HostServer for Ctx {
 }
 
 impl wit::HostServerWithStore<Ctx> for Host {
-    async fn accept(
-        accessor: &Accessor<Ctx, Self>,
-        this: Resource<Instance>,
-        max: u32,
-    ) -> wasmtime::Result<Batch> {
+    async fn accept(accessor: &Accessor<Ctx, Self>, this: Resource<Instance>, max: u32) -> HostResult<Batch> {
         let (server, inbox) = accessor.with(|mut access| {
             let instance = access.get().table.get(&this)?;
             Ok::<_, wasmtime::Error>((instance.server.clone(), instance.inbox.clone()))
@@ -223,19 +219,19 @@ impl wit::Host for Ctx {
         Ok(())
     }
 
-    fn is_closed(&mut self, id: u64) -> wasmtime::Result<bool> {
+    fn is_closed(&mut self, id: u64) -> HostResult<bool> {
         Ok(match self.state::<Exchanges>().get(id) {
             Some(Exchange { phase: Phase::Socket(socket), .. }) => socket.is_closed(),
             _ => true,
         })
     }
 
-    fn is_closing(&mut self, id: u64) -> wasmtime::Result<bool> {
+    fn is_closing(&mut self, id: u64) -> HostResult<bool> {
         let exchange = self.state::<Exchanges>().get(id);
         Ok(exchange.is_none_or(|exchange| exchange.server.is_stopping() || exchange.ticket.is_over()))
     }
 
-    fn fail(&mut self, id: u64, status: u16, reason: String) -> wasmtime::Result<Option<String>> {
+    fn fail(&mut self, id: u64, status: u16, reason: String) -> HostResult<Option<String>> {
         let clients = (400..500).contains(&status);
         let logged = || (!clients).then(random::name);
         let Some(mut exchange) = self.state::<Exchanges>().remove(id) else { return Ok(logged()) };

@@ -26,18 +26,21 @@ mod target;
 mod tls;
 mod websocket;
 
-use assay_capability_api::{Capability, Ctx, Denied, GrantError, Literal, Need, Scope, ScopeForm, Target};
+use assay_capability_api::{
+    Capability, Ctx, Denied, Determinism, GrantError, Linker, Literal, Need, Scope, ScopeForm, Target,
+};
 use assay_capability_fs::needs;
 use bind::LISTEN;
 use scope::{Address, ListenScope};
 use std::path::Path;
 use wasmtime::Result;
-use wasmtime::component::{HasSelf, Linker, Val};
+use wasmtime::component::{HasSelf, Val};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/listen@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: {
@@ -109,6 +112,18 @@ impl Capability for Listen {
             Need::new("http.files", Literal::Free).of("http"),
         ];
         NEEDS
+    }
+
+    /// What is about a handle that the run has, or lets go of it.
+    fn determinism(&self, function: &str) -> Determinism {
+        match function {
+            "[method]server.address"
+            | "[method]server.port"
+            | "[method]server.stop"
+            | "finish"
+            | "release" => Determinism::Pure,
+            _ => Determinism::Outside,
+        }
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {

@@ -1,17 +1,18 @@
 //! Log lines of scripts. Always granted; they go where the program that runs the script says ([`LogSink`]), or nowhere.
 
-use assay_capability_api::{Capability, Counter, Ctx, Limit, Literal, Need, Run};
+use assay_capability_api::{Capability, Counter, Ctx, Determinism, Limit, Linker, Literal, Need, Run};
 use bindings::assay::host::log;
 use serde_json::{Map, Value};
 use std::fmt::Write;
 use std::sync::Arc;
 use tracing::Level;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::HasSelf;
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/log@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { "assay:host/log.write": async | trappable, default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
@@ -60,6 +61,10 @@ impl Capability for Log {
     fn needs(&self) -> &'static [Need] {
         const NEEDS: &[Need] = &[Need::new("log.*", Literal::Free)];
         NEEDS
+    }
+
+    fn determinism(&self, _: &str) -> Determinism {
+        Determinism::Program
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {

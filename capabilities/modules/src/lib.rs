@@ -6,16 +6,17 @@ mod folder;
 pub use folder::Folder;
 
 use assay_capability_api::scope::normalize;
-use assay_capability_api::{Access, Capability, Ctx, Request, Run};
+use assay_capability_api::{Access, Capability, Ctx, Determinism, Linker, Request, Run};
 use folder::Judge;
 use std::path::Path;
 use wasmtime::Result;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::HasSelf;
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/modules@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
@@ -43,6 +44,11 @@ impl Capability for Modules {
 
     fn always_linked(&self) -> bool {
         true
+    }
+
+    /// What a script is made of is the script.
+    fn determinism(&self, _: &str) -> Determinism {
+        Determinism::Program
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {

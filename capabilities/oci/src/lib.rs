@@ -26,8 +26,8 @@ mod transfer;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HandleGuard, Held, HostResult, Literal, Need, Scope, ScopeForm, Target,
-    error, text_field,
+    Capability, Ctx, GrantError, HandleGuard, Held, HostResult, Linker, Literal, Need, Scope, ScopeForm,
+    Target, error, text_field,
 };
 use assay_capability_fs::needs;
 use assay_capability_http::client::Client;
@@ -40,12 +40,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Result;
-use wasmtime::component::{Accessor, HasSelf, Linker, Resource, Val};
+use wasmtime::component::{Accessor, HasSelf, Resource, Val};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/oci@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: {

@@ -2,18 +2,19 @@
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HostResult, Literal, Need, Request, Run, Scope, ScopeForm, error, io_error,
-    signals,
+    Capability, Ctx, GrantError, HostResult, Linker, Literal, Need, Request, Run, Scope, ScopeForm, error,
+    io_error, signals,
 };
 use bindings::assay::host::os::{self, Machine};
 use std::io::ErrorKind;
 use std::path::Path;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::HasSelf;
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/os@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         with: { "assay:host/types@0.1.0": assay_capability_api::types },
@@ -155,11 +156,11 @@ fn catch(run: &Run, name: &str, caught: bool) -> Result<(), Error> {
 }
 
 impl os::Host for Ctx {
-    fn platform(&mut self) -> wasmtime::Result<String> {
+    fn platform(&mut self) -> HostResult<String> {
         Ok(std::env::consts::OS.into())
     }
 
-    fn arch(&mut self) -> wasmtime::Result<String> {
+    fn arch(&mut self) -> HostResult<String> {
         Ok(std::env::consts::ARCH.into())
     }
 

@@ -26,17 +26,20 @@ pub use shells::Shells;
 pub use supervisor::wire::Reach;
 
 use assay_capability_api::types::Error;
-use assay_capability_api::{Capability, Ctx, Denied, GrantError, Literal, Need, Scope, ScopeForm, Target};
+use assay_capability_api::{
+    Capability, Ctx, Denied, Determinism, GrantError, Linker, Literal, Need, Scope, ScopeForm, Target,
+};
 use assay_capability_fs::needs;
 use bindings::assay::host::process as wit;
 use std::path::Path;
 use wasmtime::Result;
-use wasmtime::component::{HasSelf, Linker, Val};
+use wasmtime::component::{HasSelf, Val};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/process@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
@@ -127,6 +130,14 @@ impl Capability for Process {
             needs::by("process.spawn", Literal::Option("stderr", output)),
         ];
         NEEDS
+    }
+
+    /// What is about a handle that the run has, or lets go of it.
+    fn determinism(&self, function: &str) -> Determinism {
+        match function {
+            "[method]child.pid" | "[method]child.close-stdin" => Determinism::Pure,
+            _ => Determinism::Outside,
+        }
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {

@@ -3,8 +3,8 @@
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, Denied, GrantError, HandleGuard, HostResult, Literal, Need, Run, Scope, ScopeForm,
-    Target, error, io_error, off_thread,
+    Capability, Ctx, Denied, Determinism, GrantError, HandleGuard, HostResult, Linker, Literal, Need, Run,
+    Scope, ScopeForm, Target, error, io_error, off_thread,
 };
 use assay_capability_process::prepare::{self, Variables};
 use assay_capability_process::stream::{PIECE, Stream};
@@ -20,12 +20,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Result;
-use wasmtime::component::{Accessor, HasSelf, Linker, Resource, Val};
+use wasmtime::component::{Accessor, HasSelf, Resource, Val};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/pty@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,
@@ -97,6 +98,14 @@ impl Capability for Pty {
             Need::new("process.spawn_pty", Literal::Free).of("process"),
         ];
         NEEDS
+    }
+
+    /// What is about a handle that the run has, or lets go of it.
+    fn determinism(&self, function: &str) -> Determinism {
+        match function {
+            "[method]terminal.pid" => Determinism::Pure,
+            _ => Determinism::Outside,
+        }
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> Result<()> {
@@ -209,7 +218,7 @@ impl wit::HostTerminal for Ctx {
         Ok(tcsetwinsize(stream.fd(), size(cols, rows)).map_err(failed)?)
     }
 
-    fn is_alive(&mut self, this: Resource<Terminal>) -> Result<bool> {
+    fn is_alive(&mut self, this: Resource<Terminal>) -> HostResult<bool> {
         Ok(self.table.get(&this)?.child.exit().is_none())
     }
 

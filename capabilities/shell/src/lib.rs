@@ -3,7 +3,7 @@
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, HandleGuard, HostResult, Literal, Need, Request, Run, Target, error, io_error,
+    Capability, Ctx, HandleGuard, HostResult, Linker, Literal, Need, Request, Run, Target, error, io_error,
     off_thread,
 };
 use assay_capability_process::prepare::{self, Input, Output, Variables};
@@ -15,12 +15,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Result;
-use wasmtime::component::{Accessor, HasSelf, Linker, Resource, Val};
+use wasmtime::component::{Accessor, HasSelf, Resource, Val};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/shell@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,

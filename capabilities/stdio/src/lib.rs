@@ -2,16 +2,17 @@
 
 mod input;
 
-use assay_capability_api::{Capability, Counter, Ctx, HostResult, Stop, io_error};
+use assay_capability_api::{Capability, Counter, Ctx, Determinism, HostResult, Linker, Stop, io_error};
 use bindings::assay::host::stdio::{self, Target};
 pub use input::Input;
 use std::io::{self, ErrorKind};
-use wasmtime::component::{Accessor, HasSelf, Linker};
+use wasmtime::component::{Accessor, HasSelf};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/stdio@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: {
             "assay:host/stdio.write": async | trappable,
             "assay:host/stdio.flush": async | trappable,
@@ -40,6 +41,13 @@ impl Capability for Stdio {
 
     fn always_linked(&self) -> bool {
         true
+    }
+
+    fn determinism(&self, function: &str) -> Determinism {
+        match function {
+            "write" | "flush" => Determinism::Program,
+            _ => Determinism::Outside,
+        }
     }
 
     fn link(&self, linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {

@@ -18,7 +18,7 @@ mod units;
 
 use assay_capability_api::types::ErrorCode;
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HostResult, Literal, Need, Run, Scope, ScopeForm, Target, error,
+    Capability, Ctx, GrantError, HostResult, Linker, Literal, Need, Run, Scope, ScopeForm, Target, error,
 };
 use assay_capability_fs::needs;
 use assay_capability_process::Processes;
@@ -32,12 +32,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use wasmtime::Result;
-use wasmtime::component::{Accessor, HasSelf, Linker, Resource, Val};
+use wasmtime::component::{Accessor, HasSelf, Resource, Val};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/systemd@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,

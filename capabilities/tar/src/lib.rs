@@ -17,7 +17,7 @@ mod writer;
 
 use archive::{Archive, Bounds, Member};
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Access, Capability, Ctx, Held, HostResult, Literal, Need, Run, error};
+use assay_capability_api::{Access, Capability, Ctx, Held, HostResult, Linker, Literal, Need, Run, error};
 use assay_capability_compress::Share;
 use assay_capability_compress::codec::Format;
 use assay_capability_compress::file::{self, Source};
@@ -30,13 +30,14 @@ use std::fs::File;
 use std::io::BufReader;
 use std::sync::Arc;
 use wasmtime::Result;
-use wasmtime::component::{Accessor, HasSelf, Linker, Resource};
+use wasmtime::component::{Accessor, HasSelf, Resource};
 use writer::{Content, Writer};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/tar@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,

@@ -11,7 +11,7 @@ mod tests;
 
 use assay_capability_api::types::{ErrorCode, Payload};
 use assay_capability_api::{
-    Capability, Ctx, GrantError, HostResult, Literal, Need, Scope, ScopeForm, Target, error, network,
+    Capability, Ctx, GrantError, HostResult, Linker, Literal, Need, Scope, ScopeForm, Target, error, network,
 };
 use assay_capability_fs::needs;
 use assay_capability_http::dial;
@@ -22,12 +22,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Result;
-use wasmtime::component::{Accessor, HasSelf, Linker, Resource, Val};
+use wasmtime::component::{Accessor, HasSelf, Resource, Val};
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "package assay:capability; world capability { import assay:host/ws@0.1.0; }",
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         imports: { default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },
         require_store_data_send: true,

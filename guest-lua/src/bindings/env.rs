@@ -22,7 +22,7 @@ pub fn register(lua: Lua) {
 }
 
 fn push_variable(call: Call, name: &str) -> Returned {
-    match env::get(name) {
+    match env::get(name)? {
         Some(value) => call.lua().push_bytes(&value),
         None => call.lua().push_nil(),
     }
@@ -55,7 +55,7 @@ fn unset(call: Call) -> Returned {
 
 fn list(call: Call) -> Returned {
     let lua = call.lua();
-    let variables = env::list();
+    let variables = env::list()?;
     value::push_list(lua, variables.iter(), |variable| {
         lua.new_table(0, 2);
         lua.push_str(&variable.key);
@@ -71,6 +71,6 @@ fn home(call: Call) -> Returned {
 }
 
 fn cwd(call: Call) -> Returned {
-    call.lua().push_str(&env::cwd());
+    call.lua().push_str(&env::cwd()?);
     Ok(1)
 }

@@ -10,6 +10,7 @@ mod socket;
 use crate::call::{Call, Error, ITEM, Returned, failure, gather, keep, prelude, push_library};
 use crate::ffi::*;
 use crate::host::listen::{self, Exchange, FileOptions, Flow, Options, Route};
+use crate::host::types;
 use crate::lua::Lua;
 use crate::scheduler::{self, Shared};
 use crate::task::{Pending, wait, wait_on_tasks};
@@ -102,7 +103,7 @@ struct Queue {
     ended: bool,
 }
 
-type Accept = Pin<Box<dyn Future<Output = listen::Batch>>>;
+type Accept = Pin<Box<dyn Future<Output = Result<listen::Batch, types::Error>>>>;
 
 /// A server in the hands of a script.
 struct Server {
@@ -241,12 +242,12 @@ fn close(call: Call) -> Returned {
 
 /// `is_closing(id)`: whether the server stops or the client is gone.
 fn is_closing(call: Call) -> Returned {
-    let closing = listen::is_closing(call.integer(1)?.cast_unsigned());
+    let closing = listen::is_closing(call.integer(1)?.cast_unsigned())?;
     call.lua().push_bool(closing);
     Ok(1)
 }
 
-async fn pull(server: Rc<listen::Server>) -> listen::Batch {
+async fn pull(server: Rc<listen::Server>) -> Result<listen::Batch, types::Error> {
     server.accept(BATCH).await
 }
 
@@ -263,7 +264,7 @@ fn supervise(call: Call) -> Result<Pending, Error> {
     call.function(2)?;
     let queue = call.userdata::<Server>(1)?.queue.clone();
     wait(async move {
-        let step = supervised(&queue, &server).await;
+        let step = supervised(&queue, &server).await?;
         Ok(move |call: Call| match step {
             Step::Ended => {
                 call.lua().push_bool(false);
@@ -297,12 +298,12 @@ fn start_worker(lua: Lua, queue: &RefCell<Queue>) {
 
 /// Nothing is pulled while requests wait here for a worker: by the time that they are answered more have
 /// come, and the next pull has them all at once.
-async fn supervised(queue: &RefCell<Queue>, server: &Rc<listen::Server>) -> Step {
+async fn supervised(queue: &RefCell<Queue>, server: &Rc<listen::Server>) -> Result<Step, types::Error> {
     poll_fn(|context| {
         loop {
             let mut held = queue.borrow_mut();
             if !held.requests.is_empty() {
-                let Some((_, waker)) = held.idle.pop() else { return Poll::Ready(Step::Spawn) };
+                let Some((_, waker)) = held.idle.pop() else { return Poll::Ready(Ok(Step::Spawn)) };
                 held.supervisor = Some(context.waker().clone());
                 drop(held);
                 waker.wake();
@@ -315,11 +316,12 @@ async fn supervised(queue: &RefCell<Queue>, server: &Rc<listen::Server>) -> Step
                     queue.borrow_mut().accept = Some(accept);
                     return Poll::Pending;
                 }
-                Poll::Ready(batch) => {
+                Poll::Ready(Err(refused)) => return Poll::Ready(Err(refused)),
+                Poll::Ready(Ok(batch)) => {
                     let open = batch.open;
                     receive(queue, batch);
                     if !open {
-                        return Poll::Ready(Step::Ended);
+                        return Poll::Ready(Ok(Step::Ended));
                     }
                 }
             }
@@ -402,7 +404,8 @@ fn taken(call: Call) -> Returned {
 fn shed(call: Call) -> Returned {
     let requests = std::mem::take(&mut call.userdata::<Server>(1)?.queue.borrow_mut().requests);
     for request in requests {
-        listen::fail(request.id, 503, "");
+        // Who is no longer answered has no answer to miss.
+        let _ = listen::fail(request.id, 503, "");
     }
     Ok(0)
 }
@@ -510,7 +513,7 @@ fn finish(call: Call) -> Returned {
 /// `fail(id, status, reason)` gives the number that the client was told, or nil.
 fn fail(call: Call) -> Returned {
     let reason = String::from_utf8_lossy(call.opt_bytes(3)?.unwrap_or_default());
-    match listen::fail(id(call)?, status(call)?, &reason) {
+    match listen::fail(id(call)?, status(call)?, &reason)? {
         Some(number) => call.lua().push_str(&number),
         None => call.lua().push_nil(),
     }

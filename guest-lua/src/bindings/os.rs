@@ -202,12 +202,12 @@ fn setlocale(call: Call) -> Returned {
 }
 
 fn arch(call: Call) -> Returned {
-    call.lua().push_str(&os::arch());
+    call.lua().push_str(&os::arch()?);
     Ok(1)
 }
 
 fn platform(call: Call) -> Returned {
-    call.lua().push_str(&os::platform());
+    call.lua().push_str(&os::platform()?);
     Ok(1)
 }
 

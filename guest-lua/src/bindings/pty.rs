@@ -138,7 +138,7 @@ fn kill(call: Call) -> Result<Pending, Error> {
 }
 
 fn is_alive(call: Call) -> Returned {
-    let alive = terminal(call)?.is_alive();
+    let alive = terminal(call)?.is_alive()?;
     call.lua().push_bool(alive);
     Ok(1)
 }

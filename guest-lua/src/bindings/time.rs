@@ -3,7 +3,7 @@
 use crate::call::{Call, Error, Returned};
 use crate::host::time;
 use crate::lua::Lua;
-use crate::task::{Pending, wait};
+use crate::task::{Pending, wait_lasting};
 use crate::value::nanoseconds;
 use crate::{function, waiting};
 
@@ -26,7 +26,7 @@ pub fn sleep(call: Call) -> Result<Pending, Error> {
     let Some(nanoseconds) = nanoseconds(seconds) else {
         return Err(Error::Argument(1, format!("{seconds} is not a number of seconds from 0 on")));
     };
-    wait(async move {
+    wait_lasting(async move {
         time::sleep(nanoseconds).await;
         Ok(|_: Call| Ok(0))
     })

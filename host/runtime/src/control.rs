@@ -3,9 +3,10 @@
 use crate::bindings::assay::host::{console, control, extensions};
 use crate::run::{CARRIED, Console};
 use crate::{Runtime, link};
+use assay_capability_api::linked::component::name_of;
 use assay_capability_api::types::ErrorCode;
 use assay_capability_api::{
-    Call, Counter, Ctx, Extensions, HostResult, Run, Stop, Target, error, random, signals,
+    Call, Counter, Ctx, Determinism, Entropy, Extensions, HostResult, Run, Stop, Target, error, signals,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +67,9 @@ impl control::Host for Ctx {
     }
 
     fn cpu_time(&mut self) -> Result<f64> {
+        if self.is_replayed() {
+            return Ok(self.clock().elapsed().as_secs_f64());
+        }
         Ok(self.run.cpu.nanoseconds() as f64 / 1e9)
     }
 
@@ -80,9 +84,21 @@ impl control::Host for Ctx {
         Ok(self.run.budget.left().saturating_add(CARRIED))
     }
 
-    fn seed(&mut self) -> Result<(u64, u64)> {
-        Ok((random::number(), random::number()))
+    fn loaded(&mut self) -> Result<Option<(u64, u64)>> {
+        self.begin_replay().then(|| seed(self.entropy().as_ref())).transpose()
     }
+
+    fn seed(&mut self) -> Result<(u64, u64)> {
+        seed(self.seeds().as_ref())
+    }
+}
+
+fn seed(entropy: &dyn Entropy) -> Result<(u64, u64)> {
+    let mut bytes = [[0; 8]; 2];
+    for half in &mut bytes {
+        entropy.fill(half)?;
+    }
+    Ok((u64::from_le_bytes(bytes[0]), u64::from_le_bytes(bytes[1])))
 }
 
 impl control::HostWithStore<Ctx> for HasSelf<Ctx> {
@@ -117,11 +133,16 @@ impl extensions::HostWithStore<Ctx> for HasSelf<Ctx> {
         function: String,
         arguments: String,
     ) -> HostResult<String> {
-        let (run, offered) = accessor.with(|mut access| {
+        let (run, found, refused) = accessor.with(|mut access| {
             let ctx = access.get();
-            (ctx.run.clone(), ctx.service::<Extensions>())
+            let found = ctx.service::<Extensions>().and_then(|offered| offered.find(&extension));
+            let reaches = found.is_some_and(|found| found.determinism(&function) == Determinism::Outside);
+            let refused = reaches.then(|| ctx.refused(&name_of(&extension, &function))).flatten();
+            (ctx.run.clone(), found, refused)
         });
-        let found = offered.as_ref().and_then(|offered| offered.find(&extension));
+        if let Some(refused) = refused {
+            return Err(refused.into());
+        }
         match found {
             Some(found) => Ok(found.call(&run, &function, arguments).await?),
             None => Err(error(ErrorCode::NotFound, format!("there is no extension {extension}")).into()),

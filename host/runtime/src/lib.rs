@@ -11,12 +11,12 @@ pub use job::{Call, Job, Names, What};
 pub use run::{Console, ConsoleReply, ConsoleRequest, Ended, Failure, Outcome, Returned, Start};
 pub use watchdog::{GRACE, Late, Overdue, Waker};
 
-use assay_capability_api::{Capability, Ctx, Grants, lock};
+use assay_capability_api::{Capability, Ctx, Grants, Linker, lock};
 use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, bail};
 use watchdog::Watchdog;
@@ -24,6 +24,7 @@ use watchdog::Watchdog;
 mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit",
+        wasmtime_crate: assay_capability_api::linked,
         world: "guest",
         imports: { "assay:host/control.tick": async | trappable, default: trappable },
         trappable_error_type: { "assay:host/types.error" => assay_capability_api::HostError },

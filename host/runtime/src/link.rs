@@ -2,26 +2,48 @@
 //! for and which flag grants it.
 
 use crate::{Inner, Runtime, bindings};
+use assay_capability_api::linked::component::name_of;
 use assay_capability_api::scope::is_own;
 use assay_capability_api::types::Error;
-use assay_capability_api::{Capability, Ctx, Grants, Run, Target, denied, denied_without_scope};
-use assay_wasm::wasi::{self, Ambient};
+use assay_capability_api::{
+    Capability, Ctx, Determinism, Grants, Linker, Run, Target, denied, denied_without_scope,
+};
+use assay_wasm::wasi::{self, Ambient, Sources};
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
-use wasmtime::component::{Component, HasSelf, Linker, ResourceType, Val};
+use wasmtime::component::{Component, HasSelf, ResourceType, Val};
 use wasmtime::{AsContextMut, Engine, Result, StoreContextMut, bail};
 
 /// What every run has: WASI's remains, and what is always granted.
 pub(crate) fn base(engine: &Engine, component: &Component) -> Result<Linker<Ctx>> {
     let mut linker = Linker::new(engine);
-    wasi::add_to_linker(&mut linker, engine, component, Ambient::Real)?;
-    bindings::assay::host::control::add_to_linker::<_, HasSelf<Ctx>>(&mut linker, |ctx| ctx)?;
-    bindings::assay::host::console::add_to_linker::<_, HasSelf<Ctx>>(&mut linker, |ctx| ctx)?;
-    bindings::assay::host::extensions::add_to_linker::<_, HasSelf<Ctx>>(&mut linker, |ctx| ctx)?;
+    let sources = Sources {
+        now: |ctx: &Ctx| ctx.clock().now(),
+        elapsed: |ctx| ctx.clock().elapsed(),
+        random: |ctx, bytes| ctx.seeds().fill(bytes),
+    };
+    wasi::add_to_linker(linker.plain(), engine, component, Ambient::Of(sources))?;
+    steering(&mut linker)?;
     assay_capability_api::types::add_to_linker::<_, HasSelf<Ctx>>(&mut linker, |ctx| ctx)?;
     for capability in Runtime::capabilities().iter().filter(|capability| capability.always_linked()) {
-        capability.link(&mut linker)?;
+        real(&mut linker, *capability)?;
     }
     Ok(linker)
+}
+
+/// What steers a run.
+fn steering(linker: &mut Linker<Ctx>) -> Result<()> {
+    linker.determined_by(|function| match function {
+        "cpu-time" | "seed" | "loaded" => Determinism::Virtual,
+        _ => Determinism::Program,
+    });
+    bindings::assay::host::control::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)?;
+    bindings::assay::host::console::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)?;
+    bindings::assay::host::extensions::add_to_linker::<_, HasSelf<Ctx>>(linker, |ctx| ctx)
+}
+
+/// The real implementation of a capability.
+fn real(linker: &mut Linker<Ctx>, capability: &'static dyn Capability) -> Result<()> {
+    capability.link(linker.determined_by(|function| capability.determinism(function)))
 }
 
 /// The base with the capabilities of `set` (one flag for each capability) and stubs for the others.
@@ -32,7 +54,7 @@ pub(crate) fn for_set(runtime: &Inner, set: &[bool]) -> Result<Linker<Ctx>> {
             continue;
         }
         if *granted {
-            capability.link(&mut linker)?;
+            real(&mut linker, *capability)?;
         } else {
             deny(&mut linker, &runtime.engine, &runtime.component, *capability)?;
         }
@@ -59,7 +81,7 @@ fn deny(
         if !interface.starts_with(&wanted) {
             continue;
         }
-        let mut linker = linker.instance(interface)?;
+        let mut linker = linker.plain().instance(interface)?;
         for (name, export) in instance.exports(engine) {
             match export.ty {
                 ComponentItem::Resource(_) => {
@@ -116,9 +138,14 @@ struct Stub {
 
 impl Stub {
     fn refuse(&self, store: StoreContextMut<'_, Ctx>, args: &[Val], results: &mut [Val]) -> Result<()> {
-        let target = self.capability.target(&self.function, args);
         let name = self.capability.name();
-        let error = refusal(&store.data().run, self.capability, &target);
+        // In a run that is replayed a grant would not help.
+        let outside = self.capability.determinism(&self.function) == Determinism::Outside;
+        let outside = outside.then(|| store.data().refused(&name_of(name, &self.function))).flatten();
+        let error = outside.unwrap_or_else(|| {
+            let target = self.capability.target(&self.function, args);
+            refusal(&store.data().run, self.capability, &target)
+        });
         let Some(result) = results.first_mut() else { return Ok(()) };
         if self.fallible {
             *result = Val::Result(Err(Some(Box::new(Val::Record(vec![
@@ -130,5 +157,88 @@ impl Stub {
             bail!("{name}.{} was called, but {name} is not granted", self.function);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_capability_api::Determinism::{Outside, Program, Pure, Virtual};
+
+    /// What a script of a replayed run may call, by interface: all else reaches outside. A function that is added is
+    /// refused until its capability says otherwise, and this does.
+    const GO_ON: &[(Determinism, &str, &[&str])] = &[
+        (Pure, "compress", &["packer", "unpacker", "[method]coder.step"]),
+        (Program, "console", &["next", "help"]),
+        (Virtual, "control", &["cpu-time", "loaded", "seed"]),
+        (
+            Program,
+            "control",
+            &["tick", "signal", "signal-answered", "closing", "closed", "exit", "calling", "room"],
+        ),
+        (Pure, "crypto", &["hash", "hmac", "hkdf", "decrypt", "jwt-decode"]),
+        (Virtual, "crypto", &["random", "jwt-verify"]),
+        // Decided for each function of each extension.
+        (Program, "extensions", &["call"]),
+        (
+            Pure,
+            "listen",
+            &["[method]server.address", "[method]server.port", "[method]server.stop", "finish", "release"],
+        ),
+        (Program, "log", &["enabled", "write"]),
+        (Program, "modules", &["find"]),
+        (Pure, "process", &["[method]child.pid", "[method]child.close-stdin"]),
+        (Pure, "pty", &["[method]terminal.pid"]),
+        (Program, "stdio", &["write", "flush"]),
+        (Virtual, "time", &["now", "monotonic", "zone", "sleep"]),
+    ];
+
+    /// Every function of the world goes through the switch of a replayed run, and one that reaches outside has an error
+    /// to say that it must not: linking fails for one that has none.
+    #[test]
+    fn every_function_is_covered_by_the_switch() {
+        let runtime = Runtime::new(1).expect("the guest is built");
+        let Inner { engine, component, .. } = &*runtime.inner;
+        let mut linker = Linker::new(engine).noting();
+        steering(&mut linker).unwrap();
+        for capability in Runtime::capabilities() {
+            real(&mut linker, *capability).unwrap();
+        }
+        let mut seen = linker.seen().to_vec();
+
+        let mut imported = Vec::new();
+        for (interface, import) in component.component_type().imports(engine) {
+            let ComponentItem::ComponentInstance(instance) = import.ty else { panic!("{interface}") };
+            for (name, export) in instance.exports(engine) {
+                let ComponentItem::ComponentFunc(function) = export.ty else { continue };
+                let Some(short) = interface.strip_prefix("assay:host/") else {
+                    // Those that are there have what they give from the run; see `assay_wasm::wasi`.
+                    assert!(interface.starts_with("wasi:"), "{interface}");
+                    continue;
+                };
+                let short = short.split('@').next().unwrap_or_default();
+                let listed =
+                    GO_ON.iter().find(|(_, of, functions)| *of == short && functions.contains(&name));
+                let determinism = listed.map_or(Outside, |(determinism, ..)| *determinism);
+                assert!(
+                    determinism != Outside || is_fallible(&function),
+                    "{interface}#{name} cannot be refused"
+                );
+                imported.push((interface.to_string(), name.to_string(), determinism));
+            }
+        }
+        let name = |function: &(String, String, Determinism)| (function.0.clone(), function.1.clone());
+        imported.sort_by_key(name);
+        seen.sort_by_key(name);
+        // The guest does not import what no binding of it calls.
+        seen.retain(|function| imported.iter().any(|other| name(other) == name(function)));
+        assert!(imported.len() > 100, "{}", imported.len());
+        assert_eq!(seen, imported);
+        let listed: usize = GO_ON.iter().map(|(_, _, functions)| functions.len()).sum();
+        assert_eq!(
+            imported.iter().filter(|(_, _, determinism)| *determinism != Outside).count(),
+            listed,
+            "GO_ON names others"
+        );
     }
 }

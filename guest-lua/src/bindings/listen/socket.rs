@@ -76,6 +76,6 @@ pub fn close(call: Call) -> Result<Pending, Error> {
 
 /// `is_closed(id)`.
 pub fn is_closed(call: Call) -> Returned {
-    call.lua().push_bool(listen::is_closed(id(call)?));
+    call.lua().push_bool(listen::is_closed(id(call)?)?);
     Ok(1)
 }

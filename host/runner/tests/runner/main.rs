@@ -7,6 +7,7 @@ mod audit;
 mod embedder;
 mod log;
 mod panics;
+mod replay;
 mod tenants;
 
 use assay_runner::Runner;
