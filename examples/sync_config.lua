@@ -48,7 +48,7 @@ local formats = {
   yaml = yaml.encode,
 }
 
--- The bytes of a file; nil if there is none.
+-- The bytes of a file; nil if it does not exist.
 local function current(path)
   local ok, result = pcall(fs.read_bytes, path)
   if ok then

@@ -34,7 +34,7 @@ fn main() {
         }
         lua
     };
-    // A call costs more in wasm than natively, so everything is inlined eagerly, but for the interpreter's loop:
+    // A call costs more in wasm than natively, so everything is inlined eagerly, except the interpreter's loop:
     // what is inlined there takes the registers of the loop itself (fib and n-body are 4% slower).
     unit(600).file("csrc/onelua.c").compile("lua");
     unit(10).file(Path::new(&dir).join("lvm.c")).compile("luavm");

@@ -160,7 +160,7 @@ LUA_API int lua_lastlevel (lua_State *L) {
 
 /*
 ** Pushes the name of the n-th local variable (from 0) that is in scope
-** where the function on top of the stack ends; gives 0 where there is none.
+** where the function on top of the stack ends; gives 0 where no such variable exists.
 */
 LUA_API int lua_lastlocal (lua_State *L, int n) {
   const TValue *o = s2v(L->top.p - 1);

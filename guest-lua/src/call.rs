@@ -286,7 +286,7 @@ pub fn carry(bytes: usize) -> Result<(), Error> {
 /// The same of a part of an argument that is copied here first: a list or a table may have very many.
 ///
 /// # Errors
-/// The same, and "not enough memory" where there is none for the copy.
+/// The same, and "not enough memory" for the copy.
 pub fn keep(lua: Lua, bytes: usize) -> Result<(), Error> {
     region::make_room(lua, bytes)?;
     unsafe { CARRIED.listed += bytes };
@@ -296,7 +296,7 @@ pub fn keep(lua: Lua, bytes: usize) -> Result<(), Error> {
 /// Reads arguments that may have parts without number.
 ///
 /// # Errors
-/// Those of `read`, and "not enough memory", also where there is none to hand the parts over.
+/// Those of `read`, and "not enough memory", also when the parts are handed over.
 pub fn gather<T>(lua: Lua, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let read = region::region(lua, AssertUnwindSafe(read))??;
     region::make_room(lua, unsafe { CARRIED.listed })?;
@@ -441,7 +441,7 @@ impl Call {
             unsafe { lua_tolstring(self.0.0, index, std::ptr::null_mut()) };
         }
         let bytes = self.0.bytes(index).ok_or(Error::Type(index, c"string"))?;
-        // Whoever takes a text looks at it.
+        // A binding that takes a text reads all of it.
         work::spend(bytes.len());
         Ok(bytes)
     }

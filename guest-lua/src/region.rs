@@ -2,7 +2,7 @@
 //!
 //! Rust has no way on where memory is short but to abort, and its frames are not unwound here. So what computes for a
 //! script runs in a [`region`]: when there is no memory for it, Lua's error jumps to the region's start over all frames
-//! of Rust in between, and every block that the region has allocated is freed at once, whoever owned it. That is sound
+//! of Rust in between, and every block that the region has allocated is freed at once, whatever owned it. That is sound
 //! because nothing of these frames is looked at again, and as long as a region stores nothing that it allocates where
 //! others find it: in a static, in a handle of Lua, in what its closure borrows. [`outside`] is for what must do so.
 //!
@@ -233,7 +233,7 @@ fn charge(more: usize) {
     }
 }
 
-/// Looks for memory that Lua does not use any more; where there is none, ends the region.
+/// Looks for memory that Lua does not use any more; if nothing is found, ends the region.
 #[cold]
 #[inline(never)]
 fn short(thread: *mut lua_State, more: usize) {

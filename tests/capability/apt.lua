@@ -30,7 +30,7 @@
 --- Every function takes `root` among its options, for the folder of another system such as an image that is being built.
 --- Neither this machine's apt configuration nor that system's own is used then, only its sources, preferences and keys in
 --- `trusted.gpg.d`; a source that names a key by its path, as `add_source` makes it, is for use within that system. Scripts
---- of its packages run in it (chroot). Whoever can write to the folder decides what these programs do, so it needs both
+--- of its packages run in it (chroot). One who can write to the folder decides what these programs do, so it needs both
 --- grants.
 ---
 --- ## apt.query(name, options?) -> {installed, version, architecture}

@@ -9,7 +9,7 @@
 --- of a controller that is not enabled for the group, is `not_found`; the message lists what is enabled.
 ---
 --- ## cgroup.version() -> string
---- `"v2"`, `"v1"`, or `"hybrid"` where version 2 is beside version 1. Raises `unsupported` where there is none. Any grant of
+--- `"v2"`, `"v1"`, or `"hybrid"` where version 2 is beside version 1. Raises `unsupported` where there are no cgroups. Any grant of
 --- `cgroup` covers it.
 ---
 --- ## cgroup.list(path) -> {string, ...}

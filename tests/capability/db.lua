@@ -99,7 +99,7 @@
 --- Runs a statement once for each list of parameters, in one transaction, and gives how many rows were changed in all.
 ---
 --- ## db.script(conn, sql)
---- Runs several statements, parted by semicolons, without parameters and results. What they begin and do not commit is
+--- Runs several statements, separated by semicolons, without parameters and results. What they begin and do not commit is
 --- rolled back, and what they set does not last, except in a session; on PostgreSQL they are one transaction where they begin none. Not where a connection is for reading only,
 --- nor in a transaction on a server.
 ---
@@ -434,7 +434,7 @@ assert.eq(count, 1000)
 assert.eq(#conn:query("SELECT * FROM t"), 20000)
 conn:execute("DROP TABLE t")
 for row in conn:rows("SELECT 1 AS x WHERE 0") do
-  error("there is none")
+  error("there is no row")
 end
 
 --# case: sqlite: limits of a result

@@ -45,7 +45,7 @@
 ---   else, is trusted by the cluster's own authority too. A certificate that is named itself is trusted for its own
 ---   server, also where it signs itself.
 --- - `tls`: `{fingerprint = "sha256:..."}`: the server must have the certificate with this SHA-256, as `openssl x509
----   -fingerprint -sha256` shows it, which is then trusted whoever made it, for any name and time; a list where it
+---   -fingerprint -sha256` shows it, which is then trusted for any issuer, name and time; a list where it
 ---   may be one of several. On a redirect to another host the usual authorities count.
 --- - `client_cert`, `client_key`, `client_cert_file`, `client_key_file`: PEM; one file may have both
 --- - `max_body`: bytes of the decoded body, default 64 MiB, 0 for no bound
@@ -353,7 +353,7 @@ ok, err = pcall(async.timeout, 0.1, function()
 end)
 assert.eq(err.code, "timeout")
 
---# case: what goes wrong is told apart
+--# case: each failure has its code
 --# needs: http
 --# allow: http=127.0.0.1:*
 --# allow: http=no-such-name.invalid

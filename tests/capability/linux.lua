@@ -156,7 +156,7 @@ assert.gt(own.ppid, 0)
 assert.gt(own.num_threads, 0)
 assert.gt(own.starttime, 0)
 assert.eq(own.rss_bytes, own.rss * linux.kernel().page_size)
--- Addresses would help whoever attacks the process.
+-- Addresses would help an attacker of the process.
 for _, name in ipairs({ "startcode", "start_code", "startstack", "kstkesp", "kstkeip", "arg_start", "env_start" }) do
   assert.eq(own[name], nil, name)
 end

@@ -17,7 +17,7 @@
 --- known path with another method 405 with `Allow`. `HEAD` goes to the handler of `GET`.
 ---
 --- Handlers run concurrently: one that waits (`http.get`, `sleep`, a database) lets others run. An error in one is status 500 and
---- a log line with the same number; the client learns nothing else. Where it failed for want of memory, or at another limit of
+--- a log line with the same number; the client learns nothing else. Where it ran out of memory, or failed at another limit of
 --- the run (an error `limit`), it is 503. What is wrong with a request is the client's fault: where `req:json()`, `req:form()`,
 --- `req:multipart()` or `json.parse(req.body)` raise and the handler does not catch it, the status is 400 with the reason (413 for
 --- more than 1000 parts or 10000 fields), and nothing is logged.
@@ -51,7 +51,7 @@
 ---
 --- | field | |
 --- |---|---|
---- | `method`, `path`, `query` | as they came; the query without `?`, `""` where there is none |
+--- | `method`, `path`, `query` | as they came; the query without `?`, `""` if the request has no query |
 --- | `params` | the query's names and values, decoded, and over them those of the path; the last of several counts |
 --- | `path_params` | those of the path alone; `["*"]` is what a final `*` stands for |
 --- | `headers` | names in lower case, found in any case; several of a name joined with commas |

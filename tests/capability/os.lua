@@ -265,7 +265,7 @@ setmetatable({}, { __gc = function() print("finalized") end })
 local guard <close> = setmetatable({}, { __close = function() print("closed") end })
 os.exit(3, true)
 
---# case: whoever is denied the name does not get it with the rest
+--# case: a denied name does not come with the rest
 --# allow: os
 --# deny: os=hostname
 local ok, err = pcall(os.info)

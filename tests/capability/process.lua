@@ -17,14 +17,14 @@
 --- Where a value comes from elsewhere, put `--` before it, so that it is no option. For a program that should do one
 --- thing only, grant a small program of your own (`process=./backup.sh`) which takes no more than it needs.
 ---
---- A bare name is looked up on the `PATH` of whoever starts Assay, when the run starts; the script's own variables,
+--- A bare name is looked up on the `PATH` that Assay was started with, when the run starts; the script's own variables,
 --- working folder and files change nothing about it. What is compared is where a program was found *and* the file that
 --- this leads to, so neither a link to another program nor another name of the same file (`pkill` for `pgrep`) is
 --- covered. A program that is installed during the run is granted by its path. There is no shell in between: arguments
 --- reach the program as they are.
 ---
 --- A program gets the environment that the script itself sees: nothing, unless variables were granted with `env=` or
---- given with `--env`, and the `PATH` of whoever starts Assay. **A script sets variables that are granted only**, in
+--- given with `--env`, and the `PATH` that Assay was started with. **A script sets variables that are granted only**, in
 --- `env` or with `env.set`: many make a program run something else (`BASH_ENV`, `GIT_SSH_COMMAND`, `NODE_OPTIONS`,
 --- `PYTHONPATH`, `LD_PRELOAD`). `process=env:NAME` grants one, `process=env:MYAPP_*` all that fit; but what takes code into
 --- any program (`LD_*`, `DYLD_*`, `GCONV_PATH`, `GLIBC_TUNABLES`, `LOCPATH`, `NLSPATH`, `PATH`, `BASH_ENV`, `ENV`,

@@ -6,7 +6,7 @@
 --- and `io.popen` and `os.execute` need it. A script that runs certain programs only is better off with `process`.
 ---
 --- A command line gets the environment that the script itself sees, which is nothing unless variables were granted or
---- given, and the `PATH` of whoever starts Assay. `env` and `env.set` set any variable of it, since a command line could
+--- given, and the `PATH` that Assay was started with. `env` and `env.set` set any variable of it, since a command line could
 --- as well: `shell` grants what `process=env:NAME` does. It gets no terminal. What it starts ends with the
 --- script, background jobs and daemons included. The limits are those of `process`.
 ---
@@ -29,7 +29,7 @@
 --- the errors of all.
 ---
 --- ## shell.which(name) -> string or nil
---- Where a program is on the `PATH` of whoever runs Assay.
+--- Where a program is on the `PATH` that Assay was started with.
 
 --# example: a command line
 --# allow: shell

@@ -633,7 +633,7 @@ assert.eq(err.code, "limit")
 --# allow: ws=127.0.0.1:${WS_PORT}
 local conn = ws.connect("ws://127.0.0.1:${WS_PORT}/flood")
 local told <close> = ws.connect("ws://127.0.0.1:${WS_PORT}/flooded")
--- 64 KiB each: 1 MiB of ours, and the buffers of two sockets and of the server.
+-- 64 KiB each: 1 MiB of Assay's, and the buffers of two sockets and of the server.
 local sent = tonumber((told:recv({ timeout = 60 })))
 assert(sent < 512, "the server sent " .. sent)
 -- Nothing was lost.

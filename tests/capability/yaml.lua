@@ -14,13 +14,13 @@
 --- of the value that cannot be encoded.
 ---
 --- ## yaml.parse(text, options?) -> value
---- The first document; nil if there is none. What follows it must be another document, or nothing.
+--- The first document; nil if the text has no document. What follows it must be another document, or nothing.
 ---
 --- ## yaml.parse_all(text, options?) -> {value}
 --- All documents. Empty ones are left out (with `{null = json.null}` they are that).
 ---
 --- ## yaml.encode(value) -> string
---- `value` in block style, keys sorted by their bytes. Arrays and objects are told apart as by
+--- `value` in block style, keys sorted by their bytes. Arrays and objects are distinguished as by
 --- `json.encode`, and `json.array` and `json.object` pin them. Strings that a reader of YAML 1.2 or 1.1
 --- might take for another type (`"yes"`, `"1.0"`, `"2024-01-01"`) are quoted; texts of several lines
 --- become literal blocks.

@@ -203,7 +203,7 @@ for _, sql in ipairs({
   assert.eq(err.code, "unsupported", sql .. ": " .. err.message)
   assert.eq(state(conn), clean, sql)
 end
--- What leaves something all the same leaves it on no connection of the pool.
+-- A statement that still leaves something leaves it on no connection of the pool.
 assert.eq(conn:query("SELECT @n := 5 AS v")[1].v, 5)
 assert.eq(conn:query("SELECT @n IS NULL AS v")[1].v, 1)
 conn:query("SELECT 7 INTO @n")

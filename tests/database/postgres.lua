@@ -329,7 +329,7 @@ assert.eq(reader:query("SELECT * FROM t")[1].x, 9)
 conn:execute("UPDATE t SET a = $1", { "x" })
 other:execute("ALTER TABLE t ALTER COLUMN a TYPE int USING 1")
 assert.eq(conn:execute("UPDATE t SET a = $1", { 5 }), 1)
--- Types that are made anew.
+-- Types that are dropped and created again.
 conn:script("CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE m (v mood); INSERT INTO m VALUES ('sad')")
 assert.eq(conn:query("SELECT * FROM m")[1].v, "sad")
 assert.eq(conn:query("SELECT v FROM m WHERE v = $1", { "sad" })[1].v, "sad")

@@ -247,7 +247,7 @@ fn the_machine_runs_again() {
     );
 }
 
-/// Reading all below `/` is not written for want of a narrower rule, and that is told.
+/// A rule for reading all below `/` is not written, even where no narrower one is found, and that is told.
 fn what_cannot_be_written_is_told() {
     let folder = Folder::new();
     folder.write("a.lua", "print(#fs.glob('/no-such-*'))");

@@ -9,7 +9,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("loops_end_at_the_cpu_limit", loops_end_at_the_cpu_limit),
     ("loops_end_at_the_timeout", loops_end_at_the_timeout),
     ("memory_bombs_end_at_the_memory_limit", memory_bombs_end_at_the_memory_limit),
-    ("a_script_may_catch_the_want_of_memory", a_script_may_catch_the_want_of_memory),
+    ("a_script_may_catch_running_out_of_memory", a_script_may_catch_running_out_of_memory),
     ("deep_recursion_is_an_error", deep_recursion_is_an_error),
     ("below_the_limits_nothing_happens", below_the_limits_nothing_happens),
     ("output_is_limited", output_is_limited),
@@ -60,7 +60,7 @@ fn memory_bombs_end_at_the_memory_limit() {
     }
 }
 
-fn a_script_may_catch_the_want_of_memory() {
+fn a_script_may_catch_running_out_of_memory() {
     let source = "local ok, err = pcall(function() local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end end)
         collectgarbage() assert(not ok and err == 'not enough memory', err) print('alive')";
     let done = run(&["exec", "--memory", "32MiB", "-e", source]);

@@ -55,7 +55,7 @@ sys.stdout.buffer.write(seen)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
 
-/// `steps` are `QUESTION=ANSWER`, parted by `|`.
+/// `steps` are `QUESTION=ANSWER`, separated by `|`.
 fn on_terminal(folder: &Folder, steps: &str, args: &[&str]) -> Finished {
     let direct = assay(folder.path(), args);
     let mut command = python();

@@ -1,4 +1,4 @@
-//! No script outlives its limits, whatever it calls and whoever reads what it writes.
+//! No script outlives its limits, whatever it calls and whether or not its output is read.
 
 use assay_tests::attacks;
 use assay_tests::executable::{Folder, assay, program, run, run_in};

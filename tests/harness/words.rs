@@ -101,7 +101,7 @@ fn arguments_of_a_script_grant_nothing() {
     assert!(envelope["output"].as_str().is_some_and(|output| !output.contains("true")), "{envelope}");
 }
 
-/// The `#!` line has the flags, and whoever starts it gives words.
+/// The `#!` line has the flags, and the caller gives words.
 fn arguments_of_a_program_grant_nothing() {
     let folder = Folder::new();
     folder.write("secret", "x");

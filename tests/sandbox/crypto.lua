@@ -1,5 +1,5 @@
 --# case: a public key is no secret
--- The attack: everybody has the public key, so whoever signs HS256 with its text must not pass.
+-- The attack: everybody has the public key, so a token signed by HS256 with its text must not pass.
 local public = [[
 -----BEGIN PUBLIC KEY-----
 MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAt33ObUkb5Yik87VIbz+8
@@ -30,7 +30,7 @@ local der = base64.decode((public:gsub("%-%-%-%-%-.-%-%-%-%-%-", ""):gsub("%s", 
 assert.eq(pcall(crypto.jwt_verify, forge(der), der), false)
 local set = json.encode({ keys = { { kty = "OKP", crv = "Ed25519", x = "CVdBy9zDvAVWwbVJXN4ps3E8EfgTPnxDtKyVsPHOtnY" } } })
 assert.eq(pcall(crypto.jwt_verify, forge(set), set), false)
--- Its JSON is never a secret, be it whole or broken.
+-- Its JSON is never a secret, whether whole or broken.
 for _, text in ipairs({ set:gsub("}$", ""), "\u{feff}" .. set, (set:gsub("OKP", "\\ud800")), (set:gsub('"OKP"', "1e400")) }) do
   assert.eq(pcall(crypto.jwt_verify, forge(text), text), false)
   assert.eq(pcall(crypto.jwt_verify, forge(text), text, { algorithm = "HS256" }), false)

@@ -253,7 +253,7 @@ assert.eq(conn:query("SELECT v FROM t")[1].v, 1)
 -- Nothing is locked after it.
 conn:execute("UPDATE t SET v = 2")
 
---# case: MySQL sends no file of ours
+--# case: MySQL sends no file of this machine
 --# needs: mariadb
 --# allow: db=mysql://127.0.0.1:${MY_PORT}/${MY_DB}
 --# file: secret.txt=secret

@@ -1,4 +1,4 @@
---# case: want of memory in every builtin that computes is an error
+--# case: running out of memory in every builtin that computes is an error
 --# flags: --memory 16MiB
 -- The attack: what is parsed, encoded, searched or rendered takes more memory than there is. Each is tried with the
 -- memory empty, full of other values, and many times over: nothing may be lost by an error.
@@ -85,7 +85,7 @@ json.parse("[" .. ("[],"):rep(2000000) .. "1]")
 --# case: finalizers run while values are encoded
 --# flags: --memory 48MiB
 -- The attack: a collection that an encoder sets off runs code of the script, which calls builtins that keep what they
--- allocate; then the encoder is ended for want of memory.
+-- allocate; then the encoder is ended because memory is short.
 local kept, runs = {}, 0
 local function finalize()
   runs = runs + 1
@@ -348,7 +348,7 @@ local ok, err = pcall(http.get, "http://127.0.0.1:1/", { query = { a = ("\n"):re
 assert.eq(ok, false)
 assert(err == "not enough memory" or err.code == "limit", tostring(err):sub(1, 200))
 
---# case: templates go on after want of memory
+--# case: templates go on after running out of memory
 --# flags: --memory 16MiB
 --# allow: fs=rw:${TMP}
 -- The engine keeps buffers from one template to the next: what fails in one must not spoil another.

@@ -338,7 +338,7 @@ assert.eq(ok, false)
 assert.eq(err.code, "denied", err.message)
 assert.contains(err.message, "is denied by --deny oci=redirect:localhost:${FAKE_OTHER_PORT}")
 
---# case: a denied proxy is none for registries, by any name of it
+--# case: a denied proxy is not used for registries, by any name of it
 --# needs: registry_fake
 --# needs: http
 --# env: HTTP_PROXY=http://localhost:${PROXY_PORT}

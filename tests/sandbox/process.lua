@@ -110,7 +110,7 @@ assert.contains(process.run{cmd = "env", env = {LDFLAGS = "1", LD_BIND_NOW = "1"
 assert.contains(process.run{cmd = "env", env = {LD_BIND_NOW = "1"}}.stdout, "LD_BIND_NOW=1\n")
 assert.eq(process.run{cmd = "/usr/bin/env", env = {PATH = "/x"}}.stdout, "PATH=/x\n")
 
---# case: so does everything, but for what is denied
+--# case: so does everything, except what is denied
 --# flags: -A --deny process=env:LD_*,process=env:LANG,process=env:HOME
 for _, name in ipairs{"LD_PRELOAD", "LD_BIND_NOW", "LANG", "HOME"} do
   local ok, err = pcall(process.run, {cmd = "env", env = {[name] = name == "HOME" and fs.tempdir() or "C"}})

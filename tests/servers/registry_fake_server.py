@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A registry that misbehaves, in a way that the name of the repository chooses: `python3 registry_fake_server.py FOLDER`.
 
-Standard library only. Listens on two ports of 127.0.0.1, the second being another host to whoever follows a
+Standard library only. Listens on two ports of 127.0.0.1, the second being another host to a client that follows a
 redirect, and prints
 
     READY fake=127.0.0.1:N fake_other=127.0.0.1:N fake_port=N fake_other_port=N fake_digest=DIGEST
@@ -259,7 +259,7 @@ def handler(state, role, ports):
             }[repository]
 
         def challenged(self):
-            """Asks for a token where there is none."""
+            """Asks for a token if the request has none."""
             if self.headers.get("Authorization") == "Bearer own":
                 return False
             realm = f"http://127.0.0.1:{ports['main']}/v2/x/token/strict"
@@ -292,7 +292,7 @@ def handler(state, role, ports):
             return self.answer(200, encode({"name": repository, "tags": None}))
 
         def elsewhere(self, url):
-            """The other host: blobs, and tokens for whoever asks."""
+            """The other host: blobs, and a token for every client."""
             if url.path == "/token":
                 return self.answer(200, encode({"token": "stolen"}))
             digest = url.path.split("/")[-1]

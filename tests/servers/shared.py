@@ -22,7 +22,7 @@ import time
 
 
 def free_port():
-    """A port that is free, for a program that must be told one. It is below those that the system gives to whoever asks
+    """A port that is free, for a program that must be told one. It is below those that the system gives to programs that ask
     for any (ip_local_port_range), so that nobody is given it meanwhile."""
     for _ in range(1000):
         port = random.randrange(20000, 32000)

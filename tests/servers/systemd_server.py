@@ -155,7 +155,7 @@ UNITS = {
         OnActiveSec=10d
         Unit=job.service
         """,
-    # As Debian's, but for a machine that has this system's /usr.
+    # As Debian's, except for a machine that has this system's /usr.
     "systemd-nspawn@.service": """
         [Unit]
         Description=Machine %%i

@@ -71,7 +71,7 @@ fn wheels(name: &str, requirements: &str, what: &str) -> Result<PathBuf> {
         return Ok(folder);
     }
     say(&format!("fetching {what}"));
-    // An interrupted installation is started anew.
+    // An interrupted installation is started again.
     let _ = std::fs::remove_dir_all(&folder);
     let list = target().join(format!("tools/{name}-requirements.txt"));
     write(&list, requirements.as_bytes())?;

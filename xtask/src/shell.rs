@@ -81,7 +81,7 @@ pub fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
-/// Writes a file if it is not so already, with the folders above it: what did not change is not built anew.
+/// Writes a file if it is not so already, with the folders above it, so that what did not change is not built again.
 pub fn write(path: &Path, content: &[u8]) -> Result<bool> {
     if std::fs::read(path).is_ok_and(|old| old == content) {
         return Ok(false);

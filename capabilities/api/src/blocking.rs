@@ -3,7 +3,7 @@
 //! Waking a thread that sleeps takes tens of microseconds, which is more than a statement of SQLite or a look at a file
 //! takes. So both sides look for each other before they sleep: the thread that did some work looks for the next, and
 //! the one that asked for it looks for the result. Neither looks for much longer than a wake-up takes, nor while both are
-//! on one processor, where looking keeps the other from its work; and a side that looks in vain does so ever more seldom.
+//! on one processor, where looking keeps the other from its work; and a side that finds nothing looks less and less often.
 
 use crate::off_thread::lost;
 use crate::{Cpu, lock};
@@ -20,7 +20,7 @@ use tokio::task::{coop, spawn_blocking};
 const LOOK: Duration = Duration::from_micros(30);
 /// For how long a side looks for one that has to be woken for it. After that both are awake.
 const FIRST_LOOK: Duration = Duration::from_micros(100);
-/// The most times that looking is left out after it was in vain, as a power of two.
+/// The most times that looking is left out after it found nothing, as a power of two.
 const MAX_MISSES: u32 = 6;
 
 /// Where there is one processor the other side does nothing while this one looks.
@@ -48,7 +48,7 @@ impl Pace {
         }
     }
 
-    /// Where looking is in vain about as often as not, as on a machine whose processors are all busy, it ends up being
+    /// Where looking finds nothing about half the time, as on a machine whose processors are all busy, it ends up being
     /// done least often.
     fn learn(&mut self, found: bool) {
         self.misses = match found {
@@ -184,7 +184,7 @@ thread_local! {
 /// # Panics
 /// Outside of a tokio runtime, and where the work did.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    // Who gets every result at once must give way to the thread's other tasks all the same.
+    // A task that gets every result at once must still let the thread's other tasks run.
     coop::consume_budget().await;
     let (sender, mut receiver) = oneshot::channel();
     let cpu = Cpu::current();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_in_vain_is_done_ever_more_seldom() {
+    fn looking_that_finds_nothing_becomes_rarer() {
         let mut pace = Pace::default();
         let mut skipped = Vec::new();
         for _ in 0..8 {

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 /// leaves open may not.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One number for all that the host keeps in memory for a run. Whoever keeps more than a few kilobytes, or
+/// One number for all that the host keeps in memory for a run. Code that keeps more than a few kilobytes, or
 /// something for each of many, takes it from here before allocating.
 #[derive(Debug)]
 pub struct Budget {

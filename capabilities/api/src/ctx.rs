@@ -147,9 +147,9 @@ pub struct Shared {
     pub budget: Arc<Budget>,
     /// Whether the run must end.
     pub ending: Ending,
-    /// A signal that the run shall end by; 0 is none. Shared, because a signal handler lives longer than the run.
+    /// The signal that ends the run; 0 means no signal. Shared, because a signal handler lives longer than the run.
     pub signal: Arc<AtomicU32>,
-    /// What came of signals. Shared for the same reason.
+    /// What happened to signals. Shared for the same reason.
     pub signals: Arc<Signals>,
     /// What this run was allowed, for `--learn`; none where nothing learns.
     pub learned: Option<Learned>,

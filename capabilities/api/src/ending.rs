@@ -4,7 +4,7 @@ use crate::Stop;
 use std::sync::OnceLock;
 use tokio::sync::Notify;
 
-/// Whether a run must end, and why. It is decided once, by whoever notices first: the watchdog, a signal, a
+/// Whether a run must end, and why. It is decided once, by the first to notice: the watchdog, a signal, a
 /// decision that could not be audited.
 #[derive(Debug, Default)]
 pub struct Ending {

@@ -1,7 +1,7 @@
 //! The frames of a WebSocket as they come (RFC 6455 5.2), before they are read as messages.
 //!
-//! Whoever makes messages of them keeps room for the largest frame that there was, and takes frames that carry nothing
-//! without an end. So a large frame is handed on as fragments of it, and frames that carry nothing are counted.
+//! The library that makes messages of them keeps room for the largest frame so far, and accepts any number of frames
+//! that carry nothing. So a large frame is handed on as fragments of it, and frames that carry nothing are counted.
 
 use crate::noise::Noise;
 use bytes::Bytes;
@@ -43,7 +43,7 @@ pub struct Frames<S> {
     ends: bool,
     mask: Option<[u8; 4]>,
     noise: Noise,
-    /// Pings of ours that were not answered.
+    /// Pings of this side that were not answered.
     asked: usize,
     flooded: bool,
 }
@@ -157,7 +157,7 @@ impl<S: AsyncRead> Frames<S> {
         }
     }
 
-    /// A ping is sent: its answer is none of the frames that carry nothing.
+    /// A ping is sent: its answer does not count among the frames that carry nothing.
     pub fn expect_pong(&mut self) {
         self.asked = self.asked.saturating_add(1);
     }
@@ -356,7 +356,7 @@ mod tests {
         // Messages make up for as many.
         let both = [frame(0x81, 1, true), frame(0x89, 0, true), frame(0x00, 16, true)].concat();
         assert!(read(Frames::new(&both.repeat(2 * many)[..], 1 << 20)).await.is_ok());
-        // What was asked for is none.
+        // An answer that was asked for does not count.
         let pongs = frame(0x8a, 0, true).repeat(2 * many);
         let mut frames = Frames::new(&pongs[..], 1 << 20);
         (0..2 * many).for_each(|_| frames.expect_pong());

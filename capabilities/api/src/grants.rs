@@ -78,7 +78,7 @@ struct Allowed {
     answer: Answer,
 }
 
-/// So many calls that were allowed something are known at a time. One that is forgotten is asked about anew.
+/// So many calls that were allowed something are known at a time. One that is forgotten is asked about again.
 const CALLS_MAX: usize = 1000;
 
 /// Scheme, host and port of a request that may be redirected: what a person who allowed it has seen.
@@ -316,7 +316,7 @@ impl Grants {
                 }
             }
             None => match asked.of_call(call, capability, &rule, request) {
-                // What belongs to a request that was allowed is not asked anew, and is kept where that was.
+                // What belongs to a request that was allowed is not asked again, and is kept where that was.
                 Some(answer) => {
                     if answer == Answer::Keep && request.has_own_scope() {
                         asker.keep(&rule);

@@ -78,7 +78,7 @@ impl Meter {
         held
     }
 
-    /// Bytes of what was read go on to whoever asked for them, with what they take of the budget.
+    /// Hands bytes that were read to their reader, with their share of the budget.
     pub fn pass(&self, bytes: usize) -> Held {
         let mut state = self.lock();
         let held = state.fresh.split(bytes);

@@ -6,7 +6,7 @@ use std::time::Instant;
 const MOST: u32 = 2000;
 const PER_SECOND: f64 = 200.0;
 
-/// What came of a connection that asks for nothing and is work all the same: pings, settings, empty pieces.
+/// What a connection has sent that asks for nothing and still is work: pings, settings, empty pieces.
 #[derive(Debug)]
 pub struct Noise {
     amount: f64,

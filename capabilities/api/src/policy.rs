@@ -61,7 +61,7 @@ impl Rule {
 /// Reads `CAP[=SCOPE][,CAP[=SCOPE]...]`.
 ///
 /// # Errors
-/// When a capability does not exist or a scope is none of its own.
+/// When a capability does not exist or does not know a scope.
 pub fn parse(
     text: &str,
     base: &Path,

@@ -163,7 +163,7 @@ fn user(text: &str, is_web: bool) -> Option<usize> {
     if let Some(end) = before_at(authority) {
         return Some(end);
     }
-    // "user:pa/ss@host" and "user:pa ss@host": what looks like a port is none.
+    // "user:pa/ss@host" and "user:pa ss@host": what looks like a port is not one.
     let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
     let is_port = port.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());
     match (is_port, authority.len() == text.len(), authority.len() == token.len()) {
@@ -194,8 +194,8 @@ fn next_value(text: &str, mut from: usize) -> Option<(usize, usize)> {
     None
 }
 
-/// How long the value at the start of `text` is: libpq has it in quotes where it has blanks. The quotes may be escaped by
-/// whoever shows the text.
+/// How long the value at the start of `text` is: libpq has it in quotes where it has blanks. A program that
+/// shows the text may have escaped the quotes.
 fn value(text: &str) -> usize {
     let rest = text.trim_start_matches(['\'', '\\']);
     let quote = &text[..text.len() - rest.len()];

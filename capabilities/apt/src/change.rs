@@ -154,7 +154,7 @@ impl Change {
     /// Does it, once what else it would do is granted too.
     ///
     /// # Errors
-    /// `denied`, or those of running a program. That apt-get fails is none: the output says why.
+    /// `denied`, or those of running a program. A failure of apt-get is not an error: the output says why.
     pub async fn run(&self, run: &Run, processes: &Processes) -> Outcome<Finished> {
         if self.action == Action::Update {
             return self.apt_get(processes, self.args(false, false)).await;

@@ -40,7 +40,7 @@ impl Name {
     /// Reads a name.
     ///
     /// # Errors
-    /// `invalid-argument` where it is none.
+    /// `invalid-argument` where the text is not a package's name.
     pub fn parse(text: &str) -> Result<Name, Error> {
         let (rest, version) = match text.split_once('=') {
             Some((rest, version)) => (rest, Some(version)),

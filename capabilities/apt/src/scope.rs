@@ -101,7 +101,7 @@ impl AptScope {
     /// Reads one scope; a relative path starts at `base`.
     ///
     /// # Errors
-    /// When it is none of [`FORMS`].
+    /// When it has none of [`FORMS`].
     pub fn parse(text: &str, base: &Path) -> Result<AptScope, GrantError> {
         let wrong = || {
             let forms: Vec<_> = FORMS.iter().map(|form| form.form).collect();

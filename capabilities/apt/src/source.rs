@@ -57,7 +57,7 @@ impl Key {
         file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|why| io_error(path, &why))?;
         run.count_bytes(bytes.len())?;
         if bytes.len() as u64 > MAX_FILE {
-            let message = format!("{path}: a key of more than {MAX_FILE} bytes is none");
+            let message = format!("{path}: this is not a key, it has more than {MAX_FILE} bytes");
             return Err(error(ErrorCode::InvalidData, message));
         }
         match Key::ending(&bytes) {
@@ -92,7 +92,7 @@ struct Folder {
 
 impl Folder {
     /// Opens a folder in /etc/apt of this machine or below `root`, and makes it if it is not there. Below another root
-    /// no link is followed: whoever can write there must not choose where this writes.
+    /// no link is followed: one who can write there must not choose where this writes.
     fn open(run: &Run, root: Option<&Root>, name: &str) -> Outcome<Folder> {
         let (mut folder, mut path, below) = match root {
             None => {
@@ -196,7 +196,7 @@ fn failed(path: &Path, why: Errno) -> Error {
 /// `invalid-argument` and `invalid-data` before anything is written, `denied`, or the operating system's.
 pub fn add(run: &Run, source: &Source, root: Option<&Root>) -> Outcome<Added> {
     let id = &source.id;
-    // It becomes part of paths: whoever calls this must not have to remember.
+    // It becomes part of paths, so it is checked here and not by each caller.
     check_id(id)?;
     let sources = Sources::parse(&source.text)?;
     let key = source.key.as_deref().map(|path| Key::read(run, path)).transpose()?;

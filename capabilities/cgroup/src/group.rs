@@ -69,7 +69,7 @@ impl Tree {
     /// Opens a group by its name.
     ///
     /// # Errors
-    /// `not-found` where there is none, `unsupported` where it is one of version 1.
+    /// `not-found` where no such group exists, `unsupported` where it is one of version 1.
     pub fn group(&self, name: &str) -> Result<Group, Error> {
         let shown = match name {
             ROOT_NAME => self.root.display().to_string(),
@@ -118,7 +118,7 @@ impl Group {
 
     /// The content of an interface file; none where the group does not have it.
     fn file(&self, run: &Run, name: &str) -> Result<Option<String>, Error> {
-        // Not blocking: what lies there is a plain file, but that is the kernel's word, not ours.
+        // Not blocking: that a plain file lies there is only what the kernel says.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = match openat(&self.folder, name, flags, Mode::empty()) {
             Ok(file) => file,

@@ -97,7 +97,7 @@ impl CgroupScope {
 impl Scope for CgroupScope {
     fn matches(&self, request: &Request<'_>) -> bool {
         match request {
-            // Which version there is may be known to whoever may look at any group.
+            // A run that may look at any group may know which version there is.
             Request::Whole => !self.denies,
             _ => self.whole || self.group.matches(request) || self.below.matches(request),
         }

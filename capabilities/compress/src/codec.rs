@@ -152,7 +152,7 @@ pub struct Bounds {
     pub ratio: u32,
 }
 
-/// An error of ours on its way through an interface that speaks `io::Error`.
+/// An error of this crate on its way through an interface that speaks `io::Error`.
 #[derive(Debug)]
 struct Carried(Error);
 
@@ -164,7 +164,7 @@ impl fmt::Display for Carried {
 
 impl StdError for Carried {}
 
-/// Wraps an error of ours as an `io::Error`; [`failed`] gives it back.
+/// Wraps an error of this crate as an `io::Error`; [`failed`] gives it back.
 pub fn carry(error: Error) -> io::Error {
     io::Error::other(Carried(error))
 }
@@ -206,8 +206,8 @@ impl<R: BufRead> Counted<R> {
         Ok(&self.start)
     }
 
-    /// Goes on to the next byte that is not zero. False where there is none. What is long is interrupted now and then,
-    /// so that whoever reads can look whether it is still wanted.
+    /// Goes on to the next byte that is not zero. False at the end of the data. What is long is interrupted now and then,
+    /// so that the reader can look whether it is still wanted.
     fn skip_padding(&mut self) -> io::Result<bool> {
         let data = self.fill_buf()?;
         let (zeros, all) = (data.iter().take_while(|byte| **byte == 0).count(), data.len());
@@ -369,7 +369,7 @@ impl<R: BufRead> Decoder<R> {
         &mut self.unpacking().input().input
     }
 
-    /// Begins the next stream. False where there is none.
+    /// Begins the next stream. False at the end of the data.
     fn begin(&mut self) -> io::Result<bool> {
         let memory = &mut self.memory;
         let Some(Unpacking::Between(input)) = &mut self.unpacking else { return Ok(true) };
@@ -491,7 +491,7 @@ impl<W: Write> Encoder<W> {
     /// are. `memory` is what [`Format::packing_memory`] gave.
     ///
     /// # Errors
-    /// `other` where the library cannot be set up, for want of memory.
+    /// `other` where the library cannot be set up because memory is short.
     pub fn new(format: Option<Format>, level: i32, memory: usize, output: W) -> Result<Encoder<W>, Error> {
         let small = u32::try_from(level).unwrap_or_default();
         Ok(match format {

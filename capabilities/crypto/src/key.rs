@@ -204,7 +204,7 @@ fn secret(bytes: &[u8]) -> Result<VerifyKey, Error> {
 /// The keys of a text: PEM, the JSON of a key or key set, or a secret.
 ///
 /// # Errors
-/// `invalid-argument` when the text is none of them.
+/// `invalid-argument` when the text is no key in any of these forms.
 pub fn from_text(text: &[u8]) -> Result<Vec<Candidate>, Error> {
     if looks_like_pem(text) {
         return from_pem(text);
@@ -228,7 +228,7 @@ fn from_pem(text: &[u8]) -> Result<Vec<Candidate>, Error> {
                 continue;
             }
         };
-        let key = key.ok_or_else(|| bad(format!("the {label} is none of RSA, P-256, P-384 or Ed25519")))?;
+        let key = key.ok_or_else(|| bad(format!("the {label} is not one of RSA, P-256, P-384 or Ed25519")))?;
         return Ok(vec![Candidate { key, kid: None, algorithm: None }]);
     }
     Err(bad(format!(
@@ -373,7 +373,7 @@ pub fn sign(algorithm: Algorithm, key: &[u8], message: &[u8]) -> Result<Vec<u8>,
         std::str::from_utf8(key).map_err(|_| bad(format!("{name} signs with a private key in PEM")))?;
     let blocks = pem_blocks(text)?;
     let (label, der) = blocks.iter().find(|(label, _)| label.ends_with("PRIVATE KEY")).ok_or_else(|| {
-        bad(format!("{name} signs with a private key in PEM, and there is none in the key given"))
+        bad(format!("{name} signs with a private key in PEM, and the key given has no private key"))
     })?;
     let refused = |why: &dyn std::fmt::Display| bad(format!("the {label} is no key for {name}: {why}"));
     let random = SystemRandom::new();

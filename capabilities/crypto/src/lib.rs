@@ -1,4 +1,4 @@
-//! Hashes, message authentication, randomness, tokens and encryption. Always granted: but for the file
+//! Hashes, message authentication, randomness, tokens and encryption. Always granted: except for the file
 //! of `hash_file`, which goes through the grants of `fs`, nothing here reaches outside the run.
 
 mod aead;

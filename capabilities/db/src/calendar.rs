@@ -112,7 +112,7 @@ fn parse_fraction(digits: &str) -> Option<i64> {
     plain.then(|| number(&format!("{digits:0<6}")[..6])).flatten()
 }
 
-/// Splits a zone off the end: seconds east of Greenwich, none where there is none.
+/// Splits a zone off the end: seconds east of Greenwich, `None` for a text without a zone.
 pub fn split_offset(text: &str) -> Option<(&str, Option<i64>)> {
     if let Some(rest) = text.strip_suffix(['Z', 'z']) {
         return Some((rest, Some(0)));

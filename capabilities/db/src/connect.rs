@@ -224,7 +224,7 @@ impl Way {
         Ok(client)
     }
 
-    /// The driver knows only names, and would look them up again. So it connects to a socket of ours, from which a relay
+    /// The driver knows only names, and would look them up again. So it connects to a local socket, from which a relay
     /// leads to the address; the name, or the address, is for TLS to check.
     async fn mysql(
         &self,

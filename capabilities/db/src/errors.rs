@@ -1,4 +1,4 @@
-//! What went wrong, as the errors that scripts see. No message holds a password or a parameter's value of ours.
+//! What went wrong, as the errors that scripts see. No message that is made here holds a password or a parameter's value.
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{error, io_error};
@@ -15,7 +15,7 @@ pub struct Failure {
 }
 
 impl From<Error> for Failure {
-    /// A failure of ours in the middle of a statement, whose rest is not read.
+    /// A failure on this side in the middle of a statement, whose rest is not read.
     fn from(error: Error) -> Failure {
         Failure { error, broken: true }
     }

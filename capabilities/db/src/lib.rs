@@ -1,7 +1,7 @@
 //! SQL databases: PostgreSQL, MySQL and MariaDB by sqlx, SQLite by its own library.
 //!
-//! A URL becomes a [`target`], that a [`pool`] of connections; a statement is a [`run::Running`], which whoever waits for its
-//! rows drives, so that dropping it ends the statement. Rows cross in the batches of [`value`].
+//! A URL becomes a [`target`], that a [`pool`] of connections; a statement is a [`run::Running`], which runs only while its
+//! rows are waited for, so that dropping it ends the statement. Rows cross in the batches of [`value`].
 
 mod calendar;
 mod connect;

@@ -81,7 +81,7 @@ impl Client {
     }
 }
 
-/// Runs statements of ours, or a script.
+/// Runs statements of this crate, or a script.
 pub async fn control(client: &mut Client, sql: &str) -> Result<(), Failure> {
     let result = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut client.connection).await;
     client.relay.inflow.all_out();

@@ -156,7 +156,7 @@ fn ending(commit: bool, parts: u32) -> String {
     }
 }
 
-/// Runs one statement of ours on a connection.
+/// Runs one statement of this crate on a connection.
 async fn control(mut lease: Lease, sql: String, timeout: Option<Duration>) -> (Lease, Result<(), Failure>) {
     if matches!(lease.pool().source, Source::File(_)) {
         return sqlite::control(lease, sql).await;
@@ -317,7 +317,7 @@ impl Drop for Transaction {
 
 type Producing = Pin<Box<dyn Future<Output = Result<(Done, Batch), Error>> + Send>>;
 
-/// A statement on its way, driven by whoever waits for its rows. Dropping it ends the statement.
+/// A statement on its way, which runs only while its rows are waited for. Dropping it ends the statement.
 pub struct Running {
     future: Option<Producing>,
     batches: mpsc::Receiver<Batch>,

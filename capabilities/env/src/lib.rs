@@ -110,7 +110,7 @@ impl Scope for MachineName {
 /// grants. Those whose names are not UTF-8 are left out: no grant can name them.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    /// Given to this run by whoever started it (`--env NAME=VALUE`, the `env:` of a check): no grant is
+    /// Given to this run when it was started (`--env NAME=VALUE`, the `env:` of a check): no grant is
     /// needed, the giving is one.
     given: BTreeMap<String, Vec<u8>>,
     /// What the script has set; none where it has removed the name.
@@ -167,8 +167,8 @@ impl Environment {
         list
     }
 
-    /// The value that whoever started the run gives a variable, or lets the script read; what the script has set
-    /// is not looked at.
+    /// The value of a variable that was given to the run when it was started, or that the script may read; what the
+    /// script has set is not looked at.
     pub fn of_operator(&self, run: &Run, name: &str) -> Option<Vec<u8>> {
         if let Some(value) = self.given.get(name) {
             return Some(value.clone());

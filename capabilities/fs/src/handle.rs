@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 pub const MAX_READ: usize = 1 << 20;
 /// Entries of a listing that one call gives.
 const BATCH: usize = 512;
-/// Bytes that a batch takes at most, but for the last entry.
+/// Bytes that a batch takes at most, without its last entry.
 pub const BATCH_BYTES: usize = 64 << 10;
 
 enum Opened {

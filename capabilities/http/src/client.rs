@@ -66,7 +66,7 @@ impl Client {
         Client { caller: Caller::Decided(capability), pool: Pool::default() }
     }
 
-    /// A handle of the run; idle connections make room where there is none.
+    /// A handle of the run; where all are taken, an idle connection is closed for it.
     ///
     /// # Errors
     /// `limit`.

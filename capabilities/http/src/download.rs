@@ -196,15 +196,15 @@ fn has_field(request: &Request, name: &str) -> bool {
 }
 
 impl Asked {
-    /// Sends the request; `anew` where it may be sent once more, for the whole in place of the rest.
-    async fn start(self, anew: bool) -> Result<Started, Error> {
+    /// Sends the request; `again` where it may be sent once more, for the whole in place of the rest.
+    async fn start(self, again: bool) -> Result<Started, Error> {
         let Asked { run, path, options, .. } = &self;
         let own = ["if-none-match", "if-modified-since"].iter().any(|name| has_field(&self.request, name));
         let unchanged = match options.if_changed && !own {
             true => record::if_changed(run, path, &self.request.url).await?,
             false => None,
         };
-        let rest = match options.resume && anew {
+        let rest = match options.resume && again {
             true => record::rest(run, &part(path), &self.request.url).await?,
             false => None,
         };

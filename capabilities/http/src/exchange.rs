@@ -90,7 +90,7 @@ pub async fn perform(run: Arc<Run>, pool: Pool, request: Request) -> Result<Answ
     check_headers(&head, response.headers())?;
     let elapsed = started.elapsed();
     let events = want == Want::Events && is_event_stream(response.headers());
-    // A body that was to be a stream and is none is read whole, under the bound of the response.
+    // A body that was to be a stream of events and is not one is read whole, under the bound of the response.
     let bound = if want == Want::Events && !events && whole.is_zero() { until_response } else { whole };
     let deadline = if bound.is_zero() { None } else { started.checked_add(bound).map(|at| (at, bound)) };
     let version = match response.version() {

@@ -199,7 +199,7 @@ impl Pool {
                 return Ok(lease);
             }
             if first.is_none() && wanted.tls.is_some() && !place.one_at_a_time && !wanted.fresh {
-                // Whoever had it has perhaps made a connection that will do.
+                // Perhaps the task that had it has made a connection that will do.
                 first = Some(place.first.lock().await);
                 continue;
             }
@@ -316,7 +316,7 @@ impl Pool {
         }
     }
 
-    /// A handle of the run; idle connections make room where there is none.
+    /// A handle of the run; where all are taken, an idle connection is closed for it.
     pub fn handle(&self, run: &Arc<Run>) -> Result<HandleGuard, Error> {
         match run.take_handle() {
             Err(failure) if failure.code == ErrorCode::Limit => {

@@ -35,7 +35,7 @@ fn times(metadata: &Metadata) -> (u64, u128) {
     (metadata.len(), since.as_nanos())
 }
 
-/// The size of a file and when it was written; none where there is none.
+/// The size of a file and when it was written; `None` where no file is.
 ///
 /// # Errors
 /// `denied`, or the operating system's.
@@ -104,7 +104,7 @@ impl Record {
     async fn load(run: &Arc<Run>, path: &str, url: &str) -> Result<Option<Record>, Error> {
         let text = match file::read(run, beside(path), MAX_RECORD).await {
             Ok((text, _held)) => text,
-            // One that is too long is none of ours.
+            // One that is too long was not written here.
             Err(failure) if matches!(failure.code, ErrorCode::NotFound | ErrorCode::Limit) => {
                 return Ok(None);
             }

@@ -165,7 +165,7 @@ async fn every_coding_is_decoded() {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_is_told_apart() {
+async fn each_failure_has_its_code() {
     let (run, pool) = (run(&["all"]), Pool::default());
     for (port, path, code, part) in [
         ("closed_port", "/", ErrorCode::Unavailable, "cannot connect to 127.0.0.1"),

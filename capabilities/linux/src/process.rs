@@ -4,7 +4,7 @@ use crate::bindings::assay::host::linux::Value;
 use crate::parse::{Row, amount, field, integer, snake_case, text};
 
 /// The fields of `stat` from the fourth on. An empty name is one that is not given: always 0 on kernels of this
-/// century, or an address of the process's memory, which would help whoever attacks it.
+/// century, or an address of the process's memory, which would help an attacker.
 const STAT: &[&str] = &[
     "ppid",
     "pgrp",

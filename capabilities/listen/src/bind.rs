@@ -157,7 +157,7 @@ impl Acceptor {
     /// The next connection.
     ///
     /// # Errors
-    /// The operating system's, of this connection or for want of descriptors.
+    /// The operating system's, about this connection or because no descriptor is left.
     pub async fn accept(&self) -> io::Result<(Plain, Peer)> {
         match self {
             Acceptor::Tcp(listener) => {

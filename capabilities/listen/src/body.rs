@@ -312,7 +312,7 @@ impl Writer {
     }
 }
 
-/// The error of whoever still sends.
+/// The error of a handler that still sends.
 pub fn gone() -> Error {
     error(ErrorCode::Unavailable, "the connection is closed: the client has gone, or the server stops")
 }

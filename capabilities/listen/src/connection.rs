@@ -319,8 +319,8 @@ async fn begin(server: &Server, parts: &Parts, incoming: Incoming) -> Result<Beg
     })
 }
 
-/// Whether the client sends the body only once it is asked for it (RFC 9110 10.1.1), which whoever reads it first does:
-/// a handler that refuses the request must not invite what it will not take.
+/// Whether the client sends the body only once it is asked for it (RFC 9110 10.1.1). The first read asks: a handler that
+/// refuses the request must not invite a body that it will not read.
 fn waits_to_be_asked(parts: &Parts) -> bool {
     let continues = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     parts.version != Version::HTTP_10 && parts.headers.get_all(EXPECT).iter().any(continues)

@@ -70,7 +70,7 @@ impl Scan {
     }
 }
 
-/// What is known of a connection's progress, shared with whoever ends it.
+/// What is known of a connection's progress, shared with the task that ends it.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Grows with each request, response and piece of a body.

@@ -1,8 +1,8 @@
 //! Where one HTTP/1 request ends and the next begins, with one reading only.
 //!
 //! RFC 9112 lets a recipient forgive much: lines that end with a bare LF (2.2), a length beside a transfer
-//! coding (6.3), a length that is said twice. Whoever stands in front of a server may forgive something else, and then
-//! what is a body to one is a request to the other. So what two readers could part in two ways is no request here:
+//! coding (6.3), a length that is said twice. A proxy in front of a server may forgive something else, and then
+//! what is a body to one is a request to the other. So what two readers could split in two ways is no request here:
 //! it is made unreadable before the parser sees the end of its head, which then answers 400 and closes.
 
 /// Bytes of a line that are kept where it comes in pieces; a length, a coding or the size of a chunk needs fewer.

@@ -46,7 +46,7 @@ pub fn parse(fields: &[u8]) -> Result<HeaderMap, Error> {
 /// The status of a response.
 ///
 /// # Errors
-/// `invalid_argument` where it is none: below 200 it would be no response yet.
+/// `invalid_argument` where the number is not the status of a response: below 200 it would be no response yet.
 pub fn status(code: u16) -> Result<StatusCode, Error> {
     match StatusCode::from_u16(code) {
         Ok(status) if (200..=599).contains(&code) => Ok(status),

@@ -18,8 +18,8 @@ pub enum Address {
 }
 
 impl Address {
-    /// Reads what a script wrote; relative paths start at `base`. A host name other than `localhost` is none:
-    /// what it leads to is not the script's to choose.
+    /// Reads what a script wrote; relative paths start at `base`. A host name other than `localhost` is refused:
+    /// where it leads is not for the script to choose.
     pub fn parse(text: &str, port: u16, base: &Path) -> Option<Address> {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(path, base).map(Address::Unix);
@@ -116,7 +116,7 @@ impl ListenScope {
     }
 
     /// # Errors
-    /// When `text` is none of the forms.
+    /// When `text` has none of the forms.
     pub fn parse(text: &str, base: &Path) -> Result<ListenScope, GrantError> {
         let bad = || {
             GrantError::new(format!(
@@ -136,7 +136,7 @@ impl ListenScope {
         };
         let port = match port {
             "*" if host.is_some() => None,
-            // A sign is none of a port's.
+            // A port has no sign, which `parse` would take.
             number if !number.bytes().all(|byte| byte.is_ascii_digit()) => return Err(bad()),
             number => Some(number.parse().map_err(|_| bad())?),
         };

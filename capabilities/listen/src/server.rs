@@ -312,7 +312,7 @@ impl Drop for Ended {
 async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) -> Instant {
     match stop.wait_for(Option::is_some).await.map(|deadline| *deadline) {
         Ok(Some(deadline)) => deadline,
-        // Whoever could have stopped it is gone.
+        // Nothing is left that could stop it.
         _ => Instant::now(),
     }
 }

@@ -1,6 +1,6 @@
 //! Which host a request is for, said in one way (RFC 9112 3.2, RFC 9113 8.3.1).
 //!
-//! A target may name a host beside the Host header. Whoever stands in front of a server may go by the one, and a
+//! A target may name a host beside the Host header. A proxy in front of a server may go by the one, and a
 //! script by the other, so both must be the same.
 
 use http::header::HOST;
@@ -14,7 +14,7 @@ type Refusal = (StatusCode, &'static str);
 const ONE_HOST: Refusal = (StatusCode::BAD_REQUEST, "one Host header is needed");
 const NO_HOST: Refusal = (StatusCode::BAD_REQUEST, "the Host header is no host");
 const TWO_HOSTS: Refusal = (StatusCode::BAD_REQUEST, "the target and the Host header name different hosts");
-const NO_TARGET: Refusal = (StatusCode::BAD_REQUEST, "the target is none that this server has");
+const NO_TARGET: Refusal = (StatusCode::BAD_REQUEST, "this server does not have the target");
 const NO_PROXY: Refusal = (StatusCode::METHOD_NOT_ALLOWED, "this is no proxy");
 
 /// Checks what every request must have, and what no handler could answer.

@@ -23,7 +23,7 @@ impl From<Named> for Pem {
 /// Reads the certificates and makes what accepts connections. Blocks on the disk.
 ///
 /// # Errors
-/// `invalid_argument` where a PEM text is none or the key is not the certificate's; those of the files.
+/// `invalid_argument` where a text is not PEM or the key is not the certificate's; those of the files.
 pub fn acceptor(run: &Run, tls: Tls) -> Result<TlsAcceptor, Error> {
     let text = |pem: Named| Pem::from(pem).read_blocking(run);
     let chain = certificates(&text(tls.certificate)?, "tls.cert")?;

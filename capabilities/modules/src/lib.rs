@@ -110,7 +110,7 @@ impl Folders {
         let parts: Vec<&str> = name.split('.').collect();
         if parts.iter().any(|part| !is_part(part)) {
             return Err(format!(
-                "'{name}' is not a module name: letters, digits, '_' and '-', parted by dots"
+                "'{name}' is not a module name: letters, digits, '_' and '-', separated by dots"
             ));
         }
         let candidates = [format!("{}.lua", parts.join("/")), format!("{}/init.lua", parts.join("/"))];

@@ -70,7 +70,7 @@ impl Roots {
     }
 }
 
-/// The certificate is none of those whose fingerprints were named.
+/// The certificate is not one of those whose fingerprints were named.
 #[derive(Debug)]
 pub struct Unpinned(Fingerprint);
 
@@ -90,7 +90,7 @@ impl std::error::Error for Unpinned {}
 enum Trusted {
     /// What the authorities vouch for, and they themselves.
     Roots { chains: Arc<WebPkiServerVerifier>, own: HashSet<Fingerprint>, any_name: bool },
-    /// These certificates, whoever made them, for whatever name and time: whoever named them knows the server.
+    /// These certificates, for any issuer, name and time: the one who named them knows the server.
     Pins(Vec<Fingerprint>),
     /// Every one: what is said is encrypted, but nobody knows to whom.
     All,

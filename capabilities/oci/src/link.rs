@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 
-/// The address of the link with the relation `next`; none where there is none.
+/// The address of the link with the relation `next`, if there is one.
 ///
 /// # Errors
 /// What is wrong with the fields: then it is not known whether there is one.

@@ -138,7 +138,7 @@ pub fn is_registry(part: &str) -> bool {
 /// Registry and repository of a name without tag and digest.
 ///
 /// # Errors
-/// Why the registry is none.
+/// Why the name has no valid registry.
 pub fn split(name: &str) -> Result<(String, String), String> {
     match name.split_once('/') {
         Some((first, rest)) if is_registry(first) => {
@@ -164,7 +164,7 @@ fn shown(text: &str) -> String {
 /// A registry in the one spelling that grants are matched with.
 ///
 /// # Errors
-/// Why it is none.
+/// Why the text is not a registry.
 pub fn registry(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
     let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[');
@@ -183,7 +183,7 @@ pub fn registry(text: &str) -> Result<String, String> {
     })
 }
 
-/// `[a-z0-9]+` with single separators `.`, `_`, `__` or any number of `-`, in parts parted by `/`.
+/// `[a-z0-9]+` with single separators `.`, `_`, `__` or any number of `-`, in parts separated by `/`.
 pub fn check_repository(repository: &str) -> Result<(), String> {
     for part in repository.split('/') {
         if part.is_empty() {

@@ -453,7 +453,7 @@ impl Repository {
     pub fn scopes(&self) -> Vec<String> {
         let own = match self.usage {
             Use::Pull => "pull",
-            // Whether a blob is there is read by whoever pushes.
+            // A push reads whether a blob is there already.
             Use::Push => "pull,push",
         };
         let mut scopes = vec![format!("repository:{}:{own}", self.reference.repository)];

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use wasmtime::Result;
 use wasmtime::component::{Accessor, AccessorTask, HasSelf};
 
-/// How many programs that are over keep their exit status for whoever asks by number.
+/// How many programs that have ended keep their exit status for a question by number.
 const REMEMBERED: usize = 4096;
 
 /// A program with what of its output goes to the run's.

@@ -2,7 +2,7 @@
 //!
 //! A variable can make a granted program run something else: `BASH_ENV`, `GIT_SSH_COMMAND`, `NODE_OPTIONS`,
 //! `LD_PRELOAD`. So a script sets the variables that are granted and those few that only tell a language, a time zone,
-//! a terminal or an empty home; what whoever started the run gives or grants to be read goes through as it is.
+//! a terminal or an empty home; what was given or granted for reading when the run was started goes through as it is.
 
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::{Error, ErrorCode};
@@ -80,7 +80,7 @@ impl Scope for VariableScope {
 #[derive(Debug, Default)]
 pub struct Variables {
     pub list: Vec<(String, Vec<u8>)>,
-    /// Those that the script gives another value than whoever started the run did.
+    /// Those to which the script gives another value than they had when the run was started.
     set: Vec<(String, Vec<u8>)>,
 }
 
@@ -133,7 +133,7 @@ impl Variables {
 /// A home that needs no grant: a folder of the run's temporary one, which the script cannot fill.
 ///
 /// # Errors
-/// Why it is none.
+/// Why the value is not such a home.
 fn home(run: &Run, value: &[u8]) -> Result<(), String> {
     let path = std::str::from_utf8(value).map(Path::new).map_err(|_| "it is not UTF-8")?;
     let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));

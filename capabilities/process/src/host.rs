@@ -307,7 +307,7 @@ fn known(accessor: &Accessor<Ctx, Host>, pid: i64) -> Option<Known> {
     accessor.with(|mut access| access.get().state::<Children>().get(pid))
 }
 
-/// Sends a signal to a process that is none of the run's.
+/// Sends a signal to a process that the run did not start.
 fn send(pid: Pid, signal: i32, group: bool) -> Outcome<bool> {
     let raw = pid.as_raw_nonzero().get();
     // A process that is there when it is opened is the one that the script means, or one that nobody could tell

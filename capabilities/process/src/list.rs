@@ -47,7 +47,7 @@ pub fn all() -> Vec<Shown> {
         .collect()
 }
 
-/// How many processes have one of these names, be it the kernel's or their own.
+/// How many processes have one of these names, the kernel's or their own.
 pub fn running(names: &[String]) -> usize {
     let is_one = |stat: &Stat| {
         let words = words(stat.pid);

@@ -297,7 +297,7 @@ impl Link {
         match put(self.socket.get_ref(), order, &[]) {
             Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
                 let link = self.clone();
-                // Outside the async runtime there is none to send it later: the run is at its end then.
+                // Outside the async runtime nothing could send it later: the run is at its end then.
                 if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                     runtime.spawn(async move {
                         let _ =

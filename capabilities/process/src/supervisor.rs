@@ -77,7 +77,7 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 /// Gives every signal that has a handler or is ignored its default, and blocks none. Async-signal-safe.
 fn reset_signals() {
     // The kernel's own structure of an action, at most so many words; all zero is the default. The C library's call
-    // refuses the signals that it uses itself, which whoever started this process may have ignored.
+    // refuses the signals that it uses itself, which the parent of this process may have ignored.
     let action = [0_u64; 4];
     // SAFETY: valid pointers, and the kernel's size of a signal set; what is refused (SIGKILL, SIGSTOP) changes
     // nothing.

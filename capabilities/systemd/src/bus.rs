@@ -63,7 +63,7 @@ struct Connected {
 pub struct Bus(Arc<Mutex<Option<Connected>>>);
 
 impl Bus {
-    /// The connection, made where there is none that works. `what` is what is tried: "cannot list units".
+    /// The connection, made where no working one exists. `what` is what is tried: "cannot list units".
     ///
     /// # Errors
     /// `unavailable` where there is no bus, `permission`, `timeout`, `limit` of handles.

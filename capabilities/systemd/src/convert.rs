@@ -48,7 +48,7 @@ pub fn json(value: &Variant<'_>) -> Option<Value> {
 pub enum As {
     /// As it is.
     Plain,
-    /// A number that is none when it is 0: a time, the id of a process.
+    /// A number of which 0 means that it is not known: a time, the id of a process.
     Nonzero,
     /// Bytes, as hexadecimal digits.
     Hex,
@@ -103,7 +103,7 @@ pub fn take(properties: &Properties, wanted: &[(&str, &str, As)]) -> Map<String,
     object
 }
 
-/// A text property; empty where there is none.
+/// A text property; empty where it is missing.
 pub fn text<'a>(properties: &'a Properties, name: &str) -> &'a str {
     match properties.get(name).map(|value| &**value) {
         Some(Variant::Str(text)) => text.as_str(),

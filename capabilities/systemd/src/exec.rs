@@ -82,7 +82,7 @@ struct StopOnDrop {
 
 impl StopOnDrop {
     fn command(&self) -> std::process::Command {
-        // By its path, not what was opened: it may be a script, whose interpreter opens it anew.
+        // By its path, not what was opened: it may be a script, whose interpreter opens it again.
         let mut command = std::process::Command::new(&self.systemctl.path);
         command
             .arg(format!("--machine={}", self.machine))

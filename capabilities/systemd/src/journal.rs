@@ -262,7 +262,7 @@ impl Query {
         None
     }
 
-    /// Makes this the query for what comes after the entry `last`, or `moment` where there is none.
+    /// Makes this the query for what comes after the entry `last`, or `moment` if there was no entry.
     fn second_part(&mut self, last: &[u8], moment: String) {
         let cursor = serde_json::from_slice::<serde_json::Value>(last)
             .ok()

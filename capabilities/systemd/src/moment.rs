@@ -56,7 +56,7 @@ fn rfc3339(text: &str) -> Option<String> {
     (seconds >= 0).then(|| format!("@{seconds}.{fraction}"))
 }
 
-/// Numbers of digits only, parted by `separator`.
+/// Numbers of digits only, separated by `separator`.
 fn numbers<const N: usize>(text: &str, separator: char) -> Option<[i64; N]> {
     let mut parts = text.split(separator);
     let mut out = [0; N];

@@ -85,8 +85,8 @@ pub fn unit_pattern(text: &str) -> Result<String, Error> {
     Ok(text.to_string())
 }
 
-/// Checks the name of a machine. `.host`, by which systemd's programs mean the host itself, is none: what is
-/// granted for a machine must not reach around it.
+/// Checks the name of a machine. `.host`, by which systemd's programs mean the host itself, is refused: what is
+/// granted for a machine must not reach the host.
 ///
 /// # Errors
 /// `invalid-argument` for what is not a host name.

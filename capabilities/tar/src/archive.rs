@@ -80,7 +80,7 @@ pub type Archive<R> = Reader<Decoder<R>>;
 /// Decides the format of an archive: what the script said, or what its first bytes say.
 ///
 /// # Errors
-/// `invalid_argument` for a name that is none.
+/// `invalid_argument` for a name that no format has.
 pub fn format(compression: Option<&str>, source: &Source) -> Result<Option<Format>, Error> {
     match compression {
         None => Ok(source.detected),
@@ -129,7 +129,7 @@ pub fn list(
                 format!("{shown}: the names in the archive have more than {MAX_NAMES} bytes"),
             ));
         }
-        // The list may have room for as many again, and is made anew for the guest.
+        // The list may have room for twice as many, and is copied for the guest.
         held.grow(2 * (entry.name.len() + entry.target.len()) + 4 * size_of::<Entry>())?;
         entries.push(entry);
     }

@@ -48,7 +48,7 @@ impl Drop for Folder {
 /// Bounds that one input of the fuzzer may not pass.
 const BOUNDS: Bounds = Bounds { entries: 200, size: 1 << 20, ratio: 1000 };
 
-/// Unpacks `data` and checks what came of it.
+/// Unpacks `data` and checks the result.
 ///
 /// # Panics
 /// When something lies where or as it must not.

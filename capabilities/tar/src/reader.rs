@@ -186,7 +186,7 @@ impl<R: Read> Reader<R> {
             if !header.is_valid() {
                 return Err(self.broken("this is not a tar archive, or a header is damaged"));
             }
-            let bad = || self.broken("a number in a header is none");
+            let bad = || self.broken("a number in a header is not valid");
             let size = header.size().ok_or_else(bad)?;
             match header.typeflag() {
                 b'L' => about.name = Some(name(self.about(size)?)),
@@ -211,7 +211,7 @@ impl<R: Read> Reader<R> {
     }
 
     fn entry(&mut self, header: &Header<'_>, mut about: About) -> Result<Entry, Error> {
-        let bad = || self.broken("a number in a header is none");
+        let bad = || self.broken("a number in a header is not valid");
         let (mode, size) = (header.mode().ok_or_else(bad)?, header.size().ok_or_else(bad)?);
         let modified = about.modified.or(header.modified()).ok_or_else(bad)?;
         let mut entry = Entry {

@@ -1,5 +1,5 @@
 //! An open WebSocket: one task reads, so that pings are answered and messages arrive while the script does
-//! something else; whoever sends does so beside it.
+//! something else; sending goes on beside it.
 
 use crate::handshake::{Socket, invalid};
 use assay_capability_api::frames::{is_flood, pieces};
@@ -372,7 +372,7 @@ impl Connection {
         let reader = shared.clone();
         let reading = assay_capability_api::spawn_task(async move {
             let _kept = kept;
-            // Kept until the end is known, so that whoever waits for a message finds it.
+            // Kept until the end is known, so that a script that waits for a message finds it.
             let waiting = to.clone();
             let end = reader.read(to, keepalive).await;
             reader.shut();

@@ -136,7 +136,7 @@ fn verify(headers: &HeaderMap, key: &str, offered: &[String]) -> Result<Option<S
         .get(header::SEC_WEBSOCKET_ACCEPT)
         .is_none_or(|accept| accept != &derive_accept_key(key.as_bytes()))
     {
-        return Err("its Sec-WebSocket-Accept is none for this handshake".into());
+        return Err("its Sec-WebSocket-Accept does not answer this handshake".into());
     } else if headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().any(|value| !value.is_empty()) {
         return Err("it has an extension that was not asked for".into());
     }

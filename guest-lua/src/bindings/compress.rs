@@ -171,7 +171,7 @@ fn start(call: Call) -> Result<Pending, Error> {
 }
 
 /// `step(name, handle, bytes, last)` gives what has come out, and whether there is more. A string of more
-/// than 1 MiB is parted by the Lua side.
+/// than 1 MiB is divided by the Lua side.
 fn step(call: Call) -> Result<Pending, Error> {
     let tag = tagged(call.str(1)?);
     let Some(coder) = call.userdata::<Coder>(2)?.0.clone() else {

@@ -22,7 +22,7 @@ pub const PIECE: usize = 1 << 20;
 /// `ENOTDIR`: something on the way is a file, so what is asked for is not there.
 const NOT_A_FOLDER: i32 = 20;
 
-/// The host's side of `fs.readdir` and its kin.
+/// The host's side of `fs.readdir` and its relatives.
 struct Listing(Option<Rc<fs::Listing>>);
 
 impl Userdata for Listing {

@@ -102,7 +102,7 @@ fn diskstats(_: Call) -> Result<Pending, Error> {
     read(Source::Disks, 0, true)
 }
 
-/// The process id at argument 1; 0, the script's own process, where there is none.
+/// The process id at argument 1; without one 0, which is the script's own process.
 fn pid(call: Call) -> Result<u32, Error> {
     let Some(pid) = call.opt_integer(1)? else { return Ok(0) };
     let valid = u32::try_from(pid).ok().filter(|pid| (1..=i32::MAX as u32).contains(pid));

@@ -659,7 +659,7 @@ end
 local function working(handlers)
   return function(server, slot)
     local req
-    -- Handles one request; false where there is none. Nothing of a request is allocated outside of it.
+    -- Handles one request; false where no request waits. Nothing of a request is allocated outside of it.
     local function one()
       req = nil
       local id, route, head, body, more = take(server, slot)

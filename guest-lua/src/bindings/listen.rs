@@ -348,7 +348,7 @@ fn receive(queue: &RefCell<Queue>, batch: listen::Batch) {
 }
 
 /// `take(server, slot)` gives the next request without waiting: its number, route, head, body, and whether the
-/// body is still to be read. Nothing where there is none.
+/// body is still to be read. Nothing where no request waits.
 fn take(call: Call) -> Returned {
     let slot = slot(call)?;
     let mut queue = call.userdata::<Server>(1)?.queue.borrow_mut();

@@ -52,7 +52,7 @@ fn start(call: Call) -> Returned {
 }
 
 /// An option that is wrong is told by its name; the position of the native's argument means nothing to
-/// whoever called the function.
+/// the caller of the function.
 fn as_failure(error: Error) -> Error {
     match error {
         Error::Argument(_, message) => Error::failed(ErrorCode::InvalidArgument, format!("oci: {message}")),

@@ -222,7 +222,7 @@ local function number_of(pid, what)
   return pid
 end
 
--- The pipes of a handle, out of reach of whoever changes its fields.
+-- The pipes of a handle, which changing its fields cannot reach.
 local pipes <const> = setmetatable({}, { __mode = "k" })
 local rests <const> = setmetatable({}, { __mode = "k" })
 

@@ -10,7 +10,7 @@ local type, setmetatable, tostring, mathtype = type, setmetatable, tostring, mat
 local spawn_options <const> = common.names(shared.program_options, "cols", "rows")
 local read_options <const> = common.names("timeout_ms")
 
--- The terminals of handles, out of reach of whoever changes their fields.
+-- The terminals of handles, which changing their fields cannot reach.
 local terminals <const> = setmetatable({}, { __mode = "k" })
 
 local function terminal(handle, what)

@@ -148,7 +148,7 @@ fn reload(_: Call) -> Result<Pending, Error> {
     })
 }
 
-/// `exec(name, options)`: `options.arguments` is the list of words, `options.variables` names and values by turns.
+/// `exec(name, options)`: `options.arguments` is the list of words, `options.variables` the list of name, value, name, value.
 fn exec(call: Call) -> Result<Pending, Error> {
     let (machine, options) = (call.string(1)?, call.table(2)?);
     let mut variables = options.strings("variables")?.unwrap_or_default().into_iter();

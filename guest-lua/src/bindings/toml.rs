@@ -83,7 +83,7 @@ impl Pusher {
                 {
                     lua.push_number(number);
                 }
-                // Its digits are those of JSON but for a sign in front.
+                // Its digits are those of JSON except for a sign in front.
                 Ok(_) => value::push_number(lua, float.as_str().trim_start_matches('+')),
                 Err(_) => return Err((format!("{float} is not a float"), at)),
             },

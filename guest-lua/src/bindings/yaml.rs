@@ -422,7 +422,7 @@ impl<'a> Composer<'a> {
         value::pinned(lua, source) == Some(Pin::Object)
     }
 
-    /// Whether the mapping at `table` has the key on top of the stack, which is popped, be it with null.
+    /// Whether the mapping at `table` has the key on top of the stack, which is popped; a null counts too.
     fn has(&self, table: c_int) -> bool {
         let lua = self.lua;
         let key = lua.top();

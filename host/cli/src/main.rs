@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         port::guard();
     }
     logging::start(&arguments.common);
-    // Not on stderr itself: whoever reads that must not hold up a thread that panics.
+    // Not on stderr itself: a slow reader must not hold up a thread that panics.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     match arguments.command.execute() {
         Ok(code) => {

@@ -2,7 +2,7 @@
 //!
 //! The two may be shared with other processes, so they cannot be made non-blocking. A pipe takes 4 KiB (`PIPE_BUF`)
 //! whenever `poll` says that it is writable (pipe(7)), a socket says itself whether it would block, and a terminal is opened
-//! anew for writing without waiting.
+//! again for writing without waiting.
 
 use assay_capability_api::lock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 
 /// What a writable pipe takes at least, bytes.
 const PIPE_PIECE: usize = 4096;
-/// What a terminal gets at a time that cannot be opened anew.
+/// How much is written at a time to a terminal that cannot be opened again.
 const TERMINAL_PIECE: usize = 128;
 /// How much is kept of log lines that nobody reads; what comes then is left out.
 const LINES_MAX: usize = 1 << 20;

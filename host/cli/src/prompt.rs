@@ -109,7 +109,7 @@ impl Terminal {
     }
 
     fn write_down(&self, rule: &str) -> Result<(), String> {
-        let Some(manifest) = &self.manifest else { return Err("there is none".into()) };
+        let Some(manifest) = &self.manifest else { return Err("there is no manifest".into()) };
         let mut manifest = lock(manifest);
         let (path, file) = &mut *manifest;
         let mut replace = || {
@@ -129,7 +129,7 @@ impl Terminal {
 impl Asker for Terminal {
     fn ask(&self, question: &Question<'_>) -> Answer {
         let held = port::hold();
-        // Whoever cannot be asked has not allowed it.
+        // A user who cannot be asked has not allowed it.
         let answer = self.converse(question).unwrap_or(Answer::DenyAll);
         drop(held);
         answer

@@ -38,7 +38,7 @@ enum At {
     End,
 }
 
-/// Parts a command line. `command` is built.
+/// Splits a command line. `command` is built.
 ///
 /// # Errors
 /// What is wrong, where a flag stands where it would be taken for something else.
@@ -207,7 +207,7 @@ fn shown(word: &OsStr) -> String {
 mod tests {
     use super::*;
 
-    fn parted(line: &str) -> Result<(String, String), String> {
+    fn split_line(line: &str) -> Result<(String, String), String> {
         let mut command = Arguments::command();
         command.build();
         let words = line.split(' ').map(OsString::from);
@@ -239,7 +239,7 @@ mod tests {
             ("assay -v exec x.lua -A", "assay -v exec x.lua", "-A"),
             ("assay --log-format json run x.lua -A", "assay --log-format json run x.lua", "-A"),
         ] {
-            assert_eq!(parted(line), Ok((own.into(), script.into())), "{line}");
+            assert_eq!(split_line(line), Ok((own.into(), script.into())), "{line}");
         }
     }
 
@@ -260,7 +260,7 @@ mod tests {
             ("assay -A", "assay run -A", ""),
             ("assay -- -A -A", "assay run -- -A", "-A"),
         ] {
-            let result = parted(line);
+            let result = split_line(line);
             // Without the look of a file it is no script.
             if line == "assay -- -A -A" {
                 assert_eq!(result, Ok((line.into(), String::new())));
@@ -293,16 +293,16 @@ mod tests {
             "assay repl -A",
             "assay completion bash",
         ] {
-            assert_eq!(parted(line), Ok((line.into(), String::new())), "{line}");
+            assert_eq!(split_line(line), Ok((line.into(), String::new())), "{line}");
         }
     }
 
     #[test]
     fn files_of_a_suite_have_no_arguments() {
         for line in ["assay test x.lua -A", "assay test -A x.lua --filter x", "assay -v test x.lua -v"] {
-            assert!(parted(line).is_err_and(|error| error.contains("before the first path")), "{line}");
+            assert!(split_line(line).is_err_and(|error| error.contains("before the first path")), "{line}");
         }
-        assert!(parted("assay test -- x.lua -A").is_err());
+        assert!(split_line("assay test -- x.lua -A").is_err());
     }
 
     #[test]

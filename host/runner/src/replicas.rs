@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 /// to nothing.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// An instance that has lived so long did not fail at its start: the pause begins anew.
+/// An instance that has lived so long did not fail at its start: the next pause is the first one again.
 const SOUND: Duration = Duration::from_secs(30);
 /// For the others to end after the first instance has.
 const PATIENCE: Duration = Duration::from_secs(3);

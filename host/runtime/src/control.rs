@@ -151,7 +151,7 @@ impl extensions::HostWithStore<Ctx> for HasSelf<Ctx> {
 }
 
 /// What the engine's own heap (exceptions that are under way) may grow to, beside the script's memory: an
-/// error that says that there is no memory must not fail for want of memory itself.
+/// error that says that there is no memory must not itself run out of memory.
 const EXCEPTIONS_BYTES_MAX: usize = 4 << 20;
 
 /// The limit on the memory of an instance.
@@ -159,7 +159,7 @@ pub(crate) struct MemoryLimit {
     run: Arc<Run>,
     /// Size of the component's linear memory, which is the first that is made.
     linear: usize,
-    /// A growth was refused; what traps after that trapped for want of memory.
+    /// A growth was refused; a trap after that was caused by lack of memory.
     pub(crate) refused: bool,
 }
 

@@ -11,7 +11,7 @@ for _, path in ipairs({ "/bare/204", "/bare/300", "/bare/304", "/bare/202", "/ba
   assert.contains(err.message, "out was not written")
   assert.eq(fs.read_bytes("out"), "old", path)
 end
--- A redirect that is not to be followed is none to save either.
+-- A redirect that is not followed is not saved either.
 assert.eq(pcall(http.download, url .. "/redirect/1", "out", { follow_redirects = false }), false)
 -- HEAD has no file.
 local ok, err = pcall(http.download, url .. "/hello", "out", { method = "HEAD" })

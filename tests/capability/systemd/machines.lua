@@ -128,7 +128,7 @@ for _ = 1, 2000 do
 end
 assert.eq(running(), false)
 
---# case: machines that are not there, and what is none
+--# case: machines that are not there, and names of no machine
 --# needs: systemd
 --# env: DBUS_SYSTEM_BUS_ADDRESS=${SYSTEMD_BUS}
 --# allow: systemd

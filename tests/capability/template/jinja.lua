@@ -151,7 +151,7 @@ for name, text in pairs({
   fs.write(name, "{{ v }}")
   assert.eq(template.render(name, { v = "<b>" }), text, name)
 end
--- Each template by its own name, and whoever asks for it gets it.
+-- Each template by its own name, whichever template asks for it.
 fs.write("page.txt", "{{ v }} {% include 'a.html' %} {{ v }}")
 assert.eq(template.render("page.txt", { v = "<b>" }), "<b> &lt;b&gt; <b>")
 assert.eq(template.render_string("{% autoescape true %}{{ v }}{% endautoescape %}{{ v }}", { v = "<b>" }), "&lt;b&gt;<b>")

@@ -33,7 +33,7 @@ fn a_request_cannot_hide_in_another() {
         );
         assert!(answer.to_lowercase().contains("connection: close\r\n"), "{request:?}: {answer}");
     };
-    // Whoever reads the lengths in another way than the next sees the hidden request as one, or as part of a body.
+    // Two readers that take the lengths differently see the hidden request as a request or as part of a body.
     for fields in [
         "Transfer-Encoding: chunked\r\nContent-Length: 5",
         "Content-Length: 5\r\nTransfer-Encoding: chunked",

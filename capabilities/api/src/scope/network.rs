@@ -163,7 +163,7 @@ impl NetworkScope {
     /// A database, or all where it is empty, on a server: `HOST[:PORT]`.
     ///
     /// # Errors
-    /// Why it is none.
+    /// Why the parts make no scope.
     pub fn of_database(scheme: &str, authority: &str, database: &str) -> Result<NetworkScope, String> {
         let (place, port) = place(authority)?;
         check_database(database)?;

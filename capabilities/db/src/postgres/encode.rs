@@ -13,7 +13,7 @@ type Why = String;
 /// A parameter on the wire; none for NULL.
 ///
 /// # Errors
-/// Why the value is none of the type.
+/// Why the value does not fit the type.
 pub fn value(param: &Param, kind: &Kind) -> Result<Option<Vec<u8>>, Why> {
     if let Param::Null = param {
         return Ok(None);

@@ -36,7 +36,7 @@ const CHANGING: [&str; 12] = [
     "EXECUTE",
 ];
 
-/// Runs statements of ours, or a script.
+/// Runs statements of this crate, or a script.
 pub async fn control(client: &mut Client, sql: &str) -> Result<(), Failure> {
     let result = client.simple(sql, drop).await;
     if sql == readonly::begin_reading(Server::Postgres) {

@@ -90,7 +90,7 @@ const ASKING: [&str; 10] = [
 pub struct Hooks {
     /// Nobody waits for the statement any more.
     pub stop: Arc<AtomicBool>,
-    /// A statement of ours may begin and end transactions.
+    /// A statement of this crate is running, which may begin and end transactions.
     pub control: AtomicBool,
     /// Why something was refused.
     refused: Mutex<Option<String>>,

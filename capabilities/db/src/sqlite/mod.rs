@@ -157,7 +157,7 @@ pub struct Lite {
     memory: assay_capability_api::Held,
 }
 
-// SAFETY: SQLite is built to be used from any thread, and whoever has the value has the connection alone.
+// SAFETY: SQLite is built to be used from any thread, and the owner of the value has the connection alone.
 unsafe impl Send for Lite {}
 
 impl Lite {
@@ -284,7 +284,7 @@ impl Lite {
         self.execute("SELECT count(*) FROM sqlite_schema")
     }
 
-    /// Runs a statement of ours.
+    /// Runs a statement of this crate.
     fn execute(&self, sql: &str) -> Result<(), Error> {
         // SAFETY: the connection is open, and this thread has it alone.
         let (statement, _) = unsafe { Statement::prepare(self.db, sql) }?;
@@ -580,7 +580,7 @@ pub async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Ba
     }
 }
 
-/// A statement of ours.
+/// A statement of this crate.
 pub async fn control(lease: Lease, sql: String) -> (Lease, Result<(), Failure>) {
     let pool = lease.pool().clone();
     match blocking(lease, move |lite| lite.control(&sql)).await {

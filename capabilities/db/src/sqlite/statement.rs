@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_int};
 pub struct Statement {
     raw: *mut sqlite3_stmt,
     /// What becomes of each column's values beyond their own type. Empty until the first row: SQLite prepares a
-    /// statement anew where a table has changed.
+    /// statement again where a table has changed.
     columns: Vec<Declared>,
 }
 
@@ -81,7 +81,7 @@ pub unsafe fn failure(db: *mut sqlite3, sql: &str) -> Error {
 }
 
 impl Statement {
-    /// Prepares the first statement of `sql`, and gives what follows it. None where there is none.
+    /// Prepares the first statement of `sql`, and gives what follows it. `None` where `sql` has no statement.
     ///
     /// # Errors
     /// SQLite's, with the position.

@@ -85,7 +85,7 @@ impl Parser {
         };
         if line.is_empty() {
             let mut event = std::mem::take(&mut self.next);
-            // An event without data is none, but its identifier counts, and so does the time to wait.
+            // An event without data is not handed on, but its identifier counts, and so does the time to wait.
             self.last_id.clone_from(&self.id);
             if std::mem::take(&mut self.has_data) {
                 event.id = self.id.clone();

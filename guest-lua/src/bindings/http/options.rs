@@ -83,7 +83,7 @@ pub fn read_connection(call: Call) -> Result<Request, Error> {
 }
 
 /// An option that is wrong is told by its name; the position of the native's argument means nothing to
-/// whoever called the verb.
+/// the caller of the verb.
 fn as_failure(error: Error) -> Error {
     match error {
         Error::Argument(_, message) => invalid(format!("http: {message}")),

@@ -43,7 +43,7 @@ pub struct Reader {
     last: Rc<RefCell<Last>>,
 }
 
-/// What a stream of events said last, for whoever connects again.
+/// What a stream of events said last, for connecting again.
 #[derive(Default)]
 struct Last {
     id: Vec<u8>,

@@ -54,7 +54,7 @@ local function take_tls(options, tls)
   end
 end
 
--- Raises where a number is none that the option can have.
+-- Raises where the option cannot have this number.
 local function check_number(name, value)
   if time_options[name] then
     if not (value >= 0) then

@@ -255,7 +255,7 @@ impl Findings {
         grants
     }
 
-    /// The capabilities that are granted whole for want of knowing better.
+    /// The capabilities that are granted whole because no narrower scope is known.
     fn undecided(&self) -> BTreeSet<&'static str> {
         let whole = |one: &&Use| one.asked == Asked::All;
         let having = |wanted: &dyn Fn(&&Use) -> bool| -> BTreeSet<&'static str> {

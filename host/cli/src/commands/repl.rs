@@ -89,7 +89,7 @@ impl Lines {
         editor.set_helper(Some(Completion(tells.clone())));
         let history = history_file();
         if let Some(path) = &history {
-            // The first time there is none.
+            // The first time the file does not exist.
             let _ = editor.load_history(path);
         }
         let terminal = std::io::stdin().is_terminal();

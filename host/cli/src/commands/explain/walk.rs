@@ -7,7 +7,7 @@ use super::call::Value;
 use super::syntax::{Block, Chunk, Expr, Field, Key, Local, Statement, Suffix};
 use assay_capabilities::builtins::Does;
 
-/// So many values may come of a call at the end of a list, as far as anything here looks.
+/// A call at the end of a list is taken to return so many values; nothing here looks further.
 const MORE: usize = 4;
 
 pub(super) struct Walk<'w> {
@@ -277,7 +277,7 @@ impl Walk<'_> {
         value
     }
 
-    /// The name that a key in brackets is. Whoever goes through the table, or has its metatable, gets the key.
+    /// The name that a key in brackets is. Code that goes through the table, or has its metatable, gets the key.
     fn key(&mut self, key: &Expr<'_>, line: usize) -> Option<String> {
         match self.value(key) {
             Value::Text(name) => Some(name),
