@@ -21,11 +21,11 @@
 --- `invalid_argument`. The programs get an environment of their own, nothing of the script's or the caller's: no proxy but
 --- that of apt's configuration, no questions, messages in English. Configuration files that were changed by hand stay.
 ---
---- `update`, `install` and `remove` give `{status, stdout, stderr, timed_out}` as `shell.exec` does. That apt-get fails is no
---- error: its status is then 100 and `stderr` says why. They take the options `timeout`, seconds for each program they run
+--- `update`, `install` and `remove` give `{status, stdout, stderr, timed_out}` as `shell.exec` does. A failure of apt-get is not
+--- raised: its status is then 100 and `stderr` says why. They take the options `timeout`, seconds for each program they run
 --- (1800 unless it says otherwise), and `lock_timeout`, seconds to wait until another package manager is done (60); 0 is no bound. At
---- the timeout, or when the run ends, the programs are killed; `dpkg --configure -a` puts right what that
---- left half done.
+--- the timeout, or when the run ends, the programs are killed; `dpkg --configure -a` completes what that
+--- left unfinished.
 ---
 --- Every function takes `root` among its options, for the folder of another system such as an image that is being built.
 --- Neither this machine's apt configuration nor that system's own is used then, only its sources, preferences and keys in
@@ -47,7 +47,7 @@
 --- in the one-line format or in deb822 (sources.list(5)), and becomes `/etc/apt/sources.list.d/ID.list` or `ID.sources`.
 --- `key_path` is the file of its OpenPGP key, binary or in ASCII armour, which `fs` must grant for reading; it becomes
 --- `/etc/apt/keyrings/ID.gpg` or `ID.asc`, and a repository that names no key is bound to it (`signed-by`). `changed` is
---- false where all was so already. Files are replaced as a whole.
+--- false if everything was there already. Files are replaced as a whole.
 ---
 --- ## apt.update(options?) -> {status, stdout, stderr, timed_out}
 --- Fetches the lists of packages.

@@ -1,14 +1,14 @@
 --- # async
 --- Tasks: functions that run side by side in one run. Always granted. While one waits (for time, a server, a file),
---- the others go on; nothing else changes hands, so between two waits a task has all variables to itself. Every builtin that
+--- the others go on. Tasks switch at waits only, so between two waits a task has all variables to itself. Every builtin that
 --- waits does so from any Lua function: coroutines, metamethods, `pcall`, iterators. When the main script ends,
 --- tasks that still run are cancelled.
 ---
 --- An error in a task is raised where it is awaited, with all its fields, and the traceback has the task's own stack and
---- where it was started. If nobody awaits it, it is told at the latest when the main script ends, and the run's exit
---- code is 1. Who waits for several tasks (`all`, `race`, `timeout`) has awaited them all.
+--- where it was started. If it is not awaited, it is written to stderr at the latest when the main script ends, and the run's exit
+--- code is 1. `all`, `race` and `timeout` await all their tasks.
 ---
---- What a task has in variables `<close>` is closed when it is cancelled; what waits in that holds up the other tasks.
+--- When a task is cancelled, its `<close>` variables are closed; if closing one waits, all other tasks stand still meanwhile.
 ---
 --- ## async.spawn(fn, ...) -> handle
 --- Starts a task that calls `fn(...)`. It first runs when the one that runs now waits. There may be 50,000 tasks at a
@@ -19,7 +19,7 @@
 --- and seconds everywhere else, `{seconds = 0.5}` says which. The arguments may stand in either order.
 ---
 --- ## handle:await() -> results...
---- Waits until the task has ended and gives what it returned. Once: a second await raises an error. `handle.await()` is the
+--- Waits until the task has ended and gives what it returned. A second await raises an error. `handle.await()` is the
 --- same, so that the function can be passed on.
 ---
 --- ## handle:cancel()

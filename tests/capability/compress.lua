@@ -20,12 +20,12 @@
 --- | option | default | |
 --- |---|---|---|
 --- | `max_size` | 64 MiB for strings, 1 GiB for files and streams | bytes |
---- | `max_ratio` | 1000 | bytes out for each byte in; looked at once 32 MiB have come out |
+--- | `max_ratio` | 1000 | bytes of output for each byte of input; checked once there are 32 MiB of output |
 ---
 --- 0 is no bound. Data that ask for more memory than `xz -9` or `zstd --ultra -22` made them for are refused with `limit`.
 --- Packers and unpackers take their memory from `--host-memory`: an unpacker what its data need (xz 9 to 66 MiB, zstd 8 to 128,
 --- others little), a packer up to 96 MiB for xz, which makes do with a smaller dictionary where half of `--host-memory` is less,
---- and up to 100 MiB for zstd from level 19 on. A call waits for others to give theirs back, for 30 seconds.
+--- and up to 100 MiB for zstd from level 19 on. A call waits up to 30 seconds for memory that other calls release.
 ---
 --- Errors begin with the name of the function. Their codes: `invalid_data` for what is damaged, cut off or something else,
 --- `limit`, `invalid_argument`, and those of [fs](fs.md).

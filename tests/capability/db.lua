@@ -35,8 +35,8 @@
 ---
 --- Other types of PostgreSQL (multiranges, geometry, composite types...) are an error that says to select them with `::text`.
 ---
---- Parameters are written `$1`, `$2` for PostgreSQL and `?` for MySQL and SQLite (where `$1` goes too), and given as a list. nil in it is NULL,
---- also at its end, where it leaves no trace: a list that is too short is filled up with NULL. PostgreSQL says which type each
+--- Parameters are written `$1`, `$2` for PostgreSQL and `?` for MySQL and SQLite (where `$1` goes too), and given as a list. nil in it is NULL.
+--- Lua does not see a nil at the end of a list, so a list that is too short is filled up with NULL. PostgreSQL says which type each
 --- must have; strings, numbers and booleans are converted to it, tables become JSON or arrays, and seconds since 1970 a
 --- `timestamptz`. Elsewhere strings go as text, or as bytes where they are not UTF-8, and tables as JSON.
 ---
@@ -51,9 +51,9 @@
 ---
 --- ## db.connect(url, opts?) -> connection
 --- Connects, to `sqlite:PATH` (made where it is missing; with `?mode=ro` or `rw` not), `sqlite::memory:`,
---- `postgres://user:password@host:port/database` or `mysql://...`. A connection stands for several to the server, made as they
---- are needed; statements that run one after the other use the same. Two calls with the same URL and options
---- share them; SQLite has one. Each counts against `--max-handles`. URLs take `sslmode`, `sslrootcert`, `sslcert`, `sslkey`,
+--- `postgres://user:password@host:port/database` or `mysql://...`. A connection is a pool of connections to the server, which are made as they
+--- are needed; statements that run one after the other use the same one. Two calls with the same URL and options
+--- share the pool; for SQLite it has one connection. Each connection counts against `--max-handles`. URLs take `sslmode`, `sslrootcert`, `sslcert`, `sslkey`,
 --- `application_name`, `prepare`, `connect_timeout` and `ro`. Options:
 ---
 --- - `max_connections`: default 4
@@ -85,12 +85,12 @@
 --- its connection is in use until then, so that within a transaction nothing else can run in the loop.
 ---
 --- ## db.transaction(conn, fn) -> ...
---- Calls `fn(tx)` in a transaction, commits, and gives what it returned. An error rolls back and is raised again; so does
---- whatever else ends the task or the script. Statements on `tx`, and on `conn` from the same coroutine, are part of it.
---- A transaction in a transaction can be rolled back by itself. `BEGIN`, `COMMIT` and their like are refused elsewhere.
+--- Calls `fn(tx)` in a transaction, commits, and gives what it returned. An error rolls back and is raised again. It is also
+--- rolled back if the task or the script is ended. Statements on `tx`, and on `conn` from the same coroutine, are part of it.
+--- A transaction in a transaction is a savepoint, and can be rolled back by itself. Elsewhere `BEGIN`, `COMMIT` and the like are refused.
 ---
 --- ## db.session(conn, fn) -> ...
---- Calls `fn(session)` with a connection that nobody else uses, and closes it after that, whatever ends `fn`. What was set, locked
+--- Calls `fn(session)` with a connection that nobody else uses, and closes it after that, however `fn` ends. What was set, locked
 --- or made for the session lasts until then; `BEGIN` and `COMMIT` are the caller's own there, and `db.transaction` works too.
 --- Statements on `conn` from the same coroutine are part of it. Not in a transaction or a session. SQLite has one
 --- connection for all, which is not closed.
@@ -271,7 +271,7 @@ fails("unknown option 'max_row'; did you mean 'max_rows'?", db.connect, "sqlite:
 fails("no option 'tls'", db.connect, "sqlite::memory:", { tls = "require" })
 fails("positive integer", db.connect, "sqlite::memory:", { max_rows = 0 })
 fails("number of seconds", db.connect, "sqlite::memory:", { statement_timeout = -1 })
-fails("is no value of an option", db.connect, "sqlite::memory:", { max_rows = {} })
+fails("is not a value of an option", db.connect, "sqlite::memory:", { max_rows = {} })
 fails("no database has the scheme", db.connect, "oracle://h/d")
 fails("no scheme", db.connect, "app.db")
 -- A wrong argument is told at the place of the call.

@@ -4,15 +4,15 @@
 --- `disk.mounts` lists, need only `disk`.
 ---
 --- ## disk.usage(path) -> {total, free, available, used, percent}
---- Bytes of the file system that the path is on. `available` is what users other than root can still have, `percent` what
---- is used of what they can have at all, as `df` says it.
+--- Bytes of the file system that the path is on. `available` is what users other than root can still use, `percent` the
+--- used share of what they can use at all, as in `df`.
 ---
 --- ## disk.mounts() -> {{device, mount, type, options}, ...}
 --- What is mounted. `options` is a list.
 ---
 --- ## disk.sweep(folder, age) -> integer
 --- Removes the regular files in a folder and all below it that were last changed more than `age` seconds ago, and gives
---- their number. Folders stay, links are neither followed nor removed, and what a deny rule takes back is passed over.
+--- their number. Folders stay, links are neither followed nor removed, and files that a deny rule covers are left out.
 ---
 --- ## disk.dir_size(path) -> integer
 --- Bytes of the regular files in a folder and all below it. A file with several names counts once, links are not followed.

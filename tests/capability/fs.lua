@@ -41,9 +41,9 @@
 ---
 --- ## fs.copy(source, destination) -> bytes
 --- Copies a file and its permission bits, without setuid, setgid and sticky; gives its size. The copy is written beside the
---- destination and takes its place when it is complete: nobody can read it before who may not read the source, and where the
---- disk is full what was there is still there. A destination that has other names (hard links), is mounted, or lies in a
---- folder that may not be written is written into.
+--- destination and takes its place when it is complete: until then nobody can read it who may not read the source, and if the
+--- disk is full the old file stays. A destination that has other names (hard links), is mounted, or lies in a
+--- folder that may not be written is overwritten in place.
 ---
 --- ## fs.rename(source, destination)
 --- Renames or moves within a file system. Needs write on both sides, and read on the source where the
@@ -116,7 +116,7 @@
 --- `string.gsub` on a file: Lua patterns, a string (`%0` to `%9`), function or table as replacement. Writes
 --- only if something matched, and then the whole file at once. As with everything that replaces a file as a whole
 --- (`http.download`, `tar.create`, `compress.pack_file`...), it keeps its mode, and its owner where Assay runs as root. Other names of
---- the file (hard links) keep the old content; that, and an owner that could not be kept, is told in the log.
+--- the file (hard links) keep the old content. A log line says so, and also if the owner could not be kept.
 
 --# example: read and write
 --# allow: fs=rw:${TMP}

@@ -18,7 +18,7 @@
 ---
 --- Handlers run concurrently: one that waits (`http.get`, `sleep`, a database) lets others run. An error in one is status 500 and
 --- a log line with the same number; the client learns nothing else. Where it ran out of memory, or failed at another limit of
---- the run (an error `limit`), it is 503. What is wrong with a request is the client's fault: where `req:json()`, `req:form()`,
+--- the run (an error `limit`), it is 503. A malformed request is the client's fault: where `req:json()`, `req:form()`,
 --- `req:multipart()` or `json.parse(req.body)` raise and the handler does not catch it, the status is 400 with the reason (413 for
 --- more than 1000 parts or 10000 fields), and nothing is logged.
 ---
@@ -33,15 +33,15 @@
 --- | `header_timeout` | 30 | for the header fields, from the end of the request before: also how long a connection may be idle, in version 2 whatever else the client answers |
 --- | `body_timeout` | 30 | for each piece of a request body (408), and for the client to take a piece of the response; in version 2 a connection with open streams on which less than a kilobyte gets on in this time, while no handler works, is closed |
 --- | `timeout` | 60 | for a handler to begin its response; then the client gets 503 and the handler is cancelled |
---- | `shutdown_timeout` | 10 | for what is under way when the server stops; at most 300, which 0 stands for |
+--- | `shutdown_timeout` | 10 | for requests under way when the server stops; at most 300, also with 0 |
 --- | `instances` | 1 | how many instances of the script answer |
 --- | `access_log` | false | a log line for each response |
 --- | `tls` | | `{cert =, key =}` as PEM text, or `cert_file` and `key_file` (need `fs=read:`); `client_ca` or `client_ca_file`: clients must show a certificate of these authorities |
 --- | `on_listen` | | called as a task when the server listens, with `{addr, port, url, stop}`; `server:stop(seconds?)` stops it, within 300 seconds at most. Its error stops the server and is raised by `http.serve` |
 ---
---- On SIGTERM or Ctrl-C the server stops to accept, finishes what is under way, ends event streams, closes WebSockets with 1001,
+--- On SIGTERM or Ctrl-C the server stops accepting, finishes the requests under way, ends event streams, closes WebSockets with 1001,
 --- and returns; the script goes on after it. A second signal ends the process. `req:closing()` is true once the server stops or
---- the client is gone: what goes on for long should look at it.
+--- the client is gone: a handler that runs for long should check it.
 ---
 --- With `instances = N` the script runs N times from the top, each on a thread of its own with a memory of its own (`--memory`
 --- is for each); they share the grants and all other limits: time, CPU, handles, bytes, log. Variables are not shared. An instance
@@ -64,7 +64,7 @@
 --- is every value of a name in the query.
 --- A request of HTTP/1 that two servers could read in two ways (a length beside a transfer coding, a length said twice, lines that end
 --- without CR) is 400, and its connection is closed. So is one, of either version, that names no host or two: several `Host`
---- fields, a target (`GET http://a/`, `:authority`) with another host than `Host`, or what is no host at all. So is one whose body breaks off, unless the handler catches that.
+--- fields, a target (`GET http://a/`, `:authority`) with another host than `Host`, or something that is not a host. So is one whose body breaks off, unless the handler catches that.
 --- A large body need not be in memory: `req:read(n?)` gives the next bytes and nil at the end, with `"a"` all of the rest;
 --- `req:chunks()` and `req:lines()` iterate. A client that waits to be asked for the body (`Expect: 100-continue`) is asked when
 --- the handler first reads it; one whose handler refuses without reading never sends it.
@@ -96,8 +96,8 @@
 --- `ws` the response may have `protocols` (a list), `max_message` (1 MiB), `ping_interval` (30 seconds; a client that does not
 --- answer is dropped), and `origins`: browsers may connect from pages of the server's own origin, others must be listed, or `{"*"}`.
 --- A connection is read when the script asks for a message, and 64 KiB ahead; `write` waits when as much waits for the client. What
---- is read, and bodies that wait for their clients, count against `--host-memory`: a client is closed with 1013, a request gets 503,
---- and `write` raises `limit`, when it is used up; its last quarter is left to what is small. No `max_message` is larger than that. An
+--- is read, and bodies that wait for their clients, count against `--host-memory`. When that is used up, a client is closed with 1013,
+--- a request gets 503, and `write` raises `limit`; its last quarter is kept for small messages. No `max_message` is larger than that. An
 --- open WebSocket takes 64 KiB of it, and a message that comes in twice its size until it is whole. Messages above 16 KiB are sent in
 --- fragments. A client that sends more than 2000 pings, empty messages or empty fragments (and 200 more each second), answers to the
 --- server's own pings aside, is closed with 1008.
@@ -217,15 +217,15 @@ refused("a port between 0 and 65535", 65536, {})
 refused("a port between 0 and 65535", 1.5, {})
 refused("a port between 0 and 65535", nil, {})
 refused("a port between 0 and 65535", { addr = "127.0.0.1" }, {})
-refused("is no address to listen on", "example.com:80", {})
-refused("is no address to listen on", "0x7f.1:80", {})
+refused("is not an address to listen on", "example.com:80", {})
+refused("is not an address to listen on", "0x7f.1:80", {})
 refused("table of routes expected", 0)
 refused("routes are {METHOD", 0, { GET = "x" })
 refused("must be a function, got a string", 0, { GET = { ["/"] = "x" } })
 refused("does not begin with /", 0, { GET = { x = print } })
 refused("not a whole segment", 0, { GET = { ["/x*"] = print } })
 refused("two routes", 0, { GET = { ["/"] = print }, get = { ["/"] = print } })
-refused("is no method", 0, { ["A B"] = { ["/"] = print } })
+refused("is not a method", 0, { ["A B"] = { ["/"] = print } })
 refused("unknown option 'nonsense'; the options are access_log, ", 0, {}, { nonsense = 1 })
 refused("unknown option 'time_out'; did you mean 'timeout'?", 0, {}, { time_out = 1 })
 refused("unknown option 'port'", 0, {}, { port = 1 })
@@ -311,7 +311,7 @@ http.serve(0, { GET = { ["/a"] = print } }, {
 --# stderr: return a table such as
 --# stderr: must be a string or a function, not a table
 --# stderr: line break or control character
---# stderr: 99 is no status
+--# stderr: 99 is not the status
 http.serve(0, {
   GET = {
     ["/text"] = function() error("secret detail") end,

@@ -27,10 +27,10 @@
 --- - `plain_http`: true for plain HTTP in place of TLS, or a list of the registries that are reached so. Without the
 ---   option those at `localhost` and loopback addresses are, unless `ca_cert` or `tls` is given.
 --- - `ca_cert`, `ca_cert_file`, `client_cert`, `client_cert_file`, `client_key`, `client_key_file`, `tls`: as for
----   `http.get`. Each registry of a call must have a certificate whose fingerprint is named, but not whom they send to.
+---   `http.get`. Each registry of a call must have a certificate whose fingerprint is named; hosts that it redirects to need not.
 --- - `timeout`: seconds for the whole call, default 3600, 0 for no bound. A connection may take 10 seconds, an answer
 ---   60 seconds to begin and 60 seconds without a byte.
---- - `retries`: how often what may pass is tried again, default 4: statuses 408, 429 and 5xx and connections that
+--- - `retries`: how often a temporary failure is tried again, default 4: statuses 408, 429 and 5xx and connections that
 ---   broke off. `Retry-After` is respected up to 60 seconds.
 --- - `max_blob`: bytes of one blob, default 16 GiB, 0 for no bound. A manifest or a configuration has at most 4 MiB.
 ---
@@ -78,8 +78,8 @@
 --- The digest of an image, as the registry tells it; with `platform` that of one image of an index.
 ---
 --- ## oci.tags(repository, opts?) -> list
---- All tags of a repository, at most 100,000. A page that leads on in a way that cannot be read, or to another place, is the
---- error `invalid_data`: a list is never a part of one.
+--- All tags of a repository, at most 100,000. If the link to the next page cannot be read, or leads to another place, that is the
+--- error `invalid_data`: a list is never incomplete.
 ---
 --- ## oci.pull(image, folder, opts?) -> image
 --- Saves an image in a folder as an OCI image layout, which `oci.push`, skopeo, podman and containerd read. Manifests

@@ -1,5 +1,5 @@
 --- # os
---- The standard library `os` of Lua, and what there is to know about the machine. `arch`, `platform`, `clock`, `date`,
+--- The standard library `os` of Lua, and facts about the machine. `arch`, `platform`, `clock`, `date`,
 --- `difftime`, `time`, `setlocale`, `on_signal` and `exit` are always granted. `hostname` and `info` need `os=hostname` and `os=info`, or
 --- `os` for both; `getenv` is `env.get`; `remove`, `rename` go through the grants of `fs`.
 ---
@@ -38,9 +38,9 @@
 ---
 --- ## os.on_signal(name, fn)
 --- Calls `fn(name)` in a task of its own whenever the run gets this signal: `TERM`, `INT`, `HUP`, `USR1` or `USR2`, with or
---- without `SIG`. The script goes on; the handler may end it by `os.exit`. With nil in place of the function the signal does again
---- what it did. A handler keeps no run alive, but one that has begun is waited for at the end. A signal that comes again while
---- its handler runs is handled after it; one that comes a second later or more ends the process. `http.serve` stops at TERM and INT all the same. Where
+--- without `SIG`. The script goes on; the handler may end it by `os.exit`. With nil in place of the function the signal has its
+--- usual effect again. A handler does not keep the run alive, but one that has begun is waited for at the end. A signal that comes again while
+--- its handler runs is handled after it; one that comes a second later or more ends the process. `http.serve` stops at TERM and INT anyway. Where
 --- a script has several instances, one of them gets the signal. Always granted: a run can also be ended by SIGKILL.
 ---
 --- Without a handler TERM and INT end the run: all tasks end where they are, `<close>` variables are closed, finalizers run, for 1 s at

@@ -3,8 +3,8 @@
 --- Programs: started, fed, read, waited for, ended.
 ---
 --- A grant names programs: `--allow process=git`, `--allow process=/usr/bin/git,process=./build.sh`, or `--allow
---- process` for all. **A granted program is trusted**: what `git` can be told to do by its arguments (and that
---- includes running other programs), a script that may run `git` can do. Grant `sh`, `python3` or `env` only to
+--- process` for all. **A granted program is trusted**: a script that may run `git` can do whatever
+--- arguments make `git` do, and that includes running other programs. Grant `sh`, `python3` or `env` only to
 --- scripts that may do anything that you may do. Many other programs run what an argument says, or what a file says
 --- that an argument or the working directory leads to:
 ---
@@ -14,7 +14,7 @@
 --- - `awk 'BEGIN { system("CMD") }'`, `sed '1e CMD'`, `vim -c '!CMD'`, `less` and `man` by what is typed
 --- - `make -f FILE`, `npm run`, `pip install`, `curl -o FILE` and `-K FILE`, `zip -TT CMD`, `openssl -engine FILE`
 ---
---- Where a value comes from elsewhere, put `--` before it, so that it is no option. For a program that should do one
+--- Put `--` before a value that comes from outside, so that it cannot be an option. For a program that should do one
 --- thing only, grant a small program of your own (`process=./backup.sh`) which takes no more than it needs.
 ---
 --- A bare name is looked up on the `PATH` that Assay was started with, when the run starts; the script's own variables,
@@ -50,7 +50,7 @@
 --- Starts a program and goes on. `options.cmd` is a name or path, `args` a list. Also `process.spawn(cmd, options)`
 --- and `process.spawn{"git", "status"}`.
 ---
---- - `cwd`: its working folder. A relative `cmd` is relative to the script's own all the same.
+--- - `cwd`: its working folder. A relative `cmd` is still relative to the script's own.
 --- - `env`: variables to add, which are granted with `process=env:NAME`; `clear_env = true` starts from nothing but
 ---   `PATH`.
 --- - `stdin`: `"null"` (the default: the end at once), `"pipe"`, or `{file = path}`.
@@ -100,7 +100,7 @@
 ---
 --- ## process.wait(pid, options?) -> table
 --- Waits for the end of a program that this script has started: `{status, exited, signaled, timed_out}`, and `signal`
---- where one has ended it. With `{timeout = seconds}` it may come back without: then `timed_out` is true, and the
+--- where one has ended it. With `{timeout = seconds}` it may return before the end: then `timed_out` is true, and the
 --- program goes on; 0 is no bound. May be asked again. A program that writes to a pipe ends only when the pipe is read.
 ---
 --- ## process.kill(pid, signal?, options?) -> boolean
@@ -236,8 +236,8 @@ fails("stdout is", process.spawn, {cmd = "true", stdout = 1})
 fails("number of a process", process.wait, "1")
 fails("greater than 0", process.kill, 0)
 fails("greater than 0", process.kill, -1)
-fails("no signal", process.kill, 1, "NOPE")
-fails("no signal", process.kill, 1, 65)
+fails("is not a signal", process.kill, 1, "NOPE")
+fails("is not a signal", process.kill, 1, 65)
 fails("no names", process.wait_idle, {})
 local child = process.spawn{cmd = "true"}
 fails("not a pipe", child.read, child)

@@ -17,7 +17,7 @@
 ---
 --- `UNIT` and `NAME` can have `*` in them: `systemd=web-*:restart` is every kind of unit whose name begins so.
 --- A name without a kind is a service: `nginx` is `nginx.service`, in grants too. An alias is followed, and both names
---- must be granted. Who may start units of any name may shut the system down (`poweroff.target`), and `enable` makes what
+--- must be granted. A script that may start units of any name may shut the system down (`poweroff.target`), and `enable` makes what
 --- the unit's file asks for, other units by `Also=` among it. `machine:NAME:exec` is everything in that machine.
 ---
 --- Actions take `{wait = true}`: they return when the job has ended, and raise where it failed. `{timeout = SECONDS}` is
@@ -27,7 +27,7 @@
 --- microseconds since 1970, those in `_monotonic` since the start of the system. What has no value is left out.
 ---
 --- Errors: `not_found` for a unit or machine that is not there, `permission` where the user may not, `unavailable` where
---- there is no bus, `timeout`, `unsupported` for what a unit cannot do, `invalid_argument` for what is no name.
+--- there is no bus, `timeout`, `unsupported` for what a unit cannot do, `invalid_argument` for a name that is not valid.
 ---
 --- ## systemd.list_units(filter?) -> table
 --- The units that systemd has in memory, by name: `{name, description, load_state, active_state, sub_state, path}`, and
@@ -75,7 +75,7 @@
 --- Removes the links of `enable`; a list of the changes.
 ---
 --- ## systemd.reset_failed(name, opts?)
---- Makes a unit that failed forget it.
+--- Resets the failed state of a unit.
 ---
 --- ## systemd.daemon_reload()
 --- Makes systemd read its unit files again, as after one was written.
@@ -97,7 +97,7 @@
 --- Asks the system in a machine to restart.
 ---
 --- ## systemd.machine_terminate(name, opts?)
---- Ends a machine by stopping its unit, however far its own shutdown comes.
+--- Ends a machine by stopping its unit, without waiting for its own shutdown.
 ---
 --- ## systemd.machine_exec(name, cmd, opts?) -> {status, stdout, stderr, timed_out}
 --- Runs a command in a machine as its root, by `systemd-run --machine`, and waits for its end. `cmd` is a command line for

@@ -39,7 +39,7 @@
 --- | `keepalive` | 0 | seconds of silence after which the server is pinged; silent for as long again, it counts as gone |
 --- | `bearer`, `basic_auth` | | credentials, as for [http](http.md) |
 --- | `ca_cert`, `ca_cert_file` | the system's | certificate authorities, PEM |
---- | `client_cert`, `client_key`, `..._file` | | our own certificate and its key, PEM |
+--- | `client_cert`, `client_key`, `..._file` | | the client's certificate and its key, PEM |
 --- | `tls` | | `{fingerprint = "sha256:..."}`, as for [http](http.md) |
 --- | `proxy` | | `http://HOST:PORT`; needs the grant `http=proxy:HOST:PORT`. `HTTPS_PROXY` and the like are used where they are granted, `false` uses none |
 ---

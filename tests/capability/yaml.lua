@@ -17,7 +17,7 @@
 --- The first document; nil if the text has no document. What follows it must be another document, or nothing.
 ---
 --- ## yaml.parse_all(text, options?) -> {value}
---- All documents. Empty ones are left out (with `{null = json.null}` they are that).
+--- All documents. Empty ones are left out; with `{null = json.null}` each is `json.null`.
 ---
 --- ## yaml.encode(value) -> string
 --- `value` in block style, keys sorted by their bytes. Arrays and objects are distinguished as by

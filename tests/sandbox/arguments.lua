@@ -163,7 +163,7 @@ says("unknown option 'maxBody'; did you mean 'max_body'?", http.get, "http://loc
 says("unknown option 'header'; did you mean 'headers'?", http.get, "http://localhost/", { header = {} })
 says("bad argument #2 to 'base64.encode' (unknown option 'x'; the options are url, pad)", base64.encode, "", { x = 1 })
 says("options have names, but there is one at position 1; the options are null", json.parse, "{}", { json.null })
-says("options have names, but a key is no string", json.parse, "{}", { [json.null] = 1 })
+says("options have names, but a key is not a string", json.parse, "{}", { [json.null] = 1 })
 -- A name is shown, not obeyed, and not whole.
 says("unknown option '\\u{1b}[31m\\n'; the", json.parse, "{}", { ["\27[31m\n"] = 1 })
 local ok, err = pcall(json.parse, "{}", { [("x"):rep(1 << 20)] = 1 })

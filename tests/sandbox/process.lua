@@ -157,7 +157,7 @@ end
 local _, done = home(parent .. "/home")
 assert.eq(done.stdout, parent .. "/home\n.cache\n")
 
---# case: who grants a program that the script may write is warned
+--# case: granting a program that the script may write gives a warning
 --# file: tool.sh=x
 --# allow: process=./tool.sh,fs=rw:.
 --# stderr: process=./tool.sh grants a program that the script may write
