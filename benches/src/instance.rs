@@ -2,7 +2,7 @@
 
 use crate::report::{Table, at_most, no_target, quantile, seconds};
 use crate::{Effort, Result, reactor};
-use assay_capability_api::{Limits, Output, Policy, Run, Shared};
+use assay_capability_api::{Limits, Output, Policy, Run, RunState};
 use assay_runner::{Ended, Input, RunSpec, Runner, Script};
 use std::path::PathBuf;
 use std::process::Command;
@@ -76,7 +76,7 @@ fn script(source: &str) -> Script {
 pub fn limited_run() -> Run {
     let limit = Some(Duration::from_secs(1000));
     let limits = Limits { cpu: limit, timeout: limit, ..Limits::default() };
-    Shared { limits, ..Shared::new(Policy::default(), PathBuf::from("/")) }.into()
+    RunState { limits, ..RunState::new(Policy::default(), PathBuf::from("/")) }.into()
 }
 
 /// A runner with a pool, as a host of many scripts has it: one instance alone would get none.

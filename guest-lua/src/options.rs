@@ -1,5 +1,5 @@
-//! The names in a table of options: which there are, and what is said of one that there is not, or of a table where none
-//! is taken.
+//! The names in a table of options: which of them exist, and the errors for an unknown one and for a table that the
+//! function does not take.
 //!
 //! A typing error in the name of an option would otherwise be an option that is silently not set: a token whose
 //! audience nobody checks, a program without its time-out. Keys are read raw.
@@ -123,7 +123,7 @@ fn message(lua: Lua, key: c_int, names: &[&str]) -> String {
             let key = lua.integer(key).unwrap_or_default();
             return format!("options have names, but there is one at position {key}; {}", all());
         }
-        _ => return format!("options have names, but a key is no string; {}", all()),
+        _ => return format!("options have names, but a key is not a string; {}", all()),
     };
     let shown: String = name.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     match nearest(&name, names) {

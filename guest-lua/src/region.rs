@@ -1,6 +1,6 @@
 //! Memory of Rust code, and computations that end in Lua's "not enough memory" instead of ending the run.
 //!
-//! Rust has no way on where memory is short but to abort, and its frames are not unwound here. So what computes for a
+//! When memory is short, Rust can only abort, and its frames are not unwound here. So what computes for a
 //! script runs in a [`region`]: when there is no memory for it, Lua's error jumps to the region's start over all frames
 //! of Rust in between, and every block that the region has allocated is freed at once, whatever owned it. That is sound
 //! because nothing of these frames is looked at again, and as long as a region stores nothing that it allocates where

@@ -50,7 +50,7 @@ pub struct Failed {
 
 /// What a task and the handles to it share.
 #[derive(Default)]
-pub struct Shared {
+pub struct TaskState {
     ended: RefCell<Option<Ended>>,
     done: Cell<bool>,
     /// Others wait for how it ends, with more tasks: its error is no surprise.
@@ -82,7 +82,7 @@ pub struct Group {
 }
 
 impl Group {
-    pub fn new(tasks: &[Rc<Shared>], any: bool) -> Rc<Group> {
+    pub fn new(tasks: &[Rc<TaskState>], any: bool) -> Rc<Group> {
         let group = Rc::new(Group {
             left: Cell::new(tasks.len()),
             first_ended: Cell::new(None),
@@ -134,7 +134,7 @@ impl Group {
     }
 }
 
-impl Shared {
+impl TaskState {
     /// Ends the task where it waits. A task that has ended stays as it ended.
     pub fn cancel(&self) {
         self.cancelled.set(true);
@@ -193,7 +193,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for TaskState {
     fn drop(&mut self) {
         if let Some(failed) = self.unawaited() {
             report(&failed);
@@ -231,7 +231,7 @@ pub fn unawaited() -> Vec<Failed> {
 }
 
 /// Remembers a task that failed until the end of the run, which its handle may live to see.
-fn remember(shared: &Rc<Shared>) {
+fn remember(shared: &Rc<TaskState>) {
     FAILED.with_borrow_mut(|failed| {
         if failed.len() == failed.capacity() {
             failed.retain(|task| task.strong_count() > 0);
@@ -242,7 +242,7 @@ fn remember(shared: &Rc<Shared>) {
 
 struct Task {
     thread: Option<Thread>,
-    shared: Rc<Shared>,
+    shared: Rc<TaskState>,
     counted: bool,
     /// The waker of the last poll, and that which counts and wakes it.
     waker: Option<(Waker, Waker)>,
@@ -305,14 +305,14 @@ thread_local! {
     /// How many errors were logged because nobody awaited them.
     static REPORTED: Cell<usize> = const { Cell::new(0) };
     /// Tasks that failed and may not have been awaited yet.
-    static FAILED: RefCell<Vec<Weak<Shared>>> = const { RefCell::new(Vec::new()) };
+    static FAILED: RefCell<Vec<Weak<TaskState>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Starts a task that runs the function below `arguments` values on top of `lua`'s stack; pops them.
 ///
 /// # Errors
 /// `limit`, where there are too many; "not enough memory".
-pub fn spawn(lua: Lua, arguments: c_int) -> Result<Rc<Shared>, Error> {
+pub fn spawn(lua: Lua, arguments: c_int) -> Result<Rc<TaskState>, Error> {
     let most = MOST_TASKS.get();
     if ALIVE.get() >= most {
         let why = format!(
@@ -326,12 +326,12 @@ pub fn spawn(lua: Lua, arguments: c_int) -> Result<Rc<Shared>, Error> {
 }
 
 /// As [`spawn`], whatever runs already, of what the script did not start itself.
-pub fn start(lua: Lua, arguments: c_int) -> Rc<Shared> {
+pub fn start(lua: Lua, arguments: c_int) -> Rc<TaskState> {
     start_at(lua, arguments, String::new())
 }
 
-fn start_at(lua: Lua, arguments: c_int, started: String) -> Rc<Shared> {
-    let mut shared = Shared::default();
+fn start_at(lua: Lua, arguments: c_int, started: String) -> Rc<TaskState> {
+    let mut shared = TaskState::default();
     shared.started = started;
     let shared = Rc::new(shared);
     let thread = Some(Thread::new(lua, arguments));
@@ -432,7 +432,7 @@ fn ended(mut thread: Thread, result: Result<c_int, c_int>, started: &str) -> End
 
 /// Runs tasks until `main` has ended, or a signal came that the script does not handle: its name is given, after
 /// `on_signal` was told. Then the others are cancelled.
-pub async fn drive(main: &Shared, on_signal: impl Fn(&str)) -> Option<String> {
+pub async fn drive(main: &TaskState, on_signal: impl Fn(&str)) -> Option<String> {
     let mut tasks = FuturesUnordered::new();
     let (mut news, mut signals) = (News::default(), Signals::default());
     let signal = poll_fn(|context| {

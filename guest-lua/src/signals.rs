@@ -5,7 +5,7 @@ use crate::call::{Call, Error, Returned};
 use crate::ffi::*;
 use crate::host::{control, os};
 use crate::lua::{Lua, Type};
-use crate::scheduler::{self, Shared};
+use crate::scheduler::{self, TaskState};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ static HANDLERS: u8 = 0;
 
 thread_local! {
     /// Handlers that run.
-    static HANDLING: RefCell<Vec<(String, Rc<Shared>)>> = const { RefCell::new(Vec::new()) };
+    static HANDLING: RefCell<Vec<(String, Rc<TaskState>)>> = const { RefCell::new(Vec::new()) };
     /// Whether the script has ever had a handler.
     static HANDLES: Cell<bool> = const { Cell::new(false) };
     /// The host said that one came.
@@ -80,7 +80,7 @@ fn push_handlers(lua: Lua) -> bool {
 }
 
 /// Starts the handler of a signal, if the script has one.
-pub fn handle(name: &str) -> Option<Rc<Shared>> {
+pub fn handle(name: &str) -> Option<Rc<TaskState>> {
     let lua = crate::state::main();
     beyond_limit(|| {
         let top = lua.top();

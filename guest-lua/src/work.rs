@@ -1,4 +1,4 @@
-//! Work in Rust that a script sets off: it asks for the limits of the run as it goes on.
+//! Counts work in Rust that a script causes, so that the limits of the run are checked as it goes on.
 //!
 //! Lua's budget of steps sees neither loops in Rust nor the crates that parse for a binding. Both count here: loops
 //! call [`spend`], and what runs in a [`region`](crate::region) is counted by what it allocates, which all parsers do

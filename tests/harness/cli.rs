@@ -340,7 +340,7 @@ fn temporary_folders_end_with_the_run() {
     }
 }
 
-/// The snapshot is the same for all; who knows it must not know where the keys of a table are.
+/// The snapshot is the same for all; knowing it must not tell where the keys of a table are.
 fn each_run_has_hashes_of_its_own() {
     let script = "local t = {} for i = 1, 16 do t['key number ' .. i] = true end for key in pairs(t) do print(key) end";
     let orders: BTreeSet<_> = (0..8).map(|_| run(&["exec", "-e", script]).stdout).collect();

@@ -74,6 +74,8 @@ fn what_it_says_is_enough() {
         os.rename('out/a', 'out/z')\nos.remove('out/z')\nprint(disk.usage('in').total > 0)\n\
         local db = db.connect('sqlite:out/app.db')\nprint(#db:query('SELECT 1'))\n\
         print(process.run{cmd = 'echo', args = {'x'}}.stdout)\n\
+        local cat = process.spawn{cmd = 'cat', cwd = 'in', stdin = {file = 'in/a.txt'}, stdout = 'out/log', stderr = {file = 'out/err'}}\n\
+        assert.eq(cat:wait().status, 0)\n\
         http.serve('unix:out/app.sock', {}, { on_listen = function(server) server:stop() end })\n\
         print(linux.kernel().os_release, os.hostname(), env.get('HOME'))\nprint(cgroup.version())";
     let (text, _) = explain(&folder, script);

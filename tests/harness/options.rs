@@ -1,4 +1,4 @@
-//! Options that there are not: every function that takes a table of options refuses them and says which it has.
+//! Unknown options: every function that takes a table of options refuses them and says which it has.
 
 use assay_tests::cases;
 use assay_tests::executable::{Folder, root, run_in};

@@ -1,4 +1,4 @@
-//! Files that take the place of others: what becomes of owners, modes and other names, and of what is half written.
+//! Files that replace others: their owners, modes and other names, and what happens when writing fails half-way.
 
 use crate::cgroup;
 use assay_tests::executable::{Finished, Folder, path, program, run_in};

@@ -25,16 +25,16 @@ impl Drop for Server {
 }
 
 /// A server of all cases. It ends with this process, which holds its input open.
-struct Shared {
+struct SharedServer {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 /// Each behind its own lock, so that one that starts keeps nobody else waiting.
-type Slot = Arc<Mutex<Option<Shared>>>;
+type Slot = Arc<Mutex<Option<SharedServer>>>;
 static SHARED: LazyLock<Mutex<BTreeMap<String, Slot>>> = LazyLock::new(Mutex::default);
 
-impl Shared {
+impl SharedServer {
     /// Tells it of a case.
     fn values(&mut self, name: &str) -> Result<BTreeMap<String, String>, String> {
         let told = self.child.stdin.as_mut().is_some_and(|stdin| writeln!(stdin, "case").is_ok());
@@ -63,7 +63,7 @@ fn shared(name: &str, mut command: Command) -> Result<Server, String> {
             .spawn()
             .map_err(|error| format!("the server '{name}' does not start: {error}"))?;
         let stdout = child.stdout.take().ok_or("a server without output")?;
-        *slot = Some(Shared { child, lines: BufReader::new(stdout).lines() });
+        *slot = Some(SharedServer { child, lines: BufReader::new(stdout).lines() });
     }
     let values = slot.as_mut().ok_or("no server")?.values(name);
     if values.is_err() {

@@ -1,4 +1,4 @@
-//! Whose the words of a command line are, and output that cannot be written.
+//! Which words of a command line are Assay's and which the script's, and output that cannot be written.
 
 use assay_tests::executable::{Finished, Folder, assay, path, root, run_in};
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! The audit of dependencies by cargo-deny: licences, sources, bans and advisories.
 //!
 //! Advisories are checked against the snapshot in `advisories/`, which needs no network, and against the whole
-//! database where that can be reached. What was not checked is said.
+//! database where that can be reached. The output says what was not checked.
 
 use crate::shell::{self, Result, cargo, exists, output, program, read, root, run, say, target};
 use std::collections::BTreeSet;

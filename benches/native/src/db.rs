@@ -15,7 +15,7 @@ enum Conn {
     Postgres(PgConnection),
 }
 
-struct Shared(Mutex<Conn>);
+struct Database(Mutex<Conn>);
 
 pub fn library(lua: &Lua) -> Result<Table> {
     let db = lua.create_table()?;
@@ -24,7 +24,7 @@ pub fn library(lua: &Lua) -> Result<Table> {
     Ok(db)
 }
 
-async fn connect(url: String) -> Result<Shared> {
+async fn connect(url: String) -> Result<Database> {
     let conn = match url.strip_prefix("sqlite:") {
         Some(path) => {
             let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
@@ -32,7 +32,7 @@ async fn connect(url: String) -> Result<Shared> {
         }
         None => Conn::Postgres(PgConnection::connect(&url).await.map_err(Error::external)?),
     };
-    Ok(Shared(Mutex::new(conn)))
+    Ok(Database(Mutex::new(conn)))
 }
 
 async fn transaction(conn: AnyUserData, work: Function) -> Result<MultiValue> {
@@ -43,11 +43,11 @@ async fn transaction(conn: AnyUserData, work: Function) -> Result<MultiValue> {
     result
 }
 
-impl UserData for Shared {
+impl UserData for Database {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_async_method(
             "execute",
-            |_, this: UserDataRef<Shared>, (sql, parameters): (String, Option<Vec<Value>>)| async move {
+            |_, this: UserDataRef<Database>, (sql, parameters): (String, Option<Vec<Value>>)| async move {
                 let parameters = parameters.unwrap_or_default();
                 match &mut *this.0.lock().await {
                     Conn::Sqlite(conn) => sqlite::execute(conn, sql, parameters).await,
@@ -57,7 +57,7 @@ impl UserData for Shared {
         );
         methods.add_async_method(
             "query",
-            |lua, this: UserDataRef<Shared>, (sql, parameters): (String, Option<Vec<Value>>)| async move {
+            |lua, this: UserDataRef<Database>, (sql, parameters): (String, Option<Vec<Value>>)| async move {
                 let parameters = parameters.unwrap_or_default();
                 match &mut *this.0.lock().await {
                     Conn::Sqlite(conn) => sqlite::query(&lua, conn, sql, parameters).await,

@@ -1,4 +1,4 @@
-//! What several runs use together: those of a tenant, those of a process.
+//! Accounts: the sum of what several runs use, those of a tenant or of a process.
 
 use crate::types::{Error, ErrorCode};
 use crate::{Budget, Counter, Cpu, Limits, Usage, error};
@@ -42,10 +42,10 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Policy, Run, Shared};
+    use crate::{Policy, Run, RunState};
 
     fn run(account: &Arc<Account>) -> Arc<Run> {
-        Arc::new(Shared::new(Policy::default(), "/".into()).within(account.clone()).into())
+        Arc::new(RunState::new(Policy::default(), "/".into()).within(account.clone()).into())
     }
 
     #[test]

@@ -105,7 +105,7 @@ struct Desk {
     seat: Mutex<Seat>,
     /// Whether there is a job, to be looked at without the lock.
     called: AtomicBool,
-    /// Who asked last looks for the result. One that sleeps is not quick with the next job either.
+    /// The thread that asked last looks for the result. One that sleeps is not quick with the next job either.
     awake: AtomicBool,
     asker: Spot,
     worker: Spot,

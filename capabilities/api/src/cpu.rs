@@ -110,7 +110,7 @@ pub struct CpuGuard {
 struct Entered {
     cpu: Arc<Cpu>,
     thread: Working,
-    /// Who the thread worked for before.
+    /// The run that the thread worked for before.
     before: Option<Arc<Cpu>>,
 }
 

@@ -85,7 +85,7 @@ pub trait Output: Send {
     }
 }
 
-/// Who a run is, for the audit and the log.
+/// The identity of a run, for the audit and the log.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// No other run has it.
@@ -108,20 +108,20 @@ pub struct Call {
 /// A run as one call of the script has it, so that whatever is asked in the end, on whichever thread, is asked for that
 /// call. Host calls that wait hold it across their waits.
 pub struct Run {
-    shared: Arc<Shared>,
+    shared: Arc<RunState>,
     call: Option<Call>,
 }
 
 impl std::ops::Deref for Run {
-    type Target = Shared;
+    type Target = RunState;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &RunState {
         &self.shared
     }
 }
 
-/// What all parts of one run share.
-pub struct Shared {
+/// The state of one run, which all its calls share: its policy and limits, what it has used, and how it ends.
+pub struct RunState {
     pub grants: Grants,
     pub limits: Limits,
     pub usage: Usage,
@@ -159,11 +159,11 @@ pub struct Shared {
     pub compat: bool,
 }
 
-impl Shared {
+impl RunState {
     /// Of a run that begins now, with the limits of `assay run`, no audit, and nobody to learn.
-    pub fn new(grants: impl Into<Grants>, working_folder: PathBuf) -> Shared {
+    pub fn new(grants: impl Into<Grants>, working_folder: PathBuf) -> RunState {
         let started = Instant::now();
-        Shared {
+        RunState {
             grants: grants.into(),
             budget: Budget::new(Limits::default().host_memory()),
             limits: Limits::default(),
@@ -189,17 +189,17 @@ impl Shared {
 
     /// The same with other limits.
     #[must_use]
-    pub fn limited(self, limits: Limits) -> Shared {
+    pub fn limited(self, limits: Limits) -> RunState {
         let parent = self.account.as_ref().map(|account| &account.budget);
-        Shared { budget: Budget::within(parent, limits.host_memory()), limits, ..self }
+        RunState { budget: Budget::within(parent, limits.host_memory()), limits, ..self }
     }
 
     /// The same as a part of an account.
     #[must_use]
-    pub fn within(self, account: Arc<Account>) -> Shared {
+    pub fn within(self, account: Arc<Account>) -> RunState {
         let cpu = Cpu::within(Some(&account.cpu));
         let limits = self.limits.clone();
-        Shared { cpu, account: Some(account), ..self }.limited(limits)
+        RunState { cpu, account: Some(account), ..self }.limited(limits)
     }
 
     fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
@@ -242,27 +242,27 @@ impl Shared {
         &self.accounts().last().map_or(&self.usage, |account| &account.usage).handle_returned
     }
 
-    /// Takes back what [`Shared::acquire`] counted.
+    /// Takes back what [`RunState::acquire`] counted.
     pub fn give_back(&self, what: Counter, amount: u64) {
         self.usage.subtract(what, amount);
         self.accounts().for_each(|account| account.usage.subtract(what, amount));
     }
 }
 
-impl From<Shared> for Run {
-    fn from(shared: Shared) -> Run {
+impl From<RunState> for Run {
+    fn from(shared: RunState) -> Run {
         Run { shared: Arc::new(shared), call: None }
     }
 }
 
 impl Run {
-    /// A run with what [`Shared::new`] gives it.
+    /// A run with what [`RunState::new`] gives it.
     pub fn new(grants: impl Into<Grants>, working_folder: PathBuf) -> Run {
-        Shared::new(grants, working_folder).into()
+        RunState::new(grants, working_folder).into()
     }
 
     /// What can still be set before the run begins; none once something else has it.
-    pub fn settings(&mut self) -> Option<&mut Shared> {
+    pub fn settings(&mut self) -> Option<&mut RunState> {
         Arc::get_mut(&mut self.shared)
     }
 
@@ -565,7 +565,7 @@ impl Run {
     }
 
     /// Takes from the budget what a call that waits keeps of its texts: as they came, as they are resolved and compared,
-    /// and in a message. Texts of the usual length wait for it; who calls this holds nothing that others wait for.
+    /// and in a message. Texts of the usual length wait for it; the caller must hold nothing that others wait for.
     ///
     /// # Errors
     /// `limit` when the run has not so much left.

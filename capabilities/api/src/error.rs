@@ -1,8 +1,8 @@
 //! Making the errors that scripts see.
 
+use crate::Stop;
 use crate::secrets::hide;
 use crate::types::{Error, ErrorCode};
-use crate::{Lost, Stop};
 use wasmtime::component::ResourceTableError;
 
 /// Why a function of the host has no result.
@@ -39,19 +39,6 @@ impl From<ResourceTableError> for HostError {
 impl From<Stop> for HostError {
     fn from(stop: Stop) -> HostError {
         HostError::Trap(wasmtime::Error::new(stop))
-    }
-}
-
-impl From<Lost> for HostError {
-    fn from(lost: Lost) -> HostError {
-        HostError::Trap(lost.into())
-    }
-}
-
-/// Work on another thread panicked.
-impl From<tokio::task::JoinError> for HostError {
-    fn from(fault: tokio::task::JoinError) -> HostError {
-        HostError::Trap(fault.into())
     }
 }
 

@@ -26,7 +26,7 @@ pub enum Answer {
     DenyAll,
 }
 
-/// What a person is asked. Texts are as the script made them: who shows them has to see to control characters.
+/// What a person is asked. Texts are as the script made them: the code that shows them must replace control characters.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// The start of a sentence.

@@ -1,5 +1,5 @@
-//! What a capability is, and what every capability shares: the grants of a run and the one place
-//! that matches them, the run's limits and what it has used, the audit of decisions.
+//! What a capability is, and what all capabilities share: the grants of a run, the one place that
+//! matches them, the run's limits and usage, and the audit of decisions.
 //!
 //! This crate knows no capability by name. A capability is a crate beside it with a WIT file of
 //! the same name.
@@ -45,7 +45,7 @@ pub use blocking::blocking;
 pub use budget::{Budget, Held};
 pub use capability::{Capability, Denied, Literal, Need, ScopeForm, Target, text_field};
 pub use cpu::{Cpu, CpuGuard};
-pub use ctx::{Call, Ctx, HandleGuard, Identity, Output, Run, Shared, Stop, limit_error};
+pub use ctx::{Call, Ctx, HandleGuard, Identity, Output, Run, RunState, Stop, limit_error};
 pub use ending::Ending;
 pub use error::{HostError, HostResult, denied, denied_by, denied_without_scope, denier, error, io_error};
 pub use extension::{Extension, Extensions, Pending};

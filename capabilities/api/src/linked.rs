@@ -131,7 +131,7 @@ pub mod component {
     }
 
     never_refused! {
-        () (), () (bool,), () (u16,), () (u32,), () (u64,), () (f64,), () (String,),
+        () (), () (bool,), () (u16,), () (u32,), () (u64,), () (f64,), () (String,), () (Vec<u8>,),
         () ((u64, u64),), () ((i32, bool, String),),
         (T) (Option<T>,), (T) (std::result::Result<T, String>,),
     }

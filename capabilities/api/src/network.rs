@@ -1,4 +1,4 @@
-//! The one network check: names are resolved here, and what is connected to are the addresses that
+//! The one network check: names are resolved here, and connections go to the addresses that
 //! were checked.
 
 pub use crate::address::{is_loopback, is_private, is_special, leads_to, unwrap};

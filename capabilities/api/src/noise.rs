@@ -1,4 +1,4 @@
-//! How much a peer may send that asks for nothing.
+//! Bounds how much a peer may send that asks for nothing.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Passwords and tokens in URLs and connection strings, kept out of whatever is shown: errors, denials, questions, the
+//! Hides passwords and tokens of URLs and connection strings in everything that is shown: errors, denials, questions, the
 //! audit, messages of the command line.
 
 use std::borrow::Cow;
@@ -71,7 +71,7 @@ pub fn hide(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A text that as a whole was to be a URL, a host or the like, and may be none: without what may be a user name and
+/// A text that should be a URL, a host or the like, and may not be one: without what may be a user name and
 /// password in it, and without a query. In one line.
 pub fn hide_url(text: &str) -> String {
     let start = text.find("://").map_or(0, |at| at + "://".len());

@@ -1,5 +1,5 @@
-//! What the program that runs a script offers to capabilities that serve others for as long as they can: to
-//! end in good order, and further instances of the script.
+//! Services that the program that runs a script offers to capabilities which serve clients: an orderly
+//! shutdown, and further instances of the script.
 
 use crate::Ctx;
 use crate::lock;

@@ -1,8 +1,8 @@
 //! The signals of a run: who deals with them, and how long that may take.
 //!
-//! A handler of the operating system only notes what came ([`Signals::raise`]) and wakes the watchdog, on whose thread
-//! [`Signals::look`] hands it to the guest. A script that handles a signal goes on; one that does not is closed in good
-//! order, and has to have begun with it after [`NOTICE`] and to be done after [`CLOSING`].
+//! The operating system's signal handler only notes the signal ([`Signals::raise`]) and wakes the watchdog, on whose thread
+//! [`Signals::look`] hands it to the guest. A script that handles a signal goes on. One that does not must begin to close
+//! what it has open within [`NOTICE`], and be done within [`CLOSING`].
 
 use crate::lock;
 use std::collections::VecDeque;

@@ -30,7 +30,7 @@ const SETTINGS: [&str; 6] = [
 /// The checked names of a change.
 ///
 /// # Errors
-/// `invalid-argument` where one is no name, or there are none where there must be.
+/// `invalid-argument` where one is not a name, or names are missing.
 pub fn names(action: Action, names: &[String]) -> Outcome<Vec<Name>> {
     let invalid = |message: &str| Err(error(ErrorCode::InvalidArgument, message));
     match action {

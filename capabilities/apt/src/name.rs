@@ -1,5 +1,5 @@
 //! Names of packages. apt-get reads much more into an argument than a name: `nginx-` removes it, `lib.*` is a pattern,
-//! `./x.deb` a file, `task^` a task. What passes here is a name and nothing else.
+//! `./x.deb` a file, `task^` a task. Only names pass here.
 
 use assay_capability_api::error;
 use assay_capability_api::types::{Error, ErrorCode};
@@ -62,7 +62,7 @@ impl Name {
         Err(error(
             ErrorCode::InvalidArgument,
             format!(
-                "'{shown}' is no name of a package; one is NAME, NAME:ARCHITECTURE or NAME=VERSION, in lower case, \
+                "'{shown}' is not the name of a package; write NAME, NAME:ARCHITECTURE or NAME=VERSION, in lower case, \
                  without blanks, patterns or paths"
             ),
         ))

@@ -64,7 +64,7 @@ impl Key {
             Some(ending) => Ok(Key { bytes, ending }),
             None => Err(error(
                 ErrorCode::InvalidData,
-                format!("{path}: it is no public OpenPGP key, neither binary nor in ASCII armour"),
+                format!("{path}: it is not a public OpenPGP key, neither binary nor in ASCII armour"),
             )),
         }
     }

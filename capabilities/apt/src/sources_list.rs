@@ -107,7 +107,7 @@ impl Sources {
     fn check_lines(&self) -> Outcome<()> {
         for line in self.lines.iter().filter(|line| !is_blank(line) && !is_comment(line)) {
             let (_, _, rest) = entry(line).ok_or_else(|| {
-                invalid(format_args!("{line:?} is no line 'deb [OPTION=VALUE...] URI SUITE COMPONENT...'"))
+                invalid(format_args!("{line:?} is not a line 'deb [OPTION=VALUE...] URI SUITE COMPONENT...'"))
             })?;
             let mut words = rest.split_ascii_whitespace();
             let (uri, suite) = (words.next().unwrap_or_default(), words.next());
@@ -146,7 +146,7 @@ impl Sources {
         for stanza in self.stanzas() {
             for line in self.lines[stanza.clone()].iter().filter(|line| !is_comment(line)) {
                 if !line.starts_with([' ', '\t']) && field(line).is_none() {
-                    return Err(invalid(format_args!("{line:?} is no field 'NAME: VALUE'")));
+                    return Err(invalid(format_args!("{line:?} is not a field 'NAME: VALUE'")));
                 }
             }
             for name in ["Types", "URIs", "Suites"] {

@@ -81,7 +81,7 @@ impl Tree {
             folder = match openat(&folder, part, FOLDER, Mode::empty()) {
                 Ok(below) => below,
                 Err(Errno::LOOP | Errno::NOTDIR) => {
-                    let message = format!("{shown}: '{part}' is no group: links are not followed");
+                    let message = format!("{shown}: '{part}' is not a group: links are not followed");
                     return Err(error(ErrorCode::InvalidArgument, message));
                 }
                 Err(why) => return Err(failed(why)),

@@ -433,7 +433,7 @@ impl<R: BufRead> Decoder<R> {
         let taken = self.unpacking().input().taken.max(1);
         if ratio > 0 && self.format.is_some() && given > RATIO_FROM && given / taken >= u64::from(ratio) {
             return Err(limit(format!(
-                "{given} bytes come out of {taken}, more than {ratio} for each; raise max_ratio if this is no bomb"
+                "{given} bytes come out of {taken}, more than {ratio} for each; raise max_ratio if this is not an attack"
             )));
         }
         Ok(())

@@ -2,7 +2,7 @@ use crate::codec::{Bounds, Decoder, Encoder, Format, failed};
 use crate::coder::{Coder, PIECE};
 use crate::share::Share;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Budget, Limits, Policy, Run, Shared};
+use assay_capability_api::{Budget, Limits, Policy, Run, RunState};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 const FORMATS: [Format; 4] = [Format::Gzip, Format::Xz, Format::Zstd, Format::Bzip2];
 
 fn run(limits: Limits) -> Arc<Run> {
-    Arc::new(Shared { limits, ..Shared::new(Policy::default(), std::env::temp_dir()) }.into())
+    Arc::new(RunState { limits, ..RunState::new(Policy::default(), std::env::temp_dir()) }.into())
 }
 
 fn pack(format: Format, level: Option<i32>, data: &[u8]) -> Vec<u8> {
@@ -226,7 +226,8 @@ async fn coders_share_a_budget_and_take_handles() {
 /// A run that may hold so many bytes.
 fn held(bytes: u64) -> Arc<Run> {
     Arc::new(
-        Shared { budget: Budget::new(bytes), ..Shared::new(Policy::default(), std::env::temp_dir()) }.into(),
+        RunState { budget: Budget::new(bytes), ..RunState::new(Policy::default(), std::env::temp_dir()) }
+            .into(),
     )
 }
 

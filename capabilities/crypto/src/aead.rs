@@ -83,7 +83,7 @@ pub fn decrypt(algorithm: &str, key: &[u8], mut sealed: Vec<u8>, aad: &[u8]) -> 
     if sealed.len() < nonce_len + TAG_LEN {
         let least = nonce_len + TAG_LEN;
         let message =
-            format!("{} bytes are no ciphertext of {algorithm}: it has at least {least}", sealed.len());
+            format!("{} bytes are not a ciphertext of {algorithm}: it has at least {least}", sealed.len());
         return Err(error(ErrorCode::InvalidData, message));
     }
     let refused = || {

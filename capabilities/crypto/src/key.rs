@@ -196,7 +196,7 @@ fn secret(bytes: &[u8]) -> Result<VerifyKey, Error> {
         ));
     }
     if public_info(bytes).or_else(|| rsa_public(bytes)).or_else(|| certificate(bytes)).is_some() {
-        return Err(bad("this is a public key in DER, which is no secret; give it in PEM"));
+        return Err(bad("this is a public key in DER, which is not a secret; give it in PEM"));
     }
     Ok(VerifyKey::Secret(bytes.to_vec()))
 }
@@ -228,7 +228,8 @@ fn from_pem(text: &[u8]) -> Result<Vec<Candidate>, Error> {
                 continue;
             }
         };
-        let key = key.ok_or_else(|| bad(format!("the {label} is not one of RSA, P-256, P-384 or Ed25519")))?;
+        let key =
+            key.ok_or_else(|| bad(format!("the {label} is not one of RSA, P-256, P-384 or Ed25519")))?;
         return Ok(vec![Candidate { key, kid: None, algorithm: None }]);
     }
     Err(bad(format!(
@@ -260,7 +261,7 @@ fn from_object(object: &Object) -> Result<Vec<Candidate>, Error> {
     let entries = object.list("keys").ok_or_else(|| bad("a key set is an object with the list 'keys'"))?;
     let (mut candidates, mut unusable) = (Vec::new(), Vec::new());
     for (n, entry) in entries.iter().enumerate() {
-        let entry = Object::parse(entry.get().as_bytes()).map_err(|why| format!("it is no key: {why}"));
+        let entry = Object::parse(entry.get().as_bytes()).map_err(|why| format!("it is not a key: {why}"));
         match entry.and_then(|entry| candidate(&entry)) {
             Ok(candidate) => candidates.push(candidate),
             Err(why) if unusable.len() < REASONS_MAX => unusable.push(format!("entry {}: {why}", n + 1)),
@@ -279,7 +280,7 @@ fn from_object(object: &Object) -> Result<Vec<Candidate>, Error> {
 /// The key of an entry, or why it cannot be used.
 fn candidate(entry: &Object) -> Result<Candidate, String> {
     let Jwk { common, algorithm } =
-        serde_json::from_str(&entry.only(&MEMBERS)).map_err(|why| format!("it is no key: {why}"))?;
+        serde_json::from_str(&entry.only(&MEMBERS)).map_err(|why| format!("it is not a key: {why}"))?;
     if common.public_key_use.is_some_and(|usage| usage != PublicKeyUse::Signature) {
         return Err("it is for another use than signatures".into());
     }
@@ -375,7 +376,7 @@ pub fn sign(algorithm: Algorithm, key: &[u8], message: &[u8]) -> Result<Vec<u8>,
     let (label, der) = blocks.iter().find(|(label, _)| label.ends_with("PRIVATE KEY")).ok_or_else(|| {
         bad(format!("{name} signs with a private key in PEM, and the key given has no private key"))
     })?;
-    let refused = |why: &dyn std::fmt::Display| bad(format!("the {label} is no key for {name}: {why}"));
+    let refused = |why: &dyn std::fmt::Display| bad(format!("the {label} is not a key for {name}: {why}"));
     let random = SystemRandom::new();
     let failed = |_| error(ErrorCode::Other, format!("signing with {name} failed"));
     match algorithm.family() {

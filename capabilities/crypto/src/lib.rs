@@ -1,5 +1,5 @@
-//! Hashes, message authentication, randomness, tokens and encryption. Always granted: except for the file
-//! of `hash_file`, which goes through the grants of `fs`, nothing here reaches outside the run.
+//! Hashes, message authentication, randomness, tokens and encryption. Always granted: nothing here reaches
+//! outside the run, except for the file of `hash_file`, which goes through the grants of `fs`.
 
 mod aead;
 mod algorithm;
@@ -11,7 +11,7 @@ mod object;
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
-    Capability, Ctx, Determinism, HostResult, Linker, Literal, Need, Run, error, io_error, off_thread,
+    Capability, Ctx, Determinism, HostResult, Linker, Literal, Need, Run, error, io_error, off_thread, random,
 };
 use assay_capability_fs::needs;
 use bindings::assay::host::crypto::{self, Token, Verification, VerificationKey};

@@ -23,31 +23,31 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// The method of a request for a connection that may also write.
 const WRITE: &str = "WRITE";
 
-/// The connection of a driver.
+/// The client of a server's protocol, with its socket.
 pub enum Driver {
     Postgres(Box<Client>),
     MySql(Box<mysql::Client>),
 }
 
-/// How a connection is named to the server.
-enum Name {
+/// How the server knows a connection.
+enum BackendId {
     Postgres(CancelKey),
     /// By its number.
     MySql(u64),
 }
 
-/// What ends a statement on the server: another connection that names this one.
-struct Ending {
-    way: Arc<Way>,
+/// Ends a statement on the server, over another connection that names this one.
+struct Canceller {
+    config: Arc<ServerConfig>,
     address: SocketAddr,
     budget: Arc<Budget>,
-    name: Name,
+    id: BackendId,
 }
 
-/// An open connection to a server.
-pub struct Session {
+/// A connection to a server.
+pub struct ServerConnection {
     driver: Option<Driver>,
-    ending: Option<Ending>,
+    canceller: Option<Canceller>,
     /// A statement is under way, so that closing alone would let it run on.
     pub busy: bool,
     /// A transaction is open.
@@ -56,8 +56,8 @@ pub struct Session {
     pub spoilt: bool,
 }
 
-/// Everything that is needed to connect to a server.
-pub struct Way {
+/// The connection configuration of a server: what is needed to connect to it.
+pub struct ServerConfig {
     server: Server,
     trust: Trust,
     /// Made for the first connection; those of MySQL make their own.
@@ -65,18 +65,18 @@ pub struct Way {
     pub read_only: bool,
 }
 
-impl Way {
+impl ServerConfig {
     /// Takes what the URL and the options say, and reads the files that they name.
     ///
     /// # Errors
     /// Those of the files: `denied`, `not_found`...
-    pub async fn new(run: &Arc<Run>, server: Server, read_only: bool) -> Result<Way, Error> {
+    pub async fn new(run: &Arc<Run>, server: Server, read_only: bool) -> Result<ServerConfig, Error> {
         let identity = server.certificate.clone().map(|certificate| (certificate, server.key.clone()));
         let trust = Trust::load(run, server.authority.clone(), identity, &[]).await.map_err(about_connect)?;
         if let Some(text) = trust.authorities() {
             certificates(text, "ca_cert").map_err(about_connect)?;
         }
-        Ok(Way { server, trust, tls: tokio::sync::OnceCell::new(), read_only })
+        Ok(ServerConfig { server, trust, tls: tokio::sync::OnceCell::new(), read_only })
     }
 
     pub fn kind(&self) -> Kind {
@@ -84,7 +84,7 @@ impl Way {
     }
 
     /// `postgres://host:port/database`, for messages.
-    pub fn place(&self) -> String {
+    pub fn shown(&self) -> String {
         let place = host_and_port(&self.server.host, self.server.port);
         let database = self.server.database.as_deref().unwrap_or_default();
         format!("{}://{place}/{database}", self.server.kind.scheme())
@@ -126,11 +126,11 @@ impl Way {
     ///
     /// # Errors
     /// `denied`, `unavailable`, `permission` where the server refuses the user, `invalid_data` where TLS does.
-    pub async fn connect(self: &Arc<Self>, run: &Run) -> Result<Session, Error> {
+    pub async fn connect(self: &Arc<Self>, run: &Run) -> Result<ServerConnection, Error> {
         let mut last = None;
         for address in self.check(run).await? {
             match self.open(address, &run.budget).await {
-                Ok(session) => return Ok(session),
+                Ok(connection) => return Ok(connection),
                 // Another address may answer, but not give another answer.
                 Err(failure) if failure.code == ErrorCode::Unavailable => last = Some(failure),
                 Err(failure) => return Err(failure),
@@ -139,35 +139,45 @@ impl Way {
         Err(last.unwrap_or_else(|| {
             error(
                 ErrorCode::Unavailable,
-                format!("db: cannot connect to {}: it has no address", self.place()),
+                format!("db: cannot connect to {}: it has no address", self.shown()),
             )
         }))
     }
 
     /// Connects to an address that was checked.
-    async fn open(self: &Arc<Self>, address: SocketAddr, budget: &Arc<Budget>) -> Result<Session, Error> {
-        let (driver, name) = match self.server.kind {
+    async fn open(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        budget: &Arc<Budget>,
+    ) -> Result<ServerConnection, Error> {
+        let (driver, id) = match self.server.kind {
             Kind::Postgres => {
                 let client = self.postgres(address, budget).await?;
-                let name = Name::Postgres(client.key);
-                (Driver::Postgres(Box::new(client)), Some(name))
+                let id = BackendId::Postgres(client.key);
+                (Driver::Postgres(Box::new(client)), Some(id))
             }
             Kind::MySql => {
                 let (client, number) = self.mysql(address, budget).await?;
-                (Driver::MySql(Box::new(client)), number.map(Name::MySql))
+                (Driver::MySql(Box::new(client)), number.map(BackendId::MySql))
             }
         };
-        let ending = name.map(|name| Ending { way: self.clone(), address, budget: budget.clone(), name });
-        Ok(Session { driver: Some(driver), ending, busy: false, in_transaction: false, spoilt: false })
+        let canceller = id.map(|id| Canceller { config: self.clone(), address, budget: budget.clone(), id });
+        Ok(ServerConnection {
+            driver: Some(driver),
+            canceller,
+            busy: false,
+            in_transaction: false,
+            spoilt: false,
+        })
     }
 
     fn unreachable(&self, source: &std::io::Error) -> Error {
         /// It may be named itself.
         const OWN_AUTHORITY: &str = "to trust it for this server, name that very certificate with ca_cert";
-        if let Some(refused) = tls_refused(source, &self.place(), OWN_AUTHORITY) {
+        if let Some(refused) = tls_refused(source, &self.shown(), OWN_AUTHORITY) {
             return refused;
         }
-        let mut failure = io_error(&format!("db: cannot connect to {}", self.place()), source);
+        let mut failure = io_error(&format!("db: cannot connect to {}", self.shown()), source);
         failure.code = match source.kind() {
             // There is no TLS, or the host is no name for a certificate.
             std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => {
@@ -181,7 +191,7 @@ impl Way {
 
     /// Connects to one address, so that the next is tried also where this one answers and refuses.
     async fn tcp(&self, address: SocketAddr) -> Result<TcpStream, Error> {
-        Ok(connect::direct(&[address], &self.place(), "db").await?.0)
+        Ok(connect::direct(&[address], &self.shown(), "db").await?.0)
     }
 
     /// A stream to PostgreSQL at an address that was checked.
@@ -205,7 +215,7 @@ impl Way {
         let failed = |failure: Failure| {
             let mut error = failure.error;
             let why = error.message.trim_start_matches("db: ").to_string();
-            error.message = format!("db: cannot connect to {}: {why}", self.place());
+            error.message = format!("db: cannot connect to {}: {why}", self.shown());
             error
         };
         let mut client = Client::connect(stream, &login, server.prepare, budget).await.map_err(failed)?;
@@ -266,14 +276,14 @@ impl Way {
         if let Some((certificate, key)) = self.trust.identity() {
             options = options.ssl_client_cert_from_pem(certificate).ssl_client_key_from_pem(key);
         }
-        let place = self.place();
+        let place = self.shown();
         let mut connection = options.connect().await.map_err(|source| connecting(source, &place))?;
         let number = number(&mut connection).await.map_err(|source| connecting(source, &place))?;
         Ok((mysql::Client { connection, relay }, number))
     }
 }
 
-impl Session {
+impl ServerConnection {
     pub fn driver(&mut self) -> Option<&mut Driver> {
         self.driver.as_mut()
     }
@@ -333,21 +343,21 @@ async fn number(connection: &mut MySqlConnection) -> Result<Option<u64>, sqlx::E
     Ok(std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()))
 }
 
-impl Ending {
+impl Canceller {
     /// Ends the statement that the connection is at.
-    async fn end(self) {
+    async fn cancel(self) {
         let failed = |why: &dyn std::fmt::Display| {
             tracing::debug!(%why, "a statement that nobody waits for could not be ended");
         };
-        match self.name {
-            Name::Postgres(key) => {
-                let Ok(stream) = self.way.stream(self.address).await else { return };
+        match self.id {
+            BackendId::Postgres(key) => {
+                let Ok(stream) = self.config.stream(self.address).await else { return };
                 if let Err(why) = key.cancel(stream).await {
                     failed(&why);
                 }
             }
-            Name::MySql(id) => {
-                let Ok(mut other) = self.way.open(self.address, &self.budget).await else { return };
+            BackendId::MySql(id) => {
+                let Ok(mut other) = self.config.open(self.address, &self.budget).await else { return };
                 if let Some(Driver::MySql(client)) = &mut other.driver
                     && let Err(why) =
                         client.connection.execute(AssertSqlSafe(format!("KILL QUERY {id}"))).await
@@ -360,17 +370,17 @@ impl Ending {
     }
 }
 
-impl Drop for Session {
+impl Drop for ServerConnection {
     /// Closing the socket rolls back what is open. A statement that runs is ended on the server too.
     fn drop(&mut self) {
         let Some(driver) = self.driver.take() else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if !self.busy && !self.in_transaction {
             runtime.spawn(goodbye(driver));
-        } else if let Some(ending) = self.ending.take().filter(|_| self.busy) {
+        } else if let Some(canceller) = self.canceller.take().filter(|_| self.busy) {
             // A pooler knows what to end only as long as this is open.
             runtime.spawn(async move {
-                let _ = tokio::time::timeout(FAREWELL, ending.end()).await;
+                let _ = tokio::time::timeout(FAREWELL, canceller.cancel()).await;
                 drop(driver);
             });
         }

@@ -1,9 +1,9 @@
 //! What a statement leaves behind on its connection, as far as its text tells.
 //!
-//! Connections of the pool are shared: what one statement set, locked or began there, the next of another task would meet.
+//! Connections of the pool are shared: what one statement set, locked or began would affect the next one, of another task.
 //! So such a statement is refused on the pool, and has a connection of its own in a session. Within a transaction it may
-//! run, unless it would end that; the connection is closed after it. What a text cannot tell (a function that sets
-//! something) is the caller's to put into a session.
+//! run, unless it would end that; the connection is closed after it. Where the text does not show it (a function that sets
+//! something), the caller must use a session.
 
 use crate::target::Kind;
 use assay_capability_api::error;
@@ -47,13 +47,13 @@ const OBJECTS: [&str; 3] = ["TABLE", "VIEW", "SEQUENCE"];
 
 /// Where a statement runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Place {
+pub enum StatementContext {
     Pool,
     Session,
     Transaction,
 }
 
-/// The words of a statement in capital letters, as long as nothing but space, comments and parentheses parts them.
+/// The words of a statement in capital letters, as long as only space, comments and parentheses are between them.
 pub struct Words<'a>(pub &'a str);
 
 impl Words<'_> {
@@ -111,9 +111,9 @@ enum Left {
 ///
 /// # Errors
 /// `unsupported`.
-pub fn check(kind: Kind, sql: &str, place: Place) -> Result<bool, Error> {
+pub fn check(kind: Kind, sql: &str, context: StatementContext) -> Result<bool, Error> {
     // Its connection is closed at its end, whatever was done on it.
-    if place == Place::Session || Words(sql).is_over() {
+    if context == StatementContext::Session || Words(sql).is_over() {
         return Ok(false);
     }
     let mut words = Words(sql);
@@ -128,8 +128,8 @@ pub fn check(kind: Kind, sql: &str, place: Place) -> Result<bool, Error> {
         (_, word, _) if CONTROL.contains(&word) => true,
         (Kind::Postgres, "PREPARE", "TRANSACTION") => true,
         // These commit what was done so far.
-        (Kind::MySql, "LOCK" | "UNLOCK", _) => place == Place::Transaction,
-        (Kind::MySql, "SET", _) => place == Place::Transaction && contains(sql, "AUTOCOMMIT"),
+        (Kind::MySql, "LOCK" | "UNLOCK", _) => context == StatementContext::Transaction,
+        (Kind::MySql, "SET", _) => context == StatementContext::Transaction && contains(sql, "AUTOCOMMIT"),
         _ => false,
     };
     if ends {
@@ -142,7 +142,7 @@ pub fn check(kind: Kind, sql: &str, place: Place) -> Result<bool, Error> {
     match left(kind, sql, &first, &second) {
         Left::Nothing => Ok(false),
         Left::Perhaps => Ok(true),
-        Left::Session(_) if place == Place::Transaction => Ok(true),
+        Left::Session(_) if context == StatementContext::Transaction => Ok(true),
         Left::Session(what) => Err(refused(
             &format!("{what} changes the session, and connections are shared"),
             "use db.session(conn, fn), whose connection is its own",
@@ -235,8 +235,8 @@ fn has_variable(sql: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn refused(kind: Kind, sql: &str, place: Place) -> bool {
-        check(kind, sql, place).is_err()
+    fn refused(kind: Kind, sql: &str, context: StatementContext) -> bool {
+        check(kind, sql, context).is_err()
     }
 
     #[test]
@@ -278,9 +278,9 @@ mod tests {
             (Kind::MySql, "FLUSH TABLES WITH READ LOCK"),
             (Kind::MySql, "SELECT GET_LOCK('x', 1)"),
         ] {
-            assert!(refused(kind, sql, Place::Pool), "{sql}");
-            assert!(check(kind, sql, Place::Transaction).unwrap(), "{sql}");
-            assert!(!check(kind, sql, Place::Session).unwrap(), "{sql}");
+            assert!(refused(kind, sql, StatementContext::Pool), "{sql}");
+            assert!(check(kind, sql, StatementContext::Transaction).unwrap(), "{sql}");
+            assert!(!check(kind, sql, StatementContext::Session).unwrap(), "{sql}");
         }
     }
 
@@ -296,9 +296,9 @@ mod tests {
             (Kind::MySql, "SET autocommit = 1"),
             (Kind::MySql, "/*!40101 COMMIT */"),
         ] {
-            assert!(refused(kind, sql, Place::Pool), "{sql}");
-            assert!(refused(kind, sql, Place::Transaction), "{sql}");
-            assert!(!refused(kind, sql, Place::Session), "{sql}");
+            assert!(refused(kind, sql, StatementContext::Pool), "{sql}");
+            assert!(refused(kind, sql, StatementContext::Transaction), "{sql}");
+            assert!(!refused(kind, sql, StatementContext::Session), "{sql}");
         }
     }
 
@@ -323,7 +323,7 @@ mod tests {
             (Kind::Postgres, "-- nothing", false),
             (Kind::Postgres, "", false),
         ] {
-            assert_eq!(check(kind, sql, Place::Pool).unwrap(), spoils, "{sql}");
+            assert_eq!(check(kind, sql, StatementContext::Pool).unwrap(), spoils, "{sql}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! SQL databases: PostgreSQL, MySQL and MariaDB by sqlx, SQLite by its own library.
 //!
-//! A URL becomes a [`target`], that a [`pool`] of connections; a statement is a [`run::Running`], which runs only while its
+//! A URL becomes a [`target`], and the target a [`pool`] of connections. A statement is a [`run::Running`], which runs only while its
 //! rows are waited for, so that dropping it ends the statement. Rows cross in the batches of [`value`].
 
 mod calendar;
@@ -27,10 +27,10 @@ use assay_capability_api::{
 };
 use assay_capability_fs::needs;
 use bindings::assay::host::db::{self as wit, Outcome, Want};
-use connect::Way;
-use pool::{Pool, Source, closed};
-use run::{Home, Running, Step, Work};
-use sqlite::Place;
+use connect::ServerConfig;
+use pool::{ConnectionConfig, Pool, closed};
+use run::{ConnectionSource, Running, Step, Work};
+use sqlite::SqliteConfig;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -49,7 +49,7 @@ mod bindings {
         require_store_data_send: true,
         with: {
             "assay:host/types@0.1.0": assay_capability_api::types,
-            "assay:host/db@0.1.0.connection": crate::Connection,
+            "assay:host/db@0.1.0.connection": crate::ConnectionHandle,
             "assay:host/db@0.1.0.rows": crate::Rows,
         },
     });
@@ -150,9 +150,9 @@ impl Capability for Db {
 
 type Host = HasSelf<Ctx>;
 
-/// A database, or a transaction in it, that a script holds; none once it is closed.
-pub struct Connection {
-    home: Option<Home>,
+/// What a script holds as a connection: a pool, or a transaction or session in it; `None` once it is closed.
+pub struct ConnectionHandle {
+    source: Option<ConnectionSource>,
 }
 
 /// Rows that a script pulls; none while a call works on them and when they are over.
@@ -187,38 +187,48 @@ async fn open(
     let (target, options) = target::parse(&url, &given)?;
     if let Some(pool) = known {
         // A rule may have been asked about, and each use is to be seen in the audit.
-        match &pool.source {
-            Source::Server(way) => drop(way.check(&run).await?),
-            Source::File(_) => drop(locate(&run, target, &options).await?),
+        match &pool.config {
+            ConnectionConfig::Server(config) => drop(config.check(&run).await?),
+            ConnectionConfig::Sqlite(_) => drop(locate(&run, target, &options).await?),
         }
         return Ok(pool);
     }
-    let source = match target {
-        Target::Server(server) => Source::Server(Arc::new(way(&run, *server, &options).await?)),
-        file => Source::File(Arc::new(locate(&run, file, &options).await?)),
+    let config = match target {
+        Target::Server(server) => {
+            ConnectionConfig::Server(Arc::new(configure(&run, *server, &options).await?))
+        }
+        file => ConnectionConfig::Sqlite(Arc::new(locate(&run, file, &options).await?)),
     };
-    let pool = Pool::new(run, options, source);
+    let pool = Pool::new(run, options, config);
     // What cannot be reached shows now, and the first statement has its connection.
     drop(pool.take().await?);
     Ok(pool)
 }
 
-async fn way(run: &Arc<Run>, server: target::Server, options: &Options) -> std::result::Result<Way, Error> {
-    let mut way = Way::new(run, server, options.read_only).await?;
+async fn configure(
+    run: &Arc<Run>,
+    server: target::Server,
+    options: &Options,
+) -> std::result::Result<ServerConfig, Error> {
+    let mut config = ServerConfig::new(run, server, options.read_only).await?;
     // A grant for reading only makes the connection so.
-    if !way.read_only && way.only_readable(run) {
-        way.read_only = true;
+    if !config.read_only && config.only_readable(run) {
+        config.read_only = true;
     }
-    Ok(way)
+    Ok(config)
 }
 
-async fn locate(run: &Arc<Run>, target: Target, options: &Options) -> std::result::Result<Place, Error> {
+async fn locate(
+    run: &Arc<Run>,
+    target: Target,
+    options: &Options,
+) -> std::result::Result<SqliteConfig, Error> {
     let (path, create) = match target {
         Target::File { path, create } => (path, create),
-        _ => return Place::memory(run, options),
+        _ => return SqliteConfig::memory(run, options),
     };
     let (run, options) = (run.clone(), options.clone());
-    assay_capability_api::off_thread(move || Place::file(&run, &path, create, &options)).await
+    assay_capability_api::off_thread(move || SqliteConfig::file(&run, &path, create, &options)).await
 }
 
 impl wit::HostWithStore<Ctx> for Host {
@@ -226,7 +236,7 @@ impl wit::HostWithStore<Ctx> for Host {
         accessor: &Accessor<Ctx, Self>,
         url: String,
         mut options: Vec<(String, String)>,
-    ) -> HostResult<Resource<Connection>> {
+    ) -> HostResult<Resource<ConnectionHandle>> {
         let run = accessor.with(|mut access| access.get().run.clone());
         let texts = options.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
         let texts: Vec<&str> = texts.chain([url.as_str()]).collect();
@@ -249,42 +259,42 @@ impl wit::HostWithStore<Ctx> for Host {
                 pools.0.retain(|_, pool| pool.strong_count() > 0);
                 pools.0.insert(key, Arc::downgrade(&pool));
             }
-            Ok(ctx.table.push(Connection { home: Some(Home::Pool(pool)) })?)
+            Ok(ctx.table.push(ConnectionHandle { source: Some(ConnectionSource::Pool(pool)) })?)
         })
     }
 }
 
 impl wit::HostConnection for Ctx {
-    fn drop(&mut self, this: Resource<Connection>) -> Result<()> {
+    fn drop(&mut self, this: Resource<ConnectionHandle>) -> Result<()> {
         self.table.delete(this)?;
         Ok(())
     }
 }
 
-/// The connection's home, or why it has none.
-fn home(accessor: &Accessor<Ctx, Host>, this: &Resource<Connection>) -> HostResult<Home> {
+/// Where the handle's statements get their connection, or the error that it is closed.
+fn source(accessor: &Accessor<Ctx, Host>, this: &Resource<ConnectionHandle>) -> HostResult<ConnectionSource> {
     accessor.with(|mut access| {
         let connection = access.get().table.get(this)?;
-        Ok(connection.home.clone().ok_or_else(closed)?)
+        Ok(connection.source.clone().ok_or_else(closed)?)
     })
 }
 
 impl wit::HostConnectionWithStore<Ctx> for Host {
     async fn run(
         accessor: &Accessor<Ctx, Self>,
-        this: Resource<Connection>,
+        this: Resource<ConnectionHandle>,
         sql: String,
         params: Vec<u8>,
         want: Want,
     ) -> HostResult<Outcome> {
-        let home = home(accessor, &this)?;
-        let run = home.pool().run.clone();
+        let source = source(accessor, &this)?;
+        let run = source.pool().run.clone();
         run::count(&run, &sql, &params)?;
         let mut memory = run::hold(&run, &sql, &params)?;
         let given = !params.is_empty();
         let set = if given { Reader::new(&params).list(&mut memory)? } else { Vec::new() };
-        let bounds = run::bounds(home.pool(), want == Want::All, want == Want::None);
-        let mut running = Running::new(home, Work { sql, sets: vec![set], given, _memory: memory }, bounds);
+        let bounds = run::bounds(source.pool(), want == Want::All, want == Want::None);
+        let mut running = Running::new(source, Work { sql, sets: vec![set], given, _memory: memory }, bounds);
         match running.step().await? {
             Step::Done(done, batch) => {
                 let batch = accessor.with(|mut access| batch.payload(access.get()))?;
@@ -304,13 +314,13 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
 
     async fn batch(
         accessor: &Accessor<Ctx, Self>,
-        this: Resource<Connection>,
+        this: Resource<ConnectionHandle>,
         sql: String,
         sets: Vec<u8>,
     ) -> HostResult<u64> {
-        let home = home(accessor, &this)?;
-        run::count(&home.pool().run, &sql, &sets)?;
-        let mut memory = run::hold(&home.pool().run, &sql, &sets)?;
+        let source = source(accessor, &this)?;
+        run::count(&source.pool().run, &sql, &sets)?;
+        let mut memory = run::hold(&source.pool().run, &sql, &sets)?;
         let mut reader = Reader::new(&sets);
         let mut list = Vec::new();
         while !reader.is_empty() {
@@ -318,53 +328,59 @@ impl wit::HostConnectionWithStore<Ctx> for Host {
             list.push(reader.list(&mut memory)?);
         }
         drop(sets);
-        let bounds = run::bounds(home.pool(), false, true);
-        let mut running = Running::new(home, Work { sql, sets: list, given: true, _memory: memory }, bounds);
+        let bounds = run::bounds(source.pool(), false, true);
+        let mut running =
+            Running::new(source, Work { sql, sets: list, given: true, _memory: memory }, bounds);
         Ok(running.finish().await?.affected)
     }
 
     async fn script(
         accessor: &Accessor<Ctx, Self>,
-        this: Resource<Connection>,
+        this: Resource<ConnectionHandle>,
         sql: String,
     ) -> HostResult<()> {
-        let home = home(accessor, &this)?;
-        run::count(&home.pool().run, &sql, &[])?;
-        let _memory = run::hold(&home.pool().run, &sql, &[])?;
-        Ok(run::script(&home, sql).await?)
+        let source = source(accessor, &this)?;
+        run::count(&source.pool().run, &sql, &[])?;
+        let _memory = run::hold(&source.pool().run, &sql, &[])?;
+        Ok(run::script(&source, sql).await?)
     }
 
     async fn begin(
         accessor: &Accessor<Ctx, Self>,
-        this: Resource<Connection>,
-    ) -> HostResult<Resource<Connection>> {
-        let home = home(accessor, &this)?;
-        let transaction = run::begin(&home).await?;
-        let connection = Connection { home: Some(Home::Transaction(Arc::new(transaction))) };
+        this: Resource<ConnectionHandle>,
+    ) -> HostResult<Resource<ConnectionHandle>> {
+        let source = source(accessor, &this)?;
+        let transaction = run::begin(&source).await?;
+        let connection =
+            ConnectionHandle { source: Some(ConnectionSource::Transaction(Arc::new(transaction))) };
         Ok(accessor.with(|mut access| access.get().table.push(connection))?)
     }
 
     async fn session(
         accessor: &Accessor<Ctx, Self>,
-        this: Resource<Connection>,
-    ) -> HostResult<Resource<Connection>> {
-        let home = home(accessor, &this)?;
-        let session = run::session(&home).await?;
-        let connection = Connection { home: Some(Home::Transaction(Arc::new(session))) };
+        this: Resource<ConnectionHandle>,
+    ) -> HostResult<Resource<ConnectionHandle>> {
+        let source = source(accessor, &this)?;
+        let session = run::session(&source).await?;
+        let connection = ConnectionHandle { source: Some(ConnectionSource::Transaction(Arc::new(session))) };
         Ok(accessor.with(|mut access| access.get().table.push(connection))?)
     }
 
-    async fn end(accessor: &Accessor<Ctx, Self>, this: Resource<Connection>, commit: bool) -> HostResult<()> {
-        match home(accessor, &this)? {
-            Home::Transaction(transaction) => Ok(run::end(&transaction, commit).await?),
-            Home::Pool(_) => Err(errors::invalid("db: there is no transaction to end").into()),
+    async fn end(
+        accessor: &Accessor<Ctx, Self>,
+        this: Resource<ConnectionHandle>,
+        commit: bool,
+    ) -> HostResult<()> {
+        match source(accessor, &this)? {
+            ConnectionSource::Transaction(transaction) => Ok(run::end(&transaction, commit).await?),
+            ConnectionSource::Pool(_) => Err(errors::invalid("db: there is no transaction to end").into()),
         }
     }
 
-    async fn close(accessor: &Accessor<Ctx, Self>, this: Resource<Connection>) -> HostResult<()> {
-        let home = accessor
-            .with(|mut access| Ok::<_, wasmtime::Error>(access.get().table.get_mut(&this)?.home.take()))?;
-        if let Some(Home::Pool(pool)) = home
+    async fn close(accessor: &Accessor<Ctx, Self>, this: Resource<ConnectionHandle>) -> HostResult<()> {
+        let source = accessor
+            .with(|mut access| Ok::<_, wasmtime::Error>(access.get().table.get_mut(&this)?.source.take()))?;
+        if let Some(ConnectionSource::Pool(pool)) = source
             // Others that connected to the same go on.
             && let Some(pool) = Arc::into_inner(pool)
         {

@@ -1,8 +1,8 @@
-//! The connections of one database, shared by all that a script does with it.
+//! The pool of connections to one database, which all statements of a script share.
 
-use crate::connect::{Session, Way};
+use crate::connect::{ServerConfig, ServerConnection};
 use crate::errors::Failure;
-use crate::sqlite::{Lite, Place};
+use crate::sqlite::{SqliteConfig, SqliteConnection};
 use crate::target::Options;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{HandleGuard, Run, error, lock, off_thread};
@@ -14,20 +14,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// A connection that was idle for longer is asked whether it still lives.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How a connection is made.
-pub enum Source {
-    Server(Arc<Way>),
-    File(Arc<Place>),
+/// The connection configuration of a pool.
+pub enum ConnectionConfig {
+    Server(Arc<ServerConfig>),
+    Sqlite(Arc<SqliteConfig>),
 }
 
-/// An open connection.
-pub enum Conn {
-    Server(Session),
-    Lite(Box<Lite>),
+/// A connection.
+pub enum Connection {
+    Server(ServerConnection),
+    Sqlite(Box<SqliteConnection>),
 }
 
 struct Idle {
-    conn: Conn,
+    connection: Connection,
     handle: HandleGuard,
     /// Since when; none where it must be asked whether it lives.
     since: Option<Instant>,
@@ -37,15 +37,15 @@ struct Idle {
 pub struct Pool {
     pub run: Arc<Run>,
     pub options: Options,
-    pub source: Source,
+    pub config: ConnectionConfig,
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
     closed: AtomicBool,
 }
 
-/// A connection in use. Dropping it gives it back, or ends what is under way on it.
+/// A connection that was taken from its pool. Dropping the lease gives it back, or ends what is under way on it.
 pub struct Lease {
-    conn: Option<Conn>,
+    connection: Option<Connection>,
     handle: Option<HandleGuard>,
     pool: Arc<Pool>,
     permit: Option<OwnedSemaphorePermit>,
@@ -56,12 +56,12 @@ pub fn closed() -> Error {
 }
 
 impl Pool {
-    pub fn new(run: Arc<Run>, options: Options, source: Source) -> Arc<Pool> {
+    pub fn new(run: Arc<Run>, options: Options, config: ConnectionConfig) -> Arc<Pool> {
         let permits = Arc::new(Semaphore::new(options.max_connections));
         Arc::new(Pool {
             run,
             options,
-            source,
+            config,
             permits,
             idle: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -70,9 +70,9 @@ impl Pool {
 
     /// Whether the database refuses to be changed in this pool.
     pub fn is_read_only(&self) -> bool {
-        match &self.source {
-            Source::Server(way) => way.read_only,
-            Source::File(place) => place.read_only,
+        match &self.config {
+            ConnectionConfig::Server(config) => config.read_only,
+            ConnectionConfig::Sqlite(config) => config.read_only,
         }
     }
 
@@ -98,15 +98,18 @@ impl Pool {
                 ));
             }
         };
-        match tokio::time::timeout(timeout, self.connection()).await {
-            Ok(Ok((conn, handle))) => {
-                Ok(Lease { conn: Some(conn), handle: Some(handle), pool: self.clone(), permit: Some(permit) })
-            }
+        match tokio::time::timeout(timeout, self.open_or_reuse()).await {
+            Ok(Ok((connection, handle))) => Ok(Lease {
+                connection: Some(connection),
+                handle: Some(handle),
+                pool: self.clone(),
+                permit: Some(permit),
+            }),
             Ok(Err(failure)) => Err(failure),
             Err(_) => {
-                let place = match &self.source {
-                    Source::Server(way) => way.place(),
-                    Source::File(place) => place.shown.clone(),
+                let place = match &self.config {
+                    ConnectionConfig::Server(config) => config.shown(),
+                    ConnectionConfig::Sqlite(config) => config.shown.clone(),
                 };
                 Err(error(
                     ErrorCode::Timeout,
@@ -116,31 +119,33 @@ impl Pool {
         }
     }
 
-    async fn connection(&self) -> Result<(Conn, HandleGuard), Error> {
+    async fn open_or_reuse(&self) -> Result<(Connection, HandleGuard), Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed());
         }
         loop {
             // Outside of the loop's condition, which would keep the lock over the wait.
             let idle = lock(&self.idle).pop();
-            let Some(Idle { mut conn, handle, since }) = idle else { break };
-            let usable = match &mut conn {
-                Conn::Lite(_) => true,
-                Conn::Server(session) => {
+            let Some(Idle { mut connection, handle, since }) = idle else { break };
+            let usable = match &mut connection {
+                Connection::Sqlite(_) => true,
+                Connection::Server(server) => {
                     let fresh = since.is_some_and(|since| since.elapsed() < FRESH);
-                    !session.is_gone() && (fresh || session.is_alive().await)
+                    !server.is_gone() && (fresh || server.is_alive().await)
                 }
             };
             if usable {
-                return Ok((conn, handle));
+                return Ok((connection, handle));
             }
         }
         let handle = self.run.take_handle()?;
-        let conn = match &self.source {
-            Source::Server(way) => Conn::Server(way.connect(&self.run).await?),
-            Source::File(place) => Conn::Lite(Lite::open(&self.run, place, &self.options).await?),
+        let connection = match &self.config {
+            ConnectionConfig::Server(config) => Connection::Server(config.connect(&self.run).await?),
+            ConnectionConfig::Sqlite(config) => {
+                Connection::Sqlite(SqliteConnection::open(&self.run, config, &self.options).await?)
+            }
         };
-        Ok((conn, handle))
+        Ok((connection, handle))
     }
 
     /// Where one connection broke off, the others may have too: each is asked before it is used again.
@@ -156,13 +161,13 @@ impl Pool {
     pub async fn close(&self) {
         self.closed.store(true, Ordering::Release);
         let idle = std::mem::take(&mut *lock(&self.idle));
-        for Idle { conn, .. } in idle {
-            match conn {
-                Conn::Server(session) => session.close().await,
+        for Idle { connection, .. } in idle {
+            match connection {
+                Connection::Server(server) => server.close().await,
                 // Writes back the log.
-                Conn::Lite(lite) => {
+                Connection::Sqlite(sqlite) => {
                     let work = move || {
-                        drop(lite);
+                        drop(sqlite);
                         Ok(())
                     };
                     drop(off_thread(work).await);
@@ -171,43 +176,43 @@ impl Pool {
         }
     }
 
-    fn put_back(&self, conn: Conn, handle: HandleGuard) {
+    fn put_back(&self, connection: Connection, handle: HandleGuard) {
         if self.closed.load(Ordering::Acquire) {
             return;
         }
-        lock(&self.idle).push(Idle { conn, handle, since: Some(Instant::now()) });
+        lock(&self.idle).push(Idle { connection, handle, since: Some(Instant::now()) });
     }
 }
 
 impl Lease {
     /// One without a connection, for when that was lost.
     pub fn gone(pool: Arc<Pool>) -> Lease {
-        Lease { conn: None, handle: None, pool, permit: None }
+        Lease { connection: None, handle: None, pool, permit: None }
     }
 
     /// # Errors
     /// Where it is a file of SQLite, which no caller has mixed up.
-    pub fn session(&mut self) -> Result<&mut Session, Error> {
-        match &mut self.conn {
-            Some(Conn::Server(session)) => Ok(session),
+    pub fn server(&mut self) -> Result<&mut ServerConnection, Error> {
+        match &mut self.connection {
+            Some(Connection::Server(server)) => Ok(server),
             _ => Err(closed()),
         }
     }
 
     /// # Errors
     /// Where it is a server, which no caller has mixed up.
-    pub fn lite(&mut self) -> Result<&mut Lite, Error> {
-        match &mut self.conn {
-            Some(Conn::Lite(lite)) => Ok(lite),
+    pub fn sqlite(&mut self) -> Result<&mut SqliteConnection, Error> {
+        match &mut self.connection {
+            Some(Connection::Sqlite(sqlite)) => Ok(sqlite),
             _ => Err(closed()),
         }
     }
 
     /// Says whether a transaction of the script's is open on it.
     pub fn set_in_transaction(&mut self, open: bool) {
-        match &mut self.conn {
-            Some(Conn::Server(session)) => session.in_transaction = open,
-            Some(Conn::Lite(lite)) => lite.in_transaction = open,
+        match &mut self.connection {
+            Some(Connection::Server(server)) => server.in_transaction = open,
+            Some(Connection::Sqlite(sqlite)) => sqlite.in_transaction = open,
             None => {}
         }
     }
@@ -215,18 +220,18 @@ impl Lease {
     /// A connection to a server is closed when it is given back: something of its user's may be left on it. A file of
     /// SQLite has one connection for all.
     pub fn spoil(&mut self) {
-        if let Some(Conn::Server(session)) = &mut self.conn {
-            session.spoilt = true;
+        if let Some(Connection::Server(server)) = &mut self.connection {
+            server.spoilt = true;
         }
     }
 
     /// What a failure means for the connection, and for the others of the pool.
     pub fn after(&mut self, failure: &Failure) {
-        let Some(Conn::Server(session)) = &mut self.conn else { return };
+        let Some(Connection::Server(server)) = &mut self.connection else { return };
         let gone = failure.broken && failure.error.code == ErrorCode::Unavailable;
         // Where the server is gone, there is no statement to end on it.
-        session.busy = failure.broken && !gone;
-        session.spoilt |= failure.broken;
+        server.busy = failure.broken && !gone;
+        server.spoilt |= failure.broken;
         if gone {
             self.pool.doubt();
         }
@@ -239,15 +244,15 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let (Some(conn), Some(handle)) = (self.conn.take(), self.handle.take()) else { return };
-        match conn {
+        let (Some(connection), Some(handle)) = (self.connection.take(), self.handle.take()) else { return };
+        match connection {
             // Its own drop ends what is under way.
-            Conn::Server(session) if session.busy || session.in_transaction || session.spoilt => {}
-            Conn::Lite(mut lite) if lite.is_dirty() => {
+            Connection::Server(server) if server.busy || server.in_transaction || server.spoilt => {}
+            Connection::Sqlite(mut sqlite) if sqlite.is_dirty() => {
                 let (pool, permit) = (self.pool.clone(), self.permit.take());
                 let clean = move || {
-                    lite.roll_back();
-                    pool.put_back(Conn::Lite(lite), handle);
+                    sqlite.roll_back();
+                    pool.put_back(Connection::Sqlite(sqlite), handle);
                     drop(permit);
                     Ok(())
                 };
@@ -257,7 +262,7 @@ impl Drop for Lease {
                     Err(_) => drop(clean()),
                 }
             }
-            conn => self.pool.put_back(conn, handle),
+            connection => self.pool.put_back(connection, handle),
         }
     }
 }

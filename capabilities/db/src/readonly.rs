@@ -1,12 +1,12 @@
-//! What may be done where a grant is for reading only.
+//! Which statements may run where a grant is for reading only.
 //!
 //! On a server, reading only rests on three things together: a statement that is no query is refused by its first
 //! word; statements are sent as prepared ones, of which a server takes one at a time; and each runs in a
-//! transaction that the server holds READ ONLY, which no query can change. PostgreSQL refuses that once a
-//! snapshot was taken, which the `SELECT 1` does; functions of both cannot end a transaction.
+//! transaction that the server holds READ ONLY, which no query can change. PostgreSQL refuses to change it once a
+//! snapshot was taken, which the `SELECT 1` does; on both kinds of server, functions cannot end a transaction.
 
 use crate::effect::Words;
-use crate::pool::{Pool, Source};
+use crate::pool::{ConnectionConfig, Pool};
 use crate::target::Kind;
 use assay_capability_api::error;
 use assay_capability_api::types::{Error, ErrorCode};
@@ -36,12 +36,12 @@ pub fn check(sql: &str) -> Result<(), Error> {
 
 /// What begins a transaction.
 pub fn begin(pool: &Pool) -> &'static str {
-    match &pool.source {
-        // At once with the lock for writing: who reads first may find that another wrote meanwhile.
-        Source::File(place) if place.read_only => "BEGIN",
-        Source::File(_) => "BEGIN IMMEDIATE",
-        Source::Server(way) if !way.read_only => "BEGIN",
-        Source::Server(way) => begin_reading(way.kind()),
+    match &pool.config {
+        // At once with the lock for writing: after a read another connection may have written meanwhile.
+        ConnectionConfig::Sqlite(config) if config.read_only => "BEGIN",
+        ConnectionConfig::Sqlite(_) => "BEGIN IMMEDIATE",
+        ConnectionConfig::Server(config) if !config.read_only => "BEGIN",
+        ConnectionConfig::Server(config) => begin_reading(config.kind()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a socket of this process to a connection that is open already, for drivers that connect only by name. What comes
-//! in is taken from the run's budget, because such a driver does not say what it buffers. The room that the driver makes for a
-//! packet before it comes (16 MiB at most) is not to be seen here.
+//! in is taken from the run's budget, because such a driver does not say what it buffers. The memory that the driver allocates for a
+//! packet before it arrives (16 MiB at most) is not counted here.
 
 use assay_capability_api::types::Error;
 use assay_capability_api::{Budget, Held, lock};

@@ -1,9 +1,9 @@
-//! Statements: from what a script asks for to rows that it pulls.
+//! Running statements: from the text and its parameters to the rows that a script pulls.
 
 use crate::connect::Driver;
-use crate::effect::{self, Place};
+use crate::effect::{self, StatementContext};
 use crate::errors::Failure;
-use crate::pool::{Lease, Pool, Source, closed};
+use crate::pool::{Lease, Pool, ConnectionConfig, closed};
 use crate::value::{Batch, Bounds, Done, Held, Param, Sink};
 use crate::{mysql, postgres, readonly, sqlite};
 use assay_capability_api::types::{Error, ErrorCode};
@@ -42,7 +42,7 @@ pub fn hold(run: &Run, sql: &str, params: &[u8]) -> Result<assay_capability_api:
 /// transaction that can be rolled back by itself, share the connection, one deeper.
 pub struct Transaction {
     pool: Arc<Pool>,
-    shared: Arc<Mutex<Shared>>,
+    state: Arc<Mutex<TransactionState>>,
     depth: u32,
     /// The outermost is a session.
     in_session: bool,
@@ -50,13 +50,14 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// How many transactions it is deep: 0 for a session, more than 1 for a part of one.
-    fn parts(&self) -> u32 {
+    /// How many transactions are nested here: 0 for a session, more than 1 for a savepoint.
+    fn nesting(&self) -> u32 {
         self.depth - u32::from(self.in_session)
     }
 }
 
-struct Shared {
+/// What a transaction and those nested in it share.
+struct TransactionState {
     /// None while a statement has it, and when it is over.
     lease: Option<Lease>,
     /// How many transactions are open, one in the other.
@@ -69,30 +70,32 @@ struct Shared {
 
 /// Where statements get their connection from.
 #[derive(Clone)]
-pub enum Home {
+pub enum ConnectionSource {
     Pool(Arc<Pool>),
     Transaction(Arc<Transaction>),
 }
 
-impl Home {
+impl ConnectionSource {
     pub fn pool(&self) -> &Arc<Pool> {
         match self {
-            Home::Pool(pool) => pool,
-            Home::Transaction(transaction) => &transaction.pool,
+            ConnectionSource::Pool(pool) => pool,
+            ConnectionSource::Transaction(transaction) => &transaction.pool,
         }
     }
 
-    fn place(&self) -> Place {
+    fn context(&self) -> StatementContext {
         match self {
-            Home::Pool(_) => Place::Pool,
-            Home::Transaction(transaction) if transaction.parts() == 0 => Place::Session,
-            Home::Transaction(_) => Place::Transaction,
+            ConnectionSource::Pool(_) => StatementContext::Pool,
+            ConnectionSource::Transaction(transaction) if transaction.nesting() == 0 => {
+                StatementContext::Session
+            }
+            ConnectionSource::Transaction(_) => StatementContext::Transaction,
         }
     }
 
     /// Whether a transaction of the script's is open.
     pub fn in_transaction(&self) -> bool {
-        self.place() == Place::Transaction
+        self.context() == StatementContext::Transaction
     }
 
     /// A connection for one statement.
@@ -101,23 +104,23 @@ impl Home {
     /// Those of the pool; where a transaction is over, or busy.
     pub async fn take(&self) -> Result<Lease, Error> {
         let transaction = match self {
-            Home::Pool(pool) => return pool.take().await,
-            Home::Transaction(transaction) => transaction,
+            ConnectionSource::Pool(pool) => return pool.take().await,
+            ConnectionSource::Transaction(transaction) => transaction,
         };
-        let changed = lock(&transaction.shared).changed.clone();
+        let changed = lock(&transaction.state).changed.clone();
         loop {
             let mut waiting = pin!(changed.notified());
             // From here on no change is missed.
             waiting.as_mut().enable();
             {
-                let mut shared = lock(&transaction.shared);
-                if transaction.ended.load(Ordering::Acquire) || shared.depth == 0 {
+                let mut state = lock(&transaction.state);
+                if transaction.ended.load(Ordering::Acquire) || state.depth == 0 {
                     return Err(over());
                 }
-                if let Some(lease) = shared.lease.take() {
+                if let Some(lease) = state.lease.take() {
                     return Ok(lease);
                 }
-                if !shared.draining {
+                if !state.draining {
                     break;
                 }
             }
@@ -133,10 +136,10 @@ impl Home {
 
     /// Gives it back, free for the next.
     pub fn give(&self, lease: Lease) {
-        if let Home::Transaction(transaction) = self {
-            let mut shared = lock(&transaction.shared);
-            if shared.depth > 0 {
-                shared.lease = Some(lease);
+        if let ConnectionSource::Transaction(transaction) = self {
+            let mut state = lock(&transaction.state);
+            if state.depth > 0 {
+                state.lease = Some(lease);
             }
         }
     }
@@ -147,22 +150,22 @@ fn over() -> Error {
 }
 
 /// What ends a transaction or a part of one.
-fn ending(commit: bool, parts: u32) -> String {
-    match (commit, parts) {
+fn ending(commit: bool, nesting: u32) -> String {
+    match (commit, nesting) {
         (true, 1) => "COMMIT".into(),
         (false, 1) => "ROLLBACK".into(),
-        (true, _) => format!("RELEASE SAVEPOINT assay_{parts}"),
-        (false, _) => format!("ROLLBACK TO SAVEPOINT assay_{parts}"),
+        (true, _) => format!("RELEASE SAVEPOINT assay_{nesting}"),
+        (false, _) => format!("ROLLBACK TO SAVEPOINT assay_{nesting}"),
     }
 }
 
 /// Runs one statement of this crate on a connection.
 async fn control(mut lease: Lease, sql: String, timeout: Option<Duration>) -> (Lease, Result<(), Failure>) {
-    if matches!(lease.pool().source, Source::File(_)) {
+    if matches!(lease.pool().config, ConnectionConfig::Sqlite(_)) {
         return sqlite::control(lease, sql).await;
     }
     let result = async {
-        let session = lease.session()?;
+        let session = lease.server()?;
         session.busy = true;
         let executed = async {
             match session.driver() {
@@ -207,59 +210,60 @@ pub fn timed_out(after: Duration) -> Error {
 ///
 /// # Errors
 /// Those of the pool and of the database.
-pub async fn begin(home: &Home) -> Result<Transaction, Error> {
-    let pool = home.pool().clone();
+pub async fn begin(source: &ConnectionSource) -> Result<Transaction, Error> {
+    let pool = source.pool().clone();
     let timeout = pool.options.statement_timeout;
-    let lease = home.take().await?;
-    let parts = match home {
-        Home::Pool(_) => 1,
-        Home::Transaction(outer) => outer.parts() + 1,
+    let lease = source.take().await?;
+    let nesting = match source {
+        ConnectionSource::Pool(_) => 1,
+        ConnectionSource::Transaction(outer) => outer.nesting() + 1,
     };
-    let sql = match parts {
+    let sql = match nesting {
         1 => readonly::begin(&pool).into(),
-        _ => format!("SAVEPOINT assay_{parts}"),
+        _ => format!("SAVEPOINT assay_{nesting}"),
     };
     let (mut lease, result) = control(lease, sql, timeout).await;
-    if parts == 1 && result.is_ok() {
+    if nesting == 1 && result.is_ok() {
         lease.set_in_transaction(true);
     }
-    let outer = match home {
-        Home::Pool(_) => {
+    let outer = match source {
+        ConnectionSource::Pool(_) => {
             result.map_err(|failure| failure.error)?;
             return Ok(Transaction::new(pool, lease, false));
         }
-        Home::Transaction(outer) => outer,
+        ConnectionSource::Transaction(outer) => outer,
     };
     if !result.as_ref().is_err_and(|failure| failure.broken) {
-        home.give(lease);
+        source.give(lease);
     }
     result.map_err(|failure| failure.error)?;
     let depth = outer.depth + 1;
-    lock(&outer.shared).depth = depth;
-    let (shared, in_session) = (outer.shared.clone(), outer.in_session);
-    Ok(Transaction { pool, shared, depth, in_session, ended: AtomicBool::new(false) })
+    lock(&outer.state).depth = depth;
+    let (state, in_session) = (outer.state.clone(), outer.in_session);
+    Ok(Transaction { pool, state, depth, in_session, ended: AtomicBool::new(false) })
 }
 
 /// Takes a connection out of the pool for one user.
 ///
 /// # Errors
 /// Those of the pool; `unsupported` where there is one already.
-pub async fn session(home: &Home) -> Result<Transaction, Error> {
-    let Home::Pool(pool) = home else {
-        let what = if home.in_transaction() { "transaction" } else { "session" };
+pub async fn session(source: &ConnectionSource) -> Result<Transaction, Error> {
+    let ConnectionSource::Pool(pool) = source else {
+        let what = if source.in_transaction() { "transaction" } else { "session" };
         let message = format!("db.session: a {what} has a connection of its own already; use its argument");
         return Err(error(ErrorCode::Unsupported, message));
     };
-    let mut lease = home.take().await?;
+    let mut lease = source.take().await?;
     lease.spoil();
     Ok(Transaction::new(pool.clone(), lease, true))
 }
 
 impl Transaction {
     fn new(pool: Arc<Pool>, lease: Lease, in_session: bool) -> Transaction {
-        let shared = Shared { lease: Some(lease), depth: 1, draining: false, changed: Arc::default() };
+        let state =
+            TransactionState { lease: Some(lease), depth: 1, draining: false, changed: Arc::default() };
         let ended = AtomicBool::new(false);
-        Transaction { pool, shared: Arc::new(Mutex::new(shared)), depth: 1, in_session, ended }
+        Transaction { pool, state: Arc::new(Mutex::new(state)), depth: 1, in_session, ended }
     }
 }
 
@@ -268,48 +272,48 @@ impl Transaction {
 /// # Errors
 /// Where it is over already, or the database refuses to commit it; then it is rolled back.
 pub async fn end(transaction: &Arc<Transaction>, commit: bool) -> Result<(), Error> {
-    let home = Home::Transaction(transaction.clone());
-    let (depth, parts) = (transaction.depth, transaction.parts());
-    if lock(&transaction.shared).depth > depth {
+    let source = ConnectionSource::Transaction(transaction.clone());
+    let (depth, nesting) = (transaction.depth, transaction.nesting());
+    if lock(&transaction.state).depth > depth {
         return Err(error(ErrorCode::InvalidArgument, "db: a transaction within this one is still open"));
     }
-    let mut lease = home.take().await?;
+    let mut lease = source.take().await?;
     transaction.ended.store(true, Ordering::Release);
-    if parts == 0 {
-        lock(&transaction.shared).depth = 0;
+    if nesting == 0 {
+        lock(&transaction.state).depth = 0;
         return Ok(());
     }
     let timeout = transaction.pool.options.statement_timeout;
     // What a transaction that only reads may have done all the same goes with it.
-    let commit = commit && !(parts == 1 && transaction.pool.is_read_only());
+    let commit = commit && !(nesting == 1 && transaction.pool.is_read_only());
     let result;
-    (lease, result) = control(lease, ending(commit, parts), timeout).await;
+    (lease, result) = control(lease, ending(commit, nesting), timeout).await;
     let result = result.map_err(|failure| {
         // After a refused COMMIT the transaction may be open still; dropping the lease rolls it back then.
-        (failure.error, failure.broken || parts == 1)
+        (failure.error, failure.broken || nesting == 1)
     });
     let goes_on = depth > 1 && !result.as_ref().is_err_and(|(_, lost)| *lost);
-    if parts == 1 && result.is_ok() {
+    if nesting == 1 && result.is_ok() {
         lease.set_in_transaction(false);
     }
-    let mut shared = lock(&transaction.shared);
-    shared.depth = if goes_on { depth - 1 } else { 0 };
+    let mut state = lock(&transaction.state);
+    state.depth = if goes_on { depth - 1 } else { 0 };
     if goes_on {
-        shared.lease = Some(lease);
+        state.lease = Some(lease);
     }
-    drop(shared);
+    drop(state);
     result.map_err(|(error, _)| error)
 }
 
 impl Drop for Transaction {
     fn drop(&mut self) {
         // With a transaction that was not ended its session is over too: nobody can tell where it stands.
-        if (self.depth == 1 || self.parts() == 1) && !self.ended.load(Ordering::Acquire) {
-            let mut shared = lock(&self.shared);
-            shared.depth = 0;
-            shared.changed.notify_waiters();
-            let lease = shared.lease.take();
-            drop(shared);
+        if (self.depth == 1 || self.nesting() == 1) && !self.ended.load(Ordering::Acquire) {
+            let mut state = lock(&self.state);
+            state.depth = 0;
+            state.changed.notify_waiters();
+            let lease = state.lease.take();
+            drop(state);
             drop(lease);
         }
     }
@@ -326,7 +330,7 @@ pub struct Running {
     timeout: Option<Duration>,
     held: Held,
     /// What shares its connection, where that must go on after it.
-    shared: Option<Arc<Mutex<Shared>>>,
+    state: Option<Arc<Mutex<TransactionState>>>,
 }
 
 /// What a statement gave when it was asked.
@@ -338,21 +342,23 @@ pub enum Step {
 
 impl Running {
     /// Starts a statement; nothing happens before the first step.
-    pub fn new(home: Home, work: Work, bounds: Bounds) -> Running {
-        let pool = home.pool().clone();
+    pub fn new(source: ConnectionSource, work: Work, bounds: Bounds) -> Running {
+        let pool = source.pool().clone();
         let (sender, batches) = mpsc::channel(1);
         let sink = Sink::new(pool.run.clone(), sender, bounds);
         let timeout = pool.options.statement_timeout;
         let held = sink.held.clone();
-        let shared = match (&home, &pool.source) {
-            (Home::Transaction(transaction), Source::Server(_)) => Some(transaction.shared.clone()),
+        let state = match (&source, &pool.config) {
+            (ConnectionSource::Transaction(transaction), ConnectionConfig::Server(_)) => {
+                Some(transaction.state.clone())
+            }
             _ => None,
         };
-        let future: Producing = match &pool.source {
-            Source::File(_) => Box::pin(sqlite::produce(home, work, sink)),
-            Source::Server(_) => Box::pin(produce(home, work, sink)),
+        let future: Producing = match &pool.config {
+            ConnectionConfig::Sqlite(_) => Box::pin(sqlite::produce(source, work, sink)),
+            ConnectionConfig::Server(_) => Box::pin(produce(source, work, sink)),
         };
-        Running { future: Some(future), batches, finished: None, timeout, held, shared }
+        Running { future: Some(future), batches, finished: None, timeout, held, state }
     }
 
     /// The next rows.
@@ -404,18 +410,18 @@ impl Running {
     /// Leaves a statement whose rows are not wanted any more. In a transaction on a server its rest is read, because
     /// whatever else would end it would end the transaction; elsewhere it is ended.
     pub fn leave(mut self) {
-        let (Some(shared), Some(_)) = (self.shared.clone(), &self.future) else { return };
+        let (Some(state), Some(_)) = (self.state.clone(), &self.future) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let changed = {
-            let mut shared = lock(&shared);
-            shared.draining = true;
-            shared.changed.clone()
+            let mut state = lock(&state);
+            state.draining = true;
+            state.changed.clone()
         };
         runtime.spawn(async move {
             loop {
                 let mut waiting = pin!(changed.notified());
                 waiting.as_mut().enable();
-                if lock(&shared).depth == 0 {
+                if lock(&state).depth == 0 {
                     break;
                 }
                 tokio::select! {
@@ -425,7 +431,7 @@ impl Running {
             }
             // Before anybody hears of it.
             drop(self);
-            lock(&shared).draining = false;
+            lock(&state).draining = false;
             changed.notify_waiters();
         });
     }
@@ -444,24 +450,24 @@ impl Running {
 }
 
 /// A statement on a server.
-async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Batch), Error> {
-    let pool = home.pool().clone();
-    let Source::Server(way) = &pool.source else { return Err(closed()) };
-    if way.read_only {
+async fn produce(source: ConnectionSource, work: Work, mut sink: Sink) -> Result<(Done, Batch), Error> {
+    let pool = source.pool().clone();
+    let ConnectionConfig::Server(config) = &pool.config else { return Err(closed()) };
+    if config.read_only {
         readonly::check(&work.sql)?;
     }
-    let spoils = effect::check(way.kind(), &work.sql, home.place())?;
+    let spoils = effect::check(config.kind(), &work.sql, source.context())?;
     // Within a transaction that was begun so, nothing needs to be done for it.
-    let only_read = way.read_only && !home.in_transaction();
-    let mut lease = home.take().await?;
+    let only_read = config.read_only && !source.in_transaction();
+    let mut lease = source.take().await?;
     *lock(&sink.held) = Some(Instant::now());
     if spoils {
         lease.spoil();
     }
-    let session = lease.session()?;
+    let session = lease.server()?;
     session.busy = true;
     let numeric = pool.options.numeric_as_number;
-    let alone = !home.in_transaction();
+    let alone = !source.in_transaction();
     let result = match session.driver() {
         Some(Driver::Postgres(connection)) => {
             postgres::run(connection, &work, &mut sink, only_read, alone, numeric).await
@@ -471,19 +477,19 @@ async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Batch)
     };
     // What no text tells may have begun a transaction.
     let left = matches!(session.driver(), Some(Driver::Postgres(client)) if client.in_transaction());
-    if left && home.place() == Place::Pool {
+    if left && source.context() == StatementContext::Pool {
         session.in_transaction = true;
     }
     match result {
         Ok(done) => {
             session.busy = false;
-            home.give(lease);
+            source.give(lease);
             Ok((done, sink.take()?))
         }
         Err(failure) => {
             lease.after(&failure);
             if !failure.broken {
-                home.give(lease);
+                source.give(lease);
             }
             Err(failure.error)
         }
@@ -494,28 +500,28 @@ async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Batch)
 ///
 /// # Errors
 /// The first that fails ends them.
-pub async fn script(home: &Home, sql: String) -> Result<(), Error> {
-    let pool = home.pool().clone();
-    if let Source::File(_) = pool.source {
-        return sqlite::script(home.clone(), sql, pool.options.statement_timeout).await;
+pub async fn script(source: &ConnectionSource, sql: String) -> Result<(), Error> {
+    let pool = source.pool().clone();
+    if let ConnectionConfig::Sqlite(_) = pool.config {
+        return sqlite::script(source.clone(), sql, pool.options.statement_timeout).await;
     }
     if pool.is_read_only() {
         return Err(readonly::refusal("several statements at once"));
     }
-    if home.in_transaction() {
+    if source.in_transaction() {
         return Err(error(
             ErrorCode::Unsupported,
             "db.script: statements of a script may end a transaction; run them one by one with execute",
         ));
     }
     let timeout = pool.options.statement_timeout;
-    let mut lease = home.take().await?;
+    let mut lease = source.take().await?;
     // Whatever its statements set or lock is gone after it.
     lease.spoil();
     let (lease, result) = control(lease, sql, timeout).await;
-    if home.place() == Place::Session {
+    if source.context() == StatementContext::Session {
         if !result.as_ref().is_err_and(|failure| failure.broken) {
-            home.give(lease);
+            source.give(lease);
         }
         return result.map_err(|failure| failure.error);
     }

@@ -69,7 +69,7 @@ pub fn parse(text: &str, base: &Path) -> Result<Box<dyn Scope>, GrantError> {
         return Err(bad("a database has no slash in its name"));
     }
     if host.parse::<IpAddr>().is_ok() && (1..=3).contains(&database.len()) && is_number(database) {
-        return Err(bad("a range of addresses is no scope of databases"));
+        return Err(bad("a range of addresses is not a scope of databases"));
     }
     let place = NetworkScope::of_database(scheme, host, database).map_err(|why| bad(&why))?;
     Ok(Box::new(DbScope::Server { place, only_read }))

@@ -103,7 +103,7 @@ fn is_word(text: &str) -> bool {
 
 /// The name of a parameter, for messages.
 fn name_of(text: &str) -> String {
-    if is_word(text) { format!("'{text}'") } else { "one that is no name".into() }
+    if is_word(text) { format!("'{text}'") } else { "one that is not a name".into() }
 }
 
 fn percent_decode(text: &str) -> Result<String, Error> {

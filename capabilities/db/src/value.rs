@@ -18,7 +18,7 @@ pub enum Param {
     Bool(bool),
     Integer(i64),
     Float(f64),
-    /// Text, or bytes that are none.
+    /// Text, or bytes that are not UTF-8.
     Text(Vec<u8>),
     /// Bytes, whatever they are.
     Bytes(Vec<u8>),
@@ -45,7 +45,7 @@ impl<'a> Reader<'a> {
     /// One list.
     ///
     /// # Errors
-    /// `invalid_argument` where the bytes are none, `limit` where `held` cannot hold them.
+    /// `invalid_argument` where the bytes are not such a list, `limit` where `held` cannot hold them.
     pub fn list(&mut self, held: &mut assay_capability_api::Held) -> Result<Vec<Param>, Error> {
         let count = self.0.count().map_err(refused)?;
         let mut list = Vec::new();

@@ -1,7 +1,7 @@
 //! What a run sees of its environment, under grants and without.
 
 use super::*;
-use assay_capability_api::{Ambient, Policy, Shared, policy};
+use assay_capability_api::{Ambient, Policy, RunState, policy};
 use std::sync::atomic::Ordering;
 
 fn run(allow: &str, deny: &str) -> Run {
@@ -12,7 +12,7 @@ fn run(allow: &str, deny: &str) -> Run {
     let host = [("HOME", "/home/x"), ("AWS_REGION", "eu"), ("AWS_KEY", "k"), ("SECRET", "s")];
     let variables = host.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     let ambient = Ambient { variables, ..Ambient::default() }.into();
-    Shared { ambient, ..Shared::new(rules, "/".into()) }.into()
+    RunState { ambient, ..RunState::new(rules, "/".into()) }.into()
 }
 
 fn environment() -> Environment {

@@ -1,7 +1,7 @@
 //! Files that take the place of others at once: what is half written has another name, and nobody but its owner reads it.
 
 use crate::open::{growth, permitted};
-use crate::resolve::{self, Last, Place, resolve};
+use crate::resolve::{self, Last, ResolvedPath, resolve};
 use crate::rights::Rights;
 use crate::temp::{Temp, room};
 use assay_capability_api::types::{Error, ErrorCode};
@@ -34,7 +34,7 @@ pub struct AtomicFile {
 }
 
 /// The regular file at `place`; none where there is nothing.
-fn old_file(place: &Place) -> Result<Option<Stat>, Error> {
+fn old_file(place: &ResolvedPath) -> Result<Option<Stat>, Error> {
     match statat(&place.parent, &place.name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(Some(stat)),
@@ -89,7 +89,7 @@ impl AtomicFile {
         if let Some(room) = &room {
             room.watch(&file);
         }
-        let Place { parent, name, shown, real, .. } = place;
+        let ResolvedPath { parent, name, shown, real, .. } = place;
         let run = run.clone();
         Ok(AtomicFile {
             file,

@@ -1,4 +1,4 @@
-//! Copying a file. At no moment more people may read the copy than the source, and a copy that fails leaves what was there.
+//! Copying a file. At no moment may more users read the copy than the source, and a copy that fails leaves the old file.
 
 use crate::Cancel;
 use crate::atomic::AtomicFile;

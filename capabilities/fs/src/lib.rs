@@ -26,7 +26,7 @@ mod walk;
 pub use atomic::AtomicFile;
 pub use open::{How, open};
 pub use output::{OutputFile, open_output};
-pub use resolve::{Judge, Place, path_of, spare, would_allow};
+pub use resolve::{Authorizer, ResolvedPath, path_of, spare, would_allow};
 pub use temp::{Temp, TempFile, remove_if_asked, remove_temp, room, seal_home, temp_file, temp_folder};
 
 use assay_capability_api::scope::PathScope;
@@ -112,13 +112,13 @@ pub async fn blocking<T: Send + 'static>(
 // What other capabilities use for their path arguments. All of it blocks on the disk.
 
 /// The folder of a file that a library opens by name, held open so that nothing on the way to it can be
-/// swapped, and the file's name in it, which was no link. `judge` decides in place of the grants of `fs`.
+/// swapped, and the file's name in it, which was no link. `authorizer` decides in place of the grants of `fs`.
 /// The file may not exist.
 ///
 /// # Errors
-/// The judge's, the operating system's, or `unsupported` where it is no regular file.
-pub fn locate(run: &Run, access: &[Access], path: &str, judge: Judge<'_>) -> Outcome<Place> {
-    let place = resolve::resolve_as(run, judge, path, access, Last::Follow, false)?;
+/// The authorizer's, the operating system's, or `unsupported` where it is no regular file.
+pub fn locate(run: &Run, access: &[Access], path: &str, authorizer: Authorizer<'_>) -> Outcome<ResolvedPath> {
+    let place = resolve::resolve_as(run, authorizer, path, access, Last::Follow, false)?;
     match place.kind() {
         Ok(FileType::RegularFile) => Ok(place),
         Ok(FileType::Directory) => Err(place.failed(rustix::io::Errno::ISDIR)),

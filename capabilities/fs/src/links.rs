@@ -1,5 +1,5 @@
-//! Links that a run leaves behind. Other programs follow them, so what a link leads to must be what the run may write
-//! itself, wherever the link is put.
+//! Links that a run leaves behind. Other programs follow them, so a run may only make links to what it may itself
+//! write, wherever it puts the link.
 
 use crate::Cancel;
 use crate::ops::MAX_DEPTH;
@@ -55,12 +55,12 @@ pub fn check(run: &Run, folder: &Path, name: &OsStr, target: &Path, shown: &str)
     // What a link shows at its place must be readable there only if it is where it lies.
     let read = would_allow(run, Access::Read, &place);
     let access: &[Access] = if read { &[Access::Write, Access::Read] } else { &[Access::Write] };
-    let judge = |access, path: &Path| match would_allow(run, access, path) {
+    let authorizer = |access, path: &Path| match would_allow(run, access, path) {
         true => Ok(()),
         false => Err(elsewhere(&[access], shown)),
     };
     let out = "it leads to what this run may not write, and other programs would follow it";
-    if access.iter().any(|access| judge(*access, &lexical).is_err()) {
+    if access.iter().any(|access| authorizer(*access, &lexical).is_err()) {
         return Err(refuse(out));
     }
     let mut down = target.is_absolute();
@@ -77,8 +77,14 @@ pub fn check(run: &Run, folder: &Path, name: &OsStr, target: &Path, shown: &str)
         }
     }
     // What is not there yet is fine, as long as it would be granted.
-    let real = match follow(run, &judge, &folder.join(target), &lexical, shown, (access, Last::Follow, false))
-    {
+    let real = match follow(
+        run,
+        &authorizer,
+        &folder.join(target),
+        &lexical,
+        shown,
+        (access, Last::Follow, false),
+    ) {
         Ok(place) => place.real,
         Err(failure) if failure.code == ErrorCode::Denied => return Err(refuse(out)),
         Err(_) => lexical.clone(),

@@ -1,6 +1,6 @@
 //! Opening files: only regular ones, and never one that was swapped in.
 
-use crate::resolve::{self, FS, Last, Place, resolve};
+use crate::resolve::{self, FS, Last, ResolvedPath, resolve};
 use crate::temp::{Temp, room};
 use assay_capability_api::types::Error;
 use assay_capability_api::{Access, Request, Run};
@@ -55,7 +55,7 @@ impl How {
 }
 
 /// Checks that a file of this type may be opened at all.
-fn check_type(run: &Run, access: &[Access], place: &Place, kind: FileType) -> Result<(), Error> {
+fn check_type(run: &Run, access: &[Access], place: &ResolvedPath, kind: FileType) -> Result<(), Error> {
     match kind {
         FileType::RegularFile => Ok(()),
         FileType::Directory => Err(place.failed(Errno::ISDIR)),
@@ -88,7 +88,7 @@ pub fn may_set_id(run: &Run, path: &Path) -> bool {
 ///
 /// # Errors
 /// `denied`.
-pub fn check_special(run: &Run, place: &Place, mode: u32, why: &str) -> Result<(), Error> {
+pub fn check_special(run: &Run, place: &ResolvedPath, mode: u32, why: &str) -> Result<(), Error> {
     if mode & SPECIAL == 0 || may_set_id(run, &place.real) {
         return Ok(());
     }

@@ -3,7 +3,9 @@
 use crate::Cancel;
 use crate::links::{self, moving, survey};
 use crate::open::check_special;
-use crate::resolve::{FS, Last, Place, allow_written, failed, open_folder, open_path, resolve, would_allow};
+use crate::resolve::{
+    FS, Last, ResolvedPath, allow_written, failed, open_folder, open_path, resolve, would_allow,
+};
 use crate::temp::room;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Request, Run, denier, error};
@@ -18,7 +20,7 @@ pub const MAX_DEPTH: usize = 256;
 
 /// An operation on a whole folder must not do to a part of it what a deny rule forbids. So it is for a link, whose
 /// place may be a folder afterwards.
-fn check_below(run: &Run, place: &Place, doing: &str) -> Result<(), Error> {
+fn check_below(run: &Run, place: &ResolvedPath, doing: &str) -> Result<(), Error> {
     if !matches!(place.kind(), Ok(FileType::Directory | FileType::Symlink)) {
         return Ok(());
     }
@@ -46,7 +48,7 @@ pub enum Remove {
 }
 
 /// What no script means to remove: the folder that it was granted, or the one that it works in.
-fn check_removable(run: &Run, place: &Place, doing: &str) -> Result<(), Error> {
+fn check_removable(run: &Run, place: &ResolvedPath, doing: &str) -> Result<(), Error> {
     let shown = place.shown.trim_end_matches('/');
     let last = shown.rsplit('/').next().unwrap_or_default();
     let request = Request::File { access: Access::Write, path: &place.real };
@@ -151,7 +153,7 @@ fn empty_folder(
 
 /// A folder must not be moved to where rules give other rights to a part of it: what could not be read there, or not
 /// written, could be then.
-fn check_rights(run: &Run, from: &Place, to: &Place) -> Result<(), Error> {
+fn check_rights(run: &Run, from: &ResolvedPath, to: &ResolvedPath) -> Result<(), Error> {
     let refuse = |why: &str| {
         let what = format!("renaming {} to {}", from.real.display(), to.real.display());
         run.record_denial(FS, &what);

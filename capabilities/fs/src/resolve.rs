@@ -42,8 +42,8 @@ pub enum Last {
     Keep,
 }
 
-/// A name in an open folder.
-pub struct Place {
+/// A path that was resolved: a name in an open folder.
+pub struct ResolvedPath {
     pub parent: OwnedFd,
     /// One component; `.` for the root.
     pub name: OsString,
@@ -55,7 +55,7 @@ pub struct Place {
     pub shown: String,
 }
 
-impl Place {
+impl ResolvedPath {
     /// A failure of the operating system at this place.
     pub fn failed(&self, source: impl Into<std::io::Error>) -> Error {
         failed(&self.shown, source)
@@ -170,10 +170,10 @@ pub fn elsewhere(access: &[Access], shown: &str) -> Error {
 }
 
 /// Decides one access to one absolute path: [`allow`], or what another capability has in its place.
-pub type Judge<'a> = &'a (dyn Fn(Access, &Path) -> Result<(), Error> + 'a);
+pub type Authorizer<'a> = &'a (dyn Fn(Access, &Path) -> Result<(), Error> + 'a);
 
-fn allow_all(judge: Judge<'_>, access: &[Access], path: &Path) -> Result<(), Error> {
-    access.iter().try_for_each(|access| judge(*access, path))
+fn allow_all(authorizer: Authorizer<'_>, access: &[Access], path: &Path) -> Result<(), Error> {
+    access.iter().try_for_each(|access| authorizer(*access, path))
 }
 
 /// Resolves a path and checks it: as it was written, and as what it really is.
@@ -183,35 +183,41 @@ fn allow_all(judge: Judge<'_>, access: &[Access], path: &Path) -> Result<(), Err
 /// # Errors
 /// `denied`, or the operating system's where a folder on the way cannot be entered. A failure at a
 /// place that is not granted is a denial too, so that nothing shows whether something is there.
-pub fn resolve(run: &Run, path: &str, access: &[Access], last: Last, parents: bool) -> Result<Place, Error> {
+pub fn resolve(
+    run: &Run,
+    path: &str,
+    access: &[Access],
+    last: Last,
+    parents: bool,
+) -> Result<ResolvedPath, Error> {
     let first = |access, lexical: &Path| allow_written(run, access, lexical, path);
     resolve_with(run, (&first, &|access, path| allow(run, access, path)), path, access, last, parents)
 }
 
-/// [`resolve`] with another judge than the grants of `fs`.
+/// [`resolve`] with another authorizer than the grants of `fs`.
 ///
 /// # Errors
-/// As for `resolve`, and the judge's.
+/// As for `resolve`, and the authorizer's.
 pub fn resolve_as(
     run: &Run,
-    judge: Judge<'_>,
+    authorizer: Authorizer<'_>,
     path: &str,
     access: &[Access],
     last: Last,
     parents: bool,
-) -> Result<Place, Error> {
-    resolve_with(run, (judge, judge), path, access, last, parents)
+) -> Result<ResolvedPath, Error> {
+    resolve_with(run, (authorizer, authorizer), path, access, last, parents)
 }
 
-/// `first` judges the path as it was written, `judge` what it really is.
+/// `first` authorizes the path as it was written, `authorizer` what it really is.
 fn resolve_with(
     run: &Run,
-    (first, judge): (Judge<'_>, Judge<'_>),
+    (first, authorizer): (Authorizer<'_>, Authorizer<'_>),
     path: &str,
     access: &[Access],
     last: Last,
     parents: bool,
-) -> Result<Place, Error> {
+) -> Result<ResolvedPath, Error> {
     if path.is_empty() {
         return Err(Error { errno: Errno::NOENT.raw_os_error(), ..error(ErrorCode::NotFound, EMPTY) });
     }
@@ -228,24 +234,24 @@ fn resolve_with(
     }
     let lexical = run.path(path);
     allow_all(first, access, &lexical)?;
-    follow(run, judge, &run.working_folder.join(path), &lexical, path, (access, last, parents))
+    follow(run, authorizer, &run.working_folder.join(path), &lexical, path, (access, last, parents))
 }
 
-/// Follows an absolute path, of which `lexical` is the form without `.` and `..`, and judges what it really is.
+/// Follows an absolute path, of which `lexical` is the form without `.` and `..`, and authorizes what it really is.
 pub fn follow(
     run: &Run,
-    judge: Judge<'_>,
+    authorizer: Authorizer<'_>,
     absolute: &Path,
     lexical: &Path,
     shown: &str,
     (access, last, parents): (&[Access], Last, bool),
-) -> Result<Place, Error> {
+) -> Result<ResolvedPath, Error> {
     let place = match direct(absolute, lexical, last, shown) {
         Some(place) => place,
-        None => Walk::new(run, judge, access, parents, lexical, shown)?.run(absolute, last)?,
+        None => Walk::new(run, authorizer, access, parents, lexical, shown)?.run(absolute, last)?,
     };
     if place.real != lexical {
-        allow_all(judge, access, &place.real).map_err(|failure| unnamed(failure, access, shown))?;
+        allow_all(authorizer, access, &place.real).map_err(|failure| unnamed(failure, access, shown))?;
     }
     if access.contains(&Access::Write) {
         spare(run, &place.parent, &place.name, shown)?;
@@ -260,7 +266,7 @@ fn unnamed(failure: Error, access: &[Access], shown: &str) -> Error {
 
 /// The common case in one call of the system: a folder without links on the way to it.
 #[cfg(target_os = "linux")]
-fn direct(absolute: &Path, lexical: &Path, last: Last, shown: &str) -> Option<Place> {
+fn direct(absolute: &Path, lexical: &Path, last: Last, shown: &str) -> Option<ResolvedPath> {
     use rustix::fs::{ResolveFlags, openat2};
     if absolute.components().any(|part| part == Component::ParentDir) {
         return None;
@@ -274,11 +280,17 @@ fn direct(absolute: &Path, lexical: &Path, last: Last, shown: &str) -> Option<Pl
         return None;
     }
     let folder = ends_as_folder(absolute);
-    Some(Place { parent, name: name.to_owned(), real: lexical.to_owned(), folder, shown: shown.to_owned() })
+    Some(ResolvedPath {
+        parent,
+        name: name.to_owned(),
+        real: lexical.to_owned(),
+        folder,
+        shown: shown.to_owned(),
+    })
 }
 
 #[cfg(not(target_os = "linux"))]
-fn direct(_: &Path, _: &Path, _: Last, _: &str) -> Option<Place> {
+fn direct(_: &Path, _: &Path, _: Last, _: &str) -> Option<ResolvedPath> {
     None
 }
 
@@ -290,7 +302,7 @@ fn ends_as_folder(path: &Path) -> bool {
 
 struct Walk<'a> {
     run: &'a Run,
-    judge: Judge<'a>,
+    authorizer: Authorizer<'a>,
     access: &'a [Access],
     parents: bool,
     lexical: &'a Path,
@@ -308,7 +320,7 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(
         run: &'a Run,
-        judge: Judge<'a>,
+        authorizer: Authorizer<'a>,
         access: &'a [Access],
         parents: bool,
         lexical: &'a Path,
@@ -317,7 +329,7 @@ impl<'a> Walk<'a> {
         let root = openat(CWD, "/", FOLDER, Mode::empty()).map_err(|source| failed("/", source))?;
         Ok(Walk {
             run,
-            judge,
+            authorizer,
             access,
             parents,
             lexical,
@@ -353,7 +365,7 @@ impl<'a> Walk<'a> {
         at.extend(self.pending.iter().rev());
         let at = scope::normalize(&at);
         if at != self.lexical
-            && let Err(denied) = allow_all(self.judge, self.access, &at)
+            && let Err(denied) = allow_all(self.authorizer, self.access, &at)
         {
             return unnamed(denied, self.access, self.shown);
         }
@@ -373,7 +385,7 @@ impl<'a> Walk<'a> {
         {
             return Ok(());
         }
-        allow_all(self.judge, self.access, folder)
+        allow_all(self.authorizer, self.access, folder)
             .map_err(|failure| unnamed(failure, self.access, self.shown))
     }
 
@@ -433,7 +445,7 @@ impl<'a> Walk<'a> {
     /// Checks that a missing folder on the way may be made.
     fn may_make(&self, name: &OsStr) -> Result<(), Error> {
         let folder = self.real.join(name);
-        (self.judge)(Access::Write, &folder).map_err(|failure| {
+        (self.authorizer)(Access::Write, &folder).map_err(|failure| {
             let own = match folder.strip_prefix(&self.run.working_folder) {
                 Ok(own) if !self.shown.starts_with('/') => own,
                 _ => folder.as_path(),
@@ -447,7 +459,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn run(mut self, absolute: &Path, last: Last) -> Result<Place, Error> {
+    fn run(mut self, absolute: &Path, last: Last) -> Result<ResolvedPath, Error> {
         self.queue(absolute);
         while let Some(name) = self.pending.pop() {
             if name == ".." {
@@ -479,11 +491,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn place(mut self, name: OsString) -> Place {
+    fn place(mut self, name: OsString) -> ResolvedPath {
         let real = if name == "." { self.real } else { self.real.join(&name) };
         // There is always the root.
         let parent = self.folders.swap_remove(self.folders.len() - 1);
-        Place { parent, name, real, folder: self.folder, shown: self.shown.to_owned() }
+        ResolvedPath { parent, name, real, folder: self.folder, shown: self.shown.to_owned() }
     }
 }
 
@@ -502,7 +514,7 @@ pub fn path_of(file: impl AsFd) -> Option<PathBuf> {
 ///
 /// # Errors
 /// `denied`, where it is at another place that is not granted.
-pub fn verify(run: &Run, access: &[Access], opened: &OwnedFd, place: &Place) -> Result<(), Error> {
+pub fn verify(run: &Run, access: &[Access], opened: &OwnedFd, place: &ResolvedPath) -> Result<(), Error> {
     if access.contains(&Access::Write) && run.grants.withholds() {
         spare_file(run, &fstat(opened).map_err(|source| place.failed(source))?, &place.shown)?;
     }
@@ -519,7 +531,7 @@ pub fn verify(run: &Run, access: &[Access], opened: &OwnedFd, place: &Place) -> 
 ///
 /// # Errors
 /// `denied`, or the operating system's.
-pub fn open_path(run: &Run, access: &[Access], place: &Place) -> Result<OwnedFd, Error> {
+pub fn open_path(run: &Run, access: &[Access], place: &ResolvedPath) -> Result<OwnedFd, Error> {
     #[cfg(target_os = "linux")]
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     #[cfg(not(target_os = "linux"))]
@@ -534,7 +546,7 @@ pub fn open_path(run: &Run, access: &[Access], place: &Place) -> Result<OwnedFd,
 ///
 /// # Errors
 /// `denied`, or the operating system's.
-pub fn open_folder(run: &Run, access: &[Access], place: &Place) -> Result<OwnedFd, Error> {
+pub fn open_folder(run: &Run, access: &[Access], place: &ResolvedPath) -> Result<OwnedFd, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened =
         openat(&place.parent, &place.name, flags, Mode::empty()).map_err(|source| place.failed(source))?;

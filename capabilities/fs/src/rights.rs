@@ -1,5 +1,5 @@
-//! Who may do what to a file: its mode, and its access list (POSIX ACL) where it has one. With a list the group's bits of
-//! the mode are no more than a bound for all whom the list names, so neither is right without the other.
+//! Who may do what to a file: its mode, and its access list (POSIX ACL) where it has one. With a list, the group's bits of
+//! the mode only bound the rights of all whom the list names, so both are read and set together.
 
 use rustix::fs::{Mode, XattrFlags, fchmod, fgetxattr, fremovexattr, fsetxattr, lgetxattr};
 use rustix::io::Errno;
@@ -22,7 +22,7 @@ pub struct Rights {
     acl: Option<Vec<u8>>,
 }
 
-/// A list that was read; none where the file has none, or its file system knows none.
+/// A list that was read; `None` where the file has no list, or its file system supports none.
 fn list(read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>) -> Option<Vec<u8>> {
     let mut list = vec![0; MAX_ACL];
     let length = read(&mut list).ok()?;

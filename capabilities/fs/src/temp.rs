@@ -179,7 +179,7 @@ pub fn remove_temp(run: &Run, patience: Duration) {
         return;
     }
     let Ok(folder) = own.folder.try_clone() else { return };
-    // Where there can be none, the folder is the system's to clean up.
+    // If the remover cannot be started, cleaning up the folder is left to the system.
     let _ = Command::new("/proc/self/exe")
         .arg0(REMOVER)
         .env_clear()
@@ -312,7 +312,7 @@ fn is_empty(folder: &OwnedFd) -> Result<bool, Errno> {
 /// Why it cannot be one.
 pub fn seal_home(run: &Run, path: &Path) -> Result<(), String> {
     let Some(own) = own(run).filter(|own| path != own.path && own.holds(path)) else {
-        return Err("it is no folder that fs.tempdir() made".into());
+        return Err("it is not a folder that fs.tempdir() made".into());
     };
     let mut homes = lock(&own.homes);
     if path.ancestors().any(|folder| homes.contains(folder)) {

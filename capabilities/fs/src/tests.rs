@@ -1,5 +1,5 @@
 use super::*;
-use assay_capability_api::{Ambient, Policy, Shared, policy};
+use assay_capability_api::{Ambient, Policy, RunState, policy};
 use std::os::unix::fs::symlink;
 
 /// A folder that is removed at the end of the test.
@@ -22,7 +22,7 @@ impl Folder {
         grants.allow(rules(allow));
         grants.deny(rules(deny));
         let ambient = Ambient::inherited().into();
-        Shared { ambient, ..Shared::new(grants, self.0.clone()) }.into()
+        RunState { ambient, ..RunState::new(grants, self.0.clone()) }.into()
     }
 
     fn path(&self, name: &str) -> PathBuf {

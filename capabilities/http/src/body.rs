@@ -123,15 +123,15 @@ impl Wire {
 
 /// The wire as a decoder reads it; the body itself keeps another hold on it.
 #[derive(Clone)]
-struct Shared(Arc<Mutex<Wire>>);
+struct SharedWire(Arc<Mutex<Wire>>);
 
-impl Shared {
+impl SharedWire {
     fn lock(&self) -> MutexGuard<'_, Wire> {
         lock(&self.0)
     }
 }
 
-impl AsyncRead for Shared {
+impl AsyncRead for SharedWire {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -165,7 +165,7 @@ enum Decoding {
 
 /// A response body.
 pub struct Body {
-    wire: Shared,
+    wire: SharedWire,
     decoding: Decoding,
     /// Pieces that were read already.
     ready: VecDeque<Bytes>,
@@ -224,7 +224,7 @@ impl Body {
             Decoding::Waiting(codings)
         };
         let body = Body {
-            wire: Shared(Arc::new(Mutex::new(wire))),
+            wire: SharedWire(Arc::new(Mutex::new(wire))),
             decoding,
             ready: VecDeque::new(),
             run: run.clone(),
@@ -441,7 +441,7 @@ fn memory(codings: &[Coding], first: &[u8]) -> usize {
     codings.iter().enumerate().map(window).map(|window| (1_usize << window) + DECODER).sum()
 }
 
-fn decoder(wire: Shared, codings: &[Coding], first: &[u8]) -> Reader {
+fn decoder(wire: SharedWire, codings: &[Coding], first: &[u8]) -> Reader {
     let mut reader: Reader = Box::new(wire);
     for (n, coding) in codings.iter().enumerate() {
         reader = match coding {

@@ -1,4 +1,4 @@
-//! Who wants a connection: how its place and its addresses are checked.
+//! The caller of a connection, which decides how its host and its addresses are checked.
 
 use crate::request::Head;
 use assay_capability_api::types::Error;

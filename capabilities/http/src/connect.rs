@@ -24,9 +24,9 @@ const WINDOW_MAX: u32 = 4 << 20;
 /// What one message goes through.
 pub enum Sender {
     /// HTTP/1.1: one exchange at a time.
-    One(http1::SendRequest<Upload>),
+    Http1(http1::SendRequest<Upload>),
     /// HTTP/2: copies share the connection.
-    Two(http2::SendRequest<Upload>),
+    Http2(http2::SendRequest<Upload>),
 }
 
 /// What ends a connection when nothing uses it any more.
@@ -144,7 +144,7 @@ where
             .await
             .map_err(failed)?;
         let driver = assay_capability_api::spawn_task(async move { drop(connection.await) });
-        (Sender::Two(sender), driver)
+        (Sender::Http2(sender), driver)
     } else {
         let (sender, connection) = http1::Builder::new()
             .max_headers(MAX_HEADERS)
@@ -155,7 +155,7 @@ where
             .await
             .map_err(failed)?;
         let driver = assay_capability_api::spawn_task(async move { drop(connection.await) });
-        (Sender::One(sender), driver)
+        (Sender::Http1(sender), driver)
     };
     let life = Arc::new(Life { driver: driver.abort_handle(), _handle: handle, _windows: windows });
     Ok(Connection { sender, address, absolute, meter, life })

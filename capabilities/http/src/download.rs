@@ -52,7 +52,7 @@ pub enum Started {
 }
 
 /// Where the bytes go until the file is complete.
-enum Place {
+enum Destination {
     Temporary(Box<AtomicFile>),
     /// What stays for the next call where this one does not come to its end.
     Part {
@@ -64,7 +64,7 @@ enum Place {
 
 /// What goes to the thread that writes, and comes back.
 struct Target {
-    place: Place,
+    place: Destination,
     hash: Option<Sha256>,
     run: Arc<Run>,
 }
@@ -139,7 +139,7 @@ impl Download {
                     }
                     Err(failure) => {
                         // What has come is worth keeping, where it is kept.
-                        if matches!(self.file.place, Place::Part { .. }) {
+                        if matches!(self.file.place, Destination::Part { .. }) {
                             self.write().await?;
                         }
                         return Err(failure);
@@ -243,7 +243,7 @@ impl Asked {
         let hash = expected.is_some().then(Sha256::new);
         let file = match options.resume {
             false => {
-                let place = Place::Temporary(Box::new(files::create(&run, path.clone()).await?));
+                let place = Destination::Temporary(Box::new(files::create(&run, path.clone()).await?));
                 Target { place, hash, run: run.clone() }
             }
             true => {
@@ -304,14 +304,14 @@ impl Target {
             record.store(&run, &path)?;
         }
         let room = assay_capability_fs::room(&run, &run.path(&path));
-        Ok(Target { place: Place::Part { file, path, room }, hash, run })
+        Ok(Target { place: Destination::Part { file, path, room }, hash, run })
     }
 
     fn append(&mut self, pieces: &[Bytes]) -> Result<(), Error> {
         for piece in pieces {
             match &mut self.place {
-                Place::Temporary(file) => file.write_all(piece),
-                Place::Part { file, path, room } => {
+                Destination::Temporary(file) => file.write_all(piece),
+                Destination::Part { file, path, room } => {
                     if let Some(room) = room {
                         room.take(&self.run, piece.len() as u64, 0)?;
                     }
@@ -329,8 +329,8 @@ impl Target {
     /// Takes the place of the file at `path`.
     fn commit(self, path: &str) -> Result<(), Error> {
         match self.place {
-            Place::Temporary(mut file) => file.commit(),
-            Place::Part { file, path: part, .. } => {
+            Destination::Temporary(mut file) => file.commit(),
+            Destination::Part { file, path: part, .. } => {
                 file.sync_all().map_err(|failure| io_error(&part, &failure))?;
                 assay_capability_fs::replace(&self.run, &part, path)?;
                 Record::remove(&self.run, &part)
@@ -340,7 +340,7 @@ impl Target {
 
     /// Throws away a part that is not what it should be: nobody can go on with it.
     fn give_up(&self) {
-        if let Place::Part { path, .. } = &self.place {
+        if let Destination::Part { path, .. } = &self.place {
             // Where it stays, the next call gets the same error.
             let _ = assay_capability_fs::remove_file(&self.run, path);
             let _ = Record::remove(&self.run, path);

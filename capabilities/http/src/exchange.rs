@@ -310,7 +310,7 @@ impl Hop<'_> {
         proxy_authorization: Option<&HeaderValue>,
     ) -> Result<http::Request<crate::upload::Upload>, Error> {
         let body = self.source.open(self.run).await?;
-        let one = matches!(connection.sender, Sender::One(_));
+        let one = matches!(connection.sender, Sender::Http1(_));
         let target = match one && !connection.absolute {
             true => self.head.target()?,
             false => self.head.absolute_target()?,

@@ -147,6 +147,7 @@ impl Capability for Http {
             needs::write("http.download").at(1),
             saving("if_changed", |path| Some(format!("rw:{path}"))),
             saving("if_changed", |path| Some(format!("rw:{}", record::beside(path)))),
+            saving("resume", |path| Some(format!("stat:{path}"))),
             saving("resume", |path| Some(format!("rw:{}", download::part(path)))),
             saving("resume", |path| Some(format!("rw:{}", record::beside(&download::part(path))))),
         ];

@@ -26,7 +26,7 @@ const MAX_IDLE: usize = 100;
 /// How long an idle connection may take to be ready for the next exchange. It is ready at once, unless
 /// it still sends a body that the server did not want.
 const READY: Duration = Duration::from_millis(20);
-/// Places whose protocol is remembered.
+/// Origins whose protocol is remembered.
 const MAX_PLACES: usize = 1024;
 
 /// What must be the same for a connection to be used again.
@@ -43,16 +43,17 @@ struct Idle {
     since: Instant,
 }
 
-struct Shared {
+/// A connection of version 2, which carries many exchanges at once.
+struct Multiplexed {
     sender: http2::SendRequest<Upload>,
     address: Option<IpAddr>,
     life: Arc<Life>,
     used: Instant,
 }
 
-/// What is known of a place: whether one connection carries everything.
+/// What is known of an origin: whether one connection carries everything.
 #[derive(Clone, Default)]
-struct Place {
+struct OriginState {
     /// Held while the first connection is made, so that a hundred requests at once do not open a hundred
     /// connections to a server that needs one.
     first: Arc<tokio::sync::Mutex<()>>,
@@ -62,8 +63,8 @@ struct Place {
 #[derive(Default)]
 struct Inner {
     idle: HashMap<Key, Vec<Idle>>,
-    shared: HashMap<Key, Shared>,
-    places: HashMap<Key, Place>,
+    shared: HashMap<Key, Multiplexed>,
+    places: HashMap<Key, OriginState>,
 }
 
 /// The connections and TLS settings of a run.
@@ -122,7 +123,7 @@ impl Lease {
     /// # Errors
     /// `limit`.
     pub async fn keep(&mut self, run: &Arc<Run>, lasting: bool) -> Result<(), Error> {
-        if matches!(self.connection.sender, Sender::Two(_)) && self.handle.is_none() {
+        if matches!(self.connection.sender, Sender::Http2(_)) && self.handle.is_none() {
             // It holds nothing that others wait for while it waits itself.
             self.passing = None;
             self.handle = Some(self.pool.handle_soon(run).await?);
@@ -138,7 +139,7 @@ impl Lease {
             // Nothing of the response is left in it.
             drop(meter.pass(usize::MAX));
         }
-        if let Sender::One(sender) = &connection.sender
+        if let Sender::Http1(sender) = &connection.sender
             && !sender.is_closed()
         {
             let mut inner = pool.lock();
@@ -212,11 +213,11 @@ impl Pool {
         let connection = self.connect(wanted, handle).await?;
         let mut inner = self.lock();
         if let Some(place) = inner.places.get_mut(&key) {
-            place.one_at_a_time = matches!(connection.sender, Sender::One(_));
+            place.one_at_a_time = matches!(connection.sender, Sender::Http1(_));
         }
-        if let Sender::Two(sender) = &connection.sender {
+        if let Sender::Http2(sender) = &connection.sender {
             let (sender, address, life) = (sender.clone(), connection.address, connection.life.clone());
-            inner.shared.insert(key.clone(), Shared { sender, address, life, used: Instant::now() });
+            inner.shared.insert(key.clone(), Multiplexed { sender, address, life, used: Instant::now() });
         }
         drop(inner);
         Ok(self.lease(connection, false, key, passing))
@@ -242,10 +243,10 @@ impl Pool {
                 (None, None) => continue,
             }
             let ready = match &mut connection.sender {
-                Sender::One(sender) => {
+                Sender::Http1(sender) => {
                     tokio::time::timeout(READY, sender.ready()).await.is_ok_and(|ready| ready.is_ok())
                 }
-                Sender::Two(sender) => sender.ready().await.is_ok(),
+                Sender::Http2(sender) => sender.ready().await.is_ok(),
             };
             if ready {
                 return Ok(Some(self.lease(connection, true, key.clone(), passing)));
@@ -269,7 +270,7 @@ impl Pool {
             } else {
                 shared.used = Instant::now();
                 return Some(Connection {
-                    sender: Sender::Two(shared.sender.clone()),
+                    sender: Sender::Http2(shared.sender.clone()),
                     address: shared.address,
                     absolute: false,
                     meter: None,
@@ -279,7 +280,7 @@ impl Pool {
         }
         let list = inner.idle.get_mut(key)?;
         while let Some(idle) = list.pop() {
-            let closed = matches!(&idle.connection.sender, Sender::One(sender) if sender.is_closed());
+            let closed = matches!(&idle.connection.sender, Sender::Http1(sender) if sender.is_closed());
             if !closed && idle.since.elapsed() <= IDLE {
                 return Some(idle.connection);
             }
@@ -415,8 +416,8 @@ impl Connection {
         subject: &str,
     ) -> Result<http::Response<hyper::body::Incoming>, Lost> {
         let result = match &mut self.sender {
-            Sender::One(sender) => sender.try_send_request(request).await,
-            Sender::Two(sender) => sender.try_send_request(request).await,
+            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http2(sender) => sender.try_send_request(request).await,
         };
         result.map_err(|mut failure| {
             let seen = match failure.take_message() {

@@ -1,4 +1,4 @@
-//! What is kept beside a file that was downloaded: of which version of what it is (RFC 9110 8.8).
+//! The record beside a downloaded file: its URL and the version that the server named (RFC 9110 8.8).
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Run, io_error, off_thread};

@@ -9,7 +9,7 @@ use crate::download::{Download, Started};
 use crate::exchange::{Answer, perform};
 use crate::pool::Pool;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{Capability, Counter, Limits, Policy, Run, Shared, policy};
+use assay_capability_api::{Capability, Counter, Limits, Policy, Run, RunState, policy};
 use assay_capability_net::Trust;
 use assay_capability_net::tls::{self, Check, Rules};
 use std::collections::HashMap;
@@ -80,7 +80,7 @@ fn run_with(rules: &[&str], folder: &Path, limits: Limits) -> Arc<Run> {
             rule => grants.allow(policy::parse(rule, folder, &capabilities).unwrap()),
         }
     }
-    Arc::new(Shared { limits, ..Shared::new(grants, folder.to_path_buf()) }.into())
+    Arc::new(RunState { limits, ..RunState::new(grants, folder.to_path_buf()) }.into())
 }
 
 fn run(rules: &[&str]) -> Arc<Run> {
@@ -320,7 +320,7 @@ async fn the_addresses_of_a_proxy_are_guarded() {
         let mut grants = Policy::default();
         grants.public_only = true;
         grants.allow(rule(format!("http=proxy:{host}:{proxy_port},http={place}")));
-        let run: Arc<Run> = Arc::new(Shared::new(grants, PathBuf::from("/")).into());
+        let run: Arc<Run> = Arc::new(RunState::new(grants, PathBuf::from("/")).into());
         let proxy = Some(format!("http://{host}:{proxy_port}"));
         let mut request = get(format!("http://{place}/hello"));
         request.proxy = proxy.clone();

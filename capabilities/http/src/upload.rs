@@ -1,4 +1,4 @@
-//! Request bodies. They can be sent again, for a redirect or a connection that was lost.
+//! Request bodies, which can be sent again after a redirect or a lost connection.
 
 use crate::bindings::assay::host::http::{Content, Part, RequestBody};
 use crate::errors::invalid;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::parse::*;
 use crate::process::{stat, status};
-use assay_capability_api::{Limits, Policy, Shared, policy};
+use assay_capability_api::{Limits, Policy, RunState, policy};
 use bindings::assay::host::linux::Value;
 
 fn get<'a>(row: &'a Row, name: &str) -> Option<&'a Value> {
@@ -30,7 +30,7 @@ fn run(allow: &str, deny: &str) -> Run {
     rules.allow(parse(allow));
     rules.deny(parse(deny));
     let limits = Limits { host_bytes: Some(1 << 20), ..Limits::default() };
-    Shared { limits, ..Shared::new(rules, "/".into()) }.into()
+    RunState { limits, ..RunState::new(rules, "/".into()) }.into()
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl SocketFile {
 pub fn bind(run: &Run, address: &str, port: u16) -> Result<(Listener, Address, Option<SocketFile>), Error> {
     let Some(wanted) = Address::parse(address, port, &run.working_folder) else {
         return Err(invalid(format!(
-            "'{address}' is no address to listen on; give an IP address, localhost, or unix:PATH"
+            "'{address}' is not an address to listen on; give an IP address, localhost, or unix:PATH"
         )));
     };
     let (name, scope) = (wanted.to_string(), wanted.scope());

@@ -1,6 +1,6 @@
 //! Bodies: of requests as the guest reads them, of responses as hyper sends them.
 
-use crate::exchange::Ticket;
+use crate::exchange::ResponseSlot;
 use crate::frames::{Progress, Working};
 use crate::server::Server;
 use assay_capability_api::types::{Error, ErrorCode};
@@ -265,7 +265,7 @@ pub struct Channel {
     /// Made when it is first polled: its clock is that of the connection's thread.
     keep_alive: Option<Pin<Box<Sleep>>>,
     ended: bool,
-    ticket: Arc<Ticket>,
+    response_slot: Arc<ResponseSlot>,
     /// Told while it is the script that is waited for.
     progress: Option<Arc<Progress>>,
     working: Option<Working>,
@@ -273,9 +273,9 @@ pub struct Channel {
 
 type Stopping = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A body that the guest writes. When the client goes away, `ticket` tells the guest. A stream of events ends when its
+/// A body that the guest writes. When the client goes away, `response_slot` tells the guest. A stream of events ends when its
 /// server stops.
-pub fn channel(events: Option<Arc<Server>>, ticket: Arc<Ticket>) -> (Writer, Channel) {
+pub fn channel(events: Option<Arc<Server>>, response_slot: Arc<ResponseSlot>) -> (Writer, Channel) {
     let (sender, items) = mpsc::channel(AHEAD);
     let channel = Channel {
         items,
@@ -284,7 +284,7 @@ pub fn channel(events: Option<Arc<Server>>, ticket: Arc<Ticket>) -> (Writer, Cha
         stopping: events.map(|server| Box::pin(async move { server.stopping().await }) as Stopping),
         keep_alive: None,
         ended: false,
-        ticket,
+        response_slot,
         progress: None,
         working: None,
     };
@@ -379,7 +379,7 @@ impl Drop for Channel {
     fn drop(&mut self) {
         if !self.ended {
             self.items.close();
-            self.ticket.tell_owner();
+            self.response_slot.tell_owner();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One connection: TLS, the protocol's version, and each request from its head to its response.
 
 use crate::body::{Begun, Body, Broken, Upload};
-use crate::exchange::{After, Peer, Request, Ticket, Upgrade, Waiting};
+use crate::exchange::{After, Peer, Request, ResponseSlot, Upgrade, Waiting};
 use crate::frames::Progress;
 use crate::io::{Guarded, Plain, Stream};
 use crate::log;
@@ -287,9 +287,9 @@ async fn respond(connection: &Connection, request: hyper::Request<Incoming>) -> 
     let Ok(held) = server.run.budget.take(head.len() + body.len()) else {
         return last(StatusCode::SERVICE_UNAVAILABLE, "the server has no memory for the request");
     };
-    let ticket = Arc::new(Ticket::default());
-    let waiting = Waiting::new(ticket.clone());
-    server.push(Request { parts, route, head, body, rest, upgrade, ticket, counted, held });
+    let response_slot = Arc::new(ResponseSlot::default());
+    let waiting = Waiting::new(response_slot.clone());
+    server.push(Request { parts, route, head, body, rest, upgrade, response_slot, counted, held });
     match within(server.settings.timeout, waiting).await {
         Some(Some(response)) => response,
         Some(None) => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal server error"),

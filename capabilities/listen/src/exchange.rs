@@ -39,7 +39,7 @@ pub struct Request {
     pub body: Bytes,
     pub rest: Option<Upload>,
     pub upgrade: Option<Upgrade>,
-    pub ticket: Arc<Ticket>,
+    pub response_slot: Arc<ResponseSlot>,
     pub counted: Counted,
     /// What head and body take of the run's budget until the guest has them.
     pub held: Held,
@@ -55,17 +55,17 @@ pub struct Upgrade {
 /// What a connection goes on with when its HTTP is over, on its own thread.
 pub type After = Arc<Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>>;
 
-/// What an instance learns of besides requests.
+/// Tells an instance which of its exchanges have ended.
 #[derive(Default)]
-pub struct Inbox(Mutex<Letters>);
+pub struct Mailbox(Mutex<MailboxState>);
 
 #[derive(Default)]
-struct Letters {
+struct MailboxState {
     ended: Vec<u64>,
     waker: Option<Waker>,
 }
 
-impl Inbox {
+impl Mailbox {
     pub fn wake(&self) {
         if let Some(waker) = lock(&self.0).waker.take() {
             waker.wake();
@@ -74,27 +74,27 @@ impl Inbox {
 
     /// Takes the exchanges that ended; wakes `context` at the next.
     pub fn take(&self, context: &Context<'_>) -> Vec<u64> {
-        let mut letters = lock(&self.0);
-        match &mut letters.waker {
+        let mut state = lock(&self.0);
+        match &mut state.waker {
             Some(waker) => waker.clone_from(context.waker()),
             none => *none = Some(context.waker().clone()),
         }
-        std::mem::take(&mut letters.ended)
+        std::mem::take(&mut state.ended)
     }
 
     fn tell(&self, id: u64) {
-        let mut letters = lock(&self.0);
-        letters.ended.push(id);
-        if let Some(waker) = letters.waker.take() {
-            drop(letters);
+        let mut state = lock(&self.0);
+        state.ended.push(id);
+        if let Some(waker) = state.waker.take() {
+            drop(state);
             waker.wake();
         }
     }
 }
 
-/// What the connection and the guest's exchange share.
+/// Where the connection finds the response that the guest gives.
 #[derive(Default)]
-pub struct Ticket(Mutex<State>);
+pub struct ResponseSlot(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -104,10 +104,10 @@ struct State {
     /// Nobody waits any more.
     over: bool,
     waker: Option<Waker>,
-    owner: Option<(Arc<Inbox>, u64)>,
+    owner: Option<(Arc<Mailbox>, u64)>,
 }
 
-impl Ticket {
+impl ResponseSlot {
     /// Hands the response to the connection; gives it back where nobody waits for one.
     pub fn answer(&self, response: Response<Body>) -> Result<(), Box<Response<Body>>> {
         let mut state = lock(&self.0);
@@ -133,7 +133,7 @@ impl Ticket {
     }
 
     /// Whether nobody waits for the answer any more; else `owner` is told when that comes to be.
-    pub fn take_over(&self, owner: &Arc<Inbox>, id: u64) -> bool {
+    pub fn take_over(&self, owner: &Arc<Mailbox>, id: u64) -> bool {
         let mut state = lock(&self.0);
         state.owner = Some((owner.clone(), id));
         !state.over
@@ -151,21 +151,21 @@ impl Ticket {
             state.over = true;
             state.owner.take()
         };
-        if let Some((inbox, id)) = owner {
-            inbox.tell(id);
+        if let Some((mailbox, id)) = owner {
+            mailbox.tell(id);
         }
     }
 }
 
 /// A connection that waits for its response; none when no answer will come. Dropped before, it tells the guest.
 pub struct Waiting {
-    ticket: Arc<Ticket>,
+    response_slot: Arc<ResponseSlot>,
     done: bool,
 }
 
 impl Waiting {
-    pub fn new(ticket: Arc<Ticket>) -> Waiting {
-        Waiting { ticket, done: false }
+    pub fn new(response_slot: Arc<ResponseSlot>) -> Waiting {
+        Waiting { response_slot, done: false }
     }
 }
 
@@ -174,7 +174,7 @@ impl Future for Waiting {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let mut state = lock(&this.ticket.0);
+        let mut state = lock(&this.response_slot.0);
         let abandoned = state.abandoned;
         if state.response.is_some() || abandoned {
             let response = state.response.take();
@@ -193,7 +193,7 @@ impl Future for Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if !self.done {
-            self.ticket.tell_owner();
+            self.response_slot.tell_owner();
         }
     }
 }
@@ -202,7 +202,7 @@ impl Drop for Waiting {
 pub struct Exchange {
     pub server: Arc<Server>,
     pub parts: Parts,
-    pub ticket: Arc<Ticket>,
+    pub response_slot: Arc<ResponseSlot>,
     pub rest: Rest,
     pub upgrade: Option<Upgrade>,
     pub phase: Phase,
@@ -232,7 +232,7 @@ pub enum Phase {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if matches!(self.phase, Phase::Waiting | Phase::Answering) {
-            self.ticket.abandon();
+            self.response_slot.abandon();
         }
     }
 }

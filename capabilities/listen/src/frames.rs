@@ -1,8 +1,8 @@
 //! What the frames of an HTTP/2 connection tell about its client: whether it gets on, and whether it only makes work.
 //!
 //! hyper keeps a connection whose client answers pings, whatever else it does. Here the frames are counted as they
-//! pass (RFC 9113 4.1): requests and bodies are progress; pings, settings, resets and the like are noise, which a
-//! client may make so much of as it also lets the server answer.
+//! pass (RFC 9113 4.1): requests and bodies are progress; pings, settings, resets and the like are noise, of which a
+//! client may send only as much as it lets the server answer.
 
 use assay_capability_api::Noise;
 use std::collections::BTreeSet;
@@ -261,7 +261,7 @@ mod tests {
         // Rapid reset: requests that nobody waits for.
         let rapid: Vec<u8> = [frame(10, HEADERS, 5, 1), frame(4, RESET, 0, 1)].concat();
         assert!((0..NOISE).any(|_| !frames.received(&rapid)));
-        // As many requests that are answered are none.
+        // As many requests that are answered are not noise.
         let mut frames = after_preface();
         for n in 0..20_000 {
             assert!(frames.received(&frame(10, HEADERS, 5, 2 * n + 1)), "{n}");

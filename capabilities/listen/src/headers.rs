@@ -24,8 +24,9 @@ pub fn parse(fields: &[u8]) -> Result<HeaderMap, Error> {
         let (name, value) =
             field.map_err(|bad| invalid(format!("the header fields cannot be read: {bad}")))?;
         let shown = || String::from_utf8_lossy(name).into_owned();
-        let key = HeaderName::from_bytes(name)
-            .map_err(|_| invalid(format!("'{}' is no name of a header field", shown().escape_debug())))?;
+        let key = HeaderName::from_bytes(name).map_err(|_| {
+            invalid(format!("'{}' is not the name of a header field", shown().escape_debug()))
+        })?;
         if key == CONTENT_LENGTH || key == TRANSFER_ENCODING {
             continue;
         }
@@ -50,7 +51,7 @@ pub fn parse(fields: &[u8]) -> Result<HeaderMap, Error> {
 pub fn status(code: u16) -> Result<StatusCode, Error> {
     match StatusCode::from_u16(code) {
         Ok(status) if (200..=599).contains(&code) => Ok(status),
-        _ => Err(invalid(format!("{code} is no status of a response; it must be between 200 and 599"))),
+        _ => Err(invalid(format!("{code} is not the status of a response; it must be between 200 and 599"))),
     }
 }
 

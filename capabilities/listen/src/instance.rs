@@ -5,7 +5,7 @@ use crate::bindings::assay::host::listen::{
     self as wit, Batch, CloseReason, FileOptions, Flow, Message, Options, Received, Route, WebsocketOptions,
 };
 use crate::body::{self, Body};
-use crate::exchange::{Exchange, Exchanges, Inbox, Phase, Request, Rest};
+use crate::exchange::{Exchange, Exchanges, Mailbox, Phase, Request, Rest};
 use crate::files::{self, Asked};
 use crate::headers;
 use crate::log;
@@ -42,7 +42,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A server in the hands of one instance.
 pub struct Instance {
     server: Arc<Server>,
-    inbox: Arc<Inbox>,
+    mailbox: Arc<Mailbox>,
     /// It was the first, which the others live and end with.
     first: bool,
     /// Listens on the instance's own thread.
@@ -53,7 +53,7 @@ pub struct Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        self.server.leave(&self.inbox);
+        self.server.leave(&self.mailbox);
         if self.first {
             self.server.stop(Some(Duration::ZERO));
         }
@@ -65,7 +65,7 @@ impl Drop for Instance {
 
 /// The servers that the instances of a run share, by the address that the script names.
 #[derive(Clone, Default)]
-struct Shared {
+struct SharedServers {
     servers: Arc<Mutex<HashMap<String, Arc<Server>>>>,
     /// This is one of the further instances.
     replica: bool,
@@ -80,7 +80,7 @@ fn router(routes: &[Route]) -> Outcome<Router> {
     let mut router = Router::default();
     for (index, route) in routes.iter().enumerate() {
         if Method::from_bytes(route.method.as_bytes()).is_err() {
-            return Err(invalid(format!("'{}' is no method", route.method.escape_debug())));
+            return Err(invalid(format!("'{}' is not a method", route.method.escape_debug())));
         }
         let index = u32::try_from(index).map_err(|_| invalid("there are too many routes"))?;
         router.add(&route.method, &route.path, index).map_err(invalid)?;
@@ -153,15 +153,15 @@ impl wit::HostServer for Ctx {
 
 impl wit::HostServerWithStore<Ctx> for Host {
     async fn accept(accessor: &Accessor<Ctx, Self>, this: Resource<Instance>, max: u32) -> HostResult<Batch> {
-        let (server, inbox) = accessor.with(|mut access| {
+        let (server, mailbox) = accessor.with(|mut access| {
             let instance = access.get().table.get(&this)?;
-            Ok::<_, wasmtime::Error>((instance.server.clone(), instance.inbox.clone()))
+            Ok::<_, wasmtime::Error>((instance.server.clone(), instance.mailbox.clone()))
         })?;
-        let pulled = poll_fn(|context| server.poll_pull(context, &inbox, max as usize)).await;
+        let pulled = poll_fn(|context| server.poll_pull(context, &mailbox, max as usize)).await;
         let Pulled { requests, ended, open } = pulled;
         let exchanges = accessor.with(|mut access| {
             let exchanges = access.get().state::<Exchanges>();
-            requests.into_iter().filter_map(|request| take(&server, &inbox, exchanges, request)).collect()
+            requests.into_iter().filter_map(|request| take(&server, &mailbox, exchanges, request)).collect()
         });
         Ok(Batch { exchanges, ended, open })
     }
@@ -170,22 +170,22 @@ impl wit::HostServerWithStore<Ctx> for Host {
 /// Makes a request an exchange of this instance; none where nobody waits for it any more.
 fn take(
     server: &Arc<Server>,
-    inbox: &Arc<Inbox>,
+    mailbox: &Arc<Mailbox>,
     exchanges: &mut Exchanges,
     request: Request,
 ) -> Option<wit::Exchange> {
-    let Request { parts, route, head, body, rest, upgrade, ticket, counted, held: _held } = request;
+    let Request { parts, route, head, body, rest, upgrade, response_slot, counted, held: _held } = request;
     let more = rest.is_some();
     let id = exchanges.insert(Box::new(Exchange {
         server: server.clone(),
         parts,
-        ticket: ticket.clone(),
+        response_slot: response_slot.clone(),
         rest: rest.map_or(Rest::None, Rest::Some),
         upgrade,
         phase: Phase::Waiting,
         _counted: counted,
     }));
-    if !ticket.take_over(inbox, id) {
+    if !response_slot.take_over(mailbox, id) {
         exchanges.remove(id);
         return None;
     }
@@ -228,7 +228,7 @@ impl wit::Host for Ctx {
 
     fn is_closing(&mut self, id: u64) -> HostResult<bool> {
         let exchange = self.state::<Exchanges>().get(id);
-        Ok(exchange.is_none_or(|exchange| exchange.server.is_stopping() || exchange.ticket.is_over()))
+        Ok(exchange.is_none_or(|exchange| exchange.server.is_stopping() || exchange.response_slot.is_over()))
     }
 
     fn fail(&mut self, id: u64, status: u16, reason: String) -> HostResult<Option<String>> {
@@ -240,12 +240,12 @@ impl wit::Host for Ctx {
         }
         exchange.phase = Phase::Answered;
         if let Rest::Refused(status, text) = exchange.rest {
-            let _ = exchange.ticket.answer(crate::connection::last(status, text));
+            let _ = exchange.response_slot.answer(crate::connection::last(status, text));
             return Ok(None);
         }
         let number = logged();
         // A client that is gone does not get it; the log line is written all the same.
-        let _ = exchange.ticket.answer(failed(status, &reason, number.as_deref()));
+        let _ = exchange.response_slot.answer(failed(status, &reason, number.as_deref()));
         Ok(number)
     }
 
@@ -294,7 +294,7 @@ fn respond(ctx: &mut Ctx, id: u64, status: u16, fields: &[u8], body: Vec<u8>) ->
     if let Some(mut exchange) = exchanges.remove(id) {
         exchange.phase = Phase::Answered;
         // A client that is gone gets nothing, which is no fault of the script's.
-        let _ = exchange.ticket.answer(response);
+        let _ = exchange.response_slot.answer(response);
     }
     Ok(())
 }
@@ -317,15 +317,15 @@ fn begin(ctx: &mut Ctx, id: u64, status: u16, fields: &[u8], kind: Flow) -> Outc
     }
     if !wanted {
         exchange.phase = Phase::Answered;
-        let _ = exchange.ticket.answer(response);
+        let _ = exchange.response_slot.answer(response);
         exchanges.remove(id);
         return Ok(false);
     }
     let server = events.then(|| exchange.server.clone());
-    let (writer, channel) = body::channel(server, exchange.ticket.clone());
+    let (writer, channel) = body::channel(server, exchange.response_slot.clone());
     *response.body_mut() = Body::Channel(Box::new(channel));
     exchange.phase = Phase::Writing(writer);
-    let _ = exchange.ticket.answer(response);
+    let _ = exchange.response_slot.answer(response);
     Ok(true)
 }
 
@@ -362,7 +362,7 @@ impl wit::HostWithStore<Ctx> for Host {
             let ctx = access.get();
             let run = ctx.run.clone();
             let shutdown = ctx.service::<Shutdown>().map(|shutdown| (*shutdown).clone()).unwrap_or_default();
-            (run, shutdown, ctx.service::<dyn Replicas>(), ctx.state::<Shared>().clone())
+            (run, shutdown, ctx.service::<dyn Replicas>(), ctx.state::<SharedServers>().clone())
         });
         let key = format!("{} {}", options.address, options.port);
         if shared.replica {
@@ -381,7 +381,7 @@ impl wit::HostWithStore<Ctx> for Host {
             }
             let joined = Instance {
                 server,
-                inbox: Arc::default(),
+                mailbox: Arc::default(),
                 first: false,
                 task: None,
                 _handle: None,
@@ -402,7 +402,7 @@ impl wit::HostWithStore<Ctx> for Host {
         let (server, task, hold) = bound.start(&shutdown, instances)?;
         let first = Instance {
             server: server.clone(),
-            inbox: Arc::default(),
+            mailbox: Arc::default(),
             first: true,
             task,
             _handle: Some(handle),
@@ -410,7 +410,7 @@ impl wit::HostWithStore<Ctx> for Host {
         };
         if let Some(replicas) = replicas.filter(|_| instances > 1) {
             lock(&shared.servers).insert(key, server);
-            let shared = Shared { servers: shared.servers, replica: true };
+            let shared = SharedServers { servers: shared.servers, replica: true };
             let prepare = Arc::new(move |ctx: &mut Ctx| ctx.set_state(shared.clone()));
             replicas.start(instances - 1, prepare)?;
         }
@@ -481,7 +481,9 @@ impl wit::HostWithStore<Ctx> for Host {
         let (wanted, asked) = with(accessor, id, |exchange| {
             let cache_control = match options.cache_control.map(HeaderValue::try_from).transpose() {
                 Ok(value) => value,
-                Err(_) => return Err(error(ErrorCode::InvalidArgument, "cache_control is no header value")),
+                Err(_) => {
+                    return Err(error(ErrorCode::InvalidArgument, "cache_control is not a header value"));
+                }
             };
             let wanted = files::Wanted {
                 status: headers::status(status)?,
@@ -520,7 +522,7 @@ impl wit::HostWithStore<Ctx> for Host {
                 Ok(response) => {
                     if let Some(mut exchange) = exchanges.remove(id) {
                         exchange.phase = Phase::Answered;
-                        let _ = exchange.ticket.answer(response);
+                        let _ = exchange.response_slot.answer(response);
                     }
                     Ok(())
                 }
@@ -606,7 +608,7 @@ fn upgrade(exchange: &mut Exchange, fields: &[u8], options: WebsocketOptions) ->
             headers.insert(http::header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         exchange.phase = Phase::Answered;
-        let _ = exchange.ticket.answer(response);
+        let _ = exchange.response_slot.answer(response);
         Ok(None)
     };
     let handshake = match websocket::handshake(&exchange.parts, secure, &wanted) {
@@ -624,6 +626,6 @@ fn upgrade(exchange: &mut Exchange, fields: &[u8], options: WebsocketOptions) ->
     let (socket, task) = websocket::start(exchange.server.clone(), upgrade.ready, &wanted)?;
     *lock(&upgrade.after) = Some(Box::pin(task));
     exchange.phase = Phase::Socket(socket);
-    let _ = exchange.ticket.answer(response);
+    let _ = exchange.response_slot.answer(response);
     Ok(Some(handshake.protocol.unwrap_or_default()))
 }

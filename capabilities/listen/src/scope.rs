@@ -80,8 +80,9 @@ fn unix(path: &str, base: &Path) -> Option<PathBuf> {
     }
 }
 
+/// The addresses that a scope is about.
 #[derive(Debug)]
-enum Place {
+enum ListenPattern {
     /// This machine only.
     Loopback,
     /// One address; the unspecified one stands for all of its family.
@@ -94,7 +95,7 @@ enum Place {
 /// `PORT`, `ADDR:PORT`, `ADDR:*`, `unix:PATH`, or nothing for loopback on any port.
 #[derive(Debug)]
 pub struct ListenScope {
-    place: Place,
+    place: ListenPattern,
     /// None is any.
     port: Option<u16>,
     bare: bool,
@@ -104,7 +105,7 @@ pub struct ListenScope {
 impl ListenScope {
     /// What `listen` without a scope means.
     pub fn whole() -> ListenScope {
-        ListenScope { place: Place::Loopback, port: None, bare: true, denies: false }
+        ListenScope { place: ListenPattern::Loopback, port: None, bare: true, denies: false }
     }
 
     /// Sockets below a folder, as a scope of `fs` names it.
@@ -112,7 +113,7 @@ impl ListenScope {
     /// # Errors
     /// When `text` is no scope of `fs`.
     pub fn of_files(text: &str, base: &Path) -> Result<ListenScope, GrantError> {
-        Ok(ListenScope { place: Place::Files(PathScope::parse(text, base)?), ..ListenScope::whole() })
+        Ok(ListenScope { place: ListenPattern::Files(PathScope::parse(text, base)?), ..ListenScope::whole() })
     }
 
     /// # Errors
@@ -128,7 +129,12 @@ impl ListenScope {
             let path = assay_capability_api::scope::read_path(path)
                 .map_err(|why| GrantError::new(format!("listen={}: {why}", text.escape_debug())))?;
             let path = unix(path, base).ok_or_else(bad)?;
-            return Ok(ListenScope { place: Place::Unix(path), port: None, bare: false, denies: false });
+            return Ok(ListenScope {
+                place: ListenPattern::Unix(path),
+                port: None,
+                bare: false,
+                denies: false,
+            });
         }
         let (host, port) = match text.rsplit_once(':') {
             None => (None, text),
@@ -141,9 +147,9 @@ impl ListenScope {
             number => Some(number.parse().map_err(|_| bad())?),
         };
         let place = match host {
-            None | Some("localhost") => Place::Loopback,
+            None | Some("localhost") => ListenPattern::Loopback,
             Some(host) => match Address::parse(host, 0, base) {
-                Some(Address::Tcp(address)) => Place::Ip(address.ip().to_canonical()),
+                Some(Address::Tcp(address)) => ListenPattern::Ip(address.ip().to_canonical()),
                 _ => return Err(bad()),
             },
         };
@@ -159,11 +165,11 @@ impl Scope for ListenScope {
             return self.might_match(&address);
         }
         match (&self.place, address) {
-            (Place::Unix(own), Address::Unix(path)) => *own == path,
-            (Place::Loopback, Address::Tcp(address)) => {
+            (ListenPattern::Unix(own), Address::Unix(path)) => *own == path,
+            (ListenPattern::Loopback, Address::Tcp(address)) => {
                 address.ip().to_canonical().is_loopback() && self.covers(address.port())
             }
-            (Place::Ip(own), Address::Tcp(address)) => {
+            (ListenPattern::Ip(own), Address::Tcp(address)) => {
                 let ip = address.ip().to_canonical();
                 let same = *own == ip || (own.is_unspecified() && (own.is_ipv6() || ip.is_ipv4()));
                 same && self.covers(address.port())
@@ -174,24 +180,24 @@ impl Scope for ListenScope {
 
     fn widen_for_denial(&mut self) {
         self.denies = true;
-        if let Place::Files(scope) = &mut self.place {
+        if let ListenPattern::Files(scope) = &mut self.place {
             scope.widen_for_denial();
         }
     }
 }
 
 impl ListenScope {
-    /// Whether a denial of it is about the address: who listens on all addresses listens on each.
+    /// Whether a denial of it is about the address: a server on all addresses listens on each.
     fn might_match(&self, address: &Address) -> bool {
         match (&self.place, address) {
-            (Place::Files(scope), Address::Unix(path)) => {
+            (ListenPattern::Files(scope), Address::Unix(path)) => {
                 scope.matches(&Request::File { access: Access::Write, path })
             }
-            (Place::Files(_), _) => false,
+            (ListenPattern::Files(_), _) => false,
             _ if self.bare => true,
-            (Place::Unix(own), Address::Unix(path)) => path.starts_with(own),
-            (Place::Loopback, Address::Tcp(address)) => self.covers(address.port()),
-            (Place::Ip(own), Address::Tcp(address)) => {
+            (ListenPattern::Unix(own), Address::Unix(path)) => path.starts_with(own),
+            (ListenPattern::Loopback, Address::Tcp(address)) => self.covers(address.port()),
+            (ListenPattern::Ip(own), Address::Tcp(address)) => {
                 let ip = address.ip().to_canonical();
                 let all = own.is_unspecified() || ip.is_unspecified();
                 (all || *own == ip) && self.covers(address.port())

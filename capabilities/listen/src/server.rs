@@ -1,13 +1,13 @@
 //! A server: where it listens, the queue between them and the instances, and how it stops.
 //!
 //! Where one instance answers, the connections live on its own thread: handing a request to another thread and
-//! back costs more than a small handler does, and a script that computes gives way at every tick. Several instances
+//! back costs more than a small handler, and a script that computes lets other work run at every tick. Several instances
 //! share connections that live on threads of their own. What is read waits in one queue, from which every instance
 //! pulls.
 
 use crate::bind::{Acceptor, Listener, SocketFile};
 use crate::connection;
-use crate::exchange::{Inbox, Request};
+use crate::exchange::{Mailbox, Request};
 use crate::router::Router;
 use crate::scope::Address;
 use crate::settings::{SHUTDOWN_MAX, Settings};
@@ -46,7 +46,7 @@ pub struct Server {
 struct Queue {
     waiting: VecDeque<Request>,
     /// Instances that wait for requests, the longest waiting first.
-    idle: VecDeque<Arc<Inbox>>,
+    idle: VecDeque<Arc<Mailbox>>,
     ended: bool,
 }
 
@@ -254,21 +254,21 @@ impl Server {
             queue.waiting.push_back(request);
             queue.idle.pop_front()
         };
-        if let Some(inbox) = idle {
-            inbox.wake();
+        if let Some(mailbox) = idle {
+            mailbox.wake();
         }
     }
 
     /// Takes up to `max` requests.
-    pub fn poll_pull(&self, context: &Context<'_>, inbox: &Arc<Inbox>, max: usize) -> Poll<Pulled> {
-        let ended = inbox.take(context);
+    pub fn poll_pull(&self, context: &Context<'_>, mailbox: &Arc<Mailbox>, max: usize) -> Poll<Pulled> {
+        let ended = mailbox.take(context);
         let mut queue = lock(&self.queue);
         let count = queue.waiting.len().min(max);
         let requests: Vec<_> = queue.waiting.drain(..count).collect();
         let open = !queue.ended;
         if requests.is_empty() && ended.is_empty() && open {
-            if !queue.idle.iter().any(|idle| Arc::ptr_eq(idle, inbox)) {
-                queue.idle.push_back(inbox.clone());
+            if !queue.idle.iter().any(|idle| Arc::ptr_eq(idle, mailbox)) {
+                queue.idle.push_back(mailbox.clone());
             }
             return Poll::Pending;
         }
@@ -276,14 +276,14 @@ impl Server {
     }
 
     /// An instance that no longer pulls must not be woken in place of one that does.
-    pub fn leave(&self, inbox: &Arc<Inbox>) {
+    pub fn leave(&self, mailbox: &Arc<Mailbox>) {
         let next = {
             let mut queue = lock(&self.queue);
-            queue.idle.retain(|idle| !Arc::ptr_eq(idle, inbox));
+            queue.idle.retain(|idle| !Arc::ptr_eq(idle, mailbox));
             if queue.waiting.is_empty() { None } else { queue.idle.pop_front() }
         };
-        if let Some(inbox) = next {
-            inbox.wake();
+        if let Some(mailbox) = next {
+            mailbox.wake();
         }
     }
 
@@ -294,7 +294,7 @@ impl Server {
             queue.waiting.clear();
             std::mem::take(&mut queue.idle)
         };
-        idle.iter().for_each(|inbox| inbox.wake());
+        idle.iter().for_each(|mailbox| mailbox.wake());
     }
 }
 

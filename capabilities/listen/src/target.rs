@@ -1,4 +1,4 @@
-//! Which host a request is for, said in one way (RFC 9112 3.2, RFC 9113 8.3.1).
+//! Which host a request is for: it must name one host only (RFC 9112 3.2, RFC 9113 8.3.1).
 //!
 //! A target may name a host beside the Host header. A proxy in front of a server may go by the one, and a
 //! script by the other, so both must be the same.
@@ -12,10 +12,10 @@ use std::net::Ipv6Addr;
 type Refusal = (StatusCode, &'static str);
 
 const ONE_HOST: Refusal = (StatusCode::BAD_REQUEST, "one Host header is needed");
-const NO_HOST: Refusal = (StatusCode::BAD_REQUEST, "the Host header is no host");
+const NO_HOST: Refusal = (StatusCode::BAD_REQUEST, "the Host header is not a host");
 const TWO_HOSTS: Refusal = (StatusCode::BAD_REQUEST, "the target and the Host header name different hosts");
 const NO_TARGET: Refusal = (StatusCode::BAD_REQUEST, "this server does not have the target");
-const NO_PROXY: Refusal = (StatusCode::METHOD_NOT_ALLOWED, "this is no proxy");
+const NO_PROXY: Refusal = (StatusCode::METHOD_NOT_ALLOWED, "this server is not a proxy");
 
 /// Checks what every request must have, and what no handler could answer.
 ///
@@ -78,7 +78,7 @@ fn same(one: Option<(&str, u16)>, other: Option<(&str, u16)>) -> bool {
     }
 }
 
-/// Host and port; none for what is no host. An empty one is what a client sends that has none (RFC 9112 3.2).
+/// Host and port; `None` for a text that is not a host. A client without a host sends an empty text (RFC 9112 3.2).
 fn split(authority: &str, default: u16) -> Option<(&str, u16)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {

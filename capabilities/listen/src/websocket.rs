@@ -1,4 +1,4 @@
-//! WebSockets (RFC 6455): each is a task on its connection's thread, which answers pings and sends its own
+//! WebSockets (RFC 6455): each is a task on its connection's thread, which sends and answers pings
 //! while the script does something else.
 
 use crate::body::{gone, hold};
@@ -47,7 +47,7 @@ pub struct Socket {
     room: Arc<Semaphore>,
     meter: Arc<Meter>,
     budget: Arc<Budget>,
-    shared: Arc<Shared>,
+    shared: Arc<CloseState>,
 }
 
 /// A message for the script, with what it takes of the run's budget.
@@ -68,13 +68,14 @@ enum Outgoing {
     Close(Option<CloseFrame>),
 }
 
+/// Whether and why a connection is closed.
 #[derive(Default)]
-struct Shared {
+struct CloseState {
     closed: AtomicBool,
     reason: Mutex<Option<(u16, String)>>,
 }
 
-impl Shared {
+impl CloseState {
     fn close(&self, code: u16, reason: impl Into<String>) {
         lock(&self.reason).get_or_insert_with(|| (code, reason.into()));
         self.closed.store(true, Ordering::Release);
@@ -176,7 +177,7 @@ pub fn start(
 ) -> Result<(Socket, impl Future<Output = ()> + use<>), Error> {
     let (to_script, incoming) = mpsc::unbounded_channel();
     let (outgoing, from_script) = mpsc::channel(BEHIND);
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(CloseState::default());
     let budget = server.run.budget.clone();
     let kept = hold(&budget, KEPT)?;
     let meter = Meter::new(&budget, AHEAD);
@@ -219,7 +220,7 @@ struct Task {
     meter: Arc<Meter>,
     to_script: mpsc::UnboundedSender<Incoming>,
     from_script: mpsc::Receiver<Outgoing>,
-    shared: Arc<Shared>,
+    shared: Arc<CloseState>,
     ping: Option<Duration>,
 }
 

@@ -27,7 +27,7 @@ pub struct Folder {
 }
 
 /// Says why a file at this path may not be read.
-pub type Judge<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
+pub type Authorizer<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
 
 fn path_of(file: &OwnedFd) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
@@ -74,18 +74,23 @@ impl Folder {
     }
 
     /// Reads a file of at most `most` bytes in the folder; gives its path as scripts see it. Links are followed within the
-    /// folder only. `judge` is asked about the path before it is looked at, and about where the file really is.
+    /// folder only. `authorizer` is asked about the path before it is looked at, and about where the file really is.
     ///
     /// # Errors
     /// Why it is not read.
-    pub fn read(&self, candidate: &str, most: u64, judge: Judge<'_>) -> Result<(String, Vec<u8>), String> {
+    pub fn read(
+        &self,
+        candidate: &str,
+        most: u64,
+        authorizer: Authorizer<'_>,
+    ) -> Result<(String, Vec<u8>), String> {
         let shown = format!("{}/{candidate}", self.shown);
         let missing = |why: &str| format!("no file '{shown}' ({why})");
-        judge(&self.path.join(candidate)).map_err(|why| missing(&why))?;
+        authorizer(&self.path.join(candidate)).map_err(|why| missing(&why))?;
         let opened = self.handle().and_then(|folder| open_below(&folder, Path::new(candidate)));
         let file = match opened {
             Ok(file) => {
-                path_of(&file).map_or(Ok(()), |path| judge(&path)).map_err(|why| missing(&why))?;
+                path_of(&file).map_or(Ok(()), |path| authorizer(&path)).map_err(|why| missing(&why))?;
                 File::from(file)
             }
             Err(Errno::NOENT | Errno::NOTDIR) => return Err(format!("no file '{shown}'")),

@@ -7,7 +7,7 @@ pub use folder::Folder;
 
 use assay_capability_api::scope::normalize;
 use assay_capability_api::{Access, Capability, Ctx, Determinism, Linker, Request, Run};
-use folder::Judge;
+use folder::Authorizer;
 use std::path::Path;
 use wasmtime::Result;
 use wasmtime::component::HasSelf;
@@ -102,8 +102,13 @@ impl Folders {
         self.find_within(name, u64::MAX, &|_| Ok(()))
     }
 
-    /// The same, where a file may have so many bytes, and `judge` is asked about each.
-    fn find_within(&self, name: &str, most: u64, judge: Judge<'_>) -> std::result::Result<Found, String> {
+    /// The same, where a file may have so many bytes, and `authorizer` is asked about each.
+    fn find_within(
+        &self,
+        name: &str,
+        most: u64,
+        authorizer: Authorizer<'_>,
+    ) -> std::result::Result<Found, String> {
         if name.len() > NAME_MAX {
             return Err(format!("{} bytes are too many for a module name, at most {NAME_MAX}", name.len()));
         }
@@ -118,7 +123,7 @@ impl Folders {
         for (origin, folder) in [(Origin::Project, &self.project), (Origin::Global, &self.global)] {
             let Some(folder) = folder else { continue };
             for candidate in &candidates {
-                match folder.read(candidate, most, judge) {
+                match folder.read(candidate, most, authorizer) {
                     Ok((path, text)) => return Ok(Found { origin, path, text }),
                     Err(why) => tried.push(why),
                 }

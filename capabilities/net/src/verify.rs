@@ -29,7 +29,7 @@ pub type Fingerprint = [u8; 32];
 pub fn fingerprint(text: &str) -> Result<Fingerprint, Error> {
     let wrong = || {
         invalid(format!(
-            "'{}' is no fingerprint of a certificate; write sha256: and its 64 hexadecimal digits, as \
+            "'{}' is not the fingerprint of a certificate; write sha256: and its 64 hexadecimal digits, as \
              `openssl x509 -in cert.pem -noout -fingerprint -sha256` shows them",
             text.escape_debug()
         ))

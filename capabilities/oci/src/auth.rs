@@ -1,4 +1,4 @@
-//! Authentication: what a registry asks for is given to it, or to the server that it takes tokens from
+//! Authentication: credentials go to the registry that asks for them, or to its token server
 //! where that is granted.
 
 use crate::challenge::{Challenge, challenges};
@@ -47,7 +47,7 @@ impl Realm<'_> {
     /// another host where it is granted. Never over http for a registry that is reached over https.
     ///
     /// # Errors
-    /// `invalid_data` where it is no address, `denied`.
+    /// `invalid_data` where it is not an address, `denied`.
     fn check(&self, realm: &str) -> Result<Url, Error> {
         let what = format!("the token server of {}", self.reference.registry);
         let mut url = Url::parse(realm)

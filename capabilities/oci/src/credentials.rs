@@ -1,4 +1,4 @@
-//! Who asks: what the script gave, or what docker's configuration file has for a registry.
+//! Credentials: those that the script gave, or those that docker's configuration file has for a registry.
 
 use crate::failure::{invalid, invalid_data, unsupported};
 use crate::reference::{self, DOCKER};
@@ -95,7 +95,9 @@ pub fn from_docker(config: &[u8], path: &str, registry: &str) -> Result<Credenti
     let Some(own) = entry("auths") else { return Ok(Credentials::Anonymous) };
     let field = |name: &str| own.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     if let Some(token) = field("registrytoken") {
-        return Ok(Credentials::Token(bearer(token).ok_or_else(|| wrong("the registrytoken is no token"))?));
+        return Ok(Credentials::Token(
+            bearer(token).ok_or_else(|| wrong("the registrytoken is not a token"))?,
+        ));
     }
     if let Some(token) = field("identitytoken") {
         return Ok(Credentials::Identity(token.to_string()));

@@ -1,4 +1,4 @@
-//! Failures: which pass when the same is tried again, and what a registry says about one.
+//! Failures: which of them are worth another attempt, and how a registry's error is shown.
 
 use assay_capability_api::error;
 use assay_capability_api::types::{Error, ErrorCode};

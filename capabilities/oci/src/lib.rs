@@ -2,7 +2,7 @@
 //!
 //! A call becomes a [`Job`]: a future that is polled while the script waits for it, and dropped with it.
 //! What is done to a repository is decided by its name, before anything is sent; every other host that a
-//! registry sends us to is decided too, and gets no credentials.
+//! registry redirects to is decided too, and gets no credentials.
 
 mod actions;
 mod archive;

@@ -40,7 +40,7 @@ fn port(text: &str) -> Result<String, Error> {
 
 /// The object at `name`, which is made where it is missing or null.
 fn object<'a>(json: &'a mut Value, name: &str, what: &str) -> Result<&'a mut Map<String, Value>, Error> {
-    let wrong = || invalid_data(format!("{what}: its '{name}' is no object"));
+    let wrong = || invalid_data(format!("{what}: its '{name}' is not an object"));
     let field = json.as_object_mut().ok_or_else(wrong)?.entry(name).or_insert(Value::Null);
     if field.is_null() {
         *field = json!({});
@@ -113,7 +113,8 @@ impl Changes<'_> {
             }
         }
         if let Some(platform) = &self.platform {
-            let root = config.as_object_mut().ok_or_else(|| invalid_data(format!("{what} is no object")))?;
+            let root =
+                config.as_object_mut().ok_or_else(|| invalid_data(format!("{what} is not an object")))?;
             root.insert("os".into(), platform.os.clone().into());
             root.insert("architecture".into(), platform.architecture.clone().into());
             // What was said of the old platform is not true of this one.
@@ -210,7 +211,7 @@ fn with_variables(list: &Value, variables: &[(&str, &str)], what: &str) -> Resul
     let mut list = match list {
         Value::Null => Vec::new(),
         Value::Array(list) => list.clone(),
-        _ => return Err(invalid_data(format!("{what}: its 'Env' is no list"))),
+        _ => return Err(invalid_data(format!("{what}: its 'Env' is not a list"))),
     };
     for (name, value) in variables {
         let entry = Value::from(format!("{name}={value}"));

@@ -334,7 +334,9 @@ impl Repository {
                         held.grow(TAG)?;
                         tags.push(tag.to_string());
                     }
-                    None => return Err(invalid_data(format!("{what}: the list holds what is no tag"))),
+                    None => {
+                        return Err(invalid_data(format!("{what}: the list has an entry that is not a tag")));
+                    }
                 }
             }
             let Some(link) = link else { return Ok(tags) };

@@ -122,8 +122,9 @@ fn repositories(name: &str) -> Result<(Registry, Pattern), String> {
     {
         return Err("a range of addresses has no verb".into());
     }
-    let place =
-        |name: &str| NetworkScope::parse_for(name, &[], false).map_err(|_| format!("{name} is no registry"));
+    let place = |name: &str| {
+        NetworkScope::parse_for(name, &[], false).map_err(|_| format!("{name} is not a registry"))
+    };
     let one = |name: String| Ok::<_, String>(Registry::One(name.clone(), place(&name)?));
     let registry = match first.strip_prefix("*.") {
         Some(below) => {

@@ -1,4 +1,4 @@
-//! What a program gets: the checks of the program itself, of its folder and files.
+//! The checks before a program is started: of the program itself, of its folder and files.
 
 pub use crate::command::{check_words, hold_words};
 pub use crate::environment::Variables;

@@ -314,7 +314,7 @@ impl Link {
     fn hear(self: &Arc<Link>, packet: &[u8]) -> bool {
         let Some(news) = News::decode(packet) else {
             let mut waiting = lock(&self.waiting);
-            // Who waits for an answer or an end learns that there will be none.
+            // Those that wait for an answer or an end learn that it will not come.
             *waiting = Waiting { over: true, ..Waiting::default() };
             return false;
         };

@@ -169,7 +169,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes one order; false when there will be none any more.
+    /// Takes one order; false when no more will come.
     fn obey(&mut self) -> bool {
         let mut packet = [0; PACKET];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];

@@ -2,7 +2,7 @@
 
 use super::*;
 use assay_capability_api::types::ErrorCode;
-use assay_capability_api::{Ambient, Limits, Policy, Request, Run, Shared, policy};
+use assay_capability_api::{Ambient, Limits, Policy, Request, Run, RunState, policy};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ fn run_with(allow: &str, deny: &str, limits: Limits, folder: PathBuf) -> Arc<Run
     grants.allow(rules(allow));
     grants.deny(rules(deny));
     let ambient = Ambient::inherited().into();
-    Arc::new(Shared { limits, ambient, ..Shared::new(grants, folder) }.into())
+    Arc::new(RunState { limits, ambient, ..RunState::new(grants, folder) }.into())
 }
 
 fn processes(limits: Limits) -> Processes {

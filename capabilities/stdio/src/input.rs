@@ -11,7 +11,7 @@ const PIECE: usize = 64 << 10;
 /// The standard input of a run. The runtime puts one in place with `Ctx::set_state`; without it there is
 /// none, so that a hosted script never reads what belongs to the server.
 #[derive(Clone)]
-pub struct Input(Arc<Shared>);
+pub struct Input(Arc<SharedInput>);
 
 impl Default for Input {
     fn default() -> Input {
@@ -19,8 +19,9 @@ impl Default for Input {
     }
 }
 
+/// What the reading thread and those who wait for input share.
 #[derive(Default)]
-struct Shared {
+struct SharedInput {
     state: Mutex<State>,
     /// Tells the reading thread that input is wanted.
     wanted: Condvar,
@@ -40,7 +41,7 @@ struct State {
     reader: Option<Box<dyn Read + Send>>,
 }
 
-impl Shared {
+impl SharedInput {
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -50,7 +51,7 @@ impl Input {
     /// Input that is known already.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Input {
         let state = State { buffer: bytes.into(), ended: true, ..State::default() };
-        Input(Arc::new(Shared { state: Mutex::new(state), ..Shared::default() }))
+        Input(Arc::new(SharedInput { state: Mutex::new(state), ..SharedInput::default() }))
     }
 
     /// The standard input of this process, the same for every run that gets it.
@@ -64,7 +65,7 @@ impl Input {
     /// line is typed.
     pub fn reader(reader: impl Read + Send + 'static) -> Input {
         let state = State { reader: Some(Box::new(reader)), ..State::default() };
-        Input(Arc::new(Shared { state: Mutex::new(state), ..Shared::default() }))
+        Input(Arc::new(SharedInput { state: Mutex::new(state), ..SharedInput::default() }))
     }
 
     /// Takes at most `max` bytes, as soon as there are any; nothing at the end. A call that is dropped
@@ -109,7 +110,7 @@ impl Input {
 }
 
 /// Starts the thread that reads whenever input is wanted, until the end.
-fn start(own: Arc<Shared>, mut reader: Box<dyn Read + Send>) -> io::Result<()> {
+fn start(own: Arc<SharedInput>, mut reader: Box<dyn Read + Send>) -> io::Result<()> {
     let work = move || {
         let mut piece = vec![0; PIECE];
         loop {

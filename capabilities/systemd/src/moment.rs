@@ -18,7 +18,7 @@ pub fn moment(field: &str, text: &str) -> Result<String, Error> {
         return Err(error(
             ErrorCode::InvalidArgument,
             format!(
-                "systemd.journal: {field} is {text:?}, which is no moment; write \"2026-01-31 12:00:00\", \
+                "systemd.journal: {field} is {text:?}, which is not a time; write \"2026-01-31 12:00:00\", \
                  \"2026-01-31T12:00:00Z\", \"today\", \"-1h\" or seconds since 1970"
             ),
         ));

@@ -1,4 +1,4 @@
-//! Opening an archive, and how much of it is too much.
+//! Opening an archive, and the bounds on what is unpacked from it.
 
 use crate::names::{MAX_NAME, normal};
 use crate::reader::{Entry, Kind, Piece, Reader};

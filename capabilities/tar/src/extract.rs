@@ -2,7 +2,7 @@
 //!
 //! Every folder on the way to an entry is opened relative to the one before it and never through a link,
 //! so neither links in the archive nor links that somebody makes meanwhile lead outside. Every path is
-//! matched against the grants of `fs` too, for what a deny rule takes back within a granted folder.
+//! matched against the grants of `fs` too, because a deny rule may be about a part of a granted folder.
 
 use crate::archive::{Archive, Bounds, Meter, describe};
 use crate::names::{check_target, components, normal};
@@ -424,7 +424,7 @@ impl Unpacking<'_> {
             other => other.map_err(|failure| io(there, failure))?,
         };
         if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
-            return Err(refused("which is no regular file"));
+            return Err(refused("which is not a regular file"));
         }
         let from = inside.try_clone_to_owned().map_err(|failure| io_error(&shown(there), &failure))?;
         let _moving = links::moving();

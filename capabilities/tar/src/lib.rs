@@ -1,7 +1,7 @@
 //! Tar archives: written, listed, and unpacked without leaving the folder that they are unpacked to.
 //!
-//! It is linked into every run: every file goes through the check of `fs`. The reader is our own, because
-//! what archives say about sizes must be bounded before it is believed, and unpacking goes by open folders
+//! It is linked into every run: every file goes through the check of `fs`. The reader is Assay's own, because
+//! sizes in archives must be bounded before they are used, and unpacking goes by open folders
 //! and not by paths.
 
 mod archive;

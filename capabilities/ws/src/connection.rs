@@ -60,7 +60,7 @@ struct Ping {
 }
 
 /// What the reading task and the calls of the script share.
-struct Shared {
+struct ConnectionState {
     /// None once the connection is over.
     socket: Mutex<Option<Socket>>,
     /// Held while a message is sent: what is left of it, which hold what they take of the budget.
@@ -75,7 +75,7 @@ struct Shared {
 
 /// A connection of a script.
 pub struct Connection {
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionState>,
     messages: tokio::sync::Mutex<mpsc::UnboundedReceiver<Waiting>>,
     run: Arc<Run>,
     max_message: u64,
@@ -110,7 +110,7 @@ pub async fn within<T>(
     tokio::time::timeout(bound, f).await.unwrap_or_else(|_| Err(timed_out(bound)))
 }
 
-impl Shared {
+impl ConnectionState {
     fn shut(&self) {
         lock(&self.socket).take();
         lock(&self.pings).clear();
@@ -359,7 +359,7 @@ impl Connection {
         keepalive: Option<Duration>,
         handle: HandleGuard,
     ) -> Connection {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ConnectionState {
             socket: Mutex::new(Some(socket)),
             sending: tokio::sync::Mutex::default(),
             pings: Mutex::default(),

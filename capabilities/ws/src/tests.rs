@@ -1,4 +1,4 @@
-//! What scripts see is tested through the executable, against a server that is not ours, in
+//! What scripts see is tested through the executable, against a server of another library, in
 //! `tests/capability/ws.lua` and `tests/sandbox/ws.lua`.
 
 use super::*;

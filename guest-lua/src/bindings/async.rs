@@ -4,7 +4,7 @@ use crate::call::{Call, Error, Returned, prelude, push_library, set_library};
 use crate::ffi::*;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
-use crate::scheduler::{self, Ended, Group, Shared};
+use crate::scheduler::{self, Ended, Group, TaskState};
 use crate::task::{self, Pending, wait_on_tasks};
 use crate::userdata::{self, Userdata};
 use crate::work::{CALL, spend};
@@ -14,7 +14,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 /// A handle to a task.
-struct Handle(Rc<Shared>);
+struct Handle(Rc<TaskState>);
 
 impl Userdata for Handle {
     const NAME: &'static CStr = c"async.handle";
@@ -67,7 +67,7 @@ fn index(call: Call) -> Returned {
 }
 
 /// The handle of a method call: the first argument, or what the function is bound to.
-fn handle(call: Call) -> Result<Rc<Shared>, Error> {
+fn handle(call: Call) -> Result<Rc<TaskState>, Error> {
     let lua = call.lua();
     if let Some(handle) = userdata::get::<Handle>(lua, 1) {
         return Ok(handle.0.clone());
@@ -126,7 +126,7 @@ fn task_await(call: Call) -> Result<Pending, Error> {
 }
 
 /// The handles in the list at argument 1.
-fn handles(call: Call) -> Result<Vec<Rc<Shared>>, Error> {
+fn handles(call: Call) -> Result<Vec<Rc<TaskState>>, Error> {
     let lua = call.lua();
     if lua.type_of(1) != Type::Table {
         return Err(Error::Type(1, c"table"));

@@ -112,7 +112,7 @@ fn connect(call: Call) -> Result<Pending, Error> {
                     let kind = value::type_name(lua, -1);
                     return Err(Error::Argument(
                         2,
-                        format!("field '{name}': a {kind} is no value of an option"),
+                        format!("field '{name}': a {kind} is not a value of an option"),
                     ));
                 }
             }

@@ -106,7 +106,7 @@ fn diskstats(_: Call) -> Result<Pending, Error> {
 fn pid(call: Call) -> Result<u32, Error> {
     let Some(pid) = call.opt_integer(1)? else { return Ok(0) };
     let valid = u32::try_from(pid).ok().filter(|pid| (1..=i32::MAX as u32).contains(pid));
-    valid.ok_or_else(|| Error::Argument(1, format!("{pid} is no process id: they are 1 and above")))
+    valid.ok_or_else(|| Error::Argument(1, format!("{pid} is not a process id: they are 1 and above")))
 }
 
 fn proc_stat(call: Call) -> Result<Pending, Error> {

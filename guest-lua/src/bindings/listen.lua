@@ -225,7 +225,7 @@ end
 
 local MAX_FIELDS <const> = 10000
 
--- What a client sent, for a message: its first characters, and bytes that are none as question marks.
+-- What a client sent, for a message: its first characters, with question marks for bytes that are not printable ASCII.
 local function shown(text)
   return (gsub(sub(text, 1, 80), "[^ -~]", "?"))
 end
@@ -260,7 +260,7 @@ function Request:form(multiple, ...)
   elseif kind == "application/x-www-form-urlencoded" then
     each_pair(self.body, add)
   else
-    blame(failure("invalid_data", "the request is no form: its content type is '" .. shown(kind) .. "'"))
+    blame(failure("invalid_data", "the request is not a form: its content type is '" .. shown(kind) .. "'"))
   end
   return form
 end
@@ -304,7 +304,7 @@ function Request:multipart(...)
       for line in gmatch(sub(body, first, head_end + 1), "(.-)\r\n") do
         local name, text = match(line, "^([^:%s]+):%s*(.-)%s*$")
         if not name then
-          broken("a part has a line that is no header field")
+          broken("a part has a line that is not a header field")
         end
         headers[lower(name)] = text
       end

@@ -12,7 +12,7 @@ use crate::ffi::*;
 use crate::host::listen::{self, Exchange, FileOptions, Flow, Options, Route};
 use crate::host::types;
 use crate::lua::Lua;
-use crate::scheduler::{self, Shared};
+use crate::scheduler::{self, TaskState};
 use crate::task::{Pending, wait, wait_on_tasks};
 use crate::userdata::{self, Userdata};
 use crate::{function, waiting};
@@ -82,7 +82,7 @@ pub fn register(lua: Lua) {
 
 /// A worker that ended or waits for a request has no exchange.
 struct Worker {
-    task: Rc<Shared>,
+    task: Rc<TaskState>,
     exchange: Option<u64>,
     /// The request until it is in Lua: where memory runs out on the way, it must not be lost.
     request: Option<Box<Exchange>>,
@@ -473,7 +473,7 @@ fn id(call: Call) -> Result<u64, Error> {
 fn status(call: Call) -> Result<u16, Error> {
     let number = call.integer(2)?;
     u16::try_from(number).map_err(|_| {
-        let message = format!("{number} is no status of a response; it must be between 200 and 599");
+        let message = format!("{number} is not the status of a response; it must be between 200 and 599");
         Error::failed(crate::host::types::ErrorCode::InvalidArgument, message)
     })
 }

@@ -176,9 +176,8 @@ fn files(options: Fields) -> Result<Vec<File>, Error> {
                     })?
                 }
                 _ => {
-                    return Err(
-                        options.invalid("files", &format!("'{path}': the mode is no string or number"))
-                    );
+                    return Err(options
+                        .invalid("files", &format!("'{path}': the mode is neither a string nor a number")));
                 }
             };
             lua.pop(1);

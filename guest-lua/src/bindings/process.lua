@@ -188,7 +188,7 @@ local function signal_number(signal, what)
     return signal
   end
   local number = type(signal) == "string" and numbers[gsub(upper(signal), "^SIG", "")]
-  return number or invalid("%s: %s is no signal; use a number from 0 to 64 or a name like TERM", what, tostring(signal))
+  return number or invalid("%s: %s is not a signal; use a number from 0 to 64 or a name like TERM", what, tostring(signal))
 end
 
 -- A number of seconds, or options with `timeout`. Nil is no bound, and so is 0.

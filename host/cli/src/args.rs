@@ -1,5 +1,5 @@
-//! The command line: what all commands share, and what those share that run scripts. The arguments of a command stand
-//! beside it in `commands/`.
+//! The arguments that all commands share, and those that all commands which run scripts share. The others stand beside
+//! their commands in `commands/`.
 
 use crate::commands::Command;
 use assay_capability_api::{Amount, LIMITS, LimitSpec, Limits, Unit};

@@ -1,4 +1,4 @@
-//! This process as what runs scripts: signals, and the end of a run that does not come to its own.
+//! This process as the host of runs: signals, and the end of the process when a run cannot be ended.
 
 use crate::args::RunOptions;
 use crate::ending::{EXIT_SIGNAL_BASE, PARTING, conclude, verdict};

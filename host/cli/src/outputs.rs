@@ -5,7 +5,7 @@ use crate::usage;
 use anyhow::Result;
 use assay_capability_api::{Run, Use};
 use assay_capability_fs::{OutputFile, open_output};
-use assay_manifest::{Learnt, ManifestError, Place};
+use assay_manifest::{Learnt, ManifestError, ManifestPaths};
 use assay_runner::Runner;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ fn learnt(
 ) -> std::result::Result<Learnt, ManifestError> {
     let path = run.path(&path.to_string_lossy());
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let place = Place {
+    let place = ManifestPaths {
         base: path.parent().unwrap_or(&run.working_folder),
         working: &run.working_folder,
         home: home.as_deref(),

@@ -5,7 +5,7 @@ use crate::output::Standard;
 use crate::{grants, outputs, usage, words};
 use anyhow::{Context, Result, bail};
 use assay_capability_api::scope::shell_word;
-use assay_capability_api::{Access, Ambient, Audit, Budget, Run, Services, Shared};
+use assay_capability_api::{Access, Ambient, Audit, Budget, Run, RunState, Services};
 use assay_capability_log::{LogSink, Tracing};
 use assay_capability_modules::{Folder, Folders};
 use assay_capability_stdio::Input as Stdin;
@@ -122,14 +122,14 @@ pub(crate) fn prepare(
         _ => Err(usage(format!("--env {pair}: write NAME=VALUE"))),
     });
     let variables = variables.collect::<Result<Vec<_>>>()?;
-    let mut shared = Shared {
+    let mut shared = RunState {
         budget: Budget::new(limits.host_memory()),
         limits,
         compat: std::env::var_os("ASSAY_COMPAT").is_some_and(|value| value == "1"),
         identity: script.identity(None),
         ambient: Ambient::inherited().into(),
         learned: options.grants.learn.as_ref().map(|_| Default::default()),
-        ..Shared::new(granted, std::env::current_dir().context("the working folder cannot be found")?)
+        ..RunState::new(granted, std::env::current_dir().context("the working folder cannot be found")?)
     };
     if let Some(asker) = grants::asker(&options.grants)? {
         shared.grants.ask(asker);

@@ -1,8 +1,8 @@
 //! Asking for grants on the terminal.
 //!
 //! The question is written to `/dev/tty` and answered from there. While `--prompt` is on, what the script writes to a terminal
-//! has no control characters (`port::guard`), so it can neither be in reverse video, as the head of a question is, nor move
-//! over one; and while a question is open nothing else is written.
+//! has no control characters (`port::guard`), so it can neither use reverse video, as the head of a question does, nor
+//! overwrite one; and while a question is open nothing else is written.
 
 use crate::port;
 use assay_capability_api::scope::shell_word;
@@ -164,7 +164,7 @@ fn head(question: &Question<'_>) -> String {
 }
 
 /// A text of the script as one line that is what it looks like: what has no look of its own, or changes that of others
-/// (control characters, marks of direction, blanks that are none), stands as its number.
+/// (control characters, marks of direction, invisible blanks), stands as its number.
 fn shown(text: &(impl ToString + ?Sized)) -> String {
     let text = text.to_string();
     let mut shown = String::new();

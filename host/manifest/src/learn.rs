@@ -16,7 +16,7 @@ const HEAD: &str = "# Written by assay --learn. Read it before you use it.\n";
 
 /// Where a manifest is, and whose paths are in it. All are absolute.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct ManifestPaths<'a> {
     /// The manifest's directory, which relative paths in it start from.
     pub base: &'a Path,
     /// The working directory of the run: no directory above it is granted for the sake of its files.
@@ -40,7 +40,7 @@ pub struct Learnt {
 pub fn learn(
     text: &str,
     uses: &BTreeSet<Use>,
-    place: Place<'_>,
+    place: ManifestPaths<'_>,
     capabilities: &[&'static dyn Capability],
 ) -> Result<Learnt, ManifestError> {
     let mut document = document(text)?;
@@ -95,7 +95,7 @@ fn document(text: &str) -> Result<DocumentMut, ManifestError> {
 fn insert(document: &mut DocumentMut, rules: BTreeSet<String>) -> Result<(), ManifestError> {
     let item = document.entry("allow").or_insert_with(|| Array::new().into());
     let Some(allow) = item.as_array_mut() else {
-        return Err(ManifestError("allow is no list of rules".into()));
+        return Err(ManifestError("allow is not a list of rules".into()));
     };
     let there: BTreeSet<String> = allow.iter().filter_map(|item| item.as_str().map(String::from)).collect();
     let mut items: Vec<Value> = allow.iter().cloned().collect();
@@ -144,7 +144,7 @@ fn is_known(known: &Policy, one: &Use) -> bool {
     }
 }
 
-fn files(uses: &[&Use], place: Place<'_>, rules: &mut BTreeSet<String>, left_out: &mut Vec<String>) {
+fn files(uses: &[&Use], place: ManifestPaths<'_>, rules: &mut BTreeSet<String>, left_out: &mut Vec<String>) {
     let mut all: BTreeMap<&str, BTreeMap<Access, BTreeSet<PathBuf>>> = BTreeMap::new();
     for one in uses {
         if let Use::File { capability, access, path } = one {
@@ -180,7 +180,7 @@ fn files(uses: &[&Use], place: Place<'_>, rules: &mut BTreeSet<String>, left_out
 }
 
 /// Directories in place of many files, and nothing that lies in another directory of the set.
-fn fewest(mut paths: BTreeSet<PathBuf>, place: Place<'_>) -> BTreeSet<PathBuf> {
+fn fewest(mut paths: BTreeSet<PathBuf>, place: ManifestPaths<'_>) -> BTreeSet<PathBuf> {
     // The root covers all, and is left out: what lies below it stays.
     let root = paths.take(Path::new("/"));
     loop {
@@ -207,13 +207,13 @@ fn fewest(mut paths: BTreeSet<PathBuf>, place: Place<'_>) -> BTreeSet<PathBuf> {
 
 /// Whether a directory may be granted because many of its files were used: none at the top of the file system, none
 /// that holds the working directory, not the home directory.
-fn may_stand(folder: &Path, place: Place<'_>) -> bool {
+fn may_stand(folder: &Path, place: ManifestPaths<'_>) -> bool {
     let above_work = place.working.starts_with(folder) && place.working != folder;
     folder.components().count() > 2 && !above_work && place.home != Some(folder)
 }
 
 /// A path as the manifest has it: relative below its directory, or below the working directory where both are.
-fn relative(path: &Path, place: Place<'_>) -> String {
+fn relative(path: &Path, place: ManifestPaths<'_>) -> String {
     let up = |from: &Path| place.base.strip_prefix(from).map_or(0, |below| below.components().count());
     let start = match (path.starts_with(place.base), place.base.starts_with(place.working)) {
         (true, _) => place.base,
@@ -234,7 +234,7 @@ fn relative(path: &Path, place: Place<'_>) -> String {
 }
 
 /// Scopes of other capabilities that are a path behind a word.
-fn with_relative_path(scope: &str, place: Place<'_>) -> String {
+fn with_relative_path(scope: &str, place: ManifestPaths<'_>) -> String {
     for word in ["sqlite:", "unix:"] {
         if let Some(path) = scope.strip_prefix(word).filter(|path| path.starts_with('/')) {
             let (path, mark) = path.strip_suffix("?ro").map_or((path, ""), |path| (path, "?ro"));

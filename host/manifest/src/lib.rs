@@ -2,7 +2,7 @@
 
 mod learn;
 
-pub use learn::{Learnt, Place, add, learn};
+pub use learn::{Learnt, ManifestPaths, add, learn};
 
 use assay_capability_api::{Capability, LIMITS, LimitSpec, Limits, Policy, policy};
 use serde::Deserialize;

@@ -20,9 +20,10 @@ const SOUND: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What it takes to run the script of a run once more.
-pub(crate) struct Replicas(Arc<Shared>);
+pub(crate) struct Replicas(Arc<ReplicaSet>);
 
-struct Shared {
+/// The further instances of a run, and what their threads share.
+struct ReplicaSet {
     runtime: Runtime,
     job: Job,
     spec: RunSpec,
@@ -41,7 +42,7 @@ struct State {
     outcome: Option<Outcome>,
 }
 
-impl Shared {
+impl ReplicaSet {
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -51,7 +52,7 @@ impl Replicas {
     pub(crate) fn new(runtime: Runtime, job: Job, spec: RunSpec) -> Replicas {
         let (running, state) = (watch::Sender::new(0), Mutex::default());
         let (changed, ended) = (Condvar::new(), Notify::new());
-        Replicas(Arc::new(Shared { runtime, job, spec, running, state, changed, ended }))
+        Replicas(Arc::new(ReplicaSet { runtime, job, spec, running, state, changed, ended }))
     }
 
     /// The same as a capability finds them.
@@ -98,7 +99,7 @@ impl assay_capability_api::Replicas for Replicas {
     }
 }
 
-impl Shared {
+impl ReplicaSet {
     /// Runs the script; once more when it failed, for one request must not take an instance away.
     fn keep_running(&self, prepare: &Prepare) {
         let mut pause = PAUSE;

@@ -46,7 +46,7 @@ impl Script {
         &self.0.source
     }
 
-    /// Who a new run of it is, for the audit and the log.
+    /// The identity of a new run of it, for the audit and the log.
     pub fn identity(&self, tenant: Option<String>) -> Identity {
         Identity {
             run: random::name(),

@@ -78,6 +78,10 @@ impl control::Host for Ctx {
         if let Some(capability) = named
             && !link::is_linked(*capability, &self.run.grants)
         {
+            // In a run that is replayed a grant would not help.
+            if let Some(refused) = self.refused(capability.name()) {
+                return Err(refused.into());
+            }
             let what = format!("a call of {} with that much in its arguments", capability.name());
             return Err(link::refusal(&self.run, *capability, &Target { what, scope: None }).into());
         }

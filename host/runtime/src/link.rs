@@ -1,5 +1,5 @@
-//! Linking by grants: a granted capability is the real thing, any other a stub that says what was asked
-//! for and which flag grants it.
+//! Linking by grants: a granted capability is its implementation, any other a stub whose error says what was
+//! refused and which flag grants it.
 
 use crate::{Inner, Runtime, bindings};
 use assay_capability_api::linked::component::name_of;

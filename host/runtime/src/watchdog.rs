@@ -257,11 +257,11 @@ impl Waker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use assay_capability_api::{Grants, Limits, Shared};
+    use assay_capability_api::{Grants, Limits, RunState};
     use std::sync::mpsc;
 
     fn run(limits: Limits) -> Arc<Run> {
-        Arc::new(Shared { limits, ..Shared::new(Grants::default(), "/".into()) }.into())
+        Arc::new(RunState { limits, ..RunState::new(Grants::default(), "/".into()) }.into())
     }
 
     struct Nowhere;

@@ -209,7 +209,7 @@ assert.eq(http.download("http://127.0.0.1:${HTTP_PORT}/hello", "out"), 5)
 
 --# case: what assay explain says of resume is enough
 --# needs: http
---# allow: http=127.0.0.1:${HTTP_PORT},fs=write:${TMP}/a,fs=rw:${TMP}/a.part,fs=rw:${TMP}/a.part.http
+--# allow: http=127.0.0.1:${HTTP_PORT},fs=write:${TMP}/a,fs=stat:${TMP}/a,fs=rw:${TMP}/a.part,fs=rw:${TMP}/a.part.http
 local url = "http://127.0.0.1:${HTTP_PORT}/versioned/explained?size=100000&cuts=1&cut=70000"
 local ok, err = pcall(http.download, url, "a", { resume = true })
 assert.eq({ ok, err.code }, { false, "unavailable" })

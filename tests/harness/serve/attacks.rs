@@ -1,4 +1,4 @@
-//! What no client sends: requests that two servers would part in two ways, paths that lead out of a folder, text that
+//! What no client sends: requests that two servers would split in two ways, paths that lead out of a folder, text that
 //! would become a header.
 
 use super::{curl, serve, serve_in};

@@ -1,4 +1,4 @@
-//! Clients of HTTP/2 that hold a connection, or make work, and ask for nothing. Frames are written by hand: libraries
+//! Clients of HTTP/2 that hold a connection, or cause work, without sending requests. Frames are written by hand: libraries
 //! send none of these.
 
 use super::{Serving, curl, serve};

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv6Addr};
 pub struct NetworkScope {
     methods: Vec<String>,
     scheme: Option<String>,
-    place: Place,
+    place: HostPattern,
     port: Port,
     path: Option<Path>,
     /// It takes back: it matches whatever it might be about.
@@ -21,8 +21,9 @@ pub struct NetworkScope {
     local: bool,
 }
 
+/// The hosts that a scope is about.
 #[derive(Debug)]
-enum Place {
+enum HostPattern {
     /// A name in ASCII, lower case, without a final dot.
     Name(String),
     Address(IpAddr),
@@ -125,7 +126,7 @@ impl NetworkScope {
             return Err(bad("there are no methods here"));
         }
         if let Some(range) = range(rest) {
-            return Ok(NetworkScope { methods, ..NetworkScope::at(Place::Range(range), Port::Any) });
+            return Ok(NetworkScope { methods, ..NetworkScope::at(HostPattern::Range(range), Port::Any) });
         }
         let (scheme, rest) = match rest.split_once("://") {
             None => (None, rest),
@@ -147,11 +148,11 @@ impl NetworkScope {
         // A range with something more, or a mask in place of its length; a path that looks so stands behind a scheme.
         let first = path.split('/').nth(1).unwrap_or_default();
         if scheme.is_none()
-            && matches!((&place, &port), (Place::Address(_), Port::Default))
+            && matches!((&place, &port), (HostPattern::Address(_), Port::Default))
             && first.starts_with(|c: char| c.is_ascii_digit())
             && first.bytes().all(|c| c.is_ascii_digit() || c == b'.')
         {
-            return Err(bad("it is no range of addresses, nor a path of a host without scheme and port"));
+            return Err(bad("it is neither a range of addresses nor a path with a scheme or port before it"));
         }
         let path = match path {
             "" => None,
@@ -171,7 +172,7 @@ impl NetworkScope {
         Ok(NetworkScope { scheme: Some(scheme.into()), path, ..NetworkScope::at(place, port) })
     }
 
-    fn at(place: Place, port: Port) -> NetworkScope {
+    fn at(place: HostPattern, port: Port) -> NetworkScope {
         NetworkScope {
             methods: Vec::new(),
             scheme: None,
@@ -191,7 +192,7 @@ impl NetworkScope {
                 Port::One(one) => one == port,
                 Port::Default => {
                     self.denies
-                        || matches!(self.place, Place::Loopback | Place::Private)
+                        || matches!(self.place, HostPattern::Loopback | HostPattern::Private)
                         || self.default_port(port)
                 }
             }
@@ -203,13 +204,15 @@ impl NetworkScope {
             return self.might_cover_host(&host, address);
         }
         match &self.place {
-            Place::Name(own) => matches!(&host, Host::Name(name) if name == own),
-            Place::Address(own) => host == Host::Address(*own),
+            HostPattern::Name(own) => matches!(&host, Host::Name(name) if name == own),
+            HostPattern::Address(own) => host == Host::Address(*own),
             // The numbers of an address are no names below one another.
-            Place::Below(below) => matches!(&host, Host::Name(name) if name.ends_with(below)),
-            Place::Range(range) => address.is_some_and(|address| range.contains(&address.to_canonical())),
-            Place::Loopback => address.is_some_and(address::is_loopback),
-            Place::Private => address.is_some_and(address::is_private),
+            HostPattern::Below(below) => matches!(&host, Host::Name(name) if name.ends_with(below)),
+            HostPattern::Range(range) => {
+                address.is_some_and(|address| range.contains(&address.to_canonical()))
+            }
+            HostPattern::Loopback => address.is_some_and(address::is_loopback),
+            HostPattern::Private => address.is_some_and(address::is_private),
         }
     }
 
@@ -228,12 +231,12 @@ impl NetworkScope {
             }
         }
         match &self.place {
-            Place::Name(own) => matches!(host, Host::Name(name) if name == own),
-            Place::Below(below) => matches!(host, Host::Name(name) if name.ends_with(below)),
-            Place::Address(own) => leads(&|address| address == *own),
-            Place::Range(range) => leads(&|address| range.contains(&address)),
-            Place::Loopback => leads(&address::is_loopback),
-            Place::Private => leads(&address::is_private),
+            HostPattern::Name(own) => matches!(host, Host::Name(name) if name == own),
+            HostPattern::Below(below) => matches!(host, Host::Name(name) if name.ends_with(below)),
+            HostPattern::Address(own) => leads(&|address| address == *own),
+            HostPattern::Range(range) => leads(&|address| range.contains(&address)),
+            HostPattern::Loopback => leads(&address::is_loopback),
+            HostPattern::Private => leads(&address::is_private),
         }
     }
 
@@ -330,7 +333,7 @@ fn range(text: &str) -> Option<IpNet> {
 }
 
 /// `HOST[:PORT]`, where the host may be `*.DOMAIN`, `loopback` or `private`.
-fn place(authority: &str) -> Result<(Place, Port), String> {
+fn place(authority: &str) -> Result<(HostPattern, Port), String> {
     if authority.contains('@') {
         return Err("a scope has no user name".into());
     }
@@ -350,25 +353,25 @@ fn place(authority: &str) -> Result<(Place, Port), String> {
         _ if host.is_empty() => return Err("the host is missing".into()),
         Some("") => return Err("for every host grant the capability without a scope".into()),
         Some(below) if below.starts_with('.') && !below.contains('*') => match read(&below[1..])? {
-            Host::Name(name) => Place::Below(format!(".{name}")),
+            Host::Name(name) => HostPattern::Below(format!(".{name}")),
             Host::Address(_) => return Err("no name ends in a number".into()),
         },
         _ if host.contains('*') => return Err("a star stands only for the first part of a name".into()),
-        _ if host.eq_ignore_ascii_case("loopback") => Place::Loopback,
-        _ if host.eq_ignore_ascii_case("private") => Place::Private,
+        _ if host.eq_ignore_ascii_case("loopback") => HostPattern::Loopback,
+        _ if host.eq_ignore_ascii_case("private") => HostPattern::Private,
         _ if host.len() < 6 && host.bytes().all(|byte| byte.is_ascii_digit()) => {
-            return Err("a number is no host; write HOST:PORT".into());
+            return Err("a number is not a host; write HOST:PORT".into());
         }
         _ if host.contains(['[', ']']) => {
             let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
             match inside.and_then(|inside| inside.parse::<std::net::Ipv6Addr>().ok()) {
-                Some(address) => Place::Address(IpAddr::from(address).to_canonical()),
+                Some(address) => HostPattern::Address(IpAddr::from(address).to_canonical()),
                 None => return Err("what is between brackets is no IPv6 address".into()),
             }
         }
         _ => match read(host)? {
-            Host::Name(name) => Place::Name(name),
-            Host::Address(address) => Place::Address(address),
+            Host::Name(name) => HostPattern::Name(name),
+            Host::Address(address) => HostPattern::Address(address),
         },
     };
     Ok((place, port))
@@ -403,10 +406,10 @@ impl Scope for NetworkScope {
     fn widen_for_denial(&mut self) {
         self.denies = true;
         self.local = match &self.place {
-            Place::Loopback => true,
-            Place::Name(name) => address::is_local_name(name) || address::is_own_name(name),
-            Place::Address(own) => address::is_this_machine(*own),
-            Place::Range(range) => {
+            HostPattern::Loopback => true,
+            HostPattern::Name(name) => address::is_local_name(name) || address::is_own_name(name),
+            HostPattern::Address(own) => address::is_this_machine(*own),
+            HostPattern::Range(range) => {
                 let here = [
                     IpAddr::from([127, 0, 0, 1]),
                     IpAddr::from([0, 0, 0, 0]),
@@ -414,16 +417,16 @@ impl Scope for NetworkScope {
                 ];
                 here.iter().any(|address| range.contains(address)) || address::is_loopback(range.addr())
             }
-            Place::Below(_) | Place::Private => false,
+            HostPattern::Below(_) | HostPattern::Private => false,
         };
     }
 
     fn sample_address(&self) -> Option<IpAddr> {
         match &self.place {
-            Place::Range(range) => Some(range.addr()),
-            Place::Loopback => Some(IpAddr::from([127, 0, 0, 1])),
-            Place::Private => Some(IpAddr::from([10, 0, 0, 1])),
-            Place::Name(_) | Place::Address(_) | Place::Below(_) => None,
+            HostPattern::Range(range) => Some(range.addr()),
+            HostPattern::Loopback => Some(IpAddr::from([127, 0, 0, 1])),
+            HostPattern::Private => Some(IpAddr::from([10, 0, 0, 1])),
+            HostPattern::Name(_) | HostPattern::Address(_) | HostPattern::Below(_) => None,
         }
     }
 
@@ -433,9 +436,9 @@ impl Scope for NetworkScope {
 
     fn names_address(&self, address: IpAddr) -> bool {
         match &self.place {
-            Place::Address(own) => *own == address.to_canonical(),
+            HostPattern::Address(own) => *own == address.to_canonical(),
             // A range around an address that carries a special one does not mean that.
-            Place::Range(range) => {
+            HostPattern::Range(range) => {
                 range.prefix_len() > 0
                     && range.contains(&address.to_canonical())
                     && address::unwrap(address)
@@ -443,12 +446,14 @@ impl Scope for NetworkScope {
                         .filter(|one| address::is_special_itself(*one))
                         .all(|one| range.contains(&one))
             }
-            Place::Name(_) | Place::Below(_) | Place::Loopback | Place::Private => false,
+            HostPattern::Name(_) | HostPattern::Below(_) | HostPattern::Loopback | HostPattern::Private => {
+                false
+            }
         }
     }
 
     fn names_host(&self, host: &str) -> bool {
-        matches!((&self.place, Host::of(host)), (Place::Name(own), Host::Name(name)) if *own == name)
+        matches!((&self.place, Host::of(host)), (HostPattern::Name(own), Host::Name(name)) if *own == name)
     }
 }
 

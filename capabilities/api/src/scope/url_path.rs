@@ -1,5 +1,5 @@
-//! Paths of URLs in scopes. A server may read a path in more ways than one: `/a/..%2fb` is `/b` to some. What an
-//! allow rule covers must be covered in every reading; what a deny rule is about in any.
+//! Paths of URLs in scopes. A server may read a path in more ways than one: `/a/..%2fb` is `/b` to some. An
+//! allow rule must cover a path in every reading; a deny rule matches when any reading does.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -28,7 +28,7 @@ impl PathPattern {
     /// Why it can match nothing, or not be meant.
     pub fn parse(text: &str) -> Result<PathPattern, &'static str> {
         if text.contains(['?', '#']) {
-            return Err("a query and a fragment are no part of a scope");
+            return Err("a scope has no query and no fragment");
         }
         let url = url::Url::parse(&format!("http://host{text}")).map_err(|_| "the path cannot be read")?;
         // Reading it as a URL removes dots; a scope with dots is not what it seems to be.

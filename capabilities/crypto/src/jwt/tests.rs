@@ -308,7 +308,7 @@ fn an_entry_that_cannot_be_used_locks_nobody_out() {
         assert!(refused.is_err(), "{bad}");
     }
     let failure = from_jwks(br#"{"keys":[1,{"kty":"RSA","n":"!","e":"AQAB"}]}"#).unwrap_err();
-    assert!(failure.message.contains("entry 1: it is no key"), "{}", failure.message);
+    assert!(failure.message.contains("entry 1: it is not a key"), "{}", failure.message);
     assert!(failure.message.contains("entry 2: its 'n' is not base64url"), "{}", failure.message);
 }
 
@@ -419,8 +419,8 @@ fn keys_that_cannot_sign_are_named() {
     for (key, algorithm, expected) in [
         (&b"secret"[..], "RS256", "PEM"),
         (pem!("rsa.pub"), "RS256", "private key"),
-        (pem!("ec.pem"), "RS256", "no key for RS256"),
-        (pem!("rsa.pem"), "ES256", "no key for ES256"),
+        (pem!("ec.pem"), "RS256", "not a key for RS256"),
+        (pem!("rsa.pem"), "ES256", "not a key for ES256"),
         (pem!("rsa.pem"), "HS256", "not a secret"),
         (pem!("enc.pem"), "RS256", "encrypted"),
         (b"-----BEGIN PRIVATE KEY-----\nx", "RS256", "no line"),

@@ -202,7 +202,7 @@ fn inet(bytes: &[u8], cidr: bool) -> Result<String, Why> {
         [_, bits @ 0..=128, _, 16, address @ ..] => {
             (Ipv6Addr::from(fixed::<16>(address)?).to_string(), (*bits, 128))
         }
-        _ => return Err("it is no address".into()),
+        _ => return Err("it is not an address".into()),
     };
     Ok(match full {
         (bits, most) if bits == most && !cidr => address,

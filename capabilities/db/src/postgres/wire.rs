@@ -27,7 +27,7 @@ const MAX_LEVELS: usize = 16;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Who connects to what.
+/// The user, the database and what else a connection begins with.
 pub struct Login<'a> {
     pub user: &'a str,
     pub password: Option<&'a str>,
@@ -649,7 +649,7 @@ impl Found {
     fn read(row: &[Option<String>]) -> Option<(u32, Found)> {
         let text = |n: usize| row.get(n).and_then(Option::as_deref);
         let number = |n: usize| text(n)?.parse().ok();
-        // Others have elements that can be written as if they were arrays, but are none on the wire.
+        // Others have elements that can be written as if they were arrays, but are not arrays on the wire.
         let array = if text(3)? == "-1" { number(4)? } else { 0 };
         let sort = text(2)?.chars().next()?;
         Some((

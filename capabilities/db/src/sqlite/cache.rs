@@ -1,4 +1,4 @@
-//! What is kept for the next time, bounded; what was not used for longest goes first.
+//! A bounded cache that drops the least recently used value first.
 
 use std::collections::HashMap;
 

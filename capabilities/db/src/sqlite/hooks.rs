@@ -1,4 +1,4 @@
-//! What SQLite asks while it works: whether a statement may do something, and whether it shall go on.
+//! The callbacks of SQLite: the authorizer, which decides what a statement may do, and the progress handler, which ends it.
 
 use assay_capability_api::lock;
 use libsqlite3_sys::*;

@@ -13,7 +13,7 @@ mod vfs;
 use crate::effect::Words;
 use crate::errors::{Failure, invalid, unsent};
 use crate::pool::Lease;
-use crate::run::{Home, Work, timed_out};
+use crate::run::{ConnectionSource, Work, timed_out};
 use crate::scope::{MEMORY, READ_FILE, WRITE_FILE};
 use crate::target::Options;
 use crate::value::{Batch, Done, Sink};
@@ -37,8 +37,8 @@ const MAX_SQL: i32 = 4 << 20;
 /// Pages of a database in memory have this many bytes.
 const PAGE: u64 = 4096;
 
-/// Where a database is.
-pub struct Place {
+/// The connection configuration of a database of SQLite: where it is, and how it is opened.
+pub struct SqliteConfig {
     /// For messages.
     pub shown: String,
     pub read_only: bool,
@@ -51,7 +51,7 @@ pub struct Place {
 }
 
 /// What a check of a file asks for.
-fn judge(run: &Run, access: Access, path: &Path) -> Result<(), Error> {
+fn authorize(run: &Run, access: Access, path: &Path) -> Result<(), Error> {
     let shown = path.to_string_lossy();
     let (verb, scope) = match access {
         Access::Stat | Access::List | Access::Read => (READ_FILE, format!("sqlite:{shown}?ro")),
@@ -62,7 +62,7 @@ fn judge(run: &Run, access: Access, path: &Path) -> Result<(), Error> {
     if path.starts_with("/proc") {
         return Err(error(
             ErrorCode::Denied,
-            format!("db: {shown} is refused: what is in /proc is no database"),
+            format!("db: {shown} is refused: a file in /proc is not a database"),
         ));
     }
     Ok(())
@@ -76,17 +76,17 @@ fn only_readable(run: &Run, path: &str) -> bool {
     allowed(READ_FILE) && !allowed(WRITE_FILE)
 }
 
-impl Place {
+impl SqliteConfig {
     /// A database in memory.
     ///
     /// # Errors
     /// `denied`.
-    pub fn memory(run: &Arc<Run>, options: &Options) -> Result<Place, Error> {
+    pub fn memory(run: &Arc<Run>, options: &Options) -> Result<SqliteConfig, Error> {
         let request = Request::Action { verb: WRITE_FILE, name: MEMORY, scope: "sqlite::memory:" };
         run.check("db", &request)?;
         let vfs = Vfs::new(run, c"", None)?;
         let shown = "sqlite::memory:".to_string();
-        Ok(Place {
+        Ok(SqliteConfig {
             shown,
             read_only: options.read_only,
             create: true,
@@ -100,11 +100,12 @@ impl Place {
     ///
     /// # Errors
     /// `denied`, `not_found`, or the operating system's.
-    pub fn file(run: &Arc<Run>, path: &str, create: bool, options: &Options) -> Result<Place, Error> {
+    pub fn file(run: &Arc<Run>, path: &str, create: bool, options: &Options) -> Result<SqliteConfig, Error> {
         let read_only = options.read_only || only_readable(run, path);
         // Reading first, so that what is denied altogether says the narrower grant only where that is asked for.
         let access: &[Access] = if read_only { &[Access::Read] } else { &[Access::Write, Access::Read] };
-        let place = assay_capability_fs::locate(run, access, path, &|access, path| judge(run, access, path))?;
+        let place =
+            assay_capability_fs::locate(run, access, path, &|access, path| authorize(run, access, path))?;
         for companion in COMPANIONS.iter().filter(|_| !read_only) {
             let mut name = place.name.clone();
             name.push(companion);
@@ -118,7 +119,7 @@ impl Place {
         };
         let full = full.into_os_string().into_encoded_bytes();
         let full = CString::new(full).map_err(|_| invalid("db: a path cannot hold a NUL byte"))?;
-        Ok(Place {
+        Ok(SqliteConfig {
             shown: format!("sqlite:{path}"),
             read_only,
             create,
@@ -141,8 +142,8 @@ static HELD: AtomicU64 = AtomicU64::new(0);
 /// What SQLite allocates beside what it counts for a connection, bytes.
 const HEAP_SLACK: u64 = 4 << 20;
 
-/// An open database.
-pub struct Lite {
+/// A connection to a database of SQLite.
+pub struct SqliteConnection {
     db: *mut sqlite3,
     hooks: Box<Hooks>,
     cache: Cache<Statement>,
@@ -152,27 +153,31 @@ pub struct Lite {
     left: Arc<Mutex<Vec<u64>>>,
     /// A transaction of the script is open.
     pub in_transaction: bool,
-    place: Arc<Place>,
+    config: Arc<SqliteConfig>,
     /// What the connection holds of the run's budget.
     memory: assay_capability_api::Held,
 }
 
 // SAFETY: SQLite is built to be used from any thread, and the owner of the value has the connection alone.
-unsafe impl Send for Lite {}
+unsafe impl Send for SqliteConnection {}
 
-impl Lite {
+impl SqliteConnection {
     /// Opens a database.
     ///
     /// # Errors
     /// SQLite's: `not_found`, `invalid_data` where the file is no database...
-    pub async fn open(run: &Arc<Run>, place: &Arc<Place>, options: &Options) -> Result<Box<Lite>, Error> {
-        let (run, place, options) = (run.clone(), place.clone(), options.clone());
-        off_thread(move || Lite::open_now(&run, place, &options)).await
+    pub async fn open(run: &Arc<Run>, config: &Arc<SqliteConfig>, options: &Options) -> Result<Box<SqliteConnection>, Error> {
+        let (run, config, options) = (run.clone(), config.clone(), options.clone());
+        off_thread(move || SqliteConnection::open_now(&run, config, &options)).await
     }
 
-    fn open_now(run: &Run, place: Arc<Place>, options: &Options) -> Result<Box<Lite>, Error> {
-        let in_memory = place.path.as_c_str() == MEMORY_PATH;
-        let mode = match (place.read_only && !in_memory, place.create) {
+    fn open_now(
+        run: &Run,
+        config: Arc<SqliteConfig>,
+        options: &Options,
+    ) -> Result<Box<SqliteConnection>, Error> {
+        let in_memory = config.path.as_c_str() == MEMORY_PATH;
+        let mode = match (config.read_only && !in_memory, config.create) {
             (true, _) => SQLITE_OPEN_READONLY,
             (false, true) => SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
             (false, false) => SQLITE_OPEN_READWRITE,
@@ -180,8 +185,9 @@ impl Lite {
         let flags = mode | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_PRIVATECACHE;
         let mut db = std::ptr::null_mut();
         // SAFETY: both strings outlive the call, and the connection is written even where it fails.
-        let code = unsafe { sqlite3_open_v2(place.path.as_ptr(), &mut db, flags, place.vfs.name().as_ptr()) };
-        let lite = Box::new(Lite {
+        let code =
+            unsafe { sqlite3_open_v2(config.path.as_ptr(), &mut db, flags, config.vfs.name().as_ptr()) };
+        let sqlite = Box::new(SqliteConnection {
             db,
             hooks: Box::new(Hooks::new()),
             cache: Cache::new(),
@@ -189,19 +195,21 @@ impl Lite {
             number: 0,
             left: Arc::default(),
             in_transaction: false,
-            place,
+            config,
             memory: run.budget.nothing(),
         });
-        lite.bound_heap(run);
+        sqlite.bound_heap(run);
         if db.is_null() {
             return Err(error(ErrorCode::Limit, "db: SQLite has no memory"));
         }
         if code != SQLITE_OK {
             // SAFETY: the connection is there, if only for its message.
-            return Err(lite.cannot_open(lite.explain(unsafe { failure(db, "") })));
+            return Err(sqlite.cannot_open(sqlite.explain(unsafe { failure(db, "") })));
         }
-        lite.harden(run, options, in_memory).map_err(|failure| lite.cannot_open(lite.explain(failure)))?;
-        Ok(lite)
+        sqlite
+            .harden(run, options, in_memory)
+            .map_err(|failure| sqlite.cannot_open(sqlite.explain(failure)))?;
+        Ok(sqlite)
     }
 
     /// Bounds what SQLite may allocate until the next call: what is left of the run's budget, beside what connections
@@ -231,7 +239,7 @@ impl Lite {
 
     fn cannot_open(&self, mut failure: Error) -> Error {
         let why = failure.message.trim_start_matches("db: ");
-        failure.message = format!("db: cannot open {}: {why}", self.place.shown);
+        failure.message = format!("db: cannot open {}: {why}", self.config.shown);
         failure
     }
 
@@ -270,7 +278,7 @@ impl Lite {
             // It is the host's memory, which the limit on the script's own does not see.
             let pages = (run.budget.limit() / PAGE).max(64);
             self.execute(&format!("PRAGMA max_page_count = {pages}"))?;
-            if self.place.read_only {
+            if self.config.read_only {
                 self.execute("PRAGMA query_only = 1")?;
             }
         }
@@ -296,7 +304,7 @@ impl Lite {
 
     /// Adds to an error why the authorizer refused, or that nobody waited; says which room was too small.
     fn explain(&self, mut failure: Error) -> Error {
-        if let Some(refusal) = self.place.vfs.take_refusal() {
+        if let Some(refusal) = self.config.vfs.take_refusal() {
             return Error { message: format!("db: {}", refusal.message), ..refusal };
         }
         if let Some(why) = self.hooks.take_refusal()
@@ -401,7 +409,7 @@ impl Lite {
                         number: self.number,
                         over: false,
                         left: self.left.clone(),
-                        home: state.home.clone(),
+                        source: state.source.clone(),
                     });
                     return Ok(None);
                 }
@@ -455,7 +463,7 @@ impl Lite {
     }
 }
 
-impl Drop for Lite {
+impl Drop for SqliteConnection {
     fn drop(&mut self) {
         self.cache.clear();
         self.cursors.clear();
@@ -485,7 +493,7 @@ struct State {
     work: Work,
     cursor: Option<Cursor>,
     done: Done,
-    home: Home,
+    source: ConnectionSource,
 }
 
 /// A statement whose rows are being read. Dropping it ends the statement, which holds a lock on the file.
@@ -493,7 +501,7 @@ struct Cursor {
     number: u64,
     over: bool,
     left: Arc<Mutex<Vec<u64>>>,
-    home: Home,
+    source: ConnectionSource,
 }
 
 impl Drop for Cursor {
@@ -503,12 +511,12 @@ impl Drop for Cursor {
         }
         lock(&self.left).push(self.number);
         // In a transaction the lock stays in any case, and its next statement tidies up.
-        let Home::Pool(pool) = &self.home else { return };
+        let ConnectionSource::Pool(pool) = &self.source else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let pool = pool.clone();
         runtime.spawn(async move {
             if let Ok(lease) = pool.take().await {
-                let _ = blocking(lease, Lite::tidy).await;
+                let _ = blocking(lease, SqliteConnection::tidy).await;
             }
         });
     }
@@ -527,19 +535,19 @@ impl Drop for StopOnDrop {
 /// Works on a database where blocking is allowed. When nobody waits any more, SQLite stops soon.
 async fn blocking<T: Send + 'static>(
     mut lease: Lease,
-    work: impl FnOnce(&mut Lite) -> T + Send + 'static,
+    work: impl FnOnce(&mut SqliteConnection) -> T + Send + 'static,
 ) -> Result<(Lease, T), Error> {
-    let stop = lease.lite()?.hooks.stop.clone();
+    let stop = lease.sqlite()?.hooks.stop.clone();
     stop.store(false, Ordering::Relaxed);
     let mut guard = StopOnDrop(Some(stop));
     let (lease, out) = assay_capability_api::blocking(move || {
         let run = lease.pool().run.clone();
-        let out = lease.lite().and_then(|lite| {
-            lite.bound_heap(&run);
+        let out = lease.sqlite().and_then(|sqlite| {
+            sqlite.bound_heap(&run);
             // One of before that did not matter.
-            lite.place.vfs.take_refusal();
-            let out = work(lite);
-            lite.count_memory()?;
+            sqlite.config.vfs.take_refusal();
+            let out = work(sqlite);
+            sqlite.count_memory()?;
             Ok(out)
         });
         (lease, out)
@@ -553,18 +561,18 @@ async fn blocking<T: Send + 'static>(
 ///
 /// # Errors
 /// SQLite's, and the limits.
-pub async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Batch), Error> {
-    let mut state = State { work, cursor: None, done: Done::default(), home: home.clone() };
+pub async fn produce(source: ConnectionSource, work: Work, mut sink: Sink) -> Result<(Done, Batch), Error> {
+    let mut state = State { work, cursor: None, done: Done::default(), source: source.clone() };
     loop {
-        let lease = home.take().await?;
+        let lease = source.take().await?;
         *lock(&sink.held) = Some(Instant::now());
         let held = sink.held.clone();
-        let (lease, (back, result)) = blocking(lease, move |lite| {
-            let result = lite.advance(&mut state, &mut sink);
+        let (lease, (back, result)) = blocking(lease, move |sqlite| {
+            let result = sqlite.advance(&mut state, &mut sink);
             ((state, sink), result)
         })
         .await?;
-        home.give(lease);
+        source.give(lease);
         *lock(&held) = None;
         (state, sink) = back;
         match result? {
@@ -583,7 +591,7 @@ pub async fn produce(home: Home, work: Work, mut sink: Sink) -> Result<(Done, Ba
 /// A statement of this crate.
 pub async fn control(lease: Lease, sql: String) -> (Lease, Result<(), Failure>) {
     let pool = lease.pool().clone();
-    match blocking(lease, move |lite| lite.control(&sql)).await {
+    match blocking(lease, move |sqlite| sqlite.control(&sql)).await {
         Ok((lease, result)) => (lease, result.map_err(unsent)),
         // The connection is gone; another lease stands for it, which has nothing to roll back.
         Err(failure) => (Lease::gone(pool), Err(failure.into())),
@@ -594,10 +602,10 @@ pub async fn control(lease: Lease, sql: String) -> (Lease, Result<(), Failure>) 
 ///
 /// # Errors
 /// SQLite's.
-pub async fn script(home: Home, sql: String, timeout: Option<Duration>) -> Result<(), Error> {
-    let in_transaction = home.in_transaction();
-    let lease = home.take().await?;
-    let work = blocking(lease, move |lite| lite.script(&sql, in_transaction));
+pub async fn script(source: ConnectionSource, sql: String, timeout: Option<Duration>) -> Result<(), Error> {
+    let in_transaction = source.in_transaction();
+    let lease = source.take().await?;
+    let work = blocking(lease, move |sqlite| sqlite.script(&sql, in_transaction));
     let (lease, result) = match timeout {
         None => work.await?,
         Some(timeout) => match tokio::time::timeout(timeout, work).await {
@@ -605,6 +613,6 @@ pub async fn script(home: Home, sql: String, timeout: Option<Duration>) -> Resul
             Err(_) => return Err(timed_out(timeout)),
         },
     };
-    home.give(lease);
+    source.give(lease);
     result
 }

@@ -62,7 +62,7 @@ impl Stat {
     /// it is over, where the signal was sent and the system has such a thing.
     fn signal(&self, signal: Signal) -> Option<OwnedFd> {
         let pid = Pid::from_raw(self.pid)?;
-        // It may be gone, or belong to another user; who calls looks again.
+        // It may be gone, or belong to another user; the caller looks again.
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(process) if Stat::of(self.pid).is_some_and(|now| now.started == self.started) => {
                 pidfd_send_signal(&process, signal).ok().map(|()| process)

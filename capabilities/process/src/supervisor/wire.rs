@@ -1,5 +1,5 @@
-//! What a run and its supervisor tell each other: packets of one fixed size over a socket that keeps their
-//! borders. Descriptors travel beside the packet, what is long in a memory file among them.
+//! What a run and its supervisor tell each other: packets of one fixed size over a socket that keeps
+//! message boundaries. Descriptors travel beside the packet; long data is in a memory file among them.
 
 use std::ffi::OsString;
 use std::io;

@@ -6,7 +6,7 @@ use crate::host::listen::{self, CloseReason, Message, Received, WebsocketOptions
 use crate::payload;
 use crate::task::{Pending, wait};
 
-/// `upgrade(id, headers, options)` gives the subprotocol or "", and nil where the request was none for a
+/// `upgrade(id, headers, options)` gives the subprotocol or "", and nil where the request did not ask for a
 /// WebSocket, which is answered.
 pub fn upgrade(call: Call) -> Result<Pending, Error> {
     let id = id(call)?;

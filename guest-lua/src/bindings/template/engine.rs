@@ -1,4 +1,4 @@
-//! The engine: it is made once for all renderings, what is of one of them lies beside it.
+//! The engine, which is made once for all renderings; the state of one rendering is kept beside it.
 
 use super::bounds::{self, Bounds};
 use super::{auto_escape, format, load, nested};

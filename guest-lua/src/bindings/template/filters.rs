@@ -269,7 +269,7 @@ fn xmlattr(
         }
         let key = key.to_string();
         if key.is_empty() || key.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '>' | '=')) {
-            return Err(wrong(format!("xmlattr: {key:?} is no name of an attribute")));
+            return Err(wrong(format!("xmlattr: {key:?} is not the name of an attribute")));
         }
         let item_text = text_of(&item);
         charge_escaped(state, &item_text)?;

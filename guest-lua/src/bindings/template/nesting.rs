@@ -1,5 +1,5 @@
-//! How deep the parts of a template lie in each other, found before it is parsed, and what bounds how deep the values
-//! do that it makes.
+//! How deep the parts of a template lie in each other, found before it is parsed, and a bound on how deep
+//! the values lie that it makes.
 //!
 //! The parser bounds the nesting of brackets and blocks, but not chains such as `1+1+1`, `a.b.c`, `a|f|f` or one `elif`
 //! after another: each link is a level of the syntax tree, and walking through that tree takes wasm stack.

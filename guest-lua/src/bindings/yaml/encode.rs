@@ -43,7 +43,7 @@ pub fn encode_all(call: Call) -> Returned {
 fn document(lua: Lua, at: c_int, name: &str) -> Result<String, Error> {
     let top = lua.top();
     let mut out = String::new();
-    let place = Place { indent: 0, after: After::Start };
+    let place = Position { indent: 0, after: After::Start };
     let result = value(&mut Walk::new(lua), at, &mut out, place);
     lua.set_top(top);
     result.map_err(|fault| fault.into_error(name))?;
@@ -52,7 +52,7 @@ fn document(lua: Lua, at: c_int, name: &str) -> Result<String, Error> {
 
 /// Where a value is written.
 #[derive(Clone, Copy)]
-struct Place {
+struct Position {
     /// The column of its lines, if it takes several.
     indent: usize,
     after: After,
@@ -69,14 +69,14 @@ enum After {
 }
 
 /// Writes the value and the end of its last line.
-fn value(walk: &mut Walk, at: c_int, out: &mut String, place: Place) -> Result<(), Fault> {
+fn value(walk: &mut Walk, at: c_int, out: &mut String, place: Position) -> Result<(), Fault> {
     match walk.read(at)? {
         Value::Array(0) => scalar(out, place, "[]"),
         Value::Array(len) => {
             walk.array(at, len, |walk, n, child| {
                 line(out, place, n == 1);
                 out.push('-');
-                value(walk, child, out, Place { indent: place.indent + 2, after: After::Dash })
+                value(walk, child, out, Position { indent: place.indent + 2, after: After::Dash })
             })?;
         }
         Value::Object(keys) if keys.is_empty() => {
@@ -99,7 +99,7 @@ fn value(walk: &mut Walk, at: c_int, out: &mut String, place: Place) -> Result<(
                     out.push_str(&text);
                 }
                 out.push(':');
-                value(walk, child, out, Place { indent: place.indent + 2, after: After::Key })
+                value(walk, child, out, Position { indent: place.indent + 2, after: After::Key })
             })?;
             keys.release(walk.lua);
         }
@@ -129,7 +129,7 @@ fn value(walk: &mut Walk, at: c_int, out: &mut String, place: Place) -> Result<(
 }
 
 /// Starts the line of a collection's element.
-fn line(out: &mut String, place: Place, first: bool) {
+fn line(out: &mut String, place: Position, first: bool) {
     match place.after {
         After::Dash if first => {
             out.push(' ');
@@ -141,7 +141,7 @@ fn line(out: &mut String, place: Place, first: bool) {
     out.extend(std::iter::repeat_n(' ', place.indent));
 }
 
-fn scalar(out: &mut String, place: Place, text: &str) {
+fn scalar(out: &mut String, place: Position, text: &str) {
     if place.after != After::Start {
         out.push(' ');
     }

@@ -50,11 +50,11 @@ struct Use {
     capability: Option<&'static str>,
     function: String,
     asked: Asked,
-    place: Place,
+    place: SourceLine,
 }
 
 /// A file as people see it, and a line.
-type Place = (String, usize);
+type SourceLine = (String, usize);
 
 /// How much of a capability a use needs.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Clone)]
@@ -119,7 +119,7 @@ struct Findings {
     pending: Vec<Found>,
     folders: Folders,
     /// What is called or looked into and no builtin, and where.
-    missing: BTreeSet<(String, Place)>,
+    missing: BTreeSet<(String, SourceLine)>,
     /// The globals that the script makes.
     assigned: BTreeSet<String>,
 }
@@ -273,7 +273,7 @@ impl Findings {
     fn unknown<'f>(
         &'f self,
         guest: &'f Guest,
-    ) -> impl Iterator<Item = (&'f str, &'f Place, Option<&'f str>)> {
+    ) -> impl Iterator<Item = (&'f str, &'f SourceLine, Option<&'f str>)> {
         // What is not seen may make any global.
         let may_make = self.uses.iter().any(|one| one.capability.is_none());
         self.missing
@@ -356,7 +356,7 @@ impl Findings {
     }
 }
 
-fn shown((path, line): &Place) -> String {
+fn shown((path, line): &SourceLine) -> String {
     format!("{path}:{line}")
 }
 

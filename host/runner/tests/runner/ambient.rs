@@ -1,6 +1,6 @@
 //! Nothing is ambient: a run sees of its process what it is given.
 
-use assay_capability_api::{Ambient, Policy, Run, Shared, policy};
+use assay_capability_api::{Ambient, Policy, Run, RunState, policy};
 use assay_capability_stdio::Input as Stdin;
 use assay_runner::{Input, RunSpec, Runner, Script};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn found(inherit: bool, proxy: &str) -> Value {
         true => {
             let ambient = Ambient::inherited().into();
             let here = std::env::current_dir().unwrap();
-            let spec = RunSpec::new(Shared { ambient, ..Shared::new(granted, here) }.into());
+            let spec = RunSpec::new(RunState { ambient, ..RunState::new(granted, here) }.into());
             RunSpec { stdin: Stdin::process(), ..spec }
         }
     };

@@ -1,6 +1,6 @@
 //! Decisions go to what the program keeps them in, which may be a database; what it does not keep is not done.
 
-use assay_capability_api::{Audit, AuditSink, Event, Identity, Limit, Limits, Policy, Shared, Stop, policy};
+use assay_capability_api::{Audit, AuditSink, Event, Identity, Limit, Limits, Policy, RunState, Stop, policy};
 use assay_runner::{Ended, Input, RunOutcome, RunSpec, Runner, Script};
 use serde_json::Value;
 use std::io;
@@ -64,8 +64,8 @@ async fn run(sink: &Arc<Memory>, tenant: &str, limits: Limits, source: &str) -> 
     let script = Script::new("x.lua", source.as_bytes());
     let identity = Identity { run: format!("run of {tenant}"), ..script.identity(Some(tenant.into())) };
     let audit = Audit::new(sink.clone());
-    let shared = Shared { audit, identity, ..Shared::new(granted, "/".into()) }.limited(limits);
-    crate::runner().run(&script, Input::default(), RunSpec::new(shared.into())).await
+    let state = RunState { audit, identity, ..RunState::new(granted, "/".into()) }.limited(limits);
+    crate::runner().run(&script, Input::default(), RunSpec::new(state.into())).await
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@
 use assay_capability_api::scope::NameScope;
 use assay_capability_api::types::ErrorCode;
 use assay_capability_api::{
-    Capability, Extension, GrantError, Limits, Pending, Policy, Request, Required, Run, Scope, Shared, error,
-    policy,
+    Capability, Extension, GrantError, Limits, Pending, Policy, Request, Required, Run, RunState, Scope,
+    error, policy,
 };
 use assay_runner::{Ended, Input, RunOutcome, RunSpec, Runner, Script};
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ return shop
 fn spec(allow: &str) -> RunSpec {
     let mut granted = Policy::default();
     granted.allow(policy::parse(allow, Path::new("/"), &[&Prices]).unwrap());
-    RunSpec::new(Shared { limits: Limits::hosted(), ..Shared::new(granted, "/".into()) }.into())
+    RunSpec::new(RunState { limits: Limits::hosted(), ..RunState::new(granted, "/".into()) }.into())
 }
 
 fn runner() -> Runner {

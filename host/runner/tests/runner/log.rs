@@ -1,6 +1,6 @@
-//! Log lines go where the embedding program says, and tell whose they are.
+//! Log lines go where the embedding program says, and name their run and tenant.
 
-use assay_capability_api::{Identity, Policy, Run, Shared};
+use assay_capability_api::{Identity, Policy, Run, RunState};
 use assay_capability_log::LogSink;
 use assay_runner::{Input, RunSpec, Script};
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,8 @@ async fn lines_carry_the_run_and_its_tenant() {
     for tenant in [None, Some("acme".to_string())] {
         let identity = script.identity(tenant);
         ids.push(identity.run.clone());
-        let mut spec = RunSpec::new(Shared { identity, ..Shared::new(Policy::default(), "/".into()) }.into());
+        let mut spec =
+            RunSpec::new(RunState { identity, ..RunState::new(Policy::default(), "/".into()) }.into());
         spec.services.offer::<dyn LogSink>(lines.clone());
         runner.run(&script, Input::default(), spec).await;
     }

@@ -3,7 +3,7 @@
 
 use assay_capability_api::types::ErrorCode;
 use assay_capability_api::{
-    Ambient, Capability, Clock, Determinism, Extension, Pending, Policy, Replay, Run, Shared, Slept, error,
+    Ambient, Capability, Clock, Determinism, Extension, Pending, Policy, Replay, Run, RunState, Slept, error,
 };
 use assay_runner::{Ended, Input, RunOutcome, RunSpec, Script};
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ fn spec(granted: bool, seed: Option<u8>) -> RunSpec {
     }
     let replay = seed.map(|seed| Replay { clock: Arc::new(Virtual(Instant::now())), seed: [seed; 32] });
     let ambient = Arc::new(Ambient::inherited());
-    RunSpec::new(Shared { replay, ambient, ..Shared::new(policy, std::env::temp_dir()) }.into())
+    RunSpec::new(RunState { replay, ambient, ..RunState::new(policy, std::env::temp_dir()) }.into())
 }
 
 async fn run(source: &str, granted: bool, seed: Option<u8>) -> RunOutcome {
@@ -117,7 +117,7 @@ return function()
     date = os.date("%Y-%m-%d %H:%M:%S %Z"), table = os.date("*t").year, zone = os.date("%Z", 0),
     random = { math.random(0), math.random(1, 1000), math.random() }, order = table.concat(order, " "),
     bytes = crypto.hash(crypto.random(40)), uuid = crypto.uuid(), uuid7 = crypto.uuid_v7(),
-    template = template.render_string("{{ range(1000000) | random }}"),
+    template = template.render_string("{{ range(10000) | list | random }}"),
     log = log, late = not ok and late.code, hash = crypto.hash("x"),
     expired = not pcall(crypto.jwt_verify, token, key, { algorithms = { "HS256" } }),
     valid = pcall(crypto.jwt_verify, token, key, { algorithms = { "HS256" }, leeway = 40 * 86400 }),
@@ -174,10 +174,10 @@ local body, file, child, opened = ...
 return function()
   local nothing = function() end
   local calls = {
-    { "http.send", http.get, URL }, { "http.send", http.post, URL, ("x"):rep(300000) },
+    { "http.send", http.get, URL }, { "http", http.post, URL, ("x"):rep(300000) },
     { "http.send", http.client().get, http.client(), URL }, { "http.download", http.download, URL, "x" },
     { "listen.bind", http.serve, 0, {} }, { "ws.connect", ws.connect, "ws://192.0.2.1/" },
-    { "fs.open", fs.read, "x" }, { "fs.open", fs.read_bytes, "x" }, { "fs.replace", fs.write, "x", "" },
+    { "fs.open", fs.read, "x" }, { "fs.open", fs.read_bytes, "x" }, { "fs.open", fs.write, "x", "" },
     { "fs.open", fs.append, "x", "" }, { "fs.remove", fs.remove, "x" }, { "fs.copy", fs.copy, "x", "y" },
     { "fs.rename", fs.rename, "x", "y" }, { "fs.chmod", fs.chmod, "x", 384 }, { "fs.mkdir", fs.mkdir, "x" },
     { "fs.walk", fs.list, "." }, { "fs.walk", fs.readdir, "." }, { "fs.glob", fs.glob, "*" },
@@ -252,14 +252,11 @@ async fn what_is_open_is_refused() {
         local folder = fs.tempdir()
         fs.write(folder .. "/x", "text")
         local file = io.open(folder .. "/x")
-        local child = process.spawn{{ cmd = "cat", stdin = "pipe", stdout = "pipe" }}
         local database = db.connect("sqlite::memory:")
         local response = http.get(URL, {{ stream = true }})
-        assert(child.pid > 0 and #fs.read(folder .. "/x") == 4)
+        assert(#fs.read(folder .. "/x") == 4)
         local HELD = {{
           {{ "fs.file.read", file.read, file, "a" }}, {{ "fs.file.seek", file.seek, file, "set", 1 }},
-          {{ "process.child.read", child.read, child }}, {{ "process.child.write", child.write, child, "x" }},
-          {{ "process.wait", child.wait, child }}, {{ "process.kill", child.kill, child }},
           {{ "db.connection.run", db.query, database, "select 1" }},
           {{ "http.read", response.body.read, response.body }},
         }}

@@ -1,6 +1,6 @@
 //! Runs of tenants: the limits of hosted scripts, and what the runs of one tenant may have together.
 
-use assay_capability_api::{Account, Ambient, Counter, Limit, Limits, Policy, Shared, Stop, policy};
+use assay_capability_api::{Account, Ambient, Counter, Limit, Limits, Policy, RunState, Stop, policy};
 use assay_runner::{Ended, Input, RunOutcome, RunSpec, Runner, Script};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ async fn run(
 ) -> RunOutcome {
     let ambient = Arc::new(Ambient::inherited());
     let shared =
-        Shared { ambient, ..Shared::new(policy, "/".into()) }.limited(limits).within(account.clone());
+        RunState { ambient, ..RunState::new(policy, "/".into()) }.limited(limits).within(account.clone());
     let script = Script::new("x.lua", source.as_bytes());
     runner.run(&script, Input::default(), RunSpec::new(shared.into())).await
 }

@@ -27,6 +27,11 @@ impl Value {
         !matches!(self, Value::Switch(_) | Value::Missing(_) | Value::Unknown)
     }
 
+    /// Whether only a run knows what it is.
+    fn is_computed(&self) -> bool {
+        matches!(self, Value::Missing(_) | Value::Unknown)
+    }
+
     /// `self .. next`.
     pub(super) fn followed_by(self, next: &Value) -> Value {
         match (self, next) {
@@ -69,7 +74,7 @@ pub(super) fn needed(need: &Need, arguments: &[Value]) -> Needed {
         (Literal::With(name, scope), Some(value)) => {
             let mut found = Vec::new();
             arguments.iter().for_each(|value| options(value, name, &mut found));
-            if found.contains(&&Value::Unknown) {
+            if found.iter().any(|value| value.is_computed()) {
                 return Needed::Unknown(format!("its option {name} is computed"));
             }
             match found.iter().all(|value| **value == Value::Switch(false)) {
@@ -154,7 +159,8 @@ fn options<'v>(value: &'v Value, path: &str, found: &mut Vec<&'v Value>) {
     let (name, field) = path.split_once('.').map_or((path, None), |(name, field)| (name, Some(field)));
     for (key, value) in fields {
         match (key.as_deref() == Some(name), field, value) {
-            (true, None, value) | (true, Some(_), value @ Value::Unknown) => found.push(value),
+            (true, None, _) => found.push(value),
+            (true, Some(_), value) if value.is_computed() => found.push(value),
             (true, Some(field), Value::Table(inner)) => {
                 found.extend(
                     inner.iter().filter(|(key, _)| key.as_deref() == Some(field)).map(|(_, value)| value),

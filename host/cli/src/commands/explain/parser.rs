@@ -1,5 +1,5 @@
-//! From tokens to statements (reference manual, section 9). Lua's own compiler has accepted the text, so nothing here says
-//! what is wrong with it: what does not fit gives none.
+//! From tokens to statements (reference manual, section 9). Lua's own compiler has accepted the text, so there are no
+//! error messages here: what does not fit becomes `None`.
 
 use super::lexer::{Kind, Token};
 use super::syntax::{Block, Chunk, Expr, Field, Key, Local, Statement, Suffix};

@@ -4,8 +4,10 @@ use assay_capability_api::policy::parse;
 use std::path::Path;
 use std::sync::LazyLock;
 
+/// A process has one.
+static GUEST: LazyLock<Guest> = LazyLock::new(|| Guest::new().expect("the guest is built"));
+
 fn found(text: &str) -> Findings {
-    static GUEST: LazyLock<Guest> = LazyLock::new(|| Guest::new().expect("the guest is built"));
     let script = Script::named("=x", "x.lua", text.as_bytes());
     Findings::of(&GUEST, Folders::default(), &script).unwrap_or_else(|outcome| panic!("{text}: {outcome:?}"))
 }
@@ -304,8 +306,7 @@ fn is_about(entry: &str, path: &str) -> bool {
 /// A new builtin is explained only when somebody has said what it needs.
 #[test]
 fn all_builtins_are_declared_and_all_that_is_declared_is_there() {
-    let guest = Guest::new().expect("the guest is built");
-    for path in guest.names() {
+    for path in GUEST.names() {
         let declared = declared().any(|(_, need)| is_about(need.function, path));
         let known = builtins::does(path).is_some() || FREE.iter().any(|entry| is_about(entry, path));
         assert!(declared || known, "nobody says what {path} needs; see Capability::needs");
@@ -313,7 +314,7 @@ fn all_builtins_are_declared_and_all_that_is_declared_is_there() {
     let functions = declared().map(|(_, need)| need.function);
     for function in functions.chain(FREE.iter().copied()) {
         let name = function.strip_suffix(".*").unwrap_or(function);
-        assert!(guest.has(name), "{function} is declared, but not there");
+        assert!(GUEST.has(name), "{function} is declared, but not there");
     }
     // What names a capability that is not there is left out.
     let owned: usize = Runner::capabilities().iter().map(|owner| owner.needs().len()).sum();
@@ -329,7 +330,10 @@ fn options_that_are_switched_on_count() {
     for options in ["", ", {}", ", options", ", {resume = false, if_changed = nil}"] {
         assert_eq!(download(options), with(&["fs=write:f"]), "{options}");
     }
-    assert_eq!(download(", {resume = true}"), with(&["fs=rw:f.part", "fs=rw:f.part.http", "fs=write:f"]));
+    assert_eq!(
+        download(", {resume = true}"),
+        with(&["fs=rw:f.part", "fs=rw:f.part.http", "fs=stat:f", "fs=write:f"])
+    );
     assert_eq!(download(", {['if_changed'] = true}"), with(&["fs=rw:f", "fs=rw:f.http", "fs=write:f"]));
     for option in ["resume", "if_changed"] {
         assert_eq!(download(&format!(", {{{option} = f()}}")), ["fs", "http=a.example:80"], "{option}");
