@@ -1,10 +1,11 @@
 /*
-** Test driver for lua.patch. Compiled twice: against patched sources
-** (-DPATCHED) and against stock sources. It runs each script given in the
-** command line as a task, as the real host does: in a coroutine resumed
-** with 'lua_resume(co, NULL, ...)'. With the patch, every tick asks for a
-** suspension and 'sleep' suspends its task; in stock Lua 'sleep' just
-** returns. Both ways a script has to print the same.
+** Test driver for the patches. Compiled against stock sources, and against
+** the sources with each prefix of the series, with -DFIELDS, -DBUDGET,
+** -DSUSPENSION and -DFREEZE from the patches of these names on. It runs
+** each script given in the command line as a task, as the real host does:
+** in a coroutine resumed with 'lua_resume(co, NULL, ...)'. With SUSPENSION,
+** every tick asks for a suspension and 'sleep' suspends its task; without
+** it 'sleep' just returns. All ways a script has to print the same.
 **
 **   driver script...            run scripts
 **   driver -gap ms file         run each chunk of 'file' (separated by
@@ -48,9 +49,14 @@ static void *alloc (void *ud, void *ptr, size_t osize, size_t nsize) {
 }
 
 
-#if defined(PATCHED)
+#if defined(BUDGET)
 
 static int ask (lua_State *L) { (void)L; return 1; }
+
+#endif
+
+
+#if defined(SUSPENSION)
 
 static void onblock (lua_State *L) {
   (void)L;
@@ -72,6 +78,21 @@ static int f_sleep (lua_State *L) {
 #else
 
 static int f_sleep (lua_State *L) { return lua_gettop(L); }
+
+#endif
+
+
+#if defined(FIELDS)
+
+extern lua_CFunction lua_withfields;
+
+/* fields(): a function with fields, that gives how often it was called */
+static int f_fields (lua_State *L) {
+  lua_Integer n = lua_tointeger(L, lua_upvalueindex(2)) + 1;
+  lua_pushinteger(L, n);
+  lua_copy(L, -1, lua_upvalueindex(2));
+  return 1;
+}
 
 #endif
 
@@ -100,7 +121,7 @@ static int f_spawn (lua_State *L) {
 static int f_stats (lua_State *L) {
   lua_pushinteger(L, blocked);
   lua_pushinteger(L, resumes);
-#if defined(PATCHED)
+#if defined(SUSPENSION)
   lua_pushboolean(L, 1);
 #else
   lua_pushboolean(L, 0);
@@ -117,7 +138,7 @@ static int runtasks (lua_State *L) {
       lua_State *co = task[i];
       int n, st = lua_resume(co, NULL, 0, &n);
       if (st == LUA_YIELD) {
-#if defined(PATCHED)
+#if defined(SUSPENSION)
         if (!lua_suspending || !lua_issuspended(co) || n != 0) {
           printf("FAIL: task yielded\n"); return 1;
         }
@@ -149,8 +170,15 @@ static lua_State *newstate (void) {
   lua_register(L, "sleep", f_sleep);
   lua_register(L, "spawn", f_spawn);
   lua_register(L, "stats", f_stats);
+#if defined(FIELDS)
+  lua_withfields = f_fields;
+  lua_newtable(L);
+  lua_pushinteger(L, 0);
+  lua_pushcclosure(L, f_fields, 2);
+  lua_setglobal(L, "fields");
+#endif
   lua_gc(L, LUA_GCCOLLECT);
-#if defined(PATCHED)
+#if defined(FREEZE)
   if (!lua_freeze(L)) exit(1);
   lua_reseed(L, 42);  /* (another seed would mean another order of tables) */
 #endif
@@ -174,7 +202,7 @@ static int run (const char *fname) {
 }
 
 
-#if defined(PATCHED)
+#if defined(BUDGET)
 
 static double last, start, gap, limit;
 static long ticks;
@@ -232,6 +260,11 @@ static int gaps (const char *fname) {
   }
   return 0;
 }
+
+#endif
+
+
+#if defined(SUSPENSION)
 
 static const char *chunkname;
 static long chance;
@@ -298,14 +331,18 @@ static int starve (const char *fname) {
 int main (int argc, char **argv) {
   int i, res = 0;
   setvbuf(stdout, NULL, _IOFBF, 1 << 16);
-#if defined(PATCHED)
+#if defined(BUDGET)
   if (argc == 4 && strcmp(argv[1], "-gap") == 0) {
     limit = atof(argv[2]);
     return gaps(argv[3]);
   }
-  if (argc == 3 && strcmp(argv[1], "-oom") == 0)
-    return starve(argv[2]);
   lua_ontick = ask;
+#endif
+#if defined(SUSPENSION)
+  if (argc == 3 && strcmp(argv[1], "-oom") == 0) {
+    lua_ontick = NULL;
+    return starve(argv[2]);
+  }
   lua_onblock = onblock;
 #endif
   for (i = 1; i < argc; i++)

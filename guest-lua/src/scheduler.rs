@@ -477,8 +477,8 @@ pub async fn drive(main: &TaskState, on_signal: impl Fn(&str)) -> Option<String>
 }
 
 /// Marks a coroutine as the root of a task: to the script it is the main thread. The mark is in the extra
-/// space that Lua keeps before a thread's state (reference manual, `lua_getextraspace`), where `lua.patch`
-/// looks for it.
+/// space that Lua keeps before a thread's state (reference manual, `lua_getextraspace`), where the
+/// patched library of coroutines looks for it.
 pub fn mark_root(thread: Lua) {
     unsafe { *thread.0.cast::<u8>().sub(size_of::<*const ()>()) = 1 };
 }

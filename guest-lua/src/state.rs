@@ -45,7 +45,7 @@ pub fn init() {
     assert!(frozen != 0, "a builtin has a table with a key of more than 40 bytes");
 }
 
-/// There is no bytecode: what would make it does not exist, and `lua.patch` refuses to load it.
+/// There is no bytecode: what would make it does not exist, and a patch refuses to load it.
 fn without_bytecode(lua: Lua) {
     lua.push_globals();
     lua.raw_get(-1, "string");

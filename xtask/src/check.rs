@@ -88,11 +88,13 @@ fn native() -> Result<()> {
     shell::run(check)
 }
 
-/// The tests of the patch to the Lua VM itself, with the native C compiler.
+/// The tests of the patches to the Lua VM themselves, after each of them, with the native C compiler.
 fn lua_patch() -> Result<()> {
     say("the patched Lua against the unpatched");
+    let prefixes = target().join("guest/prefixes");
+    guest::prefixes(&prefixes)?;
     let mut command = Command::new(shell::root().join("guest-lua/lua-patch-test/run.sh"));
-    command.arg(guest::patched_folder()).arg(guest::stock_folder()?);
+    command.arg(guest::stock_folder()?).arg(prefixes);
     shell::run(command)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::setup;
 use crate::shell::{Result, cargo, read, root, run, say, target, write};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -74,33 +75,72 @@ fn is_newer(made: &Path, from: &[&Path]) -> bool {
     from.iter().all(|path| time(path).is_some_and(|time| time <= made))
 }
 
-/// The sources of Lua from the crate `lua-src`, with `guest-lua/lua.patch` applied. Only files that change are
-/// written.
-fn patched_lua(folder: &Path) -> Result<()> {
-    let sources = stock_folder()?;
-    let patch = read(&root().join("guest-lua/lua.patch"))?;
+/// A patch of the series, by its name: `0004-budget`.
+struct Patch {
+    name: String,
+    text: String,
+}
+
+/// The series in `guest-lua/patches`, in the order in which it is applied.
+fn series() -> Result<Vec<Patch>> {
+    let folder = root().join("guest-lua/patches");
     let entries =
-        fs::read_dir(&sources).map_err(|error| format!("cannot read {}: {error}", sources.display()))?;
-    let mut patches = std::collections::BTreeMap::new();
-    for part in split_patch(&patch) {
-        let parsed = diffy::Patch::from_str(part).map_err(|error| format!("guest-lua/lua.patch: {error}"))?;
-        let name =
-            parsed.modified().and_then(|name| name.rsplit('/').next()).unwrap_or_default().trim().to_string();
-        patches.insert(name, parsed);
+        fs::read_dir(&folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
+    paths.sort();
+    let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    paths.iter().map(|path| Ok(Patch { name: name(path), text: read(path)? })).collect()
+}
+
+/// The files of Lua by name, as they are released.
+fn stock() -> Result<BTreeMap<String, String>> {
+    let folder = stock_folder()?;
+    let entries =
+        fs::read_dir(&folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    entries.flatten().map(|entry| Ok((name(&entry.path()), read(&entry.path())?))).collect()
+}
+
+/// Applies `patch` to the files that it names.
+fn apply(patch: &Patch, files: &mut BTreeMap<String, String>) -> Result<()> {
+    let of = &patch.name;
+    for part in split_patch(&patch.text) {
+        let parsed = diffy::Patch::from_str(part).map_err(|error| format!("the patch {of}: {error}"))?;
+        let name = parsed.modified().and_then(|name| name.rsplit('/').next()).unwrap_or_default().trim();
+        let text = files
+            .get_mut(name)
+            .ok_or_else(|| format!("the patch {of} names {name}, which Lua does not have"))?;
+        *text = diffy::apply(text, &parsed)
+            .map_err(|error| format!("the patch {of} does not apply to {name}: {error}"))?;
     }
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let mut text = read(&entry.path())?;
-        if let Some(patch) = patches.remove(&name) {
-            text = diffy::apply(&text, &patch)
-                .map_err(|error| format!("guest-lua/lua.patch does not apply to {name}: {error}"))?;
-        }
-        write(&folder.join(name), text.as_bytes())?;
+    Ok(())
+}
+
+/// Writes the files that are not in `folder` as they are here.
+fn write_all(folder: &Path, files: &BTreeMap<String, String>) -> Result<()> {
+    files.iter().try_for_each(|(name, text)| write(&folder.join(name), text.as_bytes()).map(drop))
+}
+
+/// The sources of Lua with the whole series applied.
+fn patched_lua(folder: &Path) -> Result<()> {
+    let mut files = stock()?;
+    series()?.iter().try_for_each(|patch| apply(patch, &mut files))?;
+    write_all(folder, &files)
+}
+
+/// The sources of Lua after each patch of the series: a folder in `folder` for each, with its name.
+pub fn prefixes(folder: &Path) -> Result<()> {
+    // What is left of another series would be tested too.
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(|error| format!("cannot remove {}: {error}", folder.display()))?;
     }
-    match patches.keys().next() {
-        None => Ok(()),
-        Some(name) => Err(format!("guest-lua/lua.patch names {name}, which Lua does not have")),
+    let mut files = stock()?;
+    for patch in series()? {
+        apply(&patch, &mut files)?;
+        write_all(&folder.join(&patch.name), &files)?;
     }
+    Ok(())
 }
 
 /// The parts of a patch, one a file.
