@@ -7,7 +7,7 @@ use crate::ffi::*;
 use crate::function;
 use crate::host::{control, types};
 use crate::lines;
-use crate::lua::{Lua, Type};
+use crate::lua::{Lua, Type, protected};
 use crate::options;
 use crate::region;
 use crate::userdata::Userdata;
@@ -79,21 +79,21 @@ static SHARED: u8 = 0;
 /// registered.
 pub fn register_support(lua: Lua) {
     push_embedded(lua, "error", include_str!("error.lua"));
-    lua.call(0, 1);
+    lua.call_own(0, 1);
     unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, (&raw const ERROR_METATABLE).cast()) };
     push_embedded(lua, "shared", include_str!("shared.lua"));
     lua.push_function(function!(options::describe));
     lua.push_function(function!(options::meant));
     lua.push_function(function!(crate::value::listed));
     lua.push_function(function!(options::one_too_many));
-    lua.call(4, 1);
+    lua.call_own(4, 1);
     unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, (&raw const SHARED).cast()) };
 }
 
 fn push_embedded(lua: Lua, name: &str, source: &str) {
     lines::is_embedded(name);
     if lua.load(source.as_bytes(), &format!("={name}")).is_err() {
-        panic!("{}", lua.display(-1));
+        panic!("{}", lua.display(-1).unwrap_or_default());
     }
 }
 
@@ -122,7 +122,7 @@ pub fn push_error(lua: Lua, error: &types::Error) {
     lua.set_metatable(-2);
 }
 
-/// Raises `error` in Lua. Consumes it first, so that unwinding leaks nothing.
+/// Raises `error` in Lua. Consumes it first, so that unwinding leaks nothing; where there is no memory for it, that is raised.
 ///
 /// # Safety
 /// Called as the last thing of a C function, with no Rust value alive in its frame.
@@ -131,23 +131,26 @@ pub unsafe fn raise(lua: Lua, error: Error) -> c_int {
         match error {
             Error::Type(index, expected) => luaL_typeerror(lua.0, index, expected.as_ptr()),
             Error::Argument(index, message) => {
-                lua.push_str(&message);
+                let pushed = protected(lua, || lua.push_str(&message));
                 drop(message);
+                if pushed.is_err() {
+                    return lua_softerror(lua.0);
+                }
                 let message = lua_tolstring(lua.0, -1, std::ptr::null_mut());
                 luaL_argerror(lua.0, index, message)
             }
             Error::Failed(failed) => {
-                push_error(lua, &failed);
+                let _ = protected(lua, || push_error(lua, &failed));
                 drop(failed);
                 lua_softerror(lua.0)
             }
             Error::Plain(message) => {
-                luaL_where(lua.0, 1);
-                let mut text = lua.bytes(-1).unwrap_or_default().to_vec();
-                text.extend_from_slice(message.as_bytes());
+                let _ = protected(lua, || {
+                    luaL_where(lua.0, 1);
+                    lua.push_str(&message);
+                    lua.concatenate(2)
+                });
                 drop(message);
-                lua.push_bytes(&text);
-                drop(text);
                 lua_softerror(lua.0)
             }
             Error::Raised => lua_softerror(lua.0),
@@ -397,7 +400,7 @@ pub fn set_library(lua: Lua, name: &str) {
     lua.insert(-2);
     lua.raw_set(-2, name);
     lua.pop(1);
-    unsafe { lua_getfield(lua.0, LUA_REGISTRYINDEX, c"_LOADED".as_ptr()) };
+    lua.raw_get(LUA_REGISTRYINDEX, "_LOADED");
     lua.insert(-2);
     lua.raw_set(-2, name);
     lua.pop(1);
@@ -412,7 +415,7 @@ pub fn prelude(lua: Lua, name: &str, source: &str) {
     push_embedded(lua, name, source);
     lua.insert(-2);
     unsafe { lua_rawgetp(lua.0, LUA_REGISTRYINDEX, (&raw const SHARED).cast()) };
-    lua.call(2, 0);
+    lua.call_own(2, 0);
 }
 
 fn utf8(bytes: &[u8], index: c_int) -> Result<&str, Error> {
@@ -532,7 +535,7 @@ impl Call {
     }
 
     /// Argument `index` as a handle of type `T`.
-    pub fn userdata<'a, T: Userdata>(self, index: c_int) -> Result<&'a mut T, Error> {
+    pub fn userdata<'a, T: Userdata>(self, index: c_int) -> Result<&'a T, Error> {
         crate::userdata::get(self.0, index).ok_or(Error::Type(index, T::NAME))
     }
 }

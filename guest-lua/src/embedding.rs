@@ -57,7 +57,7 @@ pub fn install(lua: Lua, extension: &Extension) {
     for function in &extension.functions {
         lua.push_str(function);
     }
-    lua.call(extension.functions.len() as i32 + 1, 0);
+    lua.call_own(extension.functions.len() as i32 + 1, 0);
 }
 
 /// Puts what calls `function` below the script's chunk, which is on top of the stack, and its other arguments above.

@@ -9,7 +9,6 @@ use crate::lines;
 use crate::lua::{Lua, Type};
 use std::cell::Cell;
 use std::ffi::c_int;
-use std::ptr::null_mut;
 
 /// How many frames are shown of each end of a deep stack, as Lua has it.
 const INNERMOST: usize = 10;
@@ -31,8 +30,10 @@ pub fn set_full(full: bool) {
 pub fn message(lua: Lua, index: c_int) -> String {
     let index = lua.abs(index);
     let text = match lua.type_of(index) {
-        Type::String | Type::Integer | Type::Float => lua.protected_text(to_string, index),
-        Type::Table | Type::Userdata if has_text(lua, index) => lua.protected_text(to_string, index),
+        Type::String | Type::Integer | Type::Float => lua.protected_text(function!(to_string), index),
+        Type::Table | Type::Userdata if has_text(lua, index) => {
+            lua.protected_text(function!(to_string), index)
+        }
         Type::Table => lua.protected_text(function!(described), index),
         _ => None,
     };
@@ -51,9 +52,9 @@ pub fn describe(call: Call) -> Returned {
     Ok(1)
 }
 
-unsafe extern "C" fn to_string(l: *mut lua_State) -> c_int {
-    unsafe { luaL_tolstring(l, 1, null_mut()) };
-    1
+fn to_string(call: Call) -> Returned {
+    call.lua().push_text(1)?;
+    Ok(1)
 }
 
 /// Whether a value says itself what its text is.
@@ -85,10 +86,10 @@ fn described(call: Call) -> Returned {
     }
     let mut fields = Vec::new();
     if lua.raw_get(1, "code") != Type::Nil {
-        fields.push(format!("code = {}", assert::show(lua, -1)));
+        fields.push(format!("code = {}", assert::show(lua, -1)?));
     }
     lua.pop(1);
-    let others = assert::show(lua, 2);
+    let others = assert::show(lua, 2)?;
     let others = others.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(&others);
     if !others.is_empty() {
         fields.push(others.to_string());

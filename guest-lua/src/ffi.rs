@@ -1,5 +1,5 @@
 //! The part of Lua 5.5's C API that the guest uses (reference manual, sections 4 and 5), and the
-//! entry points that `lua.patch` adds.
+//! entry points that the patches add. What runs code of the script is in `lua.rs`.
 
 #![allow(non_camel_case_types, reason = "the names are Lua's")]
 
@@ -83,7 +83,6 @@ unsafe extern "C" {
     pub fn lua_getupvalue(l: *mut lua_State, funcindex: c_int, n: c_int) -> *const c_char;
     pub fn lua_upvaluejoin(l: *mut lua_State, func1: c_int, n1: c_int, func2: c_int, n2: c_int);
     pub fn lua_rawequal(l: *mut lua_State, a: c_int, b: c_int) -> c_int;
-    pub fn lua_compare(l: *mut lua_State, a: c_int, b: c_int, op: c_int) -> c_int;
 
     pub fn lua_pushnil(l: *mut lua_State);
     pub fn lua_pushnumber(l: *mut lua_State, n: f64);
@@ -92,7 +91,6 @@ unsafe extern "C" {
     pub fn lua_pushcclosure(l: *mut lua_State, f: lua_CFunction, n: c_int);
     pub fn lua_pushboolean(l: *mut lua_State, b: c_int);
 
-    pub fn lua_getfield(l: *mut lua_State, idx: c_int, k: *const c_char) -> c_int;
     pub fn lua_rawget(l: *mut lua_State, idx: c_int) -> c_int;
     pub fn lua_rawgeti(l: *mut lua_State, idx: c_int, n: i64) -> c_int;
     pub fn lua_rawgetp(l: *mut lua_State, idx: c_int, p: *const c_void) -> c_int;
@@ -100,19 +98,10 @@ unsafe extern "C" {
     pub fn lua_newuserdatauv(l: *mut lua_State, size: usize, nuvalue: c_int) -> *mut c_void;
     pub fn lua_getmetatable(l: *mut lua_State, idx: c_int) -> c_int;
 
-    pub fn lua_setfield(l: *mut lua_State, idx: c_int, k: *const c_char);
     pub fn lua_rawset(l: *mut lua_State, idx: c_int);
     pub fn lua_rawseti(l: *mut lua_State, idx: c_int, n: i64);
     pub fn lua_rawsetp(l: *mut lua_State, idx: c_int, p: *const c_void);
     pub fn lua_setmetatable(l: *mut lua_State, idx: c_int) -> c_int;
-
-    pub fn lua_callk(
-        l: *mut lua_State,
-        nargs: c_int,
-        nresults: c_int,
-        ctx: lua_KContext,
-        k: Option<lua_KFunction>,
-    );
 
     pub fn lua_pcallk(
         l: *mut lua_State,
@@ -128,10 +117,8 @@ unsafe extern "C" {
 
     pub fn lua_setwarnf(l: *mut lua_State, f: Option<lua_WarnFunction>, ud: *mut c_void);
     pub fn lua_gc(l: *mut lua_State, what: c_int, ...) -> c_int;
-    pub fn lua_concat(l: *mut lua_State, n: c_int);
     pub fn lua_next(l: *mut lua_State, idx: c_int) -> c_int;
 
-    pub fn luaL_tolstring(l: *mut lua_State, idx: c_int, len: *mut usize) -> *const c_char;
     pub fn luaL_argerror(l: *mut lua_State, arg: c_int, message: *const c_char) -> c_int;
     pub fn luaL_typeerror(l: *mut lua_State, arg: c_int, expected: *const c_char) -> c_int;
     pub fn luaL_ref(l: *mut lua_State, t: c_int) -> c_int;
@@ -154,7 +141,7 @@ unsafe extern "C" {
     pub fn luaopen_table(l: *mut lua_State) -> c_int;
     pub fn luaopen_utf8(l: *mut lua_State) -> c_int;
 
-    // From lua.patch.
+    // From the patches.
     pub static mut lua_ontick: Option<unsafe extern "C" fn(*mut lua_State) -> c_int>;
     pub static mut lua_onblock: Option<unsafe extern "C" fn(*mut lua_State)>;
     pub static mut lua_suspending: c_int;

@@ -36,6 +36,11 @@ mod host {
     pub(crate) use super::wit::assay::host::*;
 }
 
+// Lua's errors leave Rust frames without running their destructors, which is sound because panics end the instance. With
+// panics that unwind the two would meet.
+#[cfg(panic = "unwind")]
+compile_error!("the guest is built with panic = \"abort\" only, as `cargo xtask guest` does");
+
 struct Component;
 
 impl wit::Guest for Component {

@@ -1,11 +1,78 @@
 //! A thin, typed view of one Lua stack.
 //!
-//! Nothing here is protected: where Lua raises an error (memory, a metamethod), it unwinds through
-//! the Rust frames without running destructors. So code between taking arguments and returning
-//! results holds no lock, and what it leaks in such a case is the instance's own memory.
+//! Where Lua raises an error, it goes to the next protected call without running the destructors of the Rust frames in
+//! between. So what runs code of the script, which may raise whenever it likes, is reached through [`Lua::raising`] only:
+//! the functions of C that do so are private to this file, and take the token that a protected call gives, so that their
+//! error comes back as a value. What is left are pushes, which raise where memory is short: they come last in a builtin,
+//! in a [`region`](crate::region::region), or in what a wait gives, whose values stay with the one who calls it.
 
+use crate::call::Error;
 use crate::ffi::*;
-use std::ffi::{CStr, c_int};
+use crate::region;
+use std::ffi::{CStr, c_int, c_void};
+
+/// What runs code of the script.
+mod scripted {
+    use crate::ffi::*;
+    use std::ffi::{c_char, c_int};
+
+    unsafe extern "C" {
+        pub fn lua_callk(
+            l: *mut lua_State,
+            nargs: c_int,
+            nresults: c_int,
+            ctx: lua_KContext,
+            k: Option<lua_KFunction>,
+        );
+        pub fn lua_compare(l: *mut lua_State, a: c_int, b: c_int, op: c_int) -> c_int;
+        pub fn lua_concat(l: *mut lua_State, n: c_int);
+        pub fn lua_getfield(l: *mut lua_State, idx: c_int, k: *const c_char) -> c_int;
+        pub fn lua_setfield(l: *mut lua_State, idx: c_int, k: *const c_char);
+        pub fn luaL_tolstring(l: *mut lua_State, idx: c_int, len: *mut usize) -> *const c_char;
+    }
+}
+
+/// Stands for an error that may be raised: [`Lua::raising`] gives one, and each call that may raise takes it.
+pub struct Raising(Lua);
+
+impl Raising {
+    /// Calls the function below `arguments` values, not yieldable.
+    pub fn call(self, arguments: c_int, results: c_int) {
+        unsafe { scripted::lua_callk(self.0.0, arguments, results, 0, None) }
+    }
+
+    /// Pushes what `tostring` gives for the value at `index`.
+    pub fn text<'a>(self, index: c_int) -> &'a [u8] {
+        let mut len = 0;
+        let start = unsafe { scripted::luaL_tolstring(self.0.0, index, &mut len) };
+        unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) }
+    }
+
+    /// Compares the values at `a` and `b` as Lua's operator does.
+    pub fn compare(self, a: c_int, b: c_int, operator: c_int) -> bool {
+        unsafe { scripted::lua_compare(self.0.0, a, b, operator) != 0 }
+    }
+
+    /// Puts one value in place of the `n` on top, as `..` does.
+    pub fn concatenate(self, n: c_int) {
+        unsafe { scripted::lua_concat(self.0.0, n) }
+    }
+
+    /// Pushes `t[name]` of the value at `index`.
+    pub fn get(self, index: c_int, name: &CStr) {
+        unsafe { scripted::lua_getfield(self.0.0, index, name.as_ptr()) };
+    }
+
+    /// `t[name] = value on top` of the value at `index`; pops it.
+    pub fn set(self, index: c_int, name: &CStr) {
+        unsafe { scripted::lua_setfield(self.0.0, index, name.as_ptr()) };
+    }
+
+    /// Pushes a new userdata of `size` bytes.
+    pub fn userdata(self, size: usize) -> *mut c_void {
+        unsafe { lua_newuserdatauv(self.0.0, size, 0) }
+    }
+}
 
 /// One Lua thread (coroutine) and its stack. Copies refer to the same thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -206,18 +273,59 @@ impl Lua {
         (ok != 0).then_some(value)
     }
 
+    /// Calls `f`, in which Lua may raise an error, once. What `f` holds is copied and has no destructor, so that nothing is
+    /// lost by the error; what it is taken from is dropped where the error is handed on.
+    ///
+    /// # Errors
+    /// The error of Lua, which is on top of the stack then; all else is as it was before.
+    pub fn raising<T>(self, f: impl FnOnce(Raising) -> T + Copy) -> Result<T, Error> {
+        protected(self, move || f(Raising(self)))
+    }
+
     /// Pushes what `tostring` gives for the value at `index`. May run `__tostring`.
-    pub fn push_text<'a>(self, index: c_int) -> &'a [u8] {
-        let mut len = 0;
-        let start = unsafe { luaL_tolstring(self.0, index, &mut len) };
-        unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) }
+    ///
+    /// # Errors
+    /// Those of that.
+    pub fn push_text<'a>(self, index: c_int) -> Result<&'a [u8], Error> {
+        self.raising(|may| may.text(index))
     }
 
     /// What `tostring` gives for the value at `index`, lossily as UTF-8. May run `__tostring`.
-    pub fn display(self, index: c_int) -> String {
-        let text = String::from_utf8_lossy(self.push_text(index)).into_owned();
+    ///
+    /// # Errors
+    /// Those of that.
+    pub fn display(self, index: c_int) -> Result<String, Error> {
+        let text = String::from_utf8_lossy(self.push_text(index)?).into_owned();
         self.pop(1);
-        text
+        Ok(text)
+    }
+
+    /// Compares the values at `a` and `b` as Lua's operator does.
+    ///
+    /// # Errors
+    /// Those of metamethods, and of values that have no order.
+    pub fn compare(self, a: c_int, b: c_int, operator: c_int) -> Result<bool, Error> {
+        let is_plain = |index| !matches!(self.type_of(index), Type::Table | Type::Userdata);
+        if operator == LUA_OPEQ && is_plain(a) && is_plain(b) {
+            return Ok(unsafe { lua_rawequal(self.0, a, b) } != 0);
+        }
+        self.raising(|may| may.compare(a, b, operator))
+    }
+
+    /// Puts one value in place of the `n` on top, as `..` does.
+    ///
+    /// # Errors
+    /// Those of metamethods, and of values that cannot be joined.
+    pub fn concatenate(self, n: c_int) -> Result<(), Error> {
+        self.raising(|may| may.concatenate(n))
+    }
+
+    /// Pushes `t[name]` of the value at `index`. May run `__index`.
+    ///
+    /// # Errors
+    /// Those of that.
+    pub fn get(self, index: c_int, name: &CStr) -> Result<(), Error> {
+        self.raising(|may| may.get(index, name))
     }
 
     /// The text that `function` gives for the value at `index`; nothing where it fails. For where an error of Lua
@@ -251,9 +359,22 @@ impl Lua {
         if status == LUA_OK { Ok(()) } else { Err(status) }
     }
 
-    /// Calls the function below `arguments` values, not protected and not yieldable.
-    pub fn call(self, arguments: c_int, results: c_int) {
-        unsafe { lua_callk(self.0, arguments, results, 0, None) }
+    /// Calls the function below `arguments` values, not yieldable.
+    ///
+    /// # Errors
+    /// Those of the function.
+    pub fn call(self, arguments: c_int, results: c_int) -> Result<(), Error> {
+        self.raising(|may| may.call(arguments, results))
+    }
+
+    /// Calls one of the guest's own functions while the snapshot is made, when no script has changed anything.
+    ///
+    /// # Panics
+    /// When it fails, which a build of the guest shows at once.
+    pub fn call_own(self, arguments: c_int, results: c_int) {
+        if self.call(arguments, results).is_err() {
+            panic!("{}", self.display(-1).unwrap_or_default());
+        }
     }
 
     /// Opens one of Lua's own libraries as a global.
@@ -266,6 +387,31 @@ impl Lua {
     pub fn set_metatable(self, index: c_int) {
         unsafe { lua_setmetatable(self.0, index) };
     }
+}
+
+/// Calls `f`. An error of Lua ends it here, and the error is on top of the stack; all else is as it was before. What `f` has
+/// moved out of what it borrows is lost then.
+///
+/// # Errors
+/// That.
+pub fn protected<T>(lua: Lua, f: impl FnOnce() -> T) -> Result<T, Error> {
+    struct Body<F, T> {
+        f: Option<F>,
+        result: Option<T>,
+    }
+    unsafe extern "C" fn run<F: FnOnce() -> T, T>(_: *mut lua_State, body: *mut c_void) {
+        let body = unsafe { &mut *body.cast::<Body<F, T>>() };
+        body.result = body.f.take().map(|f| f());
+    }
+    fn runner<F: FnOnce() -> T, T>(_: &Body<F, T>) -> lua_Protected {
+        run::<F, T>
+    }
+    let mut body = Body { f: Some(f), result: None };
+    let run = runner(&body);
+    let running = region::leave();
+    unsafe { lua_protect(lua.0, run, (&raw mut body).cast()) };
+    region::back(running);
+    body.result.ok_or(Error::Raised)
 }
 
 /// A Lua value kept alive from Rust; freed when dropped.

@@ -13,10 +13,9 @@
 use crate::alloc;
 use crate::call::Error;
 use crate::ffi::*;
-use crate::lua::Lua;
+use crate::lua::{Lua, protected};
 use crate::work::spend;
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::ffi::c_void;
 use std::panic::UnwindSafe;
 use std::ptr::null_mut;
 
@@ -113,28 +112,16 @@ pub fn region<T>(lua: Lua, f: impl FnOnce() -> T + UnwindSafe) -> Result<T, Erro
 /// # Errors
 /// The same.
 pub fn weighted<T>(lua: Lua, weight: usize, f: impl FnOnce() -> T + UnwindSafe) -> Result<T, Error> {
-    struct Body<F, T> {
-        f: Option<F>,
-        result: Option<T>,
-    }
-    unsafe extern "C" fn run<F: FnOnce() -> T, T>(_: *mut lua_State, body: *mut c_void) {
-        let body = unsafe { &mut *body.cast::<Body<F, T>>() };
-        body.result = body.f.take().map(|f| f());
-    }
-    fn runner<F: FnOnce() -> T, T>(_: &Body<F, T>) -> lua_Protected {
-        run::<F, T>
-    }
-    let mut body = Body { f: Some(f), result: None };
-    let run = runner(&body);
     let mut links = Links { next: null_mut(), previous: null_mut() };
     let mark = &raw mut links;
     unsafe {
         *mark = Links { next: mark, previous: mark };
         let outer = RUNNING;
-        RUNNING = Running { thread: lua.0, weight, mark };
-        let status = lua_protect(lua.0, run, (&raw mut body).cast());
-        RUNNING = outer;
-        if status != LUA_OK {
+        let result = protected(lua, || {
+            RUNNING = Running { thread: lua.0, weight, mark };
+            f()
+        });
+        if result.is_err() {
             loop {
                 let next = (*mark).next;
                 if next == mark {
@@ -146,8 +133,8 @@ pub fn weighted<T>(lua: Lua, weight: usize, f: impl FnOnce() -> T + UnwindSafe) 
             join(outer.mark, mark);
         }
         unlink(mark);
+        result
     }
-    body.result.ok_or(Error::Raised)
 }
 
 /// Runs `f` as if no region ran: it may call the host, and what it allocates stays.

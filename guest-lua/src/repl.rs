@@ -393,7 +393,10 @@ fn help(call: Call) -> Returned {
     let topic = match lua.type_of(1) {
         Type::None | Type::Nil => String::new(),
         Type::String => call.str(1)?.to_string(),
-        _ => name_of(lua, 1).unwrap_or_else(|| lua.display(1)),
+        _ => match name_of(lua, 1) {
+            Some(name) => name,
+            None => lua.display(1)?,
+        },
     };
     let text = match console::help(&topic) {
         Some(text) => text,

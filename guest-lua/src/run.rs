@@ -95,7 +95,7 @@ fn reseed(lua: Lua) {
     if lua.raw_get(-1, "math") == Type::Table && lua.raw_get(-1, "randomseed") == Type::Function {
         lua.push_integer(first as i64);
         lua.push_integer(second as i64);
-        lua.call(2, 0);
+        lua.call_own(2, 0);
     }
     lua.set_top(0);
 }
@@ -144,7 +144,7 @@ fn block_global(lua: Lua, path: &str) {
     lua.raw_set(-2, name);
     lua.set_top(0);
     if tables.is_none() {
-        unsafe { lua_getfield(lua.0, LUA_REGISTRYINDEX, c"_LOADED".as_ptr()) };
+        lua.raw_get(LUA_REGISTRYINDEX, "_LOADED");
         lua.push_nil();
         lua.raw_set(-2, name);
         lua.pop(1);

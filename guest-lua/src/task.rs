@@ -14,9 +14,10 @@ use crate::fault;
 use crate::ffi::*;
 use crate::host::log;
 use crate::lines::{self, Called};
-use crate::lua::{Lua, Ref};
+use crate::lua::{Lua, Ref, protected};
 use crate::options;
 use crate::region::{self, Running};
+use crate::userdata::{self, Userdata};
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::future::Future;
@@ -24,8 +25,20 @@ use std::pin::Pin;
 use std::ptr::null_mut;
 use std::task::{Context, Poll, Waker};
 
-/// Pushes the results of a wait on the stack of the call.
-pub type Push = Box<dyn FnOnce(Call) -> Returned>;
+/// Pushes the results of a wait on the stack of the call. It is called once, but cannot move out what it holds: where a push
+/// raises, that is dropped with it.
+pub type Push = Box<dyn FnMut(Call) -> Returned>;
+
+/// What pushes `value` as a userdata.
+pub fn handle<T: Userdata>(value: T) -> impl FnMut(Call) -> Returned {
+    let mut value = Some(value);
+    move |call: Call| {
+        if let Some(value) = value.take() {
+            userdata::push(call.lua(), value)?;
+        }
+        Ok(1)
+    }
+}
 
 /// What a builtin that waits returns.
 pub struct Pending {
@@ -42,7 +55,7 @@ pub struct Pending {
 pub fn wait<F, P>(future: F) -> Result<Pending, Error>
 where
     F: Future<Output = Result<P, Error>> + 'static,
-    P: FnOnce(Call) -> Returned + 'static,
+    P: FnMut(Call) -> Returned + 'static,
 {
     let future = Box::pin(async move { Ok(Box::new(future.await?) as Push) });
     Ok(Pending { future, on_tasks: false, lasting: false, called: None })
@@ -62,7 +75,7 @@ where
 pub fn wait_on_tasks<F, P>(future: F) -> Result<Pending, Error>
 where
     F: Future<Output = Result<P, Error>> + 'static,
-    P: FnOnce(Call) -> Returned + 'static,
+    P: FnMut(Call) -> Returned + 'static,
 {
     Ok(Pending { on_tasks: true, ..wait(future)? })
 }
@@ -147,7 +160,8 @@ fn report_lost(lua: Lua) {
 
 /// Gives the results of a wait, and goes back to the region that was left for it.
 fn finish(call: Call, result: Result<Push, Error>, left: Running) -> c_int {
-    let result = result.and_then(|push| push(call));
+    // An error of the pushes ends here, where all that they are made from is dropped.
+    let result = result.and_then(|mut push| protected(call.0, || push(call))?);
     region::back(left);
     match result {
         Ok(results) => results,

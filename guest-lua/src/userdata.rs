@@ -1,31 +1,100 @@
 //! Rust values owned by Lua: handles with methods, dropped by the garbage collector.
 
+use crate::call::Error;
 use crate::ffi::*;
 use crate::lua::Lua;
+use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
+use std::rc::Rc;
+use std::sync::atomic::AtomicU8;
 
-/// A handle type. Its metatable is made on first use and found by the type's address.
+/// What tells one type of handles from all others: a static, which has an address of its own. That of a name would not
+/// do, as equal texts may be one.
+pub struct Tag(AtomicU8);
+
+impl Tag {
+    pub const fn new() -> Tag {
+        Tag(AtomicU8::new(0))
+    }
+}
+
+/// A handle type. Its metatable is made on first use.
 pub trait Userdata: Sized + 'static {
     /// The name in error messages and `tostring`.
     const NAME: &'static CStr;
     /// What `handle:name(...)` reaches.
-    const METHODS: &'static [(&'static str, lua_CFunction)];
+    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
     /// Metamethods besides `__index`, `__gc`, `__name`.
     const METAMETHODS: &'static [(&'static str, lua_CFunction)] = &[];
+
+    /// A static of this type's own; [`named!`](crate::named) makes it.
+    fn tag() -> &'static Tag;
+}
+
+/// The name and the tag of a type of handles.
+#[macro_export]
+macro_rules! named {
+    ($name:literal) => {
+        const NAME: &'static std::ffi::CStr = $name;
+
+        fn tag() -> &'static $crate::userdata::Tag {
+            static TAG: $crate::userdata::Tag = $crate::userdata::Tag::new();
+            &TAG
+        }
+    };
+}
+
+/// What a handle holds until it is closed.
+pub struct Closable<T>(Cell<Option<Rc<T>>>);
+
+impl<T> Closable<T> {
+    pub fn new(value: T) -> Closable<T> {
+        Closable::share(Rc::new(value))
+    }
+
+    pub fn share(value: Rc<T>) -> Closable<T> {
+        Closable(Cell::new(Some(value)))
+    }
+
+    /// What it holds; nothing once it is closed.
+    pub fn get(&self) -> Option<Rc<T>> {
+        let value = self.0.take();
+        self.0.set(value.clone());
+        value
+    }
+
+    /// Takes it away: the handle is closed.
+    pub fn take(&self) -> Option<Rc<T>> {
+        self.0.take()
+    }
 }
 
 /// Pushes `value` as a userdata.
-pub fn push<T: Userdata>(lua: Lua, value: T) {
-    // `None` once it is dropped, so that a handle that is used after its finalizer is harmless.
-    let slot = unsafe { lua_newuserdatauv(lua.0, size_of::<Option<T>>(), 0) } as *mut Option<T>;
+///
+/// # Errors
+/// "not enough memory"; the value is dropped then.
+pub fn push<T: Userdata>(lua: Lua, value: T) -> Result<(), Error> {
     const { assert!(align_of::<Option<T>>() <= 8, "Lua aligns userdata to 8 bytes") };
+    let slot = lua.raising(|may| {
+        // `None` until nothing can fail any more, and once it is dropped.
+        let slot = may.userdata(size_of::<Option<T>>()).cast::<Option<T>>();
+        unsafe { slot.write(None) };
+        push_metatable::<T>(lua);
+        lua.set_metatable(-2);
+        slot
+    })?;
     unsafe { slot.write(Some(value)) };
-    push_metatable::<T>(lua);
-    lua.set_metatable(-2);
+    Ok(())
 }
 
-/// The `T` at `index`; none where it is something else or already collected.
-pub fn get<'a, T: Userdata>(lua: Lua, index: c_int) -> Option<&'a mut T> {
+/// The `T` at `index`; none where it is something else or already collected. It is shared, as the same handle may be asked
+/// for twice: what changes in it is in a cell. Not to be kept while code of the script runs, which can collect it.
+pub fn get<'a, T: Userdata>(lua: Lua, index: c_int) -> Option<&'a T> {
+    let slot = slot::<T>(lua, index)?;
+    unsafe { (*slot).as_ref() }
+}
+
+fn slot<T: Userdata>(lua: Lua, index: c_int) -> Option<*mut Option<T>> {
     let slot = unsafe { lua_touserdata(lua.0, index) } as *mut Option<T>;
     if slot.is_null() || unsafe { lua_getmetatable(lua.0, index) } == 0 {
         return None;
@@ -33,19 +102,18 @@ pub fn get<'a, T: Userdata>(lua: Lua, index: c_int) -> Option<&'a mut T> {
     unsafe { lua_rawgetp(lua.0, LUA_REGISTRYINDEX, key::<T>()) };
     let same = unsafe { lua_rawequal(lua.0, -1, -2) } != 0;
     lua.pop(2);
-    if same { unsafe { (*slot).as_mut() } } else { None }
+    same.then_some(slot)
 }
 
-/// The registry key of `T`'s metatable: the address of its method list is unique to it.
+/// The registry key of `T`'s metatable.
 fn key<T: Userdata>() -> *const c_void {
-    T::NAME.as_ptr().cast()
+    T::tag().0.as_ptr().cast()
 }
 
 fn push_metatable<T: Userdata>(lua: Lua) {
     unsafe extern "C" fn collect<T: Userdata>(l: *mut lua_State) -> c_int {
-        let slot = unsafe { lua_touserdata(l, 1) } as *mut Option<T>;
         // A script can call this too, by way of the debug library.
-        if get::<T>(Lua(l), 1).is_some() {
+        if let Some(slot) = slot::<T>(Lua(l), 1) {
             // The collection may have been set off by a region.
             crate::region::outside(|| drop(unsafe { (*slot).take() }));
         }

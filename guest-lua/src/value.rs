@@ -10,10 +10,11 @@ use crate::ffi::*;
 use crate::function;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
+use crate::region;
 use crate::userdata::{self, Userdata};
 use crate::work::{CALL, PIECE, spend};
 use std::borrow::Cow;
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 use std::fmt::Write as _;
 
 /// How deep tables may be nested, in both directions. It bounds the recursion on the wasm stack.
@@ -453,8 +454,7 @@ pub fn has_own_metatable(lua: Lua, at: c_int) -> bool {
 struct Null;
 
 impl Userdata for Null {
-    const NAME: &'static CStr = c"json.null";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"json.null");
     const METAMETHODS: &'static [(&'static str, lua_CFunction)] = &[("__tostring", function!(null_text))];
 }
 
@@ -494,7 +494,7 @@ arithmetic! {
 }
 
 impl Userdata for Number {
-    const NAME: &'static CStr = c"json.number";
+    crate::named!(c"json.number");
     const METHODS: &'static [(&'static str, lua_CFunction)] = &[("tonumber", function!(to_float))];
     const METAMETHODS: &'static [(&'static str, lua_CFunction)] = &[
         ("__tostring", function!(digits)),
@@ -538,9 +538,9 @@ fn digits(call: Call) -> Returned {
 
 fn concatenate(call: Call) -> Returned {
     let lua = call.lua();
-    lua.push_text(1);
-    lua.push_text(2);
-    unsafe { lua_concat(lua.0, 2) };
+    lua.push_text(1)?;
+    lua.push_text(2)?;
+    lua.concatenate(2)?;
     Ok(1)
 }
 
@@ -568,7 +568,14 @@ fn less_or_equal(call: Call) -> Returned {
 
 /// Pushes a number given by its digits, in JSON's grammar, that fits no Lua number exactly.
 pub fn push_number(lua: Lua, digits: &str) {
-    userdata::push(lua, Number(digits.to_owned()));
+    // The handle outlives the region that parses it.
+    let pushed = region::make_room(lua, digits.len()).and_then(|()| {
+        let digits = region::outside(|| digits.to_owned());
+        userdata::push(lua, Number(digits))
+    });
+    if pushed.is_err() {
+        unsafe { lua_nomemory(lua.0) };
+    }
 }
 
 /// Makes what this module keeps in the registry; runs before any binding is registered.
@@ -579,7 +586,9 @@ pub fn register(lua: Lua) {
         lua.raw_set(-2, "__jsontype");
         unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, marker(kind)) };
     }
-    userdata::push(lua, Null);
+    if userdata::push(lua, Null).is_err() {
+        panic!("no memory for null");
+    }
     unsafe { lua_rawsetp(lua.0, LUA_REGISTRYINDEX, (&raw const NULL).cast()) };
 }
 

@@ -2,7 +2,7 @@
 
 use crate::lua::Lua;
 use mlua::{Result, ffi};
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 
 /// Sets the global `json`: the very code that runs in the sandbox.
 pub fn register_json(lua: &mlua::Lua) -> Result<()> {
@@ -20,6 +20,24 @@ pub fn register_json(lua: &mlua::Lua) -> Result<()> {
 unsafe extern "C-unwind" fn lua_softerror(l: *mut ffi::lua_State) -> c_int {
     // SAFETY: the caller's contract is that of `lua_error`.
     unsafe { ffi::lua_error(l) }
+}
+
+/// The guest's way to end a call in the frame that runs: here nothing but the benchmark's end comes of an error.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn lua_protect(
+    l: *mut ffi::lua_State,
+    f: unsafe extern "C-unwind" fn(*mut ffi::lua_State, *mut c_void),
+    body: *mut c_void,
+) -> c_int {
+    // SAFETY: `f` and `body` belong together.
+    unsafe { f(l, body) };
+    0
+}
+
+/// The guest's error of a memory that is used up.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn lua_nomemory(_: *mut ffi::lua_State) -> ! {
+    std::process::abort()
 }
 
 /// In place of the WIT types and the host's limits, of which there are none.
@@ -56,7 +74,6 @@ pub mod host {
             pub errno: i32,
         }
     }
-
 }
 
 pub mod state {

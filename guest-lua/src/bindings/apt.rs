@@ -158,7 +158,7 @@ fn change(action: Action, options: Option<Fields>) -> Result<Pending, Error> {
         }
     }
     wait(async move {
-        let output = apt::change(action, names, choices, root, timeout, lock_timeout).await?;
+        let mut output = apt::change(action, names, choices, root, timeout, lock_timeout).await?;
         Ok(move |call: Call| {
             let lua = call.lua();
             lua.new_table(0, 4);
@@ -166,7 +166,7 @@ fn change(action: Action, options: Option<Fields>) -> Result<Pending, Error> {
             lua.raw_set(-2, "status");
             lua.push_bool(output.timed_out);
             lua.raw_set(-2, "timed_out");
-            set_written(lua, output.stdout, output.stderr)?;
+            set_written(lua, &mut output.stdout, &mut output.stderr)?;
             Ok(1)
         })
     })

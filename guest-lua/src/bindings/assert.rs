@@ -32,7 +32,7 @@ pub fn register(lua: Lua) {
             ("matches", function!(matches, 3)),
         ],
     );
-    // To Lua it is a plain function, like the one it stands for; `lua.patch` finds the fields.
+    // To Lua it is a plain function, like the one it stands for; a patch finds the fields.
     let function = function!(call);
     unsafe { lua_withfields = Some(function) };
     lua.push_closure(function, 1);
@@ -93,7 +93,8 @@ fn call(call: Call) -> Returned {
 
 /// The error of an assertion: the caller's message (argument `index`), if any, before what failed.
 fn fail(call: Call, index: c_int, what: &str) -> Returned {
-    let message = if call.is_nil(index) { "assertion failed".to_owned() } else { call.lua().display(index) };
+    let message =
+        if call.is_nil(index) { "assertion failed".to_owned() } else { call.lua().display(index)? };
     Err(Error::Plain(format!("{message}: {what}")))
 }
 
@@ -108,13 +109,13 @@ fn any(call: Call, index: c_int) -> Result<(), Error> {
 fn eq(call: Call) -> Returned {
     any(call, 2)?;
     let lua = call.lua();
-    match difference(lua, 1, 2, &mut Vec::new()) {
+    match difference(lua, 1, 2, &mut Vec::new())? {
         None => {
             hold();
             Ok(0)
         }
         Some(difference) => {
-            let mut what = format!("got {}, expected {}", show(lua, 1), show(lua, 2));
+            let mut what = format!("got {}, expected {}", show(lua, 1)?, show(lua, 2)?);
             if !difference.path.is_empty() {
                 let path: String = difference.path.iter().rev().map(String::as_str).collect();
                 let _ = write!(what, "; first difference at ${path}: {}", difference.what);
@@ -127,11 +128,11 @@ fn eq(call: Call) -> Returned {
 fn ne(call: Call) -> Returned {
     any(call, 2)?;
     let lua = call.lua();
-    if difference(lua, 1, 2, &mut Vec::new()).is_some() {
+    if difference(lua, 1, 2, &mut Vec::new())?.is_some() {
         hold();
         return Ok(0);
     }
-    fail(call, 3, &format!("got {}, expected anything else", show(lua, 1)))
+    fail(call, 3, &format!("got {}, expected anything else", show(lua, 1)?))
 }
 
 fn gt(call: Call) -> Returned {
@@ -151,11 +152,11 @@ fn compare(call: Call, low: c_int, high: c_int, relation: &str) -> Returned {
         (Type::Table | Type::Userdata, _) | (_, Type::Table | Type::Userdata) => true,
         _ => false,
     };
-    if comparable && unsafe { lua_compare(lua.0, low, high, LUA_OPLT) } != 0 {
+    if comparable && lua.compare(low, high, LUA_OPLT)? {
         hold();
         return Ok(0);
     }
-    fail(call, 3, &format!("got {}, expected something {relation} {}", show(lua, 1), show(lua, 2)))
+    fail(call, 3, &format!("got {}, expected something {relation} {}", show(lua, 1)?, show(lua, 2)?))
 }
 
 fn not_nil(call: Call) -> Returned {
@@ -176,7 +177,7 @@ fn contains(call: Call) -> Returned {
             memchr::memmem::find(call.bytes(1)?, part).is_some()
         }
         Type::Table if is_error(lua, 1) => {
-            let text = lua.display(1);
+            let text = lua.display(1)?;
             memchr::memmem::find(text.as_bytes(), call.bytes(2)?).is_some()
         }
         Type::Table => {
@@ -184,7 +185,7 @@ fn contains(call: Call) -> Returned {
             for n in 1..=lua.raw_len(1) as i64 {
                 lua.raw_get_index(1, n);
                 let at = lua.top();
-                found = difference(lua, at, 2, &mut Vec::new()).is_none();
+                found = difference(lua, at, 2, &mut Vec::new())?.is_none();
                 lua.set_top(at - 1);
                 if found {
                     break;
@@ -203,14 +204,14 @@ fn contains(call: Call) -> Returned {
         hold();
         return Ok(0);
     }
-    fail(call, 3, &format!("{} does not contain {}", show(lua, 1), show(lua, 2)))
+    fail(call, 3, &format!("{} does not contain {}", show(lua, 1)?, show(lua, 2)?))
 }
 
 fn matches(call: Call) -> Returned {
     let pattern = regex::compile(call, 2)?;
     let lua = call.lua();
     let found = if is_error(lua, 1) {
-        regex::matches(lua, &pattern, lua.display(1).as_bytes())?
+        regex::matches(lua, &pattern, lua.display(1)?.as_bytes())?
     } else {
         regex::matches(lua, &pattern, call.text(1)?)?
     };
@@ -219,7 +220,7 @@ fn matches(call: Call) -> Returned {
         hold();
         return Ok(0);
     }
-    fail(call, 3, &format!("{} does not match {}", show(lua, 1), show(lua, 2)))
+    fail(call, 3, &format!("{} does not match {}", show(lua, 1)?, show(lua, 2)?))
 }
 
 /// Whether the value is an error table of a builtin, which stands for its message.
@@ -242,66 +243,79 @@ struct Difference {
 
 /// Compares two values (absolute indices) by content. `pairs` are the tables around them: a pair that
 /// is being compared already counts as equal, so that tables with cycles can be compared.
-fn difference(lua: Lua, a: c_int, b: c_int, pairs: &mut Vec<(c_int, c_int)>) -> Option<Difference> {
-    if unsafe { lua_compare(lua.0, a, b, LUA_OPEQ) } != 0 {
-        return None;
+fn difference(
+    lua: Lua,
+    a: c_int,
+    b: c_int,
+    pairs: &mut Vec<(c_int, c_int)>,
+) -> Result<Option<Difference>, Error> {
+    if lua.compare(a, b, LUA_OPEQ)? {
+        return Ok(None);
     }
-    let here = |what: String| Some(Difference { path: Vec::new(), what });
+    let here = |what: String| Ok(Some(Difference { path: Vec::new(), what }));
     if lua.type_of(a) != Type::Table || lua.type_of(b) != Type::Table {
-        return here(format!("got {}, expected {}", show(lua, a), show(lua, b)));
+        return here(format!("got {}, expected {}", show(lua, a)?, show(lua, b)?));
     }
     let same = |x: c_int, y: c_int| unsafe { lua_rawequal(lua.0, x, y) } != 0;
     if pairs.iter().any(|(x, y)| same(*x, a) && same(*y, b)) {
-        return None;
+        return Ok(None);
     }
     if pairs.len() >= MAX_DEPTH || !lua.reserve(16) {
         return here(format!("more than {MAX_DEPTH} nested tables, which are not compared"));
     }
     pairs.push((a, b));
     let top = lua.top();
-    let found = fields_differ(lua, a, b, pairs).or_else(|| missing(lua, b, a));
+    let found = match fields_differ(lua, a, b, pairs)? {
+        None => missing(lua, b, a)?,
+        found => found,
+    };
     lua.set_top(top);
     pairs.pop();
-    found
+    Ok(found)
 }
 
 /// The first field of `a` that differs from the one of `b`.
-fn fields_differ(lua: Lua, a: c_int, b: c_int, pairs: &mut Vec<(c_int, c_int)>) -> Option<Difference> {
+fn fields_differ(
+    lua: Lua,
+    a: c_int,
+    b: c_int,
+    pairs: &mut Vec<(c_int, c_int)>,
+) -> Result<Option<Difference>, Error> {
     lua.push_nil();
     while unsafe { lua_next(lua.0, a) } != 0 {
         let field = lua.top();
         lua.push_copy(field - 1);
         unsafe { lua_rawget(lua.0, b) };
-        if let Some(mut found) = difference(lua, field, field + 1, pairs) {
-            found.path.push(step(lua, field - 1));
-            return Some(found);
+        if let Some(mut found) = difference(lua, field, field + 1, pairs)? {
+            found.path.push(step(lua, field - 1)?);
+            return Ok(Some(found));
         }
         lua.set_top(field - 1);
     }
-    None
+    Ok(None)
 }
 
 /// The first field of `a` that `b` does not have.
-fn missing(lua: Lua, a: c_int, b: c_int) -> Option<Difference> {
+fn missing(lua: Lua, a: c_int, b: c_int) -> Result<Option<Difference>, Error> {
     lua.push_nil();
     while unsafe { lua_next(lua.0, a) } != 0 {
         let field = lua.top();
         lua.push_copy(field - 1);
         unsafe { lua_rawget(lua.0, b) };
         if lua.is_nil(-1) {
-            let what = format!("got nil, expected {}", show(lua, field));
-            return Some(Difference { path: vec![step(lua, field - 1)], what });
+            let what = format!("got nil, expected {}", show(lua, field)?);
+            return Ok(Some(Difference { path: vec![step(lua, field - 1)?], what }));
         }
         lua.set_top(field - 1);
     }
-    None
+    Ok(None)
 }
 
-fn step(lua: Lua, key: c_int) -> String {
-    match lua.bytes(key) {
+fn step(lua: Lua, key: c_int) -> Result<String, Error> {
+    Ok(match lua.bytes(key) {
         Some(name) if is_name(name) => format!(".{}", String::from_utf8_lossy(name)),
-        _ => format!("[{}]", show(lua, key)),
-    }
+        _ => format!("[{}]", show(lua, key)?),
+    })
 }
 
 fn is_name(key: &[u8]) -> bool {
@@ -315,29 +329,33 @@ const SHOWN_DEPTH: usize = 4;
 
 /// The function behind what the REPL shows of a value.
 pub fn shown(call: Call) -> Returned {
-    call.lua().push_str(&show(call.lua(), 1));
+    call.lua().push_str(&show(call.lua(), 1)?);
     Ok(1)
 }
 
 /// A value as a reader of Lua expects it, cut where it is long.
-pub fn show(lua: Lua, at: c_int) -> String {
+///
+/// # Errors
+/// Those of the `__tostring` of what is in it.
+pub fn show(lua: Lua, at: c_int) -> Result<String, Error> {
     let mut out = String::new();
     let at = lua.abs(at);
     let top = lua.top();
-    write_value(lua, at, &mut out, 0);
+    write_value(lua, at, &mut out, 0)?;
     lua.set_top(top);
-    out
+    Ok(out)
 }
 
-fn write_value(lua: Lua, at: c_int, out: &mut String, depth: usize) {
+fn write_value(lua: Lua, at: c_int, out: &mut String, depth: usize) -> Result<(), Error> {
     match lua.type_of(at) {
         Type::String => write_string(lua.bytes(at).unwrap_or_default(), out),
         Type::Float => out.push_str(&value::float(lua.number(at).unwrap_or_default())),
-        Type::Table if has_text(lua, at) => out.push_str(&lua.display(at)),
+        Type::Table if has_text(lua, at) => out.push_str(&lua.display(at)?),
         Type::Table if depth == SHOWN_DEPTH || !lua.reserve(16) => out.push_str("{...}"),
-        Type::Table => write_table(lua, at, out, depth),
-        _ => out.push_str(&lua.display(at)),
+        Type::Table => write_table(lua, at, out, depth)?,
+        _ => out.push_str(&lua.display(at)?),
     }
+    Ok(())
 }
 
 fn has_text(lua: Lua, at: c_int) -> bool {
@@ -368,7 +386,7 @@ fn write_string(bytes: &[u8], out: &mut String) {
     }
 }
 
-fn write_table(lua: Lua, at: c_int, out: &mut String, depth: usize) {
+fn write_table(lua: Lua, at: c_int, out: &mut String, depth: usize) -> Result<(), Error> {
     let start = out.len();
     let listed = lua.raw_len(at) as i64;
     let mut comma = false;
@@ -379,10 +397,10 @@ fn write_table(lua: Lua, at: c_int, out: &mut String, depth: usize) {
         }
         if out.len() - start > SHOWN_BYTES {
             out.push_str("...}");
-            return;
+            return Ok(());
         }
         lua.raw_get_index(at, n);
-        write_value(lua, lua.top(), out, depth + 1);
+        write_value(lua, lua.top(), out, depth + 1)?;
         lua.pop(1);
     }
     let mut fields = Vec::new();
@@ -395,10 +413,10 @@ fn write_table(lua: Lua, at: c_int, out: &mut String, depth: usize) {
         if !in_list && length <= SHOWN_BYTES {
             let mut text = match lua.bytes(field - 1) {
                 Some(name) if is_name(name) => String::from_utf8_lossy(name).into_owned(),
-                _ => format!("[{}]", show(lua, field - 1)),
+                _ => format!("[{}]", show(lua, field - 1)?),
             };
             text.push_str(" = ");
-            write_value(lua, field, &mut text, depth + 1);
+            write_value(lua, field, &mut text, depth + 1)?;
             length += text.len();
             fields.push(text);
         }
@@ -412,4 +430,5 @@ fn write_table(lua: Lua, at: c_int, out: &mut String, depth: usize) {
         out.push_str(&field);
     }
     out.push_str(if length > SHOWN_BYTES { ", ...}" } else { "}" });
+    Ok(())
 }

@@ -9,7 +9,6 @@ use crate::task::{self, Pending, wait_on_tasks};
 use crate::userdata::{self, Userdata};
 use crate::work::{CALL, spend};
 use crate::{function, waiting};
-use std::ffi::CStr;
 use std::future::poll_fn;
 use std::rc::Rc;
 
@@ -17,8 +16,7 @@ use std::rc::Rc;
 struct Handle(Rc<TaskState>);
 
 impl Userdata for Handle {
-    const NAME: &'static CStr = c"async.handle";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"async.handle");
     const METAMETHODS: &'static [(&'static str, lua_CFunction)] = &[("__index", function!(index))];
 }
 
@@ -45,7 +43,7 @@ fn spawn(call: Call) -> Returned {
     call.function(1)?;
     let lua = call.lua();
     let handle = scheduler::spawn(lua, lua.top() - 1)?;
-    userdata::push(lua, Handle(handle));
+    userdata::push(lua, Handle(handle))?;
     Ok(1)
 }
 
@@ -95,23 +93,24 @@ fn is_done(call: Call) -> Returned {
     Ok(1)
 }
 
-fn push_ended(call: Call, ended: Option<Ended>) -> Returned {
+fn push_ended(call: Call, ended: &mut Option<Ended>) -> Returned {
     let lua = call.lua();
-    match ended {
-        Some(Ended::Returned(thread, results)) => {
-            if !lua.reserve(results) {
-                return Err(Error::Plain("too many results to await".into()));
-            }
-            unsafe { lua_xmove(thread.lua.0, lua.0, results) };
-            Ok(results)
+    if let Some(Ended::Returned(thread, results)) = ended {
+        let results = *results;
+        if !lua.reserve(results) {
+            return Err(Error::Plain("too many results to await".into()));
         }
+        unsafe { lua_xmove(thread.lua.0, lua.0, results) };
+        return Ok(results);
+    }
+    match ended.take() {
         Some(Ended::Failed(failed)) => {
             failed.value.push(lua);
             task::gives_error(failed.value, failed.traceback);
             Err(Error::Raised)
         }
         Some(Ended::Cancelled) => Err(Error::failed(ErrorCode::Other, "the task was cancelled")),
-        None => Err(Error::Plain("the task was awaited before".into())),
+        _ => Err(Error::Plain("the task was awaited before".into())),
     }
 }
 
@@ -120,8 +119,8 @@ fn task_await(call: Call) -> Result<Pending, Error> {
     wait_on_tasks(async move {
         let mut told = None;
         poll_fn(|context| shared.poll_done(context, &mut told)).await;
-        let ended = shared.take();
-        Ok(move |call: Call| push_ended(call, ended))
+        let mut ended = shared.take();
+        Ok(move |call: Call| push_ended(call, &mut ended))
     })
 }
 

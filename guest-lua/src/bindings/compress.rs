@@ -7,11 +7,9 @@ use crate::ffi::*;
 use crate::host::compress::{self, Bounds};
 use crate::host::types::{self, ErrorCode};
 use crate::lua::Lua;
-use crate::task::{Pending, wait};
-use crate::userdata::{self, Userdata};
+use crate::task::{self, Pending, wait};
+use crate::userdata::{Closable, Userdata};
 use crate::{function, waiting};
-use std::ffi::CStr;
-use std::rc::Rc;
 
 /// What may come out of a string, and of a file or a stream.
 const MAX_STRING: u64 = 64 << 20;
@@ -23,7 +21,7 @@ pub fn register(lua: Lua) {
     lua.push_copy(-1);
     set_library(lua, "compress");
     // It has been a module of the standard library, and is required as one.
-    unsafe { lua_getfield(lua.0, LUA_REGISTRYINDEX, c"_LOADED".as_ptr()) };
+    lua.raw_get(LUA_REGISTRYINDEX, "_LOADED");
     lua.push_copy(-2);
     lua.raw_set(-2, "assay.compress");
     lua.pop(1);
@@ -141,7 +139,7 @@ fn whole(call: Call) -> Result<Pending, Error> {
     let setup = Setup::read(call, 3, MAX_STRING).map_err(as_failure(call.str(1)?))?;
     let text = Text::take(call, 2)?;
     wait(async move {
-        let out = all(setup, &text, tag).await?;
+        let mut out = all(setup, &text, tag).await?;
         Ok(move |call: Call| {
             out.push(call.lua());
             Ok(1)
@@ -150,11 +148,10 @@ fn whole(call: Call) -> Result<Pending, Error> {
 }
 
 /// A stream on its way; none once it is closed.
-struct Coder(Option<Rc<compress::Coder>>);
+struct Coder(Closable<compress::Coder>);
 
 impl Userdata for Coder {
-    const NAME: &'static CStr = c"compress.stream";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"compress.stream");
 }
 
 /// `start(name, format, packing, options)` gives a handle for `step`.
@@ -162,11 +159,8 @@ fn start(call: Call) -> Result<Pending, Error> {
     let tag = tagged(call.str(1)?);
     let setup = Setup::read(call, 2, MAX_FILE).map_err(as_failure(call.str(1)?))?;
     wait(async move {
-        let coder = Rc::new(setup.start().await.map_err(tag)?);
-        Ok(move |call: Call| {
-            userdata::push(call.lua(), Coder(Some(coder)));
-            Ok(1)
-        })
+        let coder = setup.start().await.map_err(tag)?;
+        Ok(task::handle(Coder(Closable::new(coder))))
     })
 }
 
@@ -174,7 +168,7 @@ fn start(call: Call) -> Result<Pending, Error> {
 /// than 1 MiB is divided by the Lua side.
 fn step(call: Call) -> Result<Pending, Error> {
     let tag = tagged(call.str(1)?);
-    let Some(coder) = call.userdata::<Coder>(2)?.0.clone() else {
+    let Some(coder) = call.userdata::<Coder>(2)?.0.get() else {
         let closed = types::Error {
             code: ErrorCode::InvalidArgument,
             message: "the stream is finished or closed; start another one".into(),
@@ -194,7 +188,7 @@ fn step(call: Call) -> Result<Pending, Error> {
 }
 
 fn close(call: Call) -> Returned {
-    call.userdata::<Coder>(1)?.0 = None;
+    drop(call.userdata::<Coder>(1)?.0.take());
     Ok(0)
 }
 

@@ -4,7 +4,7 @@ use super::json;
 use crate::call::{Call, Error, Returned, give, library};
 use crate::ffi::*;
 use crate::host::crypto::{self, Token, Verification, VerificationKey};
-use crate::lua::{Lua, Type};
+use crate::lua::{Lua, Type, protected};
 use crate::region;
 use crate::task::{Pending, wait};
 use crate::{function, waiting};
@@ -254,19 +254,21 @@ fn jwt_sign(call: Call) -> Result<Pending, Error> {
     })
 }
 
-fn push_token(call: Call, token: Token) -> Returned {
+fn push_token(call: Call, token: &Token) -> Returned {
     let lua = call.lua();
-    lua.new_table(0, 2);
-    json::push(lua, &token.header)?;
-    lua.raw_set(-2, "header");
-    json::push(lua, &token.claims)?;
-    lua.raw_set(-2, "claims");
-    Ok(1)
+    protected(lua, || {
+        lua.new_table(0, 2);
+        json::push(lua, &token.header)?;
+        lua.raw_set(-2, "header");
+        json::push(lua, &token.claims)?;
+        lua.raw_set(-2, "claims");
+        Ok(1)
+    })?
 }
 
 fn jwt_decode(call: Call) -> Returned {
     let token = crypto::jwt_decode(call.str(1)?)?;
-    push_token(call, token)
+    push_token(call, &token)
 }
 
 fn jwt_verify(call: Call) -> Returned {
@@ -307,5 +309,5 @@ fn jwt_verify(call: Call) -> Returned {
         verification.required_claims = options.strings("required_claims")?;
     }
     let token = crypto::jwt_verify(token, &key, &verification)?;
-    push_token(call, token)
+    push_token(call, &token)
 }

@@ -9,13 +9,13 @@ use crate::host::types::{ErrorCode, Payload};
 use crate::lua::{Lua, Type};
 use crate::payload;
 use crate::region::region;
-use crate::task::{Pending, wait};
-use crate::userdata::{self, Userdata};
+use crate::task::{self, Pending, wait};
+use crate::userdata::{self, Closable, Userdata};
 use crate::value::{self, Value, Walk};
 use crate::{function, waiting};
 use assay_wire::Bad;
 use assay_wire::values::{self, Reader, Value as Cell};
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
@@ -25,27 +25,24 @@ const MAX_PARAMS: i64 = 65_535;
 const BATCH: usize = 1 << 20;
 
 /// A connection or a transaction; none once it is given up.
-struct Connection(Option<Rc<db::Connection>>);
+struct Connection(Closable<db::Connection>);
 
 impl Userdata for Connection {
-    const NAME: &'static CStr = c"db.handle";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"db.handle");
 }
 
 /// Rows that are still to come; none once they are over.
-struct Rows(Option<Rc<db::Rows>>);
+struct Rows(Closable<db::Rows>);
 
 impl Userdata for Rows {
-    const NAME: &'static CStr = c"db.cursor";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"db.cursor");
 }
 
 /// Bytes that are no text.
 struct Blob(Vec<u8>);
 
 impl Userdata for Blob {
-    const NAME: &'static CStr = c"db.blob";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"db.blob");
 }
 
 pub fn register(lua: Lua) {
@@ -78,18 +75,18 @@ pub fn register(lua: Lua) {
 fn blob(call: Call) -> Returned {
     let bytes = call.text(1)?;
     let bytes = region(call.lua(), || bytes.to_vec())?;
-    userdata::push(call.lua(), Blob(bytes));
+    userdata::push(call.lua(), Blob(bytes))?;
     Ok(1)
 }
 
 fn handle(call: Call) -> Result<Rc<db::Connection>, Error> {
     let closed = || Error::failed(ErrorCode::InvalidArgument, "db: the connection is closed");
-    call.userdata::<Connection>(1)?.0.clone().ok_or_else(closed)
+    call.userdata::<Connection>(1)?.0.get().ok_or_else(closed)
 }
 
-fn push_connection(call: Call, connection: db::Connection) -> Returned {
-    userdata::push(call.lua(), Connection(Some(Rc::new(connection))));
-    Ok(1)
+/// What pushes the handle of a connection.
+fn push_connection(connection: db::Connection) -> impl FnMut(Call) -> Returned {
+    task::handle(Connection(Closable::new(connection)))
 }
 
 /// `connect(url, options)` gives a handle.
@@ -105,10 +102,10 @@ fn connect(call: Call) -> Result<Pending, Error> {
             match lua.bytes(-2) {
                 Some(name) if scalar => {
                     let name = String::from_utf8_lossy(name).into_owned();
-                    options.push((name, lua.display(-1)));
+                    options.push((name, lua.display(-1)?));
                 }
                 _ => {
-                    let name = lua.display(-2);
+                    let name = lua.display(-2)?;
                     let kind = value::type_name(lua, -1);
                     return Err(Error::Argument(
                         2,
@@ -119,10 +116,7 @@ fn connect(call: Call) -> Result<Pending, Error> {
             lua.pop(1);
         }
     }
-    wait(async move {
-        let connection = db::connect(url, options).await?;
-        Ok(move |call: Call| push_connection(call, connection))
-    })
+    wait(async move { Ok(push_connection(db::connect(url, options).await?)) })
 }
 
 /// `run(handle, sql, params, want, named)` gives the first rows as a list, their number, a handle for more of them or
@@ -138,15 +132,15 @@ fn run(call: Call) -> Result<Pending, Error> {
     };
     let named = call.lua().boolean(5);
     wait(async move {
-        let outcome = connection.run(sql, params, want).await?;
+        let mut outcome = connection.run(sql, params, want).await?;
         Ok(move |call: Call| {
             let lua = call.lua();
-            let batch = payload::take(lua, outcome.batch)?;
+            let batch = payload::bytes(lua, &mut outcome.batch)?;
             lua.new_table(0, 0);
-            let count = region(lua, || decode(lua, &batch, 0))??;
+            let count = region(lua, || decode(lua, batch, 0))??;
             lua.push_integer(count);
-            match outcome.more {
-                Some(rows) => userdata::push(lua, Rows(Some(Rc::new(rows)))),
+            match outcome.more.take() {
+                Some(rows) => userdata::push(lua, Rows(Closable::new(rows)))?,
                 None => lua.push_nil(),
             }
             lua.push_integer(i64::try_from(outcome.affected).unwrap_or(i64::MAX));
@@ -155,7 +149,7 @@ fn run(call: Call) -> Result<Pending, Error> {
                 None => lua.push_nil(),
             }
             if named {
-                region(lua, || names(lua, &batch))??;
+                region(lua, || names(lua, batch))??;
             }
             Ok(5 + c_int::from(named))
         })
@@ -165,23 +159,23 @@ fn run(call: Call) -> Result<Pending, Error> {
 /// `fetch(rows, list, n, named)` adds rows to the list of n, and gives the new n, which is the old at the end, and where
 /// `named` the names of the columns.
 fn fetch(call: Call) -> Result<Pending, Error> {
-    let rows = call.userdata::<Rows>(1)?.0.clone();
+    let rows = call.userdata::<Rows>(1)?.0.get();
     call.table(2)?;
     let count = call.integer(3)?;
     let named = call.lua().boolean(4);
     wait(async move {
-        let batch = match rows {
+        let mut batch = match rows {
             Some(rows) => rows.next().await?,
             None => Payload::Small(Vec::new()),
         };
         Ok(move |call: Call| {
             let lua = call.lua();
-            let batch = payload::take(lua, batch)?;
+            let batch = payload::bytes(lua, &mut batch)?;
             lua.push_copy(2);
-            let count = region(lua, || decode(lua, &batch, count))??;
+            let count = region(lua, || decode(lua, batch, count))??;
             lua.push_integer(count);
             if named {
-                region(lua, || names(lua, &batch))??;
+                region(lua, || names(lua, batch))??;
             }
             Ok(1 + c_int::from(named))
         })
@@ -231,25 +225,19 @@ fn script(call: Call) -> Result<Pending, Error> {
 /// `begin(handle)` gives the handle of a transaction.
 fn begin(call: Call) -> Result<Pending, Error> {
     let connection = handle(call)?;
-    wait(async move {
-        let transaction = connection.begin().await?;
-        Ok(move |call: Call| push_connection(call, transaction))
-    })
+    wait(async move { Ok(push_connection(connection.begin().await?)) })
 }
 
 /// `session(handle)` gives the handle of a session.
 fn session(call: Call) -> Result<Pending, Error> {
     let connection = handle(call)?;
-    wait(async move {
-        let session = connection.session().await?;
-        Ok(move |call: Call| push_connection(call, session))
-    })
+    wait(async move { Ok(push_connection(connection.session().await?)) })
 }
 
 /// `finish(transaction, commit)`
 fn finish(call: Call) -> Result<Pending, Error> {
     let (connection, commit) = (handle(call)?, call.lua().boolean(2));
-    call.userdata::<Connection>(1)?.0 = None;
+    drop(call.userdata::<Connection>(1)?.0.take());
     wait(async move {
         connection.end(commit).await?;
         Ok(|_: Call| Ok(0))
@@ -271,9 +259,9 @@ fn close(call: Call) -> Result<Pending, Error> {
 fn abandon(call: Call) -> Returned {
     let lua = call.lua();
     if let Some(rows) = userdata::get::<Rows>(lua, 1) {
-        rows.0 = None;
+        drop(rows.0.take());
     } else if let Some(connection) = userdata::get::<Connection>(lua, 1) {
-        connection.0 = None;
+        drop(connection.0.take());
     }
     Ok(0)
 }
@@ -302,7 +290,7 @@ fn length(lua: Lua, at: c_int) -> Result<i64, Error> {
         match lua.integer(-1) {
             Some(n) if n > 0 && lua.type_of(-1) == Type::Integer => largest = n.max(largest),
             _ => {
-                let key = lua.display(-1);
+                let key = lua.display(-1)?;
                 return Err(Error::failed(
                     ErrorCode::InvalidArgument,
                     format!("db: parameters are a list, and have no names; got the key {key:?}"),

@@ -7,13 +7,11 @@ use crate::ffi::*;
 use crate::host::fs::{self, Entry, File, Kind, OpenFlags};
 use crate::host::types::{self, ErrorCode};
 use crate::lua::{Lua, Ref, Type};
-use crate::task::{Pending, wait};
-use crate::userdata::{self, Userdata};
+use crate::task::{self, Pending, wait};
+use crate::userdata::{Closable, Userdata};
 use crate::value::{self, Pin};
 use crate::{function, waiting};
 use buffer::Buffer;
-use std::ffi::CStr;
-use std::rc::Rc;
 
 /// The first read of a whole file: most files are smaller.
 const FIRST: u32 = 64 * 1024;
@@ -23,11 +21,10 @@ pub const PIECE: usize = 1 << 20;
 const NOT_A_FOLDER: i32 = 20;
 
 /// The host's side of `fs.readdir` and its relatives.
-struct Listing(Option<Rc<fs::Listing>>);
+struct Listing(Closable<fs::Listing>);
 
 impl Userdata for Listing {
-    const NAME: &'static CStr = c"fs.listing";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"fs.listing");
     const METAMETHODS: &'static [(&'static str, lua_CFunction)] = &[("__close", function!(close_listing))];
 }
 
@@ -145,7 +142,7 @@ pub fn read_blocking(path: &str) -> Result<Vec<u8>, types::Error> {
 fn read(call: Call) -> Result<Pending, Error> {
     let path = path(call, 1)?;
     wait(async move {
-        let text = read_path(path.clone()).await?;
+        let mut text = read_path(path.clone()).await?;
         if let Err(wrong) = std::str::from_utf8(text.as_slice()) {
             return Err(Error::failed(
                 ErrorCode::InvalidData,
@@ -165,7 +162,7 @@ fn read(call: Call) -> Result<Pending, Error> {
 fn read_bytes(call: Call) -> Result<Pending, Error> {
     let path = path(call, 1)?;
     wait(async move {
-        let bytes = read_path(path).await?;
+        let mut bytes = read_path(path).await?;
         Ok(move |call: Call| {
             bytes.push(call.lua());
             Ok(1)
@@ -424,7 +421,7 @@ fn symlink(call: Call) -> Result<Pending, Error> {
 fn text(
     result: Result<String, types::Error>,
     what: &'static str,
-) -> Result<impl FnOnce(Call) -> Returned + 'static, Error> {
+) -> Result<impl FnMut(Call) -> Returned + 'static, Error> {
     let text = result.map_err(doing(what))?;
     Ok(move |call: Call| {
         call.lua().push_str(&text);
@@ -442,11 +439,8 @@ fn canonicalize(call: Call) -> Result<Pending, Error> {
     wait(async move { text(fs::canonicalize(path).await, "resolve") })
 }
 
-fn push_listing(listing: fs::Listing) -> impl FnOnce(Call) -> Returned + 'static {
-    move |call: Call| {
-        userdata::push(call.lua(), Listing(Some(Rc::new(listing))));
-        Ok(1)
-    }
+fn push_listing(listing: fs::Listing) -> impl FnMut(Call) -> Returned {
+    task::handle(Listing(Closable::new(listing)))
 }
 
 /// `walk(path, options?)`: a listing of the folder, all the way down unless `options.depth` ends it.
@@ -481,14 +475,14 @@ fn glob(call: Call) -> Result<Pending, Error> {
 }
 
 fn close_listing(call: Call) -> Returned {
-    call.userdata::<Listing>(1)?.0 = None;
+    drop(call.userdata::<Listing>(1)?.0.take());
     Ok(0)
 }
 
 /// `more(listing, list, form)` appends the next entries to `list` and gives how many there were.
 /// `form` is "path" for the bare path, "entry" for name and type, "full" for the path too.
 fn more(call: Call) -> Result<Pending, Error> {
-    let Some(listing) = call.userdata::<Listing>(1)?.0.clone() else {
+    let Some(listing) = call.userdata::<Listing>(1)?.0.get() else {
         return Err(Error::Plain("the listing is closed".into()));
     };
     call.table(2)?;

@@ -6,15 +6,12 @@ pub mod options;
 mod response;
 
 use crate::call::{Call, Error, Returned, failure, gather, prelude, push_library, set_library};
-use crate::ffi::lua_CFunction;
 use crate::host::http::{self, Step, Transfer};
 use crate::host::types::ErrorCode;
 use crate::lua::Lua;
-use crate::task::{Pending, wait};
-use crate::userdata::{self, Userdata};
+use crate::task::{self, Pending, wait};
+use crate::userdata::{Closable, Userdata};
 use crate::{function, waiting};
-use std::ffi::CStr;
-use std::rc::Rc;
 
 pub fn register(lua: Lua) {
     lua.new_table(0, 12);
@@ -46,28 +43,24 @@ fn perform(call: Call) -> Result<Pending, Error> {
     wait(async move {
         let want = options.want;
         let response = http::send(options.request).await?;
-        let response = response::receive(response, want).await?;
+        let mut response = response::receive(response, want).await?;
         Ok(move |call: Call| response.push(call.lua()))
     })
 }
 
 /// A download on its way; none once it is over or given up.
-struct Saving(Option<Rc<Transfer>>);
+struct Saving(Closable<Transfer>);
 
 impl Userdata for Saving {
-    const NAME: &'static CStr = c"http.download";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"http.download");
 }
 
 /// `download(url, path, options)` gives a handle for `advance`.
 fn download(call: Call) -> Result<Pending, Error> {
     let (request, path, options) = gather(call.lua(), || options::read_download(call))?;
     wait(async move {
-        let transfer = Rc::new(http::download(request, path, options).await?);
-        Ok(move |call: Call| {
-            userdata::push(call.lua(), Saving(Some(transfer)));
-            Ok(1)
-        })
+        let transfer = http::download(request, path, options).await?;
+        Ok(task::handle(Saving(Closable::new(transfer))))
     })
 }
 
@@ -76,18 +69,18 @@ fn advance(call: Call) -> Result<Pending, Error> {
     let seconds = call.number(2)?;
     let every = crate::value::nanoseconds(seconds)
         .ok_or_else(|| Error::Argument(2, format!("{seconds} is not a number of seconds")))?;
-    let Some(transfer) = call.userdata::<Saving>(1)?.0.clone() else {
+    let Some(transfer) = call.userdata::<Saving>(1)?.0.get() else {
         return Err(Error::failed(ErrorCode::InvalidArgument, "the download is over"));
     };
     wait(async move {
         let step = transfer.next(every).await?;
-        Ok(move |call: Call| push_step(call, step))
+        Ok(move |call: Call| push_step(call, &step))
     })
 }
 
-fn push_step(call: Call, step: Step) -> Returned {
+fn push_step(call: Call, step: &Step) -> Returned {
     let lua = call.lua();
-    match step {
+    match *step {
         Step::Progress((done, total)) => {
             lua.push_bool(false);
             lua.push_integer(i64::try_from(done).unwrap_or(i64::MAX));
@@ -108,6 +101,6 @@ fn push_step(call: Call, step: Step) -> Returned {
 
 /// Ends a download now, not when the handle is collected: no partial file stays.
 fn abandon(call: Call) -> Returned {
-    call.userdata::<Saving>(1)?.0 = None;
+    drop(call.userdata::<Saving>(1)?.0.take());
     Ok(0)
 }

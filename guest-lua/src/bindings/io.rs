@@ -21,10 +21,10 @@ use crate::host::stdio::Target;
 use crate::host::types::{self, ErrorCode};
 use crate::lua::{Lua, Type};
 use crate::task::{self, Pending, wait};
-use crate::userdata::{self, Userdata};
+use crate::userdata::{self, Closable, Userdata};
 use crate::{function, waiting};
-use read::{Format, Value, format, quick, read};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use read::{Format, Value, format, push_quick, read};
+use std::ffi::{c_char, c_int, c_void};
 use std::rc::Rc;
 use stream::{Busy, Mode, Source, Stream};
 
@@ -59,10 +59,10 @@ macro_rules! quick_or {
     }};
 }
 /// A file of a script; none once it is closed.
-struct Handle(Option<Rc<Stream>>);
+struct Handle(Closable<Stream>);
 
 impl Userdata for Handle {
-    const NAME: &'static CStr = c"FILE*";
+    crate::named!(c"FILE*");
     const METHODS: &'static [(&'static str, lua_CFunction)] = &[
         ("close", waiting!(file_close, 1)),
         ("flush", waiting!(file_flush, 1)),
@@ -110,7 +110,9 @@ pub fn register(lua: Lua) {
         ("stdout", Source::Output(Target::Stdout), Some(&OUTPUT)),
         ("stderr", Source::Output(Target::Stderr), None),
     ] {
-        userdata::push(lua, Handle(Some(Stream::new(source))));
+        if userdata::push(lua, Handle(Closable::share(Stream::new(source)))).is_err() {
+            panic!("no memory for the standard streams");
+        }
         if let Some(key) = key {
             lua.push_copy(-1);
             set_default(lua, key);
@@ -131,9 +133,9 @@ pub fn register(lua: Lua) {
 // What failures become.
 
 /// nil, message, number; or an error, where a script must not go on.
-fn soft(lua: Lua, error: types::Error) -> Returned {
+fn soft(lua: Lua, error: &types::Error) -> Returned {
     if matches!(error.code, ErrorCode::Denied | ErrorCode::Limit) {
-        return Err(Error::Failed(error));
+        return Err(Error::Failed(error.clone()));
     }
     lua.push_nil();
     lua.push_str(&error.message);
@@ -141,7 +143,7 @@ fn soft(lua: Lua, error: types::Error) -> Returned {
     Ok(3)
 }
 
-fn done(lua: Lua, result: Result<(), types::Error>) -> Returned {
+fn done(lua: Lua, result: &Result<(), types::Error>) -> Returned {
     match result {
         Ok(()) => {
             lua.push_bool(true);
@@ -155,58 +157,58 @@ fn done(lua: Lua, result: Result<(), types::Error>) -> Returned {
 fn attempt(future: impl Future<Output = Result<(), types::Error>> + 'static) -> Result<Pending, Error> {
     wait(async move {
         let result = future.await;
-        Ok(move |call: Call| done(call.lua(), result))
+        Ok(move |call: Call| done(call.lua(), &result))
     })
 }
 
 // Handles.
 
-fn handle(call: Call, index: c_int) -> Result<&'static mut Handle, Error> {
-    call.userdata::<Handle>(index)
+fn handle<'a>(call: Call, index: c_int) -> Result<&'a Closable<Stream>, Error> {
+    Ok(&call.userdata::<Handle>(index)?.0)
 }
 
 /// The open file at `index`.
 fn opened(call: Call, index: c_int) -> Result<Rc<Stream>, Error> {
-    match &handle(call, index)?.0 {
-        Some(stream) => Ok(stream.clone()),
-        None => Err(Error::Plain("attempt to use a closed file".into())),
-    }
+    handle(call, index)?.get().ok_or_else(|| Error::Plain("attempt to use a closed file".into()))
 }
 
 /// The default file of `key`.
 fn default(call: Call, key: &'static u8) -> Result<Rc<Stream>, Error> {
     let lua = call.lua();
     push_default(lua, key);
-    let stream = userdata::get::<Handle>(lua, -1).and_then(|handle| handle.0.clone());
+    let stream = userdata::get::<Handle>(lua, -1).and_then(|handle| handle.0.get());
     lua.pop(1);
     let name = if std::ptr::eq(key, &INPUT) { "input" } else { "output" };
     stream.ok_or_else(|| Error::Plain(format!("standard {name} file is closed")))
 }
 
 fn display(call: Call) -> Returned {
-    let text = match &handle(call, 1)?.0 {
-        Some(stream) => format!("file ({:p})", Rc::as_ptr(stream)),
+    let text = match handle(call, 1)?.get() {
+        Some(stream) => format!("file ({:p})", Rc::as_ptr(&stream)),
         None => "file (closed)".into(),
     };
     call.lua().push_str(&text);
     Ok(1)
 }
 
+/// Takes the stream out of its handle; the standard ones stay.
+fn closed(handle: &Closable<Stream>) -> Option<Rc<Stream>> {
+    match handle.get() {
+        Some(stream) if stream.is_standard() => None,
+        _ => handle.take(),
+    }
+}
+
 /// `__gc`: what is unwritten is written when the stream is dropped.
 fn collect(call: Call) -> Returned {
     let handle = handle(call, 1)?;
-    if handle.0.as_ref().is_some_and(|stream| !stream.is_standard()) {
-        handle.0 = None;
-    }
+    drop(closed(handle));
     Ok(0)
 }
 
 /// `__close`
 fn leave(call: Call) -> Result<Pending, Error> {
-    let stream = match handle(call, 1)? {
-        Handle(Some(stream)) if stream.is_standard() => None,
-        handle => handle.0.take(),
-    };
+    let stream = closed(handle(call, 1)?);
     wait(async move {
         if let Some(stream) = stream {
             // As in standard Lua, the end of a block tells nobody; `file:close()` does.
@@ -222,21 +224,19 @@ fn type_of(call: Call) -> Returned {
         return Err(Error::Argument(1, "value expected".into()));
     }
     match userdata::get::<Handle>(lua, 1) {
-        Some(Handle(Some(_))) => lua.push_str("file"),
-        Some(Handle(None)) => lua.push_str("closed file"),
+        Some(handle) if handle.0.get().is_some() => lua.push_str("file"),
+        Some(_) => lua.push_str("closed file"),
         None => lua.push_nil(),
     }
     Ok(1)
 }
 
 /// Closes the file in `handle`. The standard ones stay open.
-fn close(handle: &mut Handle) -> Result<Pending, Error> {
-    let stream = match handle {
-        Handle(None) => return Err(Error::Plain("attempt to use a closed file".into())),
-        Handle(Some(stream)) if stream.is_standard() => None,
-        handle => handle.0.take(),
-    };
-    let Some(stream) = stream else {
+fn close(handle: &Closable<Stream>) -> Result<Pending, Error> {
+    if handle.get().is_none() {
+        return Err(Error::Plain("attempt to use a closed file".into()));
+    }
+    let Some(stream) = closed(handle) else {
         return wait(async move {
             Ok(|call: Call| {
                 call.lua().push_nil();
@@ -247,9 +247,9 @@ fn close(handle: &mut Handle) -> Result<Pending, Error> {
     };
     wait(async move {
         let result = stream.close().await;
-        Ok(move |call: Call| match result {
-            Ok(Some(exit)) => Ok(command::push_exit(call.lua(), exit)),
-            Ok(None) => done(call.lua(), Ok(())),
+        Ok(move |call: Call| match &result {
+            Ok(Some(exit)) => Ok(command::push_exit(call.lua(), *exit)),
+            Ok(None) => done(call.lua(), &Ok(())),
             Err(error) => soft(call.lua(), error),
         })
     })
@@ -267,7 +267,7 @@ fn io_close(call: Call) -> Result<Pending, Error> {
     let Some(handle) = userdata::get::<Handle>(call.lua(), -1) else {
         return Err(Error::Plain("standard output file is closed".into()));
     };
-    close(handle)
+    close(&handle.0)
 }
 
 fn flush(stream: Rc<Stream>) -> Result<Pending, Error> {
@@ -299,10 +299,10 @@ async fn open_stream(path: String, flags: OpenFlags) -> Result<Rc<Stream>, types
     }))
 }
 
-fn push_opened(lua: Lua, result: Result<Rc<Stream>, types::Error>) -> Returned {
+fn push_opened(lua: Lua, result: &Result<Rc<Stream>, types::Error>) -> Returned {
     match result {
         Ok(stream) => {
-            userdata::push(lua, Handle(Some(stream)));
+            userdata::push(lua, Handle(Closable::share(stream.clone())))?;
             Ok(1)
         }
         Err(error) => soft(lua, error),
@@ -315,7 +315,7 @@ fn open(call: Call) -> Result<Pending, Error> {
     let Some(flags) = paths::flags(mode) else { return Err(Error::Argument(2, "invalid mode".into())) };
     wait(async move {
         let result = open_stream(path, flags).await;
-        Ok(move |call: Call| push_opened(call.lua(), result))
+        Ok(move |call: Call| push_opened(call.lua(), &result))
     })
 }
 
@@ -329,7 +329,7 @@ fn tmpfile(_: Call) -> Result<Pending, Error> {
             Ok(stream)
         }
         .await;
-        Ok(move |call: Call| push_opened(call.lua(), result))
+        Ok(move |call: Call| push_opened(call.lua(), &result))
     })
 }
 
@@ -360,10 +360,10 @@ fn default_file(call: Call, key: &'static u8) -> Result<Option<c_int>, Error> {
 fn default_by_name(call: Call, key: &'static u8, flags: OpenFlags) -> Result<Pending, Error> {
     let path = call.string(1)?;
     wait(async move {
-        let result = open_stream(path.clone(), flags).await;
+        let stream = open_stream(path.clone(), flags).await.map_err(|error| cannot_open(&path, error))?;
+        let mut push_handle = task::handle(Handle(Closable::share(stream)));
         Ok(move |call: Call| {
-            let stream = result.map_err(|error| cannot_open(&path, error))?;
-            userdata::push(call.lua(), Handle(Some(stream)));
+            push_handle(call)?;
             call.lua().push_copy(-1);
             set_default(call.lua(), key);
             Ok(1)
@@ -399,32 +399,35 @@ fn formats(call: Call, first: c_int) -> Result<Vec<Format>, Error> {
     (first..=call.lua().top()).map(|index| format(call, index)).collect()
 }
 
-fn read_quick(call: Call, stream: &Stream, first: c_int) -> Result<Option<c_int>, Error> {
+fn read_quick(call: Call, stream: Rc<Stream>, first: c_int) -> Result<Option<c_int>, Error> {
     let format = match call.lua().top() - first {
         -1 => Format::Line,
         0 => format(call, first)?,
         _ => return Ok(None),
     };
-    Ok(quick(call.lua(), stream, format).then_some(1))
+    Ok(push_quick(call, stream, format))
 }
 
-fn push_values(lua: Lua, values: Vec<Value>) -> Returned {
+fn push_values(lua: Lua, values: &mut [Value]) -> Returned {
     let count = values.len() as c_int;
     if !lua.reserve(count) {
         return Err(Error::Plain("too many arguments".into()));
     }
-    values.into_iter().for_each(|value| value.push(lua));
+    values.iter_mut().for_each(|value| value.push(lua));
     Ok(count)
 }
 
 /// A read that waits. What the host says is given softly, what the guest finds is raised.
 fn read_values(stream: Rc<Stream>, formats: Vec<Format>) -> Result<Pending, Error> {
     wait(async move {
-        let result = locked_read(stream, formats).await;
-        Ok(move |call: Call| match result {
+        let mut result = match locked_read(stream, formats).await {
+            Ok(values) => Ok(values),
+            Err(Error::Failed(error)) => Err(error),
+            Err(error) => return Err(error),
+        };
+        Ok(move |call: Call| match &mut result {
             Ok(values) => push_values(call.lua(), values),
-            Err(Error::Failed(error)) => soft(call.lua(), error),
-            Err(error) => Err(error),
+            Err(error) => soft(call.lua(), error),
         })
     })
 }
@@ -435,7 +438,7 @@ async fn locked_read(stream: Rc<Stream>, formats: Vec<Format>) -> Result<Vec<Val
 }
 
 fn file_read_quick(call: Call) -> Result<Option<c_int>, Error> {
-    read_quick(call, &*opened(call, 1)?, 2)
+    read_quick(call, opened(call, 1)?, 2)
 }
 
 fn file_read(call: Call) -> Result<Pending, Error> {
@@ -443,7 +446,7 @@ fn file_read(call: Call) -> Result<Pending, Error> {
 }
 
 fn io_read_quick(call: Call) -> Result<Option<c_int>, Error> {
-    read_quick(call, &*default(call, &INPUT)?, 1)
+    read_quick(call, default(call, &INPUT)?, 1)
 }
 
 fn io_read(call: Call) -> Result<Pending, Error> {
@@ -518,10 +521,10 @@ fn open_lines(
 ) -> Result<Pending, Error> {
     let path = call.string(1)?;
     wait(async move {
-        let result = open_stream(path, OpenFlags::READ).await;
+        let stream = open_stream(path, OpenFlags::READ).await.map_err(failed)?;
+        let mut push_handle = task::handle(Handle(Closable::share(stream)));
         Ok(move |call: Call| {
-            let stream = result.map_err(failed)?;
-            userdata::push(call.lua(), Handle(Some(stream)));
+            push_handle(call)?;
             unsafe { lua_copy(call.lua().0, -1, 1) };
             call.lua().pop(1);
             push_loop(call, kind)
@@ -548,7 +551,7 @@ fn upvalue(lua: Lua, index: c_int) -> i64 {
 
 fn iterated(lua: Lua) -> Result<Rc<Stream>, Error> {
     lua.push_copy(lua_upvalueindex(UP_FILE));
-    let stream = userdata::get::<Handle>(lua, -1).and_then(|handle| handle.0.clone());
+    let stream = userdata::get::<Handle>(lua, -1).and_then(|handle| handle.0.get());
     lua.pop(1);
     stream.ok_or_else(|| Error::Plain("file is already closed".into()))
 }
@@ -577,7 +580,7 @@ fn next_line_quick(call: Call) -> Result<Option<c_int>, Error> {
         1 => upvalue_format(call, 1)?,
         _ => return Ok(None),
     };
-    Ok(quick(lua, &stream, format).then_some(1))
+    Ok(push_quick(call, stream, format))
 }
 
 fn next_line(call: Call) -> Result<Pending, Error> {
@@ -590,23 +593,22 @@ fn next_line(call: Call) -> Result<Pending, Error> {
         count => (1..=count as c_int).map(|n| upvalue_format(call, n)).collect::<Result<Vec<_>, _>>()?,
     };
     wait(async move {
-        let result = locked_read(stream, formats).await;
+        let mut values = locked_read(stream, formats).await.map_err(|error| match error {
+            Error::Failed(error)
+                if kind != TEXT && !matches!(error.code, ErrorCode::Denied | ErrorCode::Limit) =>
+            {
+                Error::Plain(error.message)
+            }
+            error => error,
+        })?;
         Ok(move |call: Call| {
-            let values = result.map_err(|error| match error {
-                Error::Failed(error)
-                    if kind != TEXT && !matches!(error.code, ErrorCode::Denied | ErrorCode::Limit) =>
-                {
-                    Error::Plain(error.message)
-                }
-                error => error,
-            })?;
             if !matches!(values.first(), Some(Value::Nothing) | None) {
-                return push_values(call.lua(), values);
+                return push_values(call.lua(), &mut values);
             }
             if kind != KEEP {
                 call.lua().push_copy(lua_upvalueindex(UP_FILE));
                 if let Some(handle) = userdata::get::<Handle>(call.lua(), -1) {
-                    handle.0 = None;
+                    drop(handle.0.take());
                 }
                 call.lua().pop(1);
             }
@@ -649,7 +651,7 @@ fn write_quick(call: Call, stream: &Rc<Stream>, first: c_int, file: c_int) -> Re
             all.extend_from_slice(written(call, index, &mut buffer)?);
         }
         if let Err(error) = stream.write_output(target, &all) {
-            let results = soft(lua, error)?;
+            let results = soft(lua, &error)?;
             lua.push_integer(0);
             return Ok(Some(results + 1));
         }
@@ -683,7 +685,7 @@ fn write_values(call: Call, stream: Rc<Stream>, first: c_int, file: c_int) -> Re
     wait(async move {
         let mut total = 0;
         let result = write_texts(&stream, &texts, &mut total).await;
-        Ok(move |call: Call| match result {
+        Ok(move |call: Call| match &result {
             Ok(()) => {
                 push_file(call.lua(), file);
                 Ok(1)
@@ -768,9 +770,9 @@ fn file_seek(call: Call) -> Result<Pending, Error> {
             stream.seek(origin, offset).await
         }
         .await;
-        Ok(move |call: Call| match result {
+        Ok(move |call: Call| match &result {
             Ok(at) => {
-                call.lua().push_integer(at as i64);
+                call.lua().push_integer(*at as i64);
                 Ok(1)
             }
             Err(error) => soft(call.lua(), error),

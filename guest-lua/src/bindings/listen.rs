@@ -8,17 +8,16 @@ mod request;
 mod socket;
 
 use crate::call::{Call, Error, ITEM, Returned, failure, gather, keep, prelude, push_library};
-use crate::ffi::*;
 use crate::host::listen::{self, Exchange, FileOptions, Flow, Options, Route};
 use crate::host::types;
 use crate::lua::Lua;
 use crate::scheduler::{self, TaskState};
-use crate::task::{Pending, wait, wait_on_tasks};
-use crate::userdata::{self, Userdata};
+use crate::task::{self, Pending, wait, wait_on_tasks};
+use crate::userdata::{Closable, Userdata};
 use crate::{function, waiting};
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -107,13 +106,12 @@ type Accept = Pin<Box<dyn Future<Output = Result<listen::Batch, types::Error>>>>
 
 /// A server in the hands of a script.
 struct Server {
-    host: Option<Rc<listen::Server>>,
+    host: Closable<listen::Server>,
     queue: Rc<RefCell<Queue>>,
 }
 
 impl Userdata for Server {
-    const NAME: &'static CStr = c"http.server";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"http.server");
 }
 
 impl Drop for Server {
@@ -124,8 +122,8 @@ impl Drop for Server {
 
 impl Server {
     /// Ends it at once: handlers that are under way are cancelled.
-    fn end(&mut self) {
-        self.host = None;
+    fn end(&self) {
+        drop(self.host.take());
         let mut queue = self.queue.borrow_mut();
         queue.ended = true;
         let workers = std::mem::take(&mut queue.workers);
@@ -146,10 +144,7 @@ fn bind(call: Call) -> Result<Pending, Error> {
     let (options, routes) = gather(call.lua(), || Ok((options(call)?, routes(call)?)))?;
     wait(async move {
         let server = listen::bind(options, routes).await?;
-        Ok(move |call: Call| {
-            userdata::push(call.lua(), Server { host: Some(Rc::new(server)), queue: Rc::default() });
-            Ok(1)
-        })
+        Ok(task::handle(Server { host: Closable::new(server), queue: Rc::default() }))
     })
 }
 
@@ -211,7 +206,7 @@ fn routes(call: Call) -> Result<Vec<Route>, Error> {
 }
 
 fn host(call: Call) -> Result<Rc<listen::Server>, Error> {
-    call.userdata::<Server>(1)?.host.clone().ok_or_else(|| Error::Plain("the server has stopped".into()))
+    call.userdata::<Server>(1)?.host.get().ok_or_else(|| Error::Plain("the server has stopped".into()))
 }
 
 /// `address(server)` gives the address as text, and the port.
@@ -228,7 +223,7 @@ fn stop(call: Call) -> Returned {
         true => None,
         false => crate::value::nanoseconds(call.number(2)?),
     };
-    if let Some(server) = &call.userdata::<Server>(1)?.host {
+    if let Some(server) = call.userdata::<Server>(1)?.host.get() {
         server.stop(within);
     }
     Ok(0)
@@ -550,8 +545,8 @@ fn read(call: Call) -> Result<Pending, Error> {
     wait(async move {
         let data = listen::read(id, PIECE).await?;
         Ok(move |call: Call| {
-            match data {
-                Some(data) => call.lua().push_bytes(&data),
+            match &data {
+                Some(data) => call.lua().push_bytes(data),
                 None => call.lua().push_nil(),
             }
             Ok(1)

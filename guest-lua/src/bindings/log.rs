@@ -29,7 +29,7 @@ fn write(call: Call, level: Level) -> Returned {
     }
     let lua = call.lua();
     lua.set_top(2);
-    let message = lua.push_text(1);
+    let message = lua.push_text(1)?;
     carry(message.len())?;
     let message = region(lua, || String::from_utf8_lossy(message))?;
     let fields = match call.lua().type_of(2) {

@@ -3,15 +3,12 @@
 use crate::call::{
     Call, Error, Fields, ITEM, Returned, failure, gather, keep, prelude, push_library, set_library,
 };
-use crate::ffi::lua_CFunction;
 use crate::host::oci::{self, Action, Changes, Content, File, Job, Login, Request, Step};
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Type};
 use crate::task::{Pending, wait};
-use crate::userdata::{self, Userdata};
+use crate::userdata::{self, Closable, Userdata};
 use crate::{function, waiting};
-use std::ffi::CStr;
-use std::rc::Rc;
 
 const TIMEOUT: f64 = 3600.0;
 const RETRIES: u32 = 4;
@@ -36,18 +33,17 @@ pub fn register(lua: Lua) {
 }
 
 /// What is being done; none once it is over or given up.
-struct Doing(Option<Rc<Job>>);
+struct Doing(Closable<Job>);
 
 impl Userdata for Doing {
-    const NAME: &'static CStr = c"oci.job";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"oci.job");
 }
 
 /// `start(action, source, destination, options)` gives a handle for `advance`. The options are flat: the
 /// logins have their fields as `src_username` and the like.
 fn start(call: Call) -> Returned {
     let job = read(call).map_err(as_failure)?;
-    userdata::push(call.lua(), Doing(Some(Rc::new(job))));
+    userdata::push(call.lua(), Doing(Closable::new(job)))?;
     Ok(1)
 }
 
@@ -192,23 +188,23 @@ fn files(options: Fields) -> Result<Vec<File>, Error> {
 /// `advance(handle, seconds)` gives `false, done, total` for a report and `true, json` at the end.
 fn advance(call: Call) -> Result<Pending, Error> {
     let every = crate::value::nanoseconds(call.number(2)?).unwrap_or(0);
-    let Some(job) = call.userdata::<Doing>(1)?.0.clone() else {
+    let Some(job) = call.userdata::<Doing>(1)?.0.get() else {
         return Err(Error::failed(ErrorCode::InvalidArgument, "it is over"));
     };
     wait(async move {
         let step = job.next(every).await?;
         Ok(move |call: Call| {
             let lua = call.lua();
-            match step {
+            match &step {
                 Step::Progress((done, total)) => {
                     lua.push_bool(false);
-                    lua.push_integer(i64::try_from(done).unwrap_or(i64::MAX));
-                    lua.push_integer(i64::try_from(total).unwrap_or(i64::MAX));
+                    lua.push_integer(i64::try_from(*done).unwrap_or(i64::MAX));
+                    lua.push_integer(i64::try_from(*total).unwrap_or(i64::MAX));
                     Ok(3)
                 }
                 Step::Done(json) => {
                     lua.push_bool(true);
-                    lua.push_str(&json);
+                    lua.push_str(json);
                     Ok(2)
                 }
             }
@@ -218,6 +214,6 @@ fn advance(call: Call) -> Result<Pending, Error> {
 
 /// Ends the work now, not when the handle is collected.
 fn abandon(call: Call) -> Returned {
-    call.userdata::<Doing>(1)?.0 = None;
+    drop(call.userdata::<Doing>(1)?.0.take());
     Ok(0)
 }

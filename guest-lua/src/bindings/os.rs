@@ -11,7 +11,7 @@ use crate::lua::{Lua, Type};
 use crate::scheduler;
 use crate::{function, waiting};
 use calendar::{Date, Wanted};
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 pub fn register(lua: Lua) {
     library(
@@ -69,7 +69,7 @@ fn date(call: Call) -> Returned {
     let lua = call.lua();
     if format == b"*t" {
         lua.new_table(0, 9);
-        set_fields(lua, lua.top(), &date);
+        set_fields(lua, lua.top(), &date)?;
         return Ok(1);
     }
     let text = format::format(format, &date).map_err(|rest| {
@@ -81,8 +81,8 @@ fn date(call: Call) -> Returned {
 }
 
 /// Sets the fields of a date table, `__newindex` of the script's own table included.
-fn set_fields(lua: Lua, table: c_int, date: &Date) {
-    let set = |name: &std::ffi::CStr| unsafe { lua_setfield(lua.0, table, name.as_ptr()) };
+fn set_fields(lua: Lua, table: c_int, date: &Date) -> Result<(), Error> {
+    let set = |name: &CStr| lua.raising(|may| may.set(table, name));
     for (name, value) in [
         (c"year", date.year),
         (c"month", date.month.into()),
@@ -94,19 +94,20 @@ fn set_fields(lua: Lua, table: c_int, date: &Date) {
         (c"wday", i64::from(date.week_day) + 1),
     ] {
         lua.push_integer(value);
-        set(name);
+        set(name)?;
     }
     if let Some(dst) = date.dst {
         lua.push_bool(dst);
-        set(c"isdst");
+        set(c"isdst")?;
     }
+    Ok(())
 }
 
 /// A field of the table at argument 1, less `delta`: the field of C's `struct tm`, an int.
-fn field(call: Call, name: &str, default: Option<i64>, delta: i64) -> Result<i64, Error> {
+fn field(call: Call, name: &CStr, default: Option<i64>, delta: i64) -> Result<i64, Error> {
     let lua = call.lua();
-    let key = format!("{name}\0");
-    unsafe { lua_getfield(lua.0, 1, key.as_ptr().cast()) };
+    lua.get(1, name)?;
+    let name = name.to_str().unwrap_or_default();
     let (kind, value) = (lua.type_of(-1), lua.integer(-1));
     lua.pop(1);
     match (value, default) {
@@ -127,13 +128,13 @@ fn now_or_time(call: Call) -> Returned {
         return Ok(1);
     }
     call.table(1)?;
-    let year = field(call, "year", None, 1900)? + 1900;
-    let month = field(call, "month", None, 1)?;
-    let day = field(call, "day", None, 0)?;
-    let hour = field(call, "hour", Some(12), 0)?;
-    let minute = field(call, "min", Some(0), 0)?;
-    let second = field(call, "sec", Some(0), 0)?;
-    unsafe { lua_getfield(lua.0, 1, c"isdst".as_ptr()) };
+    let year = field(call, c"year", None, 1900)? + 1900;
+    let month = field(call, c"month", None, 1)?;
+    let day = field(call, c"day", None, 0)?;
+    let hour = field(call, c"hour", Some(12), 0)?;
+    let minute = field(call, c"min", Some(0), 0)?;
+    let second = field(call, c"sec", Some(0), 0)?;
+    lua.get(1, c"isdst")?;
     let dst = (!lua.is_nil(-1)).then(|| lua.boolean(-1));
     lua.pop(1);
     let wanted = Wanted { year, month, day, hour, minute, second, dst };
@@ -146,7 +147,7 @@ fn now_or_time(call: Call) -> Returned {
     let (Some(date), true) = (local(seconds), seconds != -1) else {
         return Err(Error::Plain("time result cannot be represented in this installation".into()));
     };
-    set_fields(lua, 1, &date);
+    set_fields(lua, 1, &date)?;
     lua.push_integer(seconds);
     Ok(1)
 }

@@ -9,11 +9,10 @@ use crate::host::types::{ErrorCode, Payload};
 use crate::lua::{Lua, Type};
 use crate::payload;
 use crate::region;
-use crate::task::{Pending, wait};
-use crate::userdata::{self, Userdata};
+use crate::task::{self, Pending, wait};
+use crate::userdata::Userdata;
 use crate::value;
 use crate::{function, waiting};
-use std::ffi::CStr;
 use std::rc::Rc;
 
 /// What one read asks for, unless the script says.
@@ -26,8 +25,7 @@ static NATIVES: u8 = 3;
 struct Handle(Rc<Child>);
 
 impl Userdata for Handle {
-    const NAME: &'static CStr = c"process.child";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"process.child");
 }
 
 pub fn register(lua: Lua) {
@@ -145,9 +143,11 @@ fn spawn(call: Call) -> Result<Pending, Error> {
     let (stdout, stderr) = (output(fields, "stdout")?, output(fields, "stderr")?);
     wait(async move {
         let child = process::spawn(program, stdin, stdout, stderr).await?;
+        let pid = child.pid();
+        let mut push_handle = task::handle(Handle(Rc::new(child)));
         Ok(move |call: Call| {
-            call.lua().push_integer(child.pid().into());
-            userdata::push(call.lua(), Handle(Rc::new(child)));
+            call.lua().push_integer(pid.into());
+            push_handle(call)?;
             Ok(2)
         })
     })
@@ -160,10 +160,10 @@ fn run(call: Call) -> Result<Pending, Error> {
     let timeout = nanoseconds(fields.number("timeout")?);
     let max_output = count(fields.integer("max_output")?);
     wait(async move {
-        let Finished { exit, stdout, stderr, timed_out } =
+        let Finished { exit, mut stdout, mut stderr, timed_out } =
             process::run(program, stdin, timeout, max_output).await?;
         Ok(move |call: Call| {
-            push_finished(call.lua(), (exit.status, exit.signal), [stdout, stderr], timed_out)
+            push_finished(call.lua(), (exit.status, exit.signal), [&mut stdout, &mut stderr], timed_out)
         })
     })
 }
@@ -203,7 +203,7 @@ pub fn set_exit(lua: Lua, (status, signal): (i32, i32), timed_out: bool) {
 pub fn push_finished(
     lua: Lua,
     exit: (i32, i32),
-    [stdout, stderr]: [Payload; 2],
+    [stdout, stderr]: [&mut Payload; 2],
     timed_out: bool,
 ) -> Returned {
     region::region(lua, || {
@@ -215,7 +215,7 @@ pub fn push_finished(
 }
 
 /// Sets what a program wrote in the table on top of the stack.
-pub fn set_written(lua: Lua, stdout: Payload, stderr: Payload) -> Result<(), Error> {
+pub fn set_written(lua: Lua, stdout: &mut Payload, stderr: &mut Payload) -> Result<(), Error> {
     for (name, payload) in [("stdout", stdout), ("stderr", stderr)] {
         payload::push(lua, payload)?;
         lua.raw_set(-2, name);

@@ -2,13 +2,11 @@
 
 use super::process::{push_exit, push_natives, variables, words};
 use crate::call::{Call, Error, Returned, prelude, push_library};
-use crate::ffi::*;
 use crate::host::pty::{self, Exit, Program, Terminal};
 use crate::lua::Lua;
-use crate::task::{Pending, wait};
-use crate::userdata::{self, Userdata};
+use crate::task::{self, Pending, wait};
+use crate::userdata::Userdata;
 use crate::{function, waiting};
-use std::ffi::CStr;
 use std::rc::Rc;
 
 const PIECE: u32 = 64 << 10;
@@ -16,8 +14,7 @@ const PIECE: u32 = 64 << 10;
 struct Handle(Rc<Terminal>);
 
 impl Userdata for Handle {
-    const NAME: &'static CStr = c"process.terminal";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"process.terminal");
 }
 
 pub fn register(lua: Lua) {
@@ -65,9 +62,11 @@ fn spawn(call: Call) -> Result<Pending, Error> {
     let (cols, rows) = (cells(fields.integer("cols")?, 80), cells(fields.integer("rows")?, 24));
     wait(async move {
         let terminal = pty::spawn(program, cols, rows).await?;
+        let pid = terminal.pid();
+        let mut push_handle = task::handle(Handle(Rc::new(terminal)));
         Ok(move |call: Call| {
-            call.lua().push_integer(terminal.pid().into());
-            userdata::push(call.lua(), Handle(Rc::new(terminal)));
+            call.lua().push_integer(pid.into());
+            push_handle(call)?;
             Ok(2)
         })
     })

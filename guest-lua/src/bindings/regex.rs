@@ -244,8 +244,7 @@ fn replace(call: Call) -> Returned {
     let replacement = region(lua, AssertUnwindSafe(|| Replacement::new(&regex, replacement)))?;
     let replaced = replaced(lua, &regex, text, &replacement, limit).map_err(stopped("replace"))?;
     drop((regex, replacement));
-    replaced.push(lua);
-    Ok(1)
+    replaced.give(lua)
 }
 
 fn replaced(

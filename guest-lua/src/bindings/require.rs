@@ -8,7 +8,6 @@ use crate::task::{self, Pending, wait_on_tasks};
 use crate::userdata::{self, Userdata};
 use crate::{function, waiting};
 use std::cell::{Cell, RefCell};
-use std::ffi::CStr;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -25,7 +24,7 @@ pub fn register(lua: Lua) {
         ],
     );
     // `package.loaded` is the table in which Lua's own libraries are.
-    unsafe { lua_getfield(lua.0, LUA_REGISTRYINDEX, c"_LOADED".as_ptr()) };
+    lua.raw_get(LUA_REGISTRYINDEX, "_LOADED");
     lua.raw_set(-2, "loaded");
     prelude(lua, "require", include_str!("require.lua"));
 }
@@ -64,8 +63,7 @@ struct State {
 }
 
 impl Userdata for Latch {
-    const NAME: &'static CStr = c"latch";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"latch");
 }
 
 /// A number for the task that runs.
@@ -75,7 +73,7 @@ fn current_task(call: Call) -> Returned {
 }
 
 fn new_latch(call: Call) -> Returned {
-    userdata::push(call.lua(), Latch::default());
+    userdata::push(call.lua(), Latch::default())?;
     Ok(1)
 }
 

@@ -31,10 +31,10 @@ fn run(call: Call) -> Result<Pending, Error> {
     let timeout = nanoseconds(fields.number("timeout")?);
     let max_output = count(fields.integer("max_output")?);
     wait(async move {
-        let Finished { exit, stdout, stderr, timed_out } =
+        let Finished { exit, mut stdout, mut stderr, timed_out } =
             shell::run(command, stdin, timeout, max_output).await?;
         Ok(move |call: Call| {
-            push_finished(call.lua(), (exit.status, exit.signal), [stdout, stderr], timed_out)
+            push_finished(call.lua(), (exit.status, exit.signal), [&mut stdout, &mut stderr], timed_out)
         })
     })
 }

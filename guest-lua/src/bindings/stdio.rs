@@ -37,7 +37,7 @@ fn print(call: Call) -> Returned {
         if index > 1 {
             line.push(b'\t');
         }
-        let text = lua.push_text(index);
+        let text = lua.push_text(index)?;
         if text.len() > SHORT {
             write(&line)?;
             line.clear();

@@ -3,16 +3,13 @@
 
 use super::process::set_written;
 use crate::call::{Call, Error, Fields, Returned, failure, gather, prelude, push_library, set_library};
-use crate::ffi::lua_CFunction;
 use crate::host::systemd::{
     self as host, ActionOptions, Command, Journal, JournalQuery, MachineVerb, UnitFilter, UnitVerb,
 };
 use crate::lua::Lua;
-use crate::task::{Pending, wait};
-use crate::userdata::{self, Userdata};
+use crate::task::{self, Pending, wait};
+use crate::userdata::{Closable, Userdata};
 use crate::{function, waiting};
-use std::ffi::CStr;
-use std::rc::Rc;
 
 pub fn register(lua: Lua) {
     lua.new_table(0, 20);
@@ -39,7 +36,7 @@ pub fn register(lua: Lua) {
     prelude(lua, "systemd", include_str!("systemd.lua"));
 }
 
-fn push_json(text: String) -> impl FnOnce(Call) -> Returned + 'static {
+fn push_json(text: String) -> impl FnMut(Call) -> Returned + 'static {
     move |call: Call| {
         super::json::push(call.lua(), text.as_bytes())?;
         Ok(1)
@@ -103,7 +100,7 @@ fn action_options(call: Call) -> Result<ActionOptions, Error> {
 }
 
 /// What an action gives: a list, the path of a job, or nothing.
-fn push_result(text: String) -> impl FnOnce(Call) -> Returned + 'static {
+fn push_result(text: String) -> impl FnMut(Call) -> Returned + 'static {
     move |call: Call| {
         match text.as_bytes() {
             [] => return Ok(0),
@@ -161,7 +158,7 @@ fn exec(call: Call) -> Result<Pending, Error> {
         timeout: timeout(options)?,
     };
     wait(async move {
-        let finished = host::machine_exec(command).await?;
+        let mut finished = host::machine_exec(command).await?;
         Ok(move |call: Call| {
             let lua = call.lua();
             lua.new_table(0, 4);
@@ -169,18 +166,17 @@ fn exec(call: Call) -> Result<Pending, Error> {
             lua.raw_set(-2, "status");
             lua.push_bool(finished.timed_out);
             lua.raw_set(-2, "timed_out");
-            set_written(lua, finished.output, finished.errors)?;
+            set_written(lua, &mut finished.output, &mut finished.errors)?;
             Ok(1)
         })
     })
 }
 
 /// A journal that is read; none once it is closed.
-struct Reading(Option<Rc<Journal>>);
+struct Reading(Closable<Journal>);
 
 impl Userdata for Reading {
-    const NAME: &'static CStr = c"systemd.journal";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"systemd.journal");
 }
 
 /// `open(options, follow)` gives a handle for `next`.
@@ -207,17 +203,14 @@ fn open(call: Call) -> Result<Pending, Error> {
         follow,
     };
     wait(async move {
-        let journal = Rc::new(host::open_journal(query).await?);
-        Ok(move |call: Call| {
-            userdata::push(call.lua(), Reading(Some(journal)));
-            Ok(1)
-        })
+        let journal = host::open_journal(query).await?;
+        Ok(task::handle(Reading(Closable::new(journal))))
     })
 }
 
 /// `next(handle, list)` puts the next entries into `list`, from 1 on, and gives how many there are; 0 at the end.
 fn next(call: Call) -> Result<Pending, Error> {
-    let Some(journal) = call.userdata::<Reading>(1)?.0.clone() else {
+    let Some(journal) = call.userdata::<Reading>(1)?.0.get() else {
         return wait(async move {
             Ok(|call: Call| {
                 call.lua().push_integer(0);
@@ -243,6 +236,6 @@ fn next(call: Call) -> Result<Pending, Error> {
 }
 
 fn close(call: Call) -> Returned {
-    call.userdata::<Reading>(1)?.0 = None;
+    drop(call.userdata::<Reading>(1)?.0.take());
     Ok(0)
 }

@@ -2,15 +2,13 @@
 
 use super::compress::{as_failure, bound, level, ratio, tagged};
 use crate::call::{Call, Error, Fields, failure, prelude, push_library, set_library};
-use crate::ffi::*;
 use crate::host::tar::{self, Bounds, Content, Kind, Selection};
 use crate::host::types::ErrorCode;
 use crate::lua::Lua;
-use crate::task::{Pending, wait};
-use crate::userdata::{self, Userdata};
+use crate::task::{self, Pending, wait};
+use crate::userdata::{Closable, Userdata};
 use crate::value;
 use crate::{function, waiting};
-use std::ffi::CStr;
 use std::rc::Rc;
 
 const MAX_ENTRIES: u64 = 100_000;
@@ -176,11 +174,10 @@ pub fn member(call: Call) -> Result<Pending, Error> {
 }
 
 /// An archive that is being written; none once it is finished or given up.
-struct Writer(Option<Rc<tar::Writer>>);
+struct Writer(Closable<tar::Writer>);
 
 impl Userdata for Writer {
-    const NAME: &'static CStr = c"tar.writer";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"tar.writer");
 }
 
 /// `create(name, output, compression, options)` gives a handle.
@@ -189,16 +186,13 @@ fn create(call: Call) -> Result<Pending, Error> {
     let (output, compression) = (call.string(2)?, call.string(3)?);
     let level = level(call.opt_table(4)?).map_err(as_failure(call.str(1)?))?;
     wait(async move {
-        let writer = Rc::new(tar::create(output, compression, level).await.map_err(tag)?);
-        Ok(move |call: Call| {
-            userdata::push(call.lua(), Writer(Some(writer)));
-            Ok(1)
-        })
+        let writer = tar::create(output, compression, level).await.map_err(tag)?;
+        Ok(task::handle(Writer(Closable::new(writer))))
     })
 }
 
 fn writer(call: Call) -> Result<Rc<tar::Writer>, Error> {
-    let writer = call.userdata::<Writer>(2)?.0.clone();
+    let writer = call.userdata::<Writer>(2)?.0.get();
     writer.ok_or_else(|| Error::failed(ErrorCode::InvalidArgument, "the archive is finished"))
 }
 
@@ -239,6 +233,6 @@ fn finish(call: Call) -> Result<Pending, Error> {
 
 /// Ends the writing now, not when the handle is collected: no partial file stays.
 fn abandon(call: Call) -> crate::call::Returned {
-    call.userdata::<Writer>(1)?.0 = None;
+    drop(call.userdata::<Writer>(1)?.0.take());
     Ok(0)
 }

@@ -256,8 +256,7 @@ fn finish(
     strict: bool,
 ) -> Returned {
     // All else is dropped by the time that the text is pushed.
-    rendered(call, function, folder, name, source, vars, strict)?.push(call.lua());
-    Ok(1)
+    rendered(call, function, folder, name, source, vars, strict)?.give(call.lua())
 }
 
 fn rendered(

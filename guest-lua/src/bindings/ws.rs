@@ -3,15 +3,13 @@
 use super::compress::{as_failure, bound};
 use super::http::options::read_connection;
 use crate::call::{Call, Error, Fields, Returned, failure, gather, prelude, push_library, set_library};
-use crate::ffi::*;
 use crate::host::types::ErrorCode;
 use crate::host::ws::{self, Kind, Received, Target};
 use crate::lua::Lua;
 use crate::payload;
-use crate::task::{Pending, wait};
-use crate::userdata::{self, Userdata};
+use crate::task::{self, Pending, wait};
+use crate::userdata::{Closable, Userdata};
 use crate::{function, waiting};
-use std::ffi::CStr;
 use std::rc::Rc;
 
 const MAX_MESSAGE: u64 = 16 << 20;
@@ -38,11 +36,10 @@ pub fn register(lua: Lua) {
 }
 
 /// An open connection; none once it is closed.
-struct Connection(Option<Rc<ws::Connection>>);
+struct Connection(Closable<ws::Connection>);
 
 impl Userdata for Connection {
-    const NAME: &'static CStr = c"ws.handle";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"ws.handle");
 }
 
 fn duration(options: Option<Fields>, name: &str, usual: u64) -> Result<u64, Error> {
@@ -84,9 +81,10 @@ fn connect(call: Call) -> Result<Pending, Error> {
     let target = gather(call.lua(), || target(call)).map_err(as_failure("ws.connect"))?;
     wait(async move {
         let opened = ws::connect(target).await?;
+        let mut push_handle = task::handle(Connection(Closable::new(opened.connection)));
         Ok(move |call: Call| {
             let lua = call.lua();
-            userdata::push(lua, Connection(Some(Rc::new(opened.connection))));
+            push_handle(call)?;
             match &opened.protocol {
                 Some(protocol) => lua.push_str(protocol),
                 None => lua.push_nil(),
@@ -102,7 +100,7 @@ fn connect(call: Call) -> Result<Pending, Error> {
 }
 
 fn connection(call: Call) -> Result<Rc<ws::Connection>, Error> {
-    let connection = call.userdata::<Connection>(1)?.0.clone();
+    let connection = call.userdata::<Connection>(1)?.0.get();
     connection
         .ok_or_else(|| Error::failed(ErrorCode::Unavailable, "the connection is closed; open another one"))
 }
@@ -127,17 +125,17 @@ fn send(call: Call) -> Result<Pending, Error> {
 }
 
 /// Pushes a message and its kind; or nil, code and reason.
-fn push(call: Call, received: Received) -> Returned {
+fn push(call: Call, received: &mut Received) -> Returned {
     let lua = call.lua();
     match received.kind {
         Kind::Closed => {
             lua.push_nil();
             lua.push_integer(received.code.into());
-            payload::push(lua, received.data)?;
+            payload::push(lua, &mut received.data)?;
             Ok(3)
         }
         kind => {
-            payload::push(lua, received.data)?;
+            payload::push(lua, &mut received.data)?;
             lua.push_str(if kind == Kind::Text { "text" } else { "binary" });
             Ok(2)
         }
@@ -149,8 +147,8 @@ fn receive(call: Call) -> Result<Pending, Error> {
     let connection = connection(call)?;
     let timeout = timeout(call, 2)?;
     wait(async move {
-        let received = connection.receive(timeout).await?;
-        Ok(move |call: Call| push(call, received))
+        let mut received = connection.receive(timeout).await?;
+        Ok(move |call: Call| push(call, &mut received))
     })
 }
 
@@ -174,13 +172,13 @@ fn close(call: Call) -> Result<Pending, Error> {
     let code = u16::try_from(call.integer(2)?).unwrap_or(0);
     let (reason, timeout) = (call.string(3)?, timeout(call, 4)?);
     wait(async move {
-        let received = connection.close(code, reason, timeout).await?;
-        Ok(move |call: Call| push(call, received))
+        let mut received = connection.close(code, reason, timeout).await?;
+        Ok(move |call: Call| push(call, &mut received))
     })
 }
 
 /// Ends the connection now, not when the handle is collected.
 fn forget(call: Call) -> Returned {
-    call.userdata::<Connection>(1)?.0 = None;
+    drop(call.userdata::<Connection>(1)?.0.take());
     Ok(0)
 }

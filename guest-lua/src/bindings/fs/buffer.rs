@@ -1,10 +1,10 @@
 //! Bytes on their way into a Lua string, in memory that counts against the script's limit.
 
 use crate::alloc::lua_alloc;
-use crate::call::Error;
+use crate::call::{Error, Returned};
 use crate::ffi::*;
 use crate::host::types::ErrorCode;
-use crate::lua::Lua;
+use crate::lua::{Lua, protected};
 use std::ffi::{c_char, c_void};
 use std::ptr::{copy_nonoverlapping, null_mut};
 
@@ -100,8 +100,17 @@ impl Buffer {
         }
     }
 
-    /// Pushes it as a Lua string, long ones without a copy.
-    pub fn push(mut self, lua: Lua) {
+    /// The result of a builtin. An error of it leaves nothing behind.
+    ///
+    /// # Errors
+    /// "not enough memory".
+    pub fn give(mut self, lua: Lua) -> Returned {
+        protected(lua, || self.push(lua))?;
+        Ok(1)
+    }
+
+    /// Pushes it as a Lua string, long ones without a copy; then it is empty.
+    pub fn push(&mut self, lua: Lua) {
         let len = self.len;
         if len < EXTERNAL || self.resize(len + 1).is_err() {
             lua.push_bytes(self.as_slice());
@@ -111,7 +120,7 @@ impl Buffer {
             *self.start.add(len) = 0;
             let start = self.start;
             // From here on the memory is Lua's, also where it raises an error.
-            std::mem::forget(self);
+            (self.start, self.len, self.capacity) = (null_mut(), 0, 0);
             lua_pushexternalstring(lua.0, start.cast(), len, lua_alloc, null_mut());
             // The collector does not see such memory by itself.
             lua_gc(lua.0, LUA_GCSTEP, len);

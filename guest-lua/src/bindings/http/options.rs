@@ -300,7 +300,7 @@ fn scalar(lua: Lua, index: c_int) -> Result<Option<Vec<u8>>, Error> {
     keep(lua, ITEM)?;
     match lua.type_of(index) {
         Type::String => lua.bytes(index).map(|bytes| copy(lua, bytes)).transpose(),
-        Type::Integer | Type::Float | Type::Boolean => Ok(Some(lua.display(index).into_bytes())),
+        Type::Integer | Type::Float | Type::Boolean => Ok(Some(lua.display(index)?.into_bytes())),
         _ => Ok(None),
     }
 }

@@ -2,7 +2,6 @@
 
 use super::events::{Event, Parser};
 use crate::call::{Call, Error, Returned};
-use crate::ffi::lua_CFunction;
 use crate::host::http::{Body, Header, Response, Streamed, Want};
 use crate::host::types;
 use crate::host::types::ErrorCode;
@@ -12,7 +11,6 @@ use crate::userdata::{self, Userdata};
 use crate::value;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ffi::CStr;
 use std::rc::Rc;
 use wit_bindgen::{FutureReader, StreamReader, StreamResult};
 
@@ -38,6 +36,7 @@ impl Stream {
 type Slot = Rc<RefCell<Option<Stream>>>;
 
 /// A streamed body in Lua.
+#[derive(Clone)]
 pub struct Reader {
     slot: Slot,
     last: Rc<RefCell<Last>>,
@@ -51,8 +50,7 @@ struct Last {
 }
 
 impl Userdata for Reader {
-    const NAME: &'static CStr = c"http.body";
-    const METHODS: &'static [(&'static str, lua_CFunction)] = &[];
+    crate::named!(c"http.body");
 }
 
 /// Adds bytes from the stream to `into`, or ends it. False at the end.
@@ -145,14 +143,14 @@ fn is_event_stream(headers: &[Header]) -> bool {
 
 impl Received {
     /// Pushes `{status, body, headers, headers_list, url, version, elapsed, redirects}`.
-    pub fn push(self, lua: Lua) -> Returned {
+    pub fn push(&mut self, lua: Lua) -> Returned {
         let Received { response, body } = self;
         lua.new_table(0, 8);
         lua.push_integer(response.status.into());
         lua.raw_set(-2, "status");
         match body {
-            Content::Whole(bytes) => lua.push_bytes(&bytes),
-            Content::Arriving(reader) => userdata::push(lua, reader),
+            Content::Whole(bytes) => lua.push_bytes(bytes),
+            Content::Arriving(reader) => userdata::push(lua, reader.clone())?,
         }
         lua.raw_set(-2, "body");
         push_headers(lua, &response.headers);
@@ -220,7 +218,7 @@ pub fn event(call: Call) -> Result<Pending, Error> {
     wait(async move {
         let event = next_event(&slot, &last).await?;
         Ok(move |call: Call| {
-            push_event(call.lua(), event);
+            push_event(call.lua(), event.as_ref());
             Ok(1)
         })
     })
@@ -251,7 +249,7 @@ async fn next_event(slot: &Slot, last: &RefCell<Last>) -> Result<Option<Event>, 
     }
 }
 
-fn push_event(lua: Lua, event: Option<Event>) {
+fn push_event(lua: Lua, event: Option<&Event>) {
     let Some(event) = event else { return lua.push_nil() };
     lua.new_table(0, 4);
     if event.event.is_empty() {

@@ -33,7 +33,7 @@ pub fn popen(call: Call) -> Result<Pending, Error> {
         let result = shell::open(line, mode).await;
         let write = mode == Mode::Write;
         let result = result.map(|pipe| Stream::new(Source::Command { pipe, write }));
-        Ok(move |call: Call| push_opened(call.lua(), result))
+        Ok(move |call: Call| push_opened(call.lua(), &result))
     })
 }
 
@@ -57,8 +57,8 @@ pub fn execute(call: Call) -> Result<Pending, Error> {
             }) as crate::task::Push);
         };
         let result = run(line).await;
-        Ok(Box::new(move |call: Call| match result {
-            Ok(exit) => Ok(push_exit(call.lua(), exit)),
+        Ok(Box::new(move |call: Call| match &result {
+            Ok(exit) => Ok(push_exit(call.lua(), *exit)),
             Err(error) => soft(call.lua(), error),
         }) as crate::task::Push)
     })

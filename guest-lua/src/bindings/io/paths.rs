@@ -3,6 +3,7 @@
 use super::read::{Format, Value, read};
 use super::stream::{Source, Stream};
 use super::{attempt, soft};
+use crate::bindings::fs::buffer::Buffer;
 use crate::bindings::fs::read_to_end;
 use crate::call::{Call, Error};
 use crate::host::fs::{self, OpenFlags};
@@ -62,8 +63,19 @@ pub fn source(call: Call) -> Result<Pending, Error> {
                 read(&stream, &[Format::All]).await.map(|mut values| values.pop())
             }
         };
-        Ok(move |call: Call| match result {
-            Ok(Some(Value::Text(text))) => {
+        let mut result = match result {
+            Ok(Some(Value::Text(text))) => Ok(text),
+            Ok(_) => Ok(Buffer::new()),
+            Err(Error::Failed(mut error)) => {
+                if error.errno != 0 {
+                    error.message = format!("cannot open {}", error.message);
+                }
+                Err(error)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(move |call: Call| match &mut result {
+            Ok(text) => {
                 let bare = crate::run::without_shebang(text.as_slice());
                 if bare.len() == text.as_slice().len() {
                     text.push(call.lua());
@@ -72,17 +84,7 @@ pub fn source(call: Call) -> Result<Pending, Error> {
                 }
                 Ok(1)
             }
-            Ok(_) => {
-                call.lua().push_bytes(b"");
-                Ok(1)
-            }
-            Err(Error::Failed(mut error)) => {
-                if error.errno != 0 {
-                    error.message = format!("cannot open {}", error.message);
-                }
-                soft(call.lua(), error)
-            }
-            Err(error) => Err(error),
+            Err(error) => soft(call.lua(), error),
         })
     })
 }

@@ -7,6 +7,7 @@ use crate::call::{Call, Error};
 use crate::ffi::*;
 use crate::lua::{Lua, Type};
 use std::ffi::{c_char, c_int, c_void};
+use std::rc::Rc;
 
 /// Characters of a numeral, as in Lua's own library.
 const LONGEST_NUMERAL: usize = 200;
@@ -54,16 +55,18 @@ fn newline(bytes: &[u8]) -> Option<usize> {
     (!found.is_null()).then(|| found as usize - bytes.as_ptr() as usize)
 }
 
-/// Reads from the buffer alone and pushes the value; false where that is not enough.
-pub fn quick(lua: Lua, stream: &Stream, format: Format) -> bool {
+/// Reads from the buffer alone; nothing where that is not enough. What it gives lies in the buffer, and is to be pushed at
+/// once, with nothing in hand: a string is copied before anything else can read from the stream, which is on the stack.
+fn quick<'a>(stream: &Stream, format: Format) -> Option<&'a [u8]> {
     if !stream.is_ready() {
-        return false;
+        return None;
     }
     let unread = stream.unread();
     let rest = unread.rest();
+    let rest = unsafe { std::slice::from_raw_parts(rest.as_ptr(), rest.len()) };
     let (value, taken) = match format {
         Format::Line | Format::TextLine | Format::FullLine => {
-            let Some(end) = newline(rest) else { return false };
+            let end = newline(rest)?;
             let line = match format {
                 Format::FullLine => &rest[..=end],
                 Format::TextLine => rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]),
@@ -72,11 +75,18 @@ pub fn quick(lua: Lua, stream: &Stream, format: Format) -> bool {
             (line, end + 1)
         }
         Format::Bytes(count) if count <= rest.len() && !rest.is_empty() => (&rest[..count], count),
-        _ => return false,
+        _ => return None,
     };
     stream.take(taken);
-    lua.push_bytes(value);
-    true
+    Some(value)
+}
+
+/// Pushes what the buffer alone gives; nothing where that is not enough.
+pub fn push_quick(call: Call, stream: Rc<Stream>, format: Format) -> Option<c_int> {
+    let value = quick(&stream, format)?;
+    drop(stream);
+    call.lua().push_bytes(value);
+    Some(1)
 }
 
 /// What was read, until it can be pushed.
@@ -88,11 +98,11 @@ pub enum Value {
 }
 
 impl Value {
-    pub fn push(self, lua: Lua) {
+    pub fn push(&mut self, lua: Lua) {
         match self {
             Value::Text(text) => text.push(lua),
-            Value::Integer(value) => lua.push_integer(value),
-            Value::Float(value) => lua.push_number(value),
+            Value::Integer(value) => lua.push_integer(*value),
+            Value::Float(value) => lua.push_number(*value),
             Value::Nothing => lua.push_nil(),
         }
     }

@@ -110,7 +110,7 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Error> {
 fn push_value(lua: Lua, out: &mut Vec<u8>, name: &[u8]) -> Result<(), Error> {
     match lua.type_of(-1) {
         Type::String => field(out, name, lua.bytes(-1).unwrap_or_default()),
-        Type::Integer | Type::Float => field(out, name, lua.display(-1).as_bytes()),
+        Type::Integer | Type::Float => field(out, name, lua.display(-1)?.as_bytes()),
         _ => {
             let name = String::from_utf8_lossy(name).into_owned();
             Err(invalid(format!("the header field '{name}': a string or a list of strings expected")))

@@ -21,8 +21,8 @@ pub fn upgrade(call: Call) -> Result<Pending, Error> {
     wait(async move {
         let protocol = listen::upgrade(id, fields, options).await?;
         Ok(move |call: Call| {
-            match protocol {
-                Some(protocol) => call.lua().push_str(&protocol),
+            match &protocol {
+                Some(protocol) => call.lua().push_str(protocol),
                 None => call.lua().push_nil(),
             }
             Ok(1)
@@ -34,19 +34,19 @@ pub fn upgrade(call: Call) -> Result<Pending, Error> {
 pub fn receive(call: Call) -> Result<Pending, Error> {
     let id = id(call)?;
     wait(async move {
-        let received = listen::receive(id).await?;
+        let mut received = listen::receive(id).await?;
         Ok(move |call: Call| {
             let lua = call.lua();
-            match received {
+            match &mut received {
                 Received::Message(message) => {
-                    payload::push(lua, message.data)?;
+                    payload::push(lua, &mut message.data)?;
                     lua.push_bool(message.binary);
                     Ok(2)
                 }
                 Received::Closed(CloseReason { code, reason }) => {
                     lua.push_nil();
-                    lua.push_integer(code.into());
-                    lua.push_str(&reason);
+                    lua.push_integer((*code).into());
+                    lua.push_str(reason);
                     Ok(3)
                 }
             }

@@ -81,20 +81,24 @@ impl Drop for Outer {
     }
 }
 
+fn running() -> &'static mut Rendering {
+    unsafe { (&raw mut RENDERING).as_mut_unchecked() }
+}
+
 /// The bounds of the rendering that runs.
 pub fn bounds() -> Bounds {
-    unsafe { (*(&raw const RENDERING)).bounds }
+    running().bounds
 }
 
 /// Where the includes of the rendering that runs lie.
 pub fn folder() -> &'static str {
-    unsafe { &(*(&raw const RENDERING)).folder }
+    &running().folder
 }
 
 /// Keeps why something cannot be had.
 pub fn refuse(error: types::Error) -> Error {
     let message = error.message.clone();
-    unsafe { (*(&raw mut RENDERING)).refused = Some(error) };
+    running().refused = Some(error);
     Error::new(ErrorKind::InvalidOperation, message)
 }
 
@@ -105,7 +109,7 @@ pub fn limit(message: String) -> Error {
 
 /// Takes why something could not be had.
 pub fn refused() -> Option<types::Error> {
-    unsafe { (*(&raw mut RENDERING)).refused.take() }
+    running().refused.take()
 }
 
 /// The region that was left to compile a template which is included; none while nothing is compiled.
