@@ -66,7 +66,7 @@ where
 pub fn wait_lasting<F, P>(future: F) -> Result<Pending, Error>
 where
     F: Future<Output = Result<P, Error>> + 'static,
-    P: FnOnce(Call) -> Returned + 'static,
+    P: FnMut(Call) -> Returned + 'static,
 {
     Ok(Pending { lasting: true, ..wait(future)? })
 }

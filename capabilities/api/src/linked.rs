@@ -131,9 +131,9 @@ pub mod component {
     }
 
     never_refused! {
-        () (), () (bool,), () (u16,), () (u32,), () (u64,), () (f64,), () (String,), () (Vec<u8>,),
+        () (), () (bool,), () (u16,), () (u32,), () (u64,), () (f64,), () (String,),
         () ((u64, u64),), () ((i32, bool, String),),
-        (T) (Option<T>,), (T) (std::result::Result<T, String>,),
+        (T) (Option<T>,), (T) (Vec<T>,), (T) (std::result::Result<T, String>,),
     }
 
     /// A function that reaches outside.
