@@ -3,8 +3,10 @@
 use crate::alloc::beyond_limit;
 use crate::bindings::assert;
 use crate::call::{Call, Returned};
+use crate::bindings::json;
 use crate::ffi::*;
 use crate::function;
+use crate::host::script::{Called, Failure, Frame, Place};
 use crate::lines;
 use crate::lua::{Lua, Type};
 use std::cell::Cell;
@@ -120,8 +122,43 @@ pub fn code(lua: Lua, index: c_int) -> Option<String> {
     code
 }
 
-/// One frame of a stack.
-struct Frame {
+/// The fields of an error value that is a table, other than its message and code, as a JSON object.
+pub fn fields(lua: Lua, index: c_int) -> Option<String> {
+    match lua.type_of(index) {
+        Type::Table => lua.protected_text(function!(encoded), index),
+        _ => None,
+    }
+}
+
+/// The JSON of the named fields of the table that is the argument, as far as JSON has their values.
+fn encoded(call: Call) -> Returned {
+    let lua = call.lua();
+    let mut object = String::from("{");
+    lua.push_nil();
+    while unsafe { lua_next(lua.0, 1) } != 0 {
+        let top = lua.top();
+        // A copy of the name: looking at a number as text would change it under the traversal.
+        if lua.type_of(-2) == Type::String
+            && let Some(name) = lua.bytes(-2).and_then(|name| str::from_utf8(name).ok())
+            && !["message", "code"].contains(&name)
+        {
+            let name = name.to_string();
+            if let Ok(value) = json::encode_with(lua, top, 0, "") {
+                object.push_str(if object.len() > 1 { "," } else { "" });
+                json::quote(&mut object, &name);
+                object.push(':');
+                object.push_str(&value);
+            }
+        }
+        lua.set_top(top - 1);
+    }
+    object.push('}');
+    lua.push_str(&object);
+    Ok(1)
+}
+
+/// One level of a stack.
+struct Level {
     place: String,
     function: String,
     tail: bool,
@@ -129,9 +166,9 @@ struct Frame {
     embedded: bool,
 }
 
-impl Frame {
+impl Level {
     /// Reads one level of `of`; none where there is no such level.
-    fn read(of: Lua, level: c_int) -> Option<Frame> {
+    fn read(of: Lua, level: c_int) -> Option<Level> {
         let main = crate::state::main();
         let found = unsafe { lua_frame(main.0, of.0, level) };
         if found == 0 {
@@ -141,94 +178,129 @@ impl Frame {
         let (place, function) = (text(-2), text(-1));
         main.pop(2);
         let embedded = found & FRAME_NAMED != 0 && lines::is_of_builtin(&place);
-        Some(Frame { place, function, tail: found & FRAME_TAIL != 0, is_c: found & FRAME_C != 0, embedded })
+        Some(Level { place, function, tail: found & FRAME_TAIL != 0, is_c: found & FRAME_C != 0, embedded })
     }
 
-    fn line(&self) -> String {
-        let tail = if self.tail { "\n\t(...tail calls...)" } else { "" };
-        format!("\n\t{}: in {}{tail}", self.place, self.function)
+    fn frames(self) -> impl Iterator<Item = Frame> {
+        let (source, line) = split(&self.place);
+        let called = Called { source: source.into(), line, function: self.function };
+        [Some(Frame::Call(called)), self.tail.then_some(Frame::TailCalls)].into_iter().flatten()
     }
 }
 
-/// The lines of frames, from the innermost on. What the Lua part of a builtin calls is one line: the builtin, as the
-/// script called it. `ends` is whether the last frame is the outermost.
-fn fold(frames: &[Frame], ends: bool) -> Vec<String> {
-    if FULL.get() {
-        return frames.iter().map(Frame::line).collect();
+/// The chunk and the line of a place.
+fn split(place: &str) -> (&str, Option<u32>) {
+    let numbered = place.rsplit_once(':').and_then(|(source, line)| Some((source, line.parse().ok()?)));
+    numbered.map_or((place, None), |(source, line)| (source, Some(line)))
+}
+
+/// One frame, as Lua writes it.
+fn line(frame: &Frame) -> String {
+    match frame {
+        Frame::Call(Called { source, line: Some(line), function }) => format!("{source}:{line}: in {function}"),
+        Frame::Call(Called { source, line: None, function }) => format!("{source}: in {function}"),
+        Frame::TailCalls => "(...tail calls...)".into(),
+        Frame::Skipped(levels) => format!("...\t(skipping {levels} levels)"),
+        Frame::Task(Place { source, line }) => format!("(task started at {source}:{line})"),
     }
-    let mut lines = Vec::new();
-    let mut rest = frames;
+}
+
+/// A traceback as text, as the host has it of a failure.
+pub fn text(frames: &[Frame]) -> String {
+    let mut text = String::from("stack traceback:");
+    for frame in frames {
+        text.push_str("\n\t");
+        text.push_str(&line(frame));
+    }
+    text
+}
+
+/// All of a failure as text.
+pub fn whole(failure: &Failure) -> String {
+    let code = failure.code.as_ref().filter(|_| !failure.tells_code);
+    let code = code.map_or(String::new(), |code| format!("code: {code}\n"));
+    format!("{}\n{code}{}", failure.message, text(&failure.traceback))
+}
+
+/// Levels from the innermost on, as they are shown. What the Lua part of a builtin calls is one: the builtin, as the
+/// script called it. `ends` is whether the last level is the outermost.
+fn fold(levels: Vec<Level>, ends: bool) -> Vec<Level> {
+    if FULL.get() {
+        return levels;
+    }
+    let mut shown = Vec::new();
+    let mut rest = levels;
     while !rest.is_empty() {
-        let own = rest.iter().take_while(|frame| frame.is_c || frame.embedded).count();
-        match rest[..own].iter().rposition(|frame| frame.embedded) {
+        let own = rest.iter().take_while(|level| level.is_c || level.embedded).count();
+        match rest[..own].iter().rposition(|level| level.embedded) {
             Some(outermost) => {
-                let frame = &rest[outermost];
-                rest = &rest[outermost + 1..];
+                let outer = rest.split_off(outermost + 1);
+                let level = rest.pop();
+                rest = outer;
                 // What runs a task or a callback was called by nobody.
                 if rest.is_empty() && ends {
                     break;
                 }
-                let name = match frame.function.starts_with("function <") {
-                    true => "?".to_string(),
-                    false => frame.function.clone(),
-                };
-                lines.push(Frame { place: "[C]".into(), function: name, tail: frame.tail, ..*frame }.line());
+                shown.extend(level.map(|level| {
+                    let named = !level.function.starts_with("function <");
+                    let function = if named { level.function } else { "?".into() };
+                    Level { place: "[C]".into(), function, ..level }
+                }));
             }
             None => {
-                let plain = (own + 1).min(rest.len());
-                lines.extend(rest[..plain].iter().map(Frame::line));
-                rest = &rest[plain..];
+                let outer = rest.split_off((own + 1).min(rest.len()));
+                shown.append(&mut rest);
+                rest = outer;
             }
         }
     }
-    lines
+    shown
 }
 
-/// The stack of a coroutine, as a traceback has it, from `level` on: without a title, each line begun by a line break.
-fn stack(of: Lua, level: c_int) -> String {
+/// The stack of a coroutine, as a traceback has it, from `level` on.
+fn stack(of: Lua, level: c_int) -> Vec<Frame> {
     let last = unsafe { lua_lastlevel(of.0) };
-    let read = |levels: std::ops::RangeInclusive<c_int>| -> Vec<Frame> {
-        levels.map_while(|level| Frame::read(of, level)).collect()
+    let read = |levels: std::ops::RangeInclusive<c_int>| -> Vec<Level> {
+        levels.map_while(|level| Level::read(of, level)).collect()
     };
-    let mut lines;
+    let (mut inner, mut outer, mut skipped);
     if last - level < 2 * LOOKED_AT {
-        lines = fold(&read(level..=last), true);
-        if lines.len() > INNERMOST + OUTERMOST {
-            let outermost = lines.split_off(lines.len() - OUTERMOST);
-            let skipped = lines.len() - INNERMOST;
-            lines.truncate(INNERMOST);
-            lines.push(format!("\n\t...\t(skipping {skipped} levels)"));
-            lines.extend(outermost);
+        inner = fold(read(level..=last), true);
+        (outer, skipped) = (Vec::new(), 0);
+        if inner.len() > INNERMOST + OUTERMOST {
+            outer = inner.split_off(inner.len() - OUTERMOST);
+            skipped = inner.len() - INNERMOST;
         }
     } else {
-        lines = fold(&read(level..=level + LOOKED_AT), false);
-        lines.truncate(INNERMOST);
-        let outermost = fold(&read(last - LOOKED_AT..=last), true);
-        let outermost = &outermost[outermost.len().saturating_sub(OUTERMOST)..];
-        let skipped = (last - level + 1) as usize - lines.len() - outermost.len();
-        lines.push(format!("\n\t...\t(skipping {skipped} levels)"));
-        lines.extend_from_slice(outermost);
+        inner = fold(read(level..=level + LOOKED_AT), false);
+        outer = fold(read(last - LOOKED_AT..=last), true);
+        outer.drain(..outer.len().saturating_sub(OUTERMOST));
+        skipped = (last - level + 1) as usize - inner.len().min(INNERMOST) - outer.len();
     }
-    lines.concat()
+    if skipped > 0 {
+        inner.truncate(INNERMOST);
+    }
+    let skipped = (skipped > 0).then_some(Frame::Skipped(u32::try_from(skipped).unwrap_or(u32::MAX)));
+    let (inner, outer) = (inner.into_iter(), outer.into_iter());
+    inner.flat_map(Level::frames).chain(skipped).chain(outer.flat_map(Level::frames)).collect()
 }
 
 /// The traceback of an error that ended a task: its own stack, where it was started, and before it what an error that it
 /// awaited had.
-pub fn traceback(of: Lua, awaited: Option<&str>, started: &str) -> String {
+pub fn traceback(of: Lua, awaited: Option<&[Frame]>, started: &str) -> Vec<Frame> {
     beyond_limit(|| {
-        let mut text = awaited.unwrap_or("stack traceback:").to_string();
-        text.push_str(&stack(of, 0));
-        if !started.is_empty() {
-            text.push_str(&format!("\n\t(task started at {started})"));
+        let mut frames = awaited.unwrap_or_default().to_vec();
+        frames.extend(stack(of, 0));
+        if let (source, Some(line)) = split(started) {
+            frames.push(Frame::Task(Place { source: source.into(), line }));
         }
-        text
+        frames
     })
 }
 
 /// `traceback(level)` for the Lua parts of bindings: the stack of what calls them.
 pub fn traceback_here(call: Call) -> Returned {
     let level = call.opt_integer(1)?.unwrap_or(1);
-    let text = format!("stack traceback:{}", stack(call.lua(), c_int::try_from(level).unwrap_or(1)));
-    call.lua().push_str(&text);
+    call.lua().push_str(&text(&stack(call.lua(), c_int::try_from(level).unwrap_or(1))));
     Ok(1)
 }

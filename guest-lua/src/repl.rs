@@ -127,7 +127,7 @@ impl Session {
                 Reply::Done(if kept { Vec::new() } else { ran.texts() })
             }
             Err(Unfinished::Failed(failure)) => {
-                Reply::Failed(format!("{}\n{}", failure.message, failure.traceback))
+                Reply::Failed(crate::fault::whole(&failure))
             }
             Err(Unfinished::Signalled(name)) if ends(&name) => return Err(Unfinished::Signalled(name)),
             Err(Unfinished::Signalled(name)) => {

@@ -3,7 +3,7 @@
 use crate::call::ITEM;
 use crate::ffi::*;
 use crate::function;
-use crate::host::script::{Failure, FailureKind, Job, Mode, Outcome};
+use crate::host::script::{Called, Failure, FailureKind, Frame, Job, Mode, Outcome, Place};
 use crate::host::{control, log};
 use crate::lua::{Lua, Type};
 use crate::scheduler::{self, Ended, Failed};
@@ -64,10 +64,15 @@ impl From<Failure> for Unfinished {
     }
 }
 
+/// A failure without more than a message.
+fn plain(kind: FailureKind, message: String) -> Failure {
+    let (traceback, assertions) = (Vec::new(), crate::bindings::assert::count());
+    Failure { kind, message, traceback, code: None, tells_code: false, fields: None, assertions }
+}
+
 /// A failure that is no error of Lua.
 fn told(message: String) -> Failure {
-    let (traceback, assertions) = (String::new(), crate::bindings::assert::count());
-    Failure { kind: FailureKind::Error, message, traceback, code: None, assertions }
+    plain(FailureKind::Error, message)
 }
 
 /// A script that has come to its end.
@@ -169,7 +174,7 @@ fn load_chunk(lua: Lua, job: &Job) -> Result<(), Failure> {
         let message = fault::message(lua, -1);
         lua.pop(1);
         let kind = if status == LUA_ERRMEM { FailureKind::Memory } else { FailureKind::Syntax };
-        Failure { kind, message, traceback: String::new(), code: None, assertions: 0 }
+        plain(kind, message)
     })
 }
 
@@ -250,6 +255,31 @@ impl Default for Told {
 }
 
 impl Told {
+    /// The text, if there is room for all of it.
+    fn whole(&mut self, text: String) -> Option<String> {
+        self.room = self.room.checked_sub(ITEM + text.len())?;
+        Some(text)
+    }
+
+    /// The frames, as far as there is room for them.
+    fn frames(&mut self, frames: &[Frame]) -> Vec<Frame> {
+        let told = frames.iter().map_while(|frame| {
+            self.room = self.room.checked_sub(ITEM)?;
+            Some(match frame {
+                Frame::Call(called) => Frame::Call(Called {
+                    source: self.text(called.source.clone())?,
+                    function: self.text(called.function.clone())?,
+                    ..*called
+                }),
+                Frame::Task(place) => {
+                    Frame::Task(Place { source: self.text(place.source.clone())?, ..*place })
+                }
+                Frame::TailCalls | Frame::Skipped(_) => frame.clone(),
+            })
+        });
+        told.collect()
+    }
+
     /// The text, or its beginning where it is too large; none when there is room for nothing.
     fn text(&mut self, mut text: String) -> Option<String> {
         const MORE: &str = "...";
@@ -276,7 +306,7 @@ fn failure(lua: Lua, failed: &Failed) -> Failure {
     failed.value.push(lua);
     let message = fault::message(lua, -1);
     let code = fault::code(lua, -1);
-    let own_text = fault::has_text(lua, -1);
+    let (tells_code, fields) = (!fault::has_text(lua, -1), fault::fields(lua, -1));
     lua.pop(1);
     let mut told = Told::default();
     let message = told.text(message).unwrap_or_default();
@@ -286,10 +316,7 @@ fn failure(lua: Lua, failed: &Failed) -> Failure {
     } else {
         FailureKind::Error
     };
-    let traceback = match &code {
-        Some(code) if own_text => format!("code: {code}\n{}", failed.traceback),
-        _ => failed.traceback.clone(),
-    };
-    let traceback = told.text(traceback).unwrap_or_default();
-    Failure { kind, message, traceback, code, assertions: crate::bindings::assert::count() }
+    let traceback = told.frames(&failed.traceback);
+    let fields = fields.and_then(|fields| told.whole(fields));
+    Failure { code, tells_code, traceback, fields, ..plain(kind, message) }
 }

@@ -3,6 +3,7 @@
 
 use crate::alloc::beyond_limit;
 use crate::call::Error;
+use crate::host::script::Frame;
 use crate::host::types::ErrorCode;
 use crate::lua::{Lua, Ref};
 use crate::region;
@@ -45,7 +46,7 @@ pub struct Failed {
     pub value: Ref,
     pub status: c_int,
     /// Where it was raised, and where the task was started.
-    pub traceback: String,
+    pub traceback: Vec<Frame>,
 }
 
 /// What a task and the handles to it share.
@@ -213,7 +214,7 @@ pub fn report(failed: &Failed) {
         let message = format!("{UNAWAITED}{}", fault::message(lua, -1));
         lua.pop(1);
         let mut fields = String::from("{\"traceback\":");
-        crate::bindings::json::quote(&mut fields, &failed.traceback);
+        crate::bindings::json::quote(&mut fields, &fault::text(&failed.traceback));
         fields.push('}');
         (message, fields)
     });

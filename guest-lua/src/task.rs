@@ -13,6 +13,7 @@ use crate::call::{Call, Error, Returned, begin, raise};
 use crate::fault;
 use crate::ffi::*;
 use crate::host::log;
+use crate::host::script::Frame;
 use crate::lines::{self, Called};
 use crate::lua::{Lua, Ref, protected};
 use crate::options;
@@ -85,7 +86,7 @@ struct Current {
     waiting: Option<Pending>,
     ready: Option<Result<Push, Error>>,
     /// The last error that it was given of another task, and the traceback of that.
-    raised: Option<(Ref, String)>,
+    raised: Option<(Ref, Vec<Frame>)>,
     context: *mut Context<'static>,
 }
 
@@ -123,7 +124,7 @@ pub fn current_id() -> usize {
 
 /// The task that runs is given the error of another one, which it raises. Where it ends with it, it tells that traceback
 /// too.
-pub fn gives_error(value: Ref, traceback: String) {
+pub fn gives_error(value: Ref, traceback: Vec<Frame>) {
     if let Some(current) = current() {
         current.raised = Some((value, traceback));
     }
@@ -280,7 +281,7 @@ impl Thread {
     }
 
     /// The traceback of the error on top of the stack, where it is another task's.
-    pub fn traceback_of_awaited(&self) -> Option<&str> {
+    pub fn traceback_of_awaited(&self) -> Option<&[Frame]> {
         let (value, traceback) = self.current.raised.as_ref()?;
         if !self.lua.reserve(1) {
             return None;
@@ -288,7 +289,7 @@ impl Thread {
         value.push(self.lua);
         let same = unsafe { lua_rawequal(self.lua.0, -1, -2) != 0 };
         self.lua.pop(1);
-        same.then_some(traceback.as_str())
+        same.then_some(traceback.as_slice())
     }
 
     /// Closes its pending variables after an error, whose value is on top of the stack then as before. Gives the status:

@@ -76,7 +76,7 @@ pub(crate) fn explain(outcome: &RunOutcome, limits: &Limits) -> Option<String> {
     if let Ended::Failed(failure) = &outcome.ended
         && !failure.traceback.is_empty()
     {
-        text.push_str(&failure.traceback);
+        text.push_str(&failure.traced());
         text.push('\n');
     }
     Some(text)

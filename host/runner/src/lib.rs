@@ -10,7 +10,7 @@ mod script;
 mod spec;
 
 pub use assay_runtime::{
-    Call, Console, ConsoleReply, ConsoleRequest, Ended, Failure, GRACE, Late, Overdue, Returned, Waker,
+    Call, Console, ConsoleReply, ConsoleRequest, Ended, Failure, Frame, GRACE, Late, Overdue, Returned, Waker,
 };
 pub use outcome::{RunOutcome, Used};
 pub use script::{Input, Script};

@@ -53,8 +53,7 @@ impl RunOutcome {
 
     /// Of a run that could not begin.
     pub(crate) fn refused(message: String, run: &Run) -> RunOutcome {
-        let failure =
-            Failure { message, traceback: String::new(), code: Some("unsupported".into()), memory: false };
+        let failure = Failure { message, code: Some("unsupported".into()), ..Failure::default() };
         RunOutcome::of(Outcome { ended: Ended::Failed(failure), assertions: 0, unwritten: None }, run)
     }
 

@@ -125,7 +125,7 @@ impl ReplicaSet {
                 pause = PAUSE;
             }
             let trace = match &outcome.ended {
-                Ended::Failed(failure) => failure.traceback.clone(),
+                Ended::Failed(failure) => failure.traced(),
                 _ => String::new(),
             };
             if let Some(problem) = RunOutcome::of(outcome, &self.spec.run).problem(&self.spec.run.limits) {

@@ -1,14 +1,16 @@
 //! Runs scripts: the wasmtime engine and its one component, linking by grants, instances, limits.
 
 mod control;
+mod failure;
 mod job;
 mod link;
 mod meter;
 mod run;
 mod watchdog;
 
+pub use failure::{Failure, Frame};
 pub use job::{Call, Job, Names, What};
-pub use run::{Console, ConsoleReply, ConsoleRequest, Ended, Failure, Outcome, Returned, Start};
+pub use run::{Console, ConsoleReply, ConsoleRequest, Ended, Outcome, Returned, Start};
 pub use watchdog::{GRACE, Late, Overdue, Waker};
 
 use assay_capability_api::{Capability, Ctx, Grants, Linker, lock};

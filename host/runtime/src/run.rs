@@ -4,6 +4,7 @@ use crate::Runtime;
 use crate::bindings::assay::host::console::{Reply, Request};
 use crate::bindings::assay::host::script;
 use crate::control::{MemoryLimit, Steering};
+use crate::failure::Failure;
 use crate::job::{Answer, Job, Lowered};
 use crate::meter::{Metered, Panicked, SharedOutput};
 use assay_capability_api::{Counter, Ctx, Limit, Output, Run, Services, Stop};
@@ -17,17 +18,6 @@ use wasmtime::{CallHook, Store, Trap};
 /// what for; the guest does not make a call that carries more.
 pub(crate) const CARRIED: u64 = 8 << 20;
 
-/// A Lua error that nothing caught.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    pub message: String,
-    /// Empty for a syntax error.
-    pub traceback: String,
-    /// `code` of the error value.
-    pub code: Option<String>,
-    /// It was "not enough memory".
-    pub memory: bool,
-}
 
 /// What a script returned.
 #[derive(Clone, Debug, Default)]
@@ -216,9 +206,8 @@ fn too_deep() -> Failure {
     Failure {
         message: "stack overflow: a value is nested so deep that the sandbox has no stack to walk through it"
             .into(),
-        traceback: String::new(),
         code: Some("limit".into()),
-        memory: false,
+        ..Failure::default()
     }
 }
 
@@ -236,9 +225,8 @@ fn outcome(
             (Ended::Returned(Returned { values, result }), assertions)
         }
         Ok(Err(failure)) => {
-            let memory = failure.kind == script::FailureKind::Memory;
-            let script::Failure { message, traceback, code, assertions, .. } = failure;
-            (Ended::Failed(Failure { message, traceback, code, memory }), assertions)
+            let assertions = failure.assertions;
+            (Ended::Failed(failure.into()), assertions)
         }
         Err(error) => match error.downcast_ref::<Stop>() {
             Some(stop) => (Ended::Stopped(stop.clone()), 0),

@@ -5,6 +5,7 @@
 mod ambient;
 mod audit;
 mod embedder;
+mod failure;
 mod log;
 mod panics;
 mod replay;
