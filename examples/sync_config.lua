@@ -4,23 +4,23 @@
 --   assay run --allow fs=read:examples,fs=rw:out examples/sync_config.lua -- out
 --   assay run --allow fs=read:examples,fs=read:out examples/sync_config.lua -- out --dry-run
 --
--- Arguments: the folder to write to, then --dry-run to only say what would change, and the document
+-- Arguments: the directory to write to, then --dry-run to only say what would change, and the document
 -- (default: data/config.json beside this script). The grant is the wall: whatever the document
--- names, nothing outside the folder is written, and a dry run needs no right to write at all.
+-- names, nothing outside the directory is written, and a dry run needs no right to write at all.
 
 local here = arg[0]:match("^(.*)/[^/]*$") or "."
-local folder, source, dry_run
+local directory, source, dry_run
 for _, word in ipairs(arg) do
   if word == "--dry-run" then
     dry_run = true
-  elseif not folder then
-    folder = word
+  elseif not directory then
+    directory = word
   else
     source = word
   end
 end
-if not folder then
-  io.stderr:write("usage: sync_config.lua FOLDER [--dry-run] [DOCUMENT]\n")
+if not directory then
+  io.stderr:write("usage: sync_config.lua DIRECTORY [--dry-run] [DOCUMENT]\n")
   os.exit(64)
 end
 source = source or here .. "/data/config.json"
@@ -76,7 +76,7 @@ local changed = 0
 for _, name in ipairs(names) do
   local file = files[name]
   local format = formats[file.format] or error(("%s: %s has the unknown format %s"):format(source, name, file.format), 0)
-  local path = folder .. "/" .. name
+  local path = directory .. "/" .. name
   local wanted, have = format(file.content), current(path)
   if wanted == have then
     print("unchanged  " .. name)

@@ -7,18 +7,18 @@
 --   assay run --allow fs=read:examples,fs=rw:downloads,http=GET:www.lua.org \
 --     examples/verify_downloads.lua -- downloads
 --
--- Arguments: the folder for the files, and the document (default: data/downloads.toml beside this
+-- Arguments: the directory for the files, and the document (default: data/downloads.toml beside this
 -- script), which has for each file
 --
 --   [[file]]
---   name = "lua-5.4.7.tar.gz"       # below the folder
+--   name = "lua-5.4.7.tar.gz"       # below the directory
 --   url = "https://www.lua.org/ftp/lua-5.4.7.tar.gz"
 --   sha256 = "9fbf..."
 
 local here = arg[0]:match("^(.*)/[^/]*$") or "."
-local folder, source = arg[1], arg[2] or here .. "/data/downloads.toml"
-if not folder then
-  io.stderr:write("usage: verify_downloads.lua FOLDER [DOCUMENT]\n")
+local directory, source = arg[1], arg[2] or here .. "/data/downloads.toml"
+if not directory then
+  io.stderr:write("usage: verify_downloads.lua DIRECTORY [DOCUMENT]\n")
   os.exit(64)
 end
 
@@ -59,7 +59,7 @@ for i, file in ipairs(files) do
   if not (file.name and file.url and file.sha256) then
     error(("%s: file %d needs name, url and sha256"):format(source, i), 0)
   end
-  local path = folder .. "/" .. file.name
+  local path = directory .. "/" .. file.name
   tasks[i] = async.spawn(function()
     if is_good(path, file.sha256) then
       return "ok", "already there"

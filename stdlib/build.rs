@@ -1,11 +1,11 @@
-//! Lists the folder's Lua files, so that a module is added by adding its file.
+//! Lists the directory's Lua files, so that a module is added by adding its file.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    println!("cargo:rerun-if-changed={}", folder.display());
-    let entries = std::fs::read_dir(folder).expect("the folder of the crate is readable");
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    println!("cargo:rerun-if-changed={}", directory.display());
+    let entries = std::fs::read_dir(directory).expect("the directory of the crate is readable");
     for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
         if path.is_dir() {
             collect(&path, files);
@@ -28,5 +28,5 @@ fn main() {
     }
     table.push(']');
     let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets it")).join("files.rs");
-    std::fs::write(out, table).expect("the build folder is writable");
+    std::fs::write(out, table).expect("the build directory is writable");
 }

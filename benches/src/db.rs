@@ -77,20 +77,20 @@ impl Database {
     }
 }
 
-/// A folder for SQLite, and a server of PostgreSQL.
+/// A directory for SQLite, and a server of PostgreSQL.
 pub struct Servers {
     postgres: Postgres,
-    folder: Folder,
+    directory: Directory,
 }
 
 impl Servers {
     pub fn start() -> Result<Servers> {
-        let folder = Folder::new()?;
-        Ok(Servers { postgres: Postgres::start(&folder.0)?, folder })
+        let directory = Directory::new()?;
+        Ok(Servers { postgres: Postgres::start(&directory.0)?, directory })
     }
 
     pub fn databases(&self) -> [Database; 2] {
-        let sqlite = format!("sqlite:{}/bench.db", self.folder.0.display());
+        let sqlite = format!("sqlite:{}/bench.db", self.directory.0.display());
         [
             Database {
                 name: "SQLite",
@@ -163,18 +163,18 @@ fn parse(text: &str) -> Option<(Times, String)> {
     Some((times, result?))
 }
 
-/// A folder that goes with this value.
-struct Folder(PathBuf);
+/// A directory that goes with this value.
+struct Directory(PathBuf);
 
-impl Folder {
-    fn new() -> Result<Folder> {
+impl Directory {
+    fn new() -> Result<Directory> {
         let path = std::env::temp_dir().join(format!("assay-bench-{}", std::process::id()));
         std::fs::create_dir(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
-        Ok(Folder(path))
+        Ok(Directory(path))
     }
 }
 
-impl Drop for Folder {
+impl Drop for Directory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -188,12 +188,12 @@ struct Postgres {
 }
 
 impl Postgres {
-    fn start(folder: &Path) -> Result<Postgres> {
+    fn start(directory: &Path) -> Result<Postgres> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/servers/postgres_server.py");
         let python = Program::python().ok_or("python3 is not installed; it starts PostgreSQL")?;
         let mut child = Command::new(python.path())
             .arg(script)
-            .arg(folder)
+            .arg(directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -6,7 +6,7 @@ use crate::report::Table;
 use crate::{Effort, Result};
 use assay_tests::attacks::{self, Scene};
 use assay_tests::cases::Case;
-use assay_tests::executable::{Folder, Used, assay, terminate, used};
+use assay_tests::executable::{Directory, Used, assay, terminate, used};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -172,7 +172,7 @@ fn timed(limit: Limit, attacks: &[Case]) -> Result<Worst> {
 }
 
 fn against(limit: Limit, attack: &Case, worst: &mut Worst) -> Result<Used> {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let mut args = vec!["exec", "--memory", MEMORY_WORD];
     match limit {
         Limit::Cpu => args.extend(["--cpu", LIMIT_WORD]),
@@ -182,7 +182,7 @@ fn against(limit: Limit, attack: &Case, worst: &mut Worst) -> Result<Used> {
     allowed(attack, &mut args);
     let code = format!("io.stderr:write('ready\\n'); {}", attack.code());
     args.extend(["-e", &code]);
-    let mut command = assay(folder.path(), &args);
+    let mut command = assay(directory.path(), &args);
     // Nobody reads the pipe.
     command.stdout(Stdio::piped());
     let began = Instant::now();
@@ -219,7 +219,7 @@ const SERVE: &str = "http.serve(0, { POST = { ['/'] = function(req) return { jso
 
 /// A server whose clients send more requests than it can answer.
 fn flooded(limit: Limit, worst: &mut Worst) -> Result<Used> {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let mut args = vec!["exec", "--memory", MEMORY_WORD, "--allow", "listen"];
     match limit {
         Limit::Cpu => args.extend(["--cpu", LIMIT_WORD]),
@@ -227,7 +227,7 @@ fn flooded(limit: Limit, worst: &mut Worst) -> Result<Used> {
         Limit::Signal => {}
     }
     args.extend(["-e", SERVE]);
-    let mut command = assay(folder.path(), &args);
+    let mut command = assay(directory.path(), &args);
     command.stdout(Stdio::null());
     let began = Instant::now();
     let (running, mut stderr) = Running::start(command)?;
@@ -427,8 +427,8 @@ fn steps(flag: &str, bound: &str, says: &str, scripts: Steps) -> Result<Worst> {
             args.extend(["--allow", *allow]);
         }
         args.extend(["-e", &code]);
-        let folder = Folder::new();
-        let mut command = assay(folder.path(), &args);
+        let directory = Directory::new();
+        let mut command = assay(directory.path(), &args);
         command.stdout(Stdio::null());
         let (running, stderr) = Running::start(command)?;
         let failed = |line: &String| line.contains(" FAILED ");
@@ -460,7 +460,7 @@ fn memory(attacks: &[Case]) -> Result<Worst> {
             vec!["exec", "--memory", TIGHT_WORD, "--host-memory", TIGHT_WORD, "--timeout", &timeout];
         allowed(attack, &mut args);
         args.extend(["-e", &code]);
-        let mut command = assay(scene.folder.path(), &args);
+        let mut command = assay(scene.directory.path(), &args);
         command.stdout(Stdio::null());
         let (running, mut stderr) = Running::start(command)?;
         let mut text = Vec::new();

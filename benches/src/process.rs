@@ -129,5 +129,5 @@ fn from_environment(name: &str) -> Result<PathBuf> {
 /// Where a program is on the PATH.
 pub fn installed(name: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
+    std::env::split_paths(&paths).map(|directory| directory.join(name)).find(|path| path.is_file())
 }

@@ -8,14 +8,14 @@ use std::path::Path;
 /// # Panics
 /// When `check` does, with the input on standard error, or when there are no seeds.
 pub fn run(target: &str, mixtures: usize, check: impl Fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap_or_else(|failure| panic!("{}: {failure}", folder.display()))
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
+    let mut files: Vec<_> = std::fs::read_dir(&directory)
+        .unwrap_or_else(|failure| panic!("{}: {failure}", directory.display()))
         .map(|entry| entry.expect("an entry").path())
         .collect();
     files.sort();
     let seeds: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).expect("a seed")).collect();
-    assert!(seeds.len() >= 10, "only {} seeds in {}", seeds.len(), folder.display());
+    assert!(seeds.len() >= 10, "only {} seeds in {}", seeds.len(), directory.display());
     for seed in &seeds {
         shown(seed, &check);
     }

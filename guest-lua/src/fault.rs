@@ -2,8 +2,8 @@
 
 use crate::alloc::beyond_limit;
 use crate::bindings::assert;
-use crate::call::{Call, Returned};
 use crate::bindings::json;
+use crate::call::{Call, Returned};
 use crate::ffi::*;
 use crate::function;
 use crate::host::script::{Called, Failure, Frame, Place};
@@ -197,7 +197,9 @@ fn split(place: &str) -> (&str, Option<u32>) {
 /// One frame, as Lua writes it.
 fn line(frame: &Frame) -> String {
     match frame {
-        Frame::Call(Called { source, line: Some(line), function }) => format!("{source}:{line}: in {function}"),
+        Frame::Call(Called { source, line: Some(line), function }) => {
+            format!("{source}:{line}: in {function}")
+        }
         Frame::Call(Called { source, line: None, function }) => format!("{source}: in {function}"),
         Frame::TailCalls => "(...tail calls...)".into(),
         Frame::Skipped(levels) => format!("...\t(skipping {levels} levels)"),

@@ -126,9 +126,7 @@ impl Session {
                 let kept = names.is_some_and(|names| self.keep(&ran, names));
                 Reply::Done(if kept { Vec::new() } else { ran.texts() })
             }
-            Err(Unfinished::Failed(failure)) => {
-                Reply::Failed(crate::fault::whole(&failure))
-            }
+            Err(Unfinished::Failed(failure)) => Reply::Failed(crate::fault::whole(&failure)),
             Err(Unfinished::Signalled(name)) if ends(&name) => return Err(Unfinished::Signalled(name)),
             Err(Unfinished::Signalled(name)) => {
                 control::signal_answered(&name);

@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../../docs/reference");
-    println!("cargo::rerun-if-changed={}", folder.display());
+    let directory = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../../docs/reference");
+    println!("cargo::rerun-if-changed={}", directory.display());
     let mut pages = Vec::new();
-    for entry in std::fs::read_dir(&folder)? {
+    for entry in std::fs::read_dir(&directory)? {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".md")) else {
             continue;

@@ -13,5 +13,5 @@ fn main() {
     println!("cargo:rerun-if-changed={}", guest.display());
     let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets it")).join("guest.cwasm");
     let code = std::fs::read(&guest).unwrap_or_default();
-    std::fs::write(out, code).expect("the build folder is writable");
+    std::fs::write(out, code).expect("the build directory is writable");
 }

@@ -35,16 +35,16 @@ local s = compress.zstd(('ab1 '):rep(1 << 20)) while true do compress.unzstd(s) 
 local s = crypto.random(8000000) while true do compress.gzip(s, { level = 9 }) end
 
 --# case: tar.create
-local folder = fs.tempdir() local files = {} for i = 1, 1000 do files['f' .. i] = ('x'):rep(1000) end
-while true do tar.create(folder .. '/t.tar.gz', files) end
+local directory = fs.tempdir() local files = {} for i = 1, 1000 do files['f' .. i] = ('x'):rep(1000) end
+while true do tar.create(directory .. '/t.tar.gz', files) end
 
 --# case: tar.extract
-local folder = fs.tempdir() local files = {} for i = 1, 1000 do files['f' .. i] = ('x'):rep(1000) end
-tar.create(folder .. '/t.tar.gz', files) while true do tar.extract(folder .. '/t.tar.gz', folder .. '/x') end
+local directory = fs.tempdir() local files = {} for i = 1, 1000 do files['f' .. i] = ('x'):rep(1000) end
+tar.create(directory .. '/t.tar.gz', files) while true do tar.extract(directory .. '/t.tar.gz', directory .. '/x') end
 
 --# case: tar.list
-local folder = fs.tempdir() local files = {} for i = 1, 1000 do files['f' .. i] = 'x' end
-tar.create(folder .. '/t.tar.xz', files) while true do tar.list(folder .. '/t.tar.xz') end
+local directory = fs.tempdir() local files = {} for i = 1, 1000 do files['f' .. i] = 'x' end
+tar.create(directory .. '/t.tar.xz', files) while true do tar.list(directory .. '/t.tar.xz') end
 
 --# case: fs.readdir
 --# allow: fs

@@ -10,7 +10,7 @@
 --- | `apt=install`, `apt=install:NAME` | installing and upgrading packages, and what they depend on |
 --- | `apt=remove`, `apt=remove:NAME` | removing packages |
 --- | `apt=source`, `apt=source:ID` | `add_source` |
---- | `apt=root:PATH` | the option `root` with this folder or one below it, which `fs=rw:PATH` must grant too |
+--- | `apt=root:PATH` | the option `root` with this directory or one below it, which `fs=rw:PATH` must grant too |
 ---
 --- A star in a name stands for any characters. What an installation or a removal would do is looked up before it is done: a
 --- package that would have to go along must be granted for removal itself, or the whole call is denied and nothing happens.
@@ -27,10 +27,10 @@
 --- the timeout, or when the run ends, the programs are killed; `dpkg --configure -a` completes what that
 --- left unfinished.
 ---
---- Every function takes `root` among its options, for the folder of another system such as an image that is being built.
+--- Every function takes `root` among its options, for the directory of another system such as an image that is being built.
 --- Neither this machine's apt configuration nor that system's own is used then, only its sources, preferences and keys in
 --- `trusted.gpg.d`; a source that names a key by its path, as `add_source` makes it, is for use within that system. Scripts
---- of its packages run in it (chroot). One who can write to the folder decides what these programs do, so it needs both
+--- of its packages run in it (chroot). One who can write to the directory decides what these programs do, so it needs both
 --- grants.
 ---
 --- ## apt.query(name, options?) -> {installed, version, architecture}
@@ -307,7 +307,7 @@ assert.eq(err.code, "denied")
 assert.contains(err.message, "--allow apt=install:")
 assert.eq(apt.query("assay-demo", { root = root }).installed, false)
 
---# case: another root folder needs both grants
+--# case: another root directory needs both grants
 --# needs: apt
 --# allow: apt=read,apt=update,apt=root:${APT_ROOT},fs=rw:${TMP}/other
 fs.mkdir("other")
@@ -326,7 +326,7 @@ for n, call in ipairs(calls) do
   assert.contains(err.message, "--allow apt=root:${TMP}/other")
 end
 
---# case: a root folder's own configuration runs nothing
+--# case: a root directory's own configuration runs nothing
 --# needs: apt
 --# allow: apt,fs=rw:${APT_ROOT}
 local root = "${APT_ROOT}"

@@ -307,8 +307,8 @@ for n, text in ipairs(async.all(tasks)) do assert.eq(text, "task " .. n) end
 --# allow: fs=rw:${TMP}
 fs.write("in", ("data "):rep(100000))
 for extension, un in pairs({ gz = "gunzip", tgz = "gunzip", xz = "unxz", zst = "unzstd", bz2 = "bunzip2" }) do
-  local size = compress.pack_file("in", "deep/folder/out." .. extension)
-  local packed = fs.read_bytes("deep/folder/out." .. extension)
+  local size = compress.pack_file("in", "deep/directory/out." .. extension)
+  local packed = fs.read_bytes("deep/directory/out." .. extension)
   assert.eq(size, #packed)
   assert(compress[un](packed) == fs.read("in"))
 end

@@ -1,7 +1,7 @@
 --- # db
 --- SQL databases: PostgreSQL, MySQL and MariaDB, SQLite.
 ---
---- Grants: `--allow db=sqlite:PATH` covers a file, or all files in a folder, with the journals beside them;
+--- Grants: `--allow db=sqlite:PATH` covers a file, or all files in a directory, with the journals beside them;
 --- `db=sqlite::memory:` databases in memory; `db=postgres://HOST[:PORT]/DATABASE` and `db=mysql://...` a database on a
 --- server, where `*` stands for any characters and no database for all. With `?ro` at its end a grant is for reading
 --- only, and so are the connections made under it. On a server the user's own rights decide what else can be done
@@ -313,8 +313,8 @@ fs.write("text.db", ("this is no database "):rep(100))
 local ok, err = pcall(db.connect, "sqlite:text.db")
 assert.eq(err.code, "invalid_data")
 assert.contains(err.message, "text.db")
-fs.mkdir("folder")
-assert.eq(pcall(db.connect, "sqlite:folder"), false)
+fs.mkdir("directory")
+assert.eq(pcall(db.connect, "sqlite:directory"), false)
 assert.eq(select(2, pcall(db.connect, "sqlite:none/x.db")).code, "not_found")
 
 --# case: sqlite: transactions

@@ -1,5 +1,5 @@
 --- # disk
---- Space on file systems, mounts, sizes of folders and sweeping them. All of it needs the grant `disk`, and each path
+--- Space on file systems, mounts, sizes of directories and sweeping them. All of it needs the grant `disk`, and each path
 --- that of `fs` too: reading for `usage` and `dir_size`, writing for `sweep`. Mount points themselves, which
 --- `disk.mounts` lists, need only `disk`.
 ---
@@ -10,12 +10,12 @@
 --- ## disk.mounts() -> {{device, mount, type, options}, ...}
 --- What is mounted. `options` is a list.
 ---
---- ## disk.sweep(folder, age) -> integer
---- Removes the regular files in a folder and all below it that were last changed more than `age` seconds ago, and gives
---- their number. Folders stay, links are neither followed nor removed, and files that a deny rule covers are left out.
+--- ## disk.sweep(directory, age) -> integer
+--- Removes the regular files in a directory and all below it that were last changed more than `age` seconds ago, and gives
+--- their number. Directories stay, links are neither followed nor removed, and files that a deny rule covers are left out.
 ---
 --- ## disk.dir_size(path) -> integer
---- Bytes of the regular files in a folder and all below it. A file with several names counts once, links are not followed.
+--- Bytes of the regular files in a directory and all below it. A file with several names counts once, links are not followed.
 
 --# example: how full is the disk?
 --# allow: disk

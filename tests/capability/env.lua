@@ -20,10 +20,10 @@
 --- Every variable that `env.get` gives, sorted by name.
 ---
 --- ## env.home() -> string or nil
---- The user's folder: the variable `HOME`, under its grant.
+--- The user's directory: the variable `HOME`, under its grant.
 ---
 --- ## env.cwd() -> string
---- The folder that relative paths start from. Always granted.
+--- The directory that relative paths start from. Always granted.
 
 --# example: reading with a default
 --# allow: env=ASSAY_TEST_REGION
@@ -70,7 +70,7 @@ assert.gt(#env.cwd(), 0)
 assert.eq(env.get("ASSAY_TEST_GIVEN"), "g")
 assert.eq(#env.list(), 1)
 
---# case: home and the working folder
+--# case: home and the working directory
 --# allow: env=HOME
 --# env: HOME=/home/somebody
 assert.eq(env.home(), "/home/somebody")

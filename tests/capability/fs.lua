@@ -1,16 +1,16 @@
 --- # fs
---- Files and folders.
+--- Files and directories.
 ---
 --- Grants: `--allow fs=PATH` and `fs=read:PATH` grant reading, `fs=write:PATH` writing, `fs=rw:PATH`
---- both; a folder covers what is under it, a file only itself. `fs=stat:PATH` grants what `fs.exists`, `fs.is_dir`,
---- `fs.is_file`, `fs.stat`, `fs.readlink` and `fs.canonicalize` ask of this one path, `fs=list:PATH` the names in a folder
+--- both; a directory covers what is under it, a file only itself. `fs=stat:PATH` grants what `fs.exists`, `fs.is_dir`,
+--- `fs.is_file`, `fs.stat`, `fs.readlink` and `fs.canonicalize` ask of this one path, `fs=list:PATH` the names in a directory
 --- too. Setting the bits setuid, setgid and sticky takes
 --- `fs=setid:PATH` too, which nothing wider includes. A path is matched as it is written and
---- again with its symbolic links resolved. The run's own temporary folder (`fs.tempdir`) needs no
---- grant. `/proc`, devices and pipes need a grant of their own. Relative paths start in the folder
+--- again with its symbolic links resolved. The run's own temporary directory (`fs.tempdir`) needs no
+--- grant. `/proc`, devices and pipes need a grant of their own. Relative paths start in the directory
 --- that Assay was started in.
 ---
---- Paths are UTF-8. A name in a folder that is not UTF-8 is listed with U+FFFD in place of the bad
+--- Paths are UTF-8. A name in a directory that is not UTF-8 is listed with U+FFFD in place of the bad
 --- bytes and cannot be opened.
 ---
 --- Errors are tables with `code` and `message`: `denied`, `not_found`, `exists`, `permission`,
@@ -25,7 +25,7 @@
 --- The content of a file, whatever it is.
 ---
 --- ## fs.write(path, text)
---- Writes a file, in place of what was in it. Missing parent folders are made. The file is written as
+--- Writes a file, in place of what was in it. Missing parent directories are made. The file is written as
 --- it is, not swapped in at once; `fs.sub_in_file` does that.
 ---
 --- ## fs.write_bytes(path, data)
@@ -35,15 +35,15 @@
 --- Writes at the end of a file, which is made if it is not there.
 ---
 --- ## fs.remove(path, options?)
---- Removes a file, a link (not what it leads to), or an empty folder; with `recursive = true`, and in the run's own
---- temporary folder, a folder with all that is in it. Refused for the folder that was granted, for the one that the
---- script runs in, for paths that end in `.` or `..`, and for a folder in which a deny rule covers something.
+--- Removes a file, a link (not what it leads to), or an empty directory; with `recursive = true`, and in the run's own
+--- temporary directory, a directory with all that is in it. Refused for the directory that was granted, for the one that the
+--- script runs in, for paths that end in `.` or `..`, and for a directory in which a deny rule covers something.
 ---
 --- ## fs.copy(source, destination) -> bytes
 --- Copies a file and its permission bits, without setuid, setgid and sticky; gives its size. The copy is written beside the
 --- destination and takes its place when it is complete: until then nobody can read it who may not read the source, and if the
 --- disk is full the old file stays. A destination that has other names (hard links), is mounted, or lies in a
---- folder that may not be written is overwritten in place.
+--- directory that may not be written is overwritten in place.
 ---
 --- ## fs.rename(source, destination)
 --- Renames or moves within a file system. Needs write on both sides, and read on the source where the
@@ -55,25 +55,25 @@
 --- numbers: 755 is decimal and other bits, so numbers above 511 (`"777"`), and 400, 440, 444 and 500, are refused.
 ---
 --- ## fs.mkdir(path)
---- Makes a folder and its missing parents. A folder that is there is no error.
+--- Makes a directory and its missing parents. A directory that is there is no error.
 ---
 --- ## fs.list(path) -> {{name, type}, ...}
---- The entries of a folder, sorted. `type` is "file", "directory", "symlink" or "other".
+--- The entries of a directory, sorted. `type` is "file", "directory", "symlink" or "other".
 ---
 --- ## fs.readdir(path, options?) -> {{name, path, type}, ...}
---- The entries of a folder and of the folders in it; `options.depth` ends it after so many levels.
---- Links to folders are not entered; folders that a deny rule covers are listed and not entered. At
+--- The entries of a directory and of the directories in it; `options.depth` ends it after so many levels.
+--- Links to directories are not entered; directories that a deny rule covers are listed and not entered. At
 --- most 1,000,000 entries and 256 levels (`limit`).
 ---
 --- ## fs.glob(pattern, options?) -> {path, ...}
---- The paths that match, sorted, as bash finds them with `globstar`: `*` and `?` within a name, `**` for any number of folders,
+--- The paths that match, sorted, as bash finds them with `globstar`: `*` and `?` within a name, `**` for any number of directories,
 --- sets (`[a-z]`, `[!a-z]`, `[[:digit:]]`), `{a,b}`, `{1..9}`, `\` before a character that is meant itself. A name that starts with a dot
 --- matches only where the pattern has that dot, or with `hidden = true`. `**` does not go down into links; a pattern that ends in a slash
---- finds folders, with the slash. In a set every other character means itself, braces and commas too; so does a bracket or brace that
---- is not closed. The folder up to the first wildcard must be granted; others are passed over if they are not.
+--- finds directories, with the slash. In a set every other character means itself, braces and commas too; so does a bracket or brace that
+--- is not closed. The directory up to the first wildcard must be granted; others are passed over if they are not.
 ---
 --- ## fs.tempdir() -> path
---- Makes a new folder in the run's own temporary folder, which is removed when the run ends. That one holds
+--- Makes a new directory in the run's own temporary directory, which is removed when the run ends. That one holds
 --- 256 MiB and 10,000 entries, unless `--temp-bytes` and `--temp-entries` say otherwise; more is a `limit` error.
 --- What programs write there is not counted until a builtin writes there again.
 ---
@@ -92,13 +92,13 @@
 --- Whether there is something. A link that leads nowhere does not exist.
 ---
 --- ## fs.is_dir(path) -> boolean
---- Whether there is a folder.
+--- Whether there is a directory.
 ---
 --- ## fs.is_file(path) -> boolean
 --- Whether there is a regular file.
 ---
 --- ## fs.symlink(target, link)
---- Makes a symbolic link. A relative `target` is seen from the link's folder. What it leads to must be granted for
+--- Makes a symbolic link. A relative `target` is seen from the link's directory. What it leads to must be granted for
 --- writing, because other programs follow it, and for reading where the link itself may be read. A target may go upwards
 --- (`..`) only at its beginning.
 ---
@@ -130,11 +130,11 @@ assert.eq(fs.sub_in_file("notes/today.txt", "second", "2nd"), 1)
 fs.remove("notes", { recursive = true })
 assert.eq(fs.exists("notes"), false)
 
---# example: a temporary folder needs no grant
-local folder = fs.tempdir()
-fs.write(folder .. "/x/data.bin", "\0\255")
-assert.eq(fs.read_bytes(folder .. "/x/data.bin"), "\0\255")
-assert.ne(fs.temp_dir(), folder)
+--# example: a temporary directory needs no grant
+local directory = fs.tempdir()
+fs.write(directory .. "/x/data.bin", "\0\255")
+assert.eq(fs.read_bytes(directory .. "/x/data.bin"), "\0\255")
+assert.ne(fs.temp_dir(), directory)
 
 --# case: denied without a grant
 local ok, err = pcall(fs.read, "a.txt")
@@ -278,7 +278,7 @@ for _, list in ipairs({ fs.list("empty"), fs.readdir("empty"), fs.glob("empty/*"
   assert.eq(json.encode(list), "[]")
 end
 
---# case: folders
+--# case: directories
 --# allow: fs=rw:${TMP}
 fs.mkdir("a/b/c")
 fs.mkdir("a/b/c")
@@ -366,7 +366,7 @@ for _, path in ipairs({ "a.lua", "b.lua", "b.txt", "d/c.lua", "d/e/f.lua", ".hid
   fs.write(path, "")
 end
 local function glob(pattern) return table.concat(fs.glob(pattern), " ") end
--- The case itself is in its folder too.
+-- The case itself is in its directory too.
 assert.eq(glob("*.lua"), "a.lua b.lua case.lua")
 assert.eq(glob("**/*.lua"), "a.lua b.lua case.lua d/c.lua d/e/f.lua")
 assert.eq(glob("?.{lua,txt}"), "a.lua b.lua b.txt")
@@ -469,7 +469,7 @@ assert.eq(("x"):gsub("x", function() return fs.read("n") end), "2")
 local all = async.all({ function() return fs.read("n") end, function() return fs.read("n") end })
 assert.eq(all[1] .. all[2], "22")
 
---# case: temporary folders are private
+--# case: temporary directories are private
 local a, b = fs.tempdir(), fs.tempdir()
 assert.ne(a, b)
 assert.eq(fs.stat(a).permissions, "700")

@@ -89,7 +89,7 @@
 ---
 --- ## http.download(url, path, opts?) -> bytes, changed
 --- Saves a response as a file and gives its size. It is written beside `path` and takes its place when it
---- is complete; missing folders are made; after an error, or when its task is cancelled, nothing is left.
+--- is complete; missing directories are made; after an error, or when its task is cancelled, nothing is left.
 --- Any status but 200, and 206 where the request has a header `range`, is an error (`not_found`, `permission`,
 --- `unavailable` or `other`), and the file that is there stays. The file has the
 --- bytes that the server sends, not decoded. Needs `fs=write:` of the path. Options besides those of `http.get`:
@@ -185,11 +185,11 @@ assert.eq(count, 1000)
 --# needs: http
 --# allow: http=127.0.0.1:${HTTP_PORT}
 --# allow: fs=rw:${TMP}
-local bytes = http.download("http://127.0.0.1:${HTTP_PORT}/hello", "new/folder/hello.txt", {
+local bytes = http.download("http://127.0.0.1:${HTTP_PORT}/hello", "new/directory/hello.txt", {
   sha256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
 })
 assert.eq(bytes, 5)
-assert.eq(fs.read("new/folder/hello.txt"), "hello")
+assert.eq(fs.read("new/directory/hello.txt"), "hello")
 
 --# example: try again
 --# needs: http

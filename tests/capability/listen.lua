@@ -105,8 +105,8 @@
 --- A client of version 2 has at most 128 streams at a time, and is cut off when it sends more than 2000 frames (and 200 more each
 --- second) that ask for nothing: pings, settings, resets, empty pieces, windows without a response that uses them.
 ---
---- ## http.files(folder, options?) -> handler
---- Serves the files below a folder: on a route that ends in `*` what that stands for, else the whole path. With types by
+--- ## http.files(directory, options?) -> handler
+--- Serves the files below a directory: on a route that ends in `*` what that stands for, else the whole path. With types by
 --- extension, `ETag`, `Last-Modified`, conditions (304, 412), ranges (206, 416) and `HEAD`; streamed without passing through the script.
 --- Options: `index` ("index.html"; false for none), `dotfiles` (false), `cache_control`. Every file needs `fs=read:`; `..`, encoded
 --- slashes, names with a dot in front and links that lead out of the grant are not found or denied (403).
@@ -166,7 +166,7 @@ http.serve(0, {
   end,
 })
 
---# example: files of a folder
+--# example: files of a directory
 --# allow: listen
 --# allow: http=127.0.0.1:*
 --# allow: fs=read:${TMP}

@@ -13,7 +13,7 @@
 --- to another host (for blobs, most often) only with `oci=redirect:HOST`. There the request is made without
 --- credentials, and never over http where the registry is reached over https. For `docker.io` its own token
 --- server and blob stores are included. Link-local and metadata addresses are refused unless the grant names
---- the address itself. Files and folders go through the grants of `fs`. Proxies of the environment are used where
+--- the address itself. Files and directories go through the grants of `fs`. Proxies of the environment are used where
 --- `http=proxy:HOST:PORT` is granted.
 ---
 --- Options of every function:
@@ -81,14 +81,14 @@
 --- All tags of a repository, at most 100,000. If the link to the next page cannot be read, or leads to another place, that is the
 --- error `invalid_data`: a list is never incomplete.
 ---
---- ## oci.pull(image, folder, opts?) -> image
---- Saves an image in a folder as an OCI image layout, which `oci.push`, skopeo, podman and containerd read. Manifests
+--- ## oci.pull(image, directory, opts?) -> image
+--- Saves an image in a directory as an OCI image layout, which `oci.push`, skopeo, podman and containerd read. Manifests
 --- are kept as they are, docker's too, so digests do not change. An image is added to a layout that is there, and
---- what it has already is not fetched, if the folder may be read. Options `platform` and `progress`; the result is
---- as for `oci.copy`. Needs `fs=write:` of the folder.
+--- what it has already is not fetched, if the directory may be read. Options `platform` and `progress`; the result is
+--- as for `oci.copy`. Needs `fs=write:` of the directory.
 ---
 --- ## oci.push(layout, image, opts?) -> image
---- Sends an image of an OCI image layout: a folder, or a tar archive that is not compressed, such as `docker save`
+--- Sends an image of an OCI image layout: a directory, or a tar archive that is not compressed, such as `docker save`
 --- writes since docker 25. Where the layout has several, `name` chooses one. Options `platform` and `progress`; the
 --- result is as for `oci.copy`. Needs `fs=read:` of the layout.
 
@@ -235,7 +235,7 @@ assert.eq(fs.read(path), text)
 oci.pull("${REGISTRY}/acme/docker:1", "out/images")
 assert.eq(#json.parse(fs.read("out/images/index.json")).manifests, 2)
 
---# case: pulling into a folder that may only be written
+--# case: pulling into a directory that may only be written
 --# needs: registry
 --# allow: oci=pull:${REGISTRY}
 --# allow: fs=write:${TMP}/out
@@ -659,7 +659,7 @@ assert.eq(err.code, "denied")
 local ok, err = pcall(oci.push, "layout", "${REGISTRY}/acme/app:1")
 assert.eq(err.code, "denied")
 
---# case: folders need their own grants
+--# case: directories need their own grants
 --# needs: registry
 --# allow: oci=pull+push:${REGISTRY}
 local ok, err = pcall(oci.pull, "${REGISTRY}/acme/app:1", "out")

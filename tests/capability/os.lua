@@ -47,13 +47,13 @@
 --- most. The exit code is then 128 and the number of the signal.
 ---
 --- ## os.remove(path) -> true, or nil, message, errno
---- Removes a file or an empty folder. Needs `fs=write:PATH`.
+--- Removes a file or an empty directory. Needs `fs=write:PATH`.
 ---
 --- ## os.rename(from, to) -> true, or nil, message, errno
---- Renames a file or folder. Needs the grant of both places.
+--- Renames a file or directory. Needs the grant of both places.
 ---
 --- ## os.tmpname() -> string
---- The name of a new empty file in the run's own temporary folder.
+--- The name of a new empty file in the run's own temporary directory.
 ---
 --- ## os.setlocale(locale?, category?) -> string or nil
 --- There is one locale, `C`; others give nil.

@@ -18,7 +18,7 @@
 --- thing only, grant a small program of your own (`process=./backup.sh`) which takes no more than it needs.
 ---
 --- A bare name is looked up on the `PATH` that Assay was started with, when the run starts; the script's own variables,
---- working folder and files change nothing about it. What is compared is where a program was found *and* the file that
+--- working directory and files change nothing about it. What is compared is where a program was found *and* the file that
 --- this leads to, so neither a link to another program nor another name of the same file (`pkill` for `pgrep`) is
 --- covered. A program that is installed during the run is granted by its path. There is no shell in between: arguments
 --- reach the program as they are.
@@ -30,11 +30,11 @@
 --- any program (`LD_*`, `DYLD_*`, `GCONV_PATH`, `GLIBC_TUNABLES`, `LOCPATH`, `NLSPATH`, `PATH`, `BASH_ENV`, `ENV`,
 --- `SHELLOPTS`, `BASHOPTS`, `PS4`, `BASH_FUNC_*`) is granted by its exact name only. `process` as a whole and `-A` grant
 --- every variable, as `env` could set it. No grant is needed for `LANG` and `LC_*` with the name of a locale, `TZ` with a
---- time zone, `TERM` with the name of a terminal, `HOME` with an empty folder of `fs.tempdir()`, and for a variable that
+--- time zone, `TERM` with the name of a terminal, `HOME` with an empty directory of `fs.tempdir()`, and for a variable that
 --- keeps the value that it has for the script. Removing a variable needs none either. Such a home is written by programs
 --- only from then on: what a script puts there is configuration that programs run (`.gitconfig`, `.psqlrc`).
 ---
---- A `cwd` needs `fs=read:` of the folder, files for the streams need `fs`
+--- A `cwd` needs `fs=read:` of the directory, files for the streams need `fs`
 --- grants as if the script opened them itself.
 ---
 --- Nothing outlives the script. Every program has a session and process group of its own, without a terminal, and
@@ -50,13 +50,13 @@
 --- Starts a program and goes on. `options.cmd` is a name or path, `args` a list. Also `process.spawn(cmd, options)`
 --- and `process.spawn{"git", "status"}`.
 ---
---- - `cwd`: its working folder. A relative `cmd` is still relative to the script's own.
+--- - `cwd`: its working directory. A relative `cmd` is still relative to the script's own.
 --- - `env`: variables to add, which are granted with `process=env:NAME`; `clear_env = true` starts from nothing but
 ---   `PATH`.
 --- - `stdin`: `"null"` (the default: the end at once), `"pipe"`, or `{file = path}`.
 --- - `stdout`, `stderr`: `"inherit"` (the default: where the script's own goes, under its limit), `"null"`, `"pipe"`, a
 ---   path, or `{file = path, append = true}`; for stderr also `"stdout"`: where the output goes. A file is made with the
----   folders that lead to it.
+---   directories that lead to it.
 ---
 --- The result has the field `pid` and the methods below. Raises `denied`, `not_found`, `permission`, `limit`.
 ---
@@ -508,7 +508,7 @@ assert.eq(process.wait_idle({"a-name-of-its-own"}, 30, 0.01), true)
 local ok, err = pcall(process.is_running, "bash")
 assert.eq(err.code, "denied")
 
---# case: the working folder
+--# case: the working directory
 --# allow: process=pwd,process=ln,fs=read:${TMP},fs=write:${TMP}
 fs.mkdir("sub")
 assert.eq(process.run{"pwd"}.stdout, fs.canonicalize(".") .. "\n")
@@ -525,7 +525,7 @@ for _, path in ipairs{"/", "..", "out", "/etc", "sub/../.."} do
 end
 local ok, err = pcall(process.run, {cmd = "pwd", cwd = "none"})
 assert.eq(err.code, "not_found")
-assert.contains(err.message, "the working folder")
+assert.contains(err.message, "the working directory")
 
 --# case: files for streams need grants
 --# allow: process=true,fs=read:${TMP}

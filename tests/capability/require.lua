@@ -1,10 +1,10 @@
 --- # require
---- Modules. A name is looked up in `modules/` beside the script (in the working folder for `assay exec` and
+--- Modules. A name is looked up in `modules/` beside the script (in the working directory for `assay exec` and
 --- `assay repl`), then in `$ASSAY_MODULES_PATH` or `~/.assay/modules`, then in the standard library that is
---- built in. Dots part folders, and a folder's module is its `init.lua`: `require("a.b")` finds `a/b.lua` or
+--- built in. Dots part directories, and a directory's module is its `init.lua`: `require("a.b")` finds `a/b.lua` or
 --- `a/b/init.lua`.
 ---
---- Reading modules needs no grant, but reaches only those folders; links that lead out of them are not
+--- Reading modules needs no grant, but reaches only those directories; links that lead out of them are not
 --- followed. `assay modules` shows which source wins, `--no-local-modules` leaves only the standard library.
 ---
 --- The rest is standard Lua: `package.loaded`, `package.preload`, `package.searchers`,
@@ -34,7 +34,7 @@ assert.contains(err, "modules/no/such.lua'")
 assert.contains(err, "modules/no/such/init.lua'")
 assert.contains(err, "package.preload['no.such']")
 
---# case: names do not leave the folders
+--# case: names do not leave the directories
 for _, name in ipairs({ "../case", "/etc/passwd", "a/../../case", "", "x y", "a..b" }) do
   assert.eq(pcall(require, name), false)
 end

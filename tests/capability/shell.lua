@@ -10,7 +10,7 @@
 --- as well: `shell` grants what `process=env:NAME` does. It gets no terminal. What it starts ends with the
 --- script, background jobs and daemons included. The limits are those of `process`.
 ---
---- The options of all functions: `cwd` (needs `fs=read:` of the folder), `env` (variables to add), `clear_env` (start
+--- The options of all functions: `cwd` (needs `fs=read:` of the directory), `env` (variables to add), `clear_env` (start
 --- from nothing), `stdin` (a string), `timeout` (seconds; then it is killed with all that it has started), and `max_output`
 --- (bytes of the output and of the errors, each; 16 MiB unless said).
 ---
@@ -158,7 +158,7 @@ assert.matches((shell.output("env"):gsub("PWD=[^\n]*\n", "")), "^PATH=[^\n]*\n$"
 assert.contains(shell.output("env", {env = {A = "1"}}), "A=1\n")
 assert.eq(shell.output('echo "$A"', {env = {A = "$(id)"}}), "$(id)\n")
 
---# case: the working folder
+--# case: the working directory
 --# allow: shell,fs=rw:${TMP}
 fs.mkdir("sub")
 assert.eq(shell.output("pwd", {cwd = "sub"}), fs.canonicalize("sub") .. "\n")

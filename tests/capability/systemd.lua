@@ -119,7 +119,7 @@
 --- | `identifier` | the `SYSLOG_IDENTIFIER` |
 --- | `boot` | `true`: only since the system was started |
 --- | `after` | entries after this cursor: the `__CURSOR` of the last entry that was read |
---- | `directory` | the journal in this folder; needs `systemd=journal` and `fs=read:FOLDER` |
+--- | `directory` | the journal in this directory; needs `systemd=journal` and `fs=read:DIRECTORY` |
 ---
 --- An entry is a table with the fields of the journal under their own names (`MESSAGE`, `_SYSTEMD_UNIT`, `_PID`, `__CURSOR`
 --- and so on) as strings, bytes that are no text included; a field that an entry has several times is a list. The

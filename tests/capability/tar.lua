@@ -6,13 +6,13 @@
 --- and written in constant memory, whatever their size.
 ---
 --- ## What is not unpacked
---- Nothing is written outside of the folder that an archive is unpacked to. Refused are names that are absolute or
+--- Nothing is written outside of the directory that an archive is unpacked to. Refused are names that are absolute or
 --- contain `..`, anything that would be written through a link, symbolic links that are absolute, that lead outside, or that go up
 --- again after they went down, hard links to anything but a regular file inside, devices, pipes, and types that are not
 --- known. The first such entry is the error `invalid_data`; with `unsafe = "skip"` they are left out and told.
 ---
 --- Permission bits are kept as far as the umask lets them, setuid, setgid and sticky never. Owners are not kept. Times are,
---- those of folders too.
+--- those of directories too.
 ---
 --- ## Bounds
 ---
@@ -23,7 +23,7 @@
 --- | `max_ratio` | 1000 | bytes of the archive for each byte of its compressed form; looked at from 32 MiB on |
 ---
 --- 0 is no bound. More is the error `limit`, raised before the entry that is too much is written. Other codes: `invalid_data` for an
---- archive that is damaged or cut off, `exists` where a folder is in the way of a file, `invalid_argument`, and those of
+--- archive that is damaged or cut off, `exists` where a directory is in the way of a file, `invalid_argument`, and those of
 --- [fs](fs.md). Messages begin with the name of the function.
 ---
 --- ## tar.create(output, files, opts?) -> size
@@ -38,7 +38,7 @@
 --- | `mode` | permission bits as for [fs.chmod](fs.md), `"755"` or `0x1ed`; default: the file's own, else 644 |
 --- | `mtime` | seconds since 1970; default: the file's own, else now |
 ---
---- A name that ends in a slash with none of the first three is a folder. `files` may also be the path of a folder: all that is in
+--- A name that ends in a slash with none of the first three is a directory. `files` may also be the path of a directory: all that is in
 --- it, links as links, with the modes and times that they have. Entries are sorted by name, so that the same files give the same archive.
 ---
 --- | option | |
@@ -49,7 +49,7 @@
 --- | `mtime` | of every entry that has none of its own, for archives that are the same each time |
 ---
 --- ## tar.extract(archive, destination, opts?) -> result
---- Unpacks below the folder `destination`, which is made. A file or link that is there already is replaced, never written into. The
+--- Unpacks below the directory `destination`, which is made. A file or link that is there already is replaced, never written into. The
 --- result has the fields `entries`, `bytes`, and `skipped`: a list of `{name, reason}`, the first 1000.
 ---
 --- | option | |
@@ -182,7 +182,7 @@ tar.create("none.tar", {})
 assert.eq(#tar.list("none.tar"), 0)
 assert.eq(tar.extract("none.tar", "none").entries, 0)
 
---# case: a folder
+--# case: a directory
 --# allow: fs=rw:${TMP}
 fs.write("src/a/b.txt", "b")
 fs.write("src/c.txt", "c")
@@ -199,22 +199,22 @@ assert.eq(fs.stat("dst/c.txt").permissions, "600")
 assert.eq(fs.readlink("dst/link"), "c.txt")
 assert.eq(fs.is_dir("dst/hollow"), true)
 
---# case: folders and links keep their times
+--# case: directories and links keep their times
 --# allow: fs=rw:${TMP}
 local old <const> = 1000000000
 tar.create("a.tar", {
   ["d/"] = { mode = "750" }, ["d/e/"] = { mode = "500" }, ["d/e/file"] = "x", ["d/file"] = "x", ["d/link"] = { link = "file" },
   ["made/by/file"] = "x",
 }, { mtime = old })
-local function times(folder)
+local function times(directory)
   for _, name in ipairs({ "d", "d/e", "d/e/file", "d/file", "d/link" }) do
-    assert.eq(fs.stat(folder .. "/" .. name, { follow = false }).modified, old, name)
+    assert.eq(fs.stat(directory .. "/" .. name, { follow = false }).modified, old, name)
   end
 end
 tar.extract("a.tar", "out")
 times("out")
 assert.eq(fs.stat("out/d/e").permissions, "500")
--- A folder that is not in the archive has the time when it was made.
+-- A directory that is not in the archive has the time when it was made.
 assert.gt(fs.stat("out/made/by").modified, old)
 -- What is there already gets them too: its content has just been replaced.
 fs.chmod("out/d/e", "755")
@@ -263,7 +263,7 @@ tar.create("b.tar", { link = "new" })
 tar.extract("b.tar", "out")
 assert.eq(fs.read("out/link"), "new")
 assert.eq(fs.read("target"), "target")
--- A folder is not replaced by a file.
+-- A directory is not replaced by a file.
 tar.create("c.tar", { d = "x" })
 local ok, err = pcall(tar.extract, "c.tar", "out")
 assert.eq(err.code, "exists")
@@ -343,7 +343,7 @@ assert.eq(compress.untar("${TAR}/bytes.tar", "x", { member = "a\xffb" }), 1)
 --# case: wrong arguments
 --# allow: fs=rw:${TMP}
 assert.contains(select(2, pcall(tar.create)), "bad argument #1 to 'create' (string expected, got no value)")
-assert.contains(select(2, pcall(tar.create, "a.tar")), "bad argument #2 to 'create' (table or path of a folder expected")
+assert.contains(select(2, pcall(tar.create, "a.tar")), "bad argument #2 to 'create' (table or path of a directory expected")
 assert.contains(select(2, pcall(tar.create, "a.tar", {}, true)), "bad argument #3 to 'create' (table expected")
 assert.contains(select(2, pcall(tar.extract, "a.tar")), "bad argument #2 to 'extract'")
 assert.contains(select(2, pcall(tar.list, {})), "bad argument #1 to 'list'")

@@ -3,7 +3,7 @@
 --- `{% include %}`, `{% extends %}`, `{% import %}`, `{% break %}`, filters and tests.
 ---
 --- Strings are always available; template files are read with the grant `fs=read:PATH`. Names in
---- `include`, `extends` and `import` are paths within the template's folder; `..` and absolute names are
+--- `include`, `extends` and `import` are paths within the template's directory; `..` and absolute names are
 --- refused. `vars` is a table of values that `json.encode` could write: a table with the keys 1 to n is a
 --- list, any other a map. Values in templates whose name ends in `.html`, `.htm`, `.xhtml`, `.xml` or `.svg` are escaped
 --- for HTML, those in `.json`, `.json5` and `.js` are written as JSON; `.j2`, `.jinja` and `.jinja2` behind that do not count, nor does
@@ -33,13 +33,13 @@
 --- {names guest-lua/src/bindings/template/names.rs METHODS}
 ---
 --- ## template.render(path, vars?, options?) -> string
---- Renders the file `path`; its includes are looked for in its folder.
+--- Renders the file `path`; its includes are looked for in its directory.
 ---
 --- ## template.render_string(source, vars?, options?) -> string
 --- Renders `source`; its includes are looked for in `./templates`.
 ---
---- ## template.render_with_loader(folder, name, vars?, options?) -> string
---- Renders the file `name` in `folder`, where its includes are looked for too.
+--- ## template.render_with_loader(directory, name, vars?, options?) -> string
+--- Renders the file `name` in `directory`, where its includes are looked for too.
 
 --# example: a string
 local out = template.render_string("Hello {{ name|upper }}!{% for n in list %} {{ n }}{% endfor %}", { name = "you", list = { 1, 2 } })
@@ -122,7 +122,7 @@ assert.raises(function() template.render("bad.txt") end, "not valid UTF-8")
 fs.write("self.txt", "{% include 'self.txt' %}")
 assert.raises(function() template.render("self.txt") end)
 
---# case: names stay in their folder
+--# case: names stay in their directory
 --# allow: fs=rw:${TMP}
 fs.mkdir("in")
 fs.write("secret.txt", "secret")
@@ -132,9 +132,9 @@ fs.mkdir("in/deep")
 fs.write("in/deep/x.txt", "deep")
 assert.eq(template.render("in/sub.txt"), "deep")
 for _, name in ipairs({ "../secret.txt", "/etc/passwd", "deep/../../secret.txt", "..", "", "a\0b", "..\\secret.txt" }) do
-  assert.raises(function() template.render_with_loader("in", name) end, "not a path within its folder")
+  assert.raises(function() template.render_with_loader("in", name) end, "not a path within its directory")
 end
-assert.raises(function() template.render("in/page.txt") end, "not a path within its folder")
+assert.raises(function() template.render("in/page.txt") end, "not a path within its directory")
 
 --# case: denied without a grant
 local ok, err = pcall(template.render, "page.html")

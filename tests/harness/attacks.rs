@@ -2,7 +2,7 @@
 //! `cargo xtask bench limits` measures when.
 
 use crate::cases::{self, Case};
-use crate::executable::{Folder, root};
+use crate::executable::{Directory, root};
 use crate::servers::{self, Server};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -34,9 +34,9 @@ local function many(count, call)
 end
 ";
 
-/// The folder and the servers of the attacks on memory.
+/// The directory and the servers of the attacks on memory.
 pub struct Scene {
-    pub folder: Folder,
+    pub directory: Directory,
     values: BTreeMap<String, String>,
     _servers: Vec<Server>,
 }
@@ -46,13 +46,13 @@ impl Scene {
     /// When a server does not start, or a file cannot be made.
     #[allow(clippy::new_without_default, reason = "starting servers is not a default value")]
     pub fn new() -> Scene {
-        let folder = folder();
+        let directory = directory();
         let started: Vec<Server> = ["http", "ws", "registry_fake", "postgres", "mariadb"]
             .into_iter()
-            .map(|name| servers::start(name, folder.path()).expect(name))
+            .map(|name| servers::start(name, directory.path()).expect(name))
             .collect();
         let values = started.iter().flat_map(|server| server.values.clone()).collect();
-        Scene { folder, values, _servers: started }
+        Scene { directory, values, _servers: started }
     }
 
     /// The script of an attack on memory, which tells on stderr in what error it `ENDED`.
@@ -64,13 +64,15 @@ impl Scene {
     }
 }
 
-/// A folder with a file of 4 GiB that takes no room, a small one, and a folder of 100,000 files.
-fn folder() -> Folder {
-    let folder = Folder::new();
-    File::create(folder.path().join("sparse")).and_then(|file| file.set_len(4 << 30)).expect("a sparse file");
-    folder.write("small", "x");
-    let many = folder.path().join("many");
-    std::fs::create_dir(&many).expect("a folder");
+/// A directory with a file of 4 GiB that takes no room, a small one, and a directory of 100,000 files.
+fn directory() -> Directory {
+    let directory = Directory::new();
+    File::create(directory.path().join("sparse"))
+        .and_then(|file| file.set_len(4 << 30))
+        .expect("a sparse file");
+    directory.write("small", "x");
+    let many = directory.path().join("many");
+    std::fs::create_dir(&many).expect("a directory");
     let first = many.join("n".repeat(100));
     File::create(&first).expect("a file");
     for n in 0..100_000 {
@@ -80,5 +82,5 @@ fn folder() -> Folder {
             std::fs::remove_file(&first).and_then(|()| File::create(&first).map(drop)).expect("another file");
         }
     }
-    folder
+    directory
 }

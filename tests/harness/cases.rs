@@ -1,7 +1,7 @@
 //! Scripts with directives: what is in `tests/capability` and `tests/sandbox`. The format is described in
 //! CONTRIBUTING.md.
 
-use crate::executable::{Finished, Folder, assay};
+use crate::executable::{Directory, Finished, assay};
 use crate::servers;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -58,13 +58,13 @@ pub fn parse(text: &str) -> Result<Vec<Case>, String> {
     Ok(cases)
 }
 
-/// The cases of a folder's files by the names of the files: `NAME.lua` is `NAME`, `NAME/THEME.lua` is `NAME::THEME`.
+/// The cases of a directory's files by the names of the files: `NAME.lua` is `NAME`, `NAME/THEME.lua` is `NAME::THEME`.
 ///
 /// # Errors
 /// When a file cannot be read or understood; when a theme has no `NAME.lua`, or an example, which is shown nowhere.
-pub fn of_folder(folder: &Path) -> Result<Vec<(String, Vec<Case>)>, String> {
+pub fn of_directory(directory: &Path) -> Result<Vec<(String, Vec<Case>)>, String> {
     let mut files = Vec::new();
-    for path in entries(folder)? {
+    for path in entries(directory)? {
         let name = stem(&path);
         if !path.is_dir() {
             files.push((name, cases_of(&path)?));
@@ -85,9 +85,10 @@ pub fn of_folder(folder: &Path) -> Result<Vec<(String, Vec<Case>)>, String> {
     Ok(files)
 }
 
-/// The Lua files and folders of a folder, sorted.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+/// The Lua files and directories of a directory, sorted.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries =
+        std::fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "lua"));
     paths.sort();
@@ -149,29 +150,29 @@ impl Case {
     /// # Errors
     /// What was not as the case says.
     pub fn run(&self) -> Result<(), String> {
-        let folder = Folder::new();
+        let directory = Directory::new();
         let mut values = BTreeMap::new();
-        values.insert("TMP".to_string(), folder.path().display().to_string());
+        values.insert("TMP".to_string(), directory.path().display().to_string());
         let mut running = Vec::new();
         for name in self.all("needs") {
-            let server = servers::start(name, folder.path())?;
+            let server = servers::start(name, directory.path())?;
             values.extend(server.values.clone());
             running.push(server);
         }
         let text = |value: &str| substitute(value, &values);
         for value in self.all("file") {
             let (name, content) = value.split_once('=').ok_or("--# file: NAME=CONTENT")?;
-            folder.write(name.trim(), &text(content));
+            directory.write(name.trim(), &text(content));
         }
         for value in self.all("link") {
             let value = text(value);
             let (name, target) = value.split_once('=').ok_or("--# link: NAME=TARGET")?;
-            std::os::unix::fs::symlink(target, folder.path().join(name))
+            std::os::unix::fs::symlink(target, directory.path().join(name))
                 .map_err(|error| error.to_string())?;
         }
         // The code starts where its title is, so that line numbers are those of the file.
         let code = "\n".repeat(self.line) + &text(&self.code);
-        folder.write("case.lua", &code);
+        directory.write("case.lua", &code);
         let mut args = vec!["run".to_string()];
         for name in ["allow", "deny"] {
             for value in self.all(name) {
@@ -186,7 +187,7 @@ impl Case {
             args.extend(text(value).split_whitespace().map(String::from));
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let mut command = assay(folder.path(), &args);
+        let mut command = assay(directory.path(), &args);
         for value in self.all("env") {
             let value = text(value);
             let (name, value) = value.split_once('=').ok_or("--# env: NAME=VALUE")?;

@@ -1,12 +1,12 @@
 //! Control groups, by scripts that see another /sys/fs/cgroup than this test does.
 //!
 //! A machine has one tree of control groups, of one version, and which controllers a test finds there is not its
-//! choice. So the executable is started in a mount namespace of its own: once with a folder of plain files in the
+//! choice. So the executable is started in a mount namespace of its own: once with a directory of plain files in the
 //! form of the kernel's bound over /sys/fs/cgroup, so that every number is known, and once each with the kernel's own
 //! trees of version 2 and 1 mounted there. Nothing of that is seen outside, and it ends with the process. It takes root,
 //! or a user who may make user namespaces.
 
-use assay_tests::executable::{Finished, Folder, path, program};
+use assay_tests::executable::{Directory, Finished, path, program};
 use std::process::Stdio;
 
 /// Every test of this file.
@@ -20,10 +20,10 @@ pub const TESTS: &[(&str, fn())] = &[
 ];
 
 /// Runs a script with `allow`, after the shell commands `mounts` in a mount namespace of its own. In both `$TMP` is the
-/// folder.
-pub fn run(folder: &Folder, mounts: &str, allow: &str, script: &str) -> Finished {
-    folder.write("case.lua", script);
-    let is_root = std::fs::metadata(folder.path()).is_ok_and(|about| {
+/// directory.
+pub fn run(directory: &Directory, mounts: &str, allow: &str, script: &str) -> Finished {
+    directory.write("case.lua", script);
+    let is_root = std::fs::metadata(directory.path()).is_ok_and(|about| {
         use std::os::unix::fs::MetadataExt;
         about.uid() == 0
     });
@@ -34,8 +34,8 @@ pub fn run(folder: &Folder, mounts: &str, allow: &str, script: &str) -> Finished
     let shell = format!("set -e\n{mounts}\nexec \"$ASSAY\" run --allow \"$ALLOW\" case.lua");
     command
         .args(["--mount", "--propagation", "private", "sh", "-c", &shell])
-        .current_dir(folder.path())
-        .env("TMP", folder.path())
+        .current_dir(directory.path())
+        .env("TMP", directory.path())
         .env("ASSAY", path())
         .env("ALLOW", allow)
         .stdin(Stdio::null());
@@ -49,8 +49,8 @@ fn passes(done: &Finished) {
 const BIND: &str = "mount --bind \"$TMP/tree\" /sys/fs/cgroup";
 
 /// A tree of version 2 with one service.
-fn known_tree() -> Folder {
-    let folder = Folder::new();
+fn known_tree() -> Directory {
+    let directory = Directory::new();
     for (file, content) in [
         ("cgroup.controllers", "cpuset cpu io memory pids\n"),
         ("cgroup.procs", "1\n2\n"),
@@ -87,15 +87,15 @@ fn known_tree() -> Folder {
         ("system.slice/ssh.service/pids.current", "1\n"),
         ("system.slice/ssh.service/pids.max", "100\n"),
     ] {
-        folder.write(&format!("tree/{file}"), content);
+        directory.write(&format!("tree/{file}"), content);
     }
-    folder
+    directory
 }
 
 fn numbers_of_known_groups() {
-    let folder = known_tree();
+    let directory = known_tree();
     passes(&run(
-        &folder,
+        &directory,
         BIND,
         "cgroup",
         r#"
@@ -140,7 +140,7 @@ fn numbers_of_known_groups() {
         "#,
     ));
     passes(&run(
-        &folder,
+        &directory,
         BIND,
         "cgroup=system.slice/web*",
         r#"
@@ -153,20 +153,21 @@ fn numbers_of_known_groups() {
 }
 
 fn links_in_the_tree_lead_nowhere() {
-    let folder = known_tree();
-    folder.write("outside/cgroup.controllers", "memory pids\n");
-    folder.write("outside/pids.current", "5\n");
-    folder.write("outside/secret", "secret 1\n");
+    let directory = known_tree();
+    directory.write("outside/cgroup.controllers", "memory pids\n");
+    directory.write("outside/pids.current", "5\n");
+    directory.write("outside/secret", "secret 1\n");
     let link = |target: &str, name: &str| {
-        std::os::unix::fs::symlink(target, folder.path().join("tree").join(name)).expect("it can be linked");
+        std::os::unix::fs::symlink(target, directory.path().join("tree").join(name))
+            .expect("it can be linked");
     };
-    let outside = folder.path().join("outside");
+    let outside = directory.path().join("outside");
     link(&outside.display().to_string(), "out.slice");
     link("system.slice", "inside.slice");
     link(&outside.join("secret").display().to_string(), "system.slice/old.service/cpu.stat");
     link("/proc/self/root", "system.slice/proc.service");
     passes(&run(
-        &folder,
+        &directory,
         BIND,
         "cgroup",
         r#"
@@ -183,10 +184,10 @@ fn links_in_the_tree_lead_nowhere() {
 }
 
 fn version_1_and_both_of_known_files() {
-    let folder = Folder::new();
-    folder.write("tree/cpu/cgroup.procs", "1\n");
-    folder.write("tree/cpu/tasks", "1\n");
-    folder.write("tree/cpu/cpu.stat", "nr_periods 0\n");
+    let directory = Directory::new();
+    directory.write("tree/cpu/cgroup.procs", "1\n");
+    directory.write("tree/cpu/tasks", "1\n");
+    directory.write("tree/cpu/cpu.stat", "nr_periods 0\n");
     let script = |version: &str| {
         format!(
             r#"
@@ -198,13 +199,13 @@ fn version_1_and_both_of_known_files() {
             "#
         )
     };
-    passes(&run(&folder, BIND, "cgroup", &script("v1")));
-    folder.write("tree/unified/cgroup.controllers", "\n");
-    folder.write("tree/unified/a.slice/cgroup.controllers", "\n");
-    folder.write("tree/unified/a.slice/cgroup.procs", "3\n");
+    passes(&run(&directory, BIND, "cgroup", &script("v1")));
+    directory.write("tree/unified/cgroup.controllers", "\n");
+    directory.write("tree/unified/a.slice/cgroup.controllers", "\n");
+    directory.write("tree/unified/a.slice/cgroup.procs", "3\n");
     let hybrid = script("hybrid") + "assert.eq(cgroup.procs('unified/a.slice')[1], 3)";
-    passes(&run(&folder, BIND, "cgroup", &hybrid));
-    let nothing = Folder::new();
+    passes(&run(&directory, BIND, "cgroup", &hybrid));
+    let nothing = Directory::new();
     nothing.write("tree/x", "");
     passes(&run(&nothing, BIND, "cgroup", "assert.eq(select(2, pcall(cgroup.version)).code, 'unsupported')"));
 }
@@ -232,11 +233,11 @@ fn the_version_of_this_machine() {
     } else {
         "unsupported"
     };
-    let folder = Folder::new();
+    let directory = Directory::new();
     let script = format!(
         "local ok, version = pcall(cgroup.version)\nassert.eq(ok and version or version.code, '{expected}')"
     );
-    passes(&run(&folder, ":", "cgroup", &script));
+    passes(&run(&directory, ":", "cgroup", &script));
 }
 
 /// Whether the kernel has a file system type at all.
@@ -247,7 +248,7 @@ fn kernel_has(kind: &str) -> bool {
 
 fn groups_of_the_kernel() {
     assert!(kernel_has("cgroup2"), "this kernel is older than Linux 4.5");
-    let folder = Folder::new();
+    let directory = Directory::new();
     // A new group of the kernel's tree, with the process of the script in it; it is removed by the shell afterwards.
     let group = format!("assay-test-{}", std::process::id());
     let mounts = format!(
@@ -260,7 +261,7 @@ fn groups_of_the_kernel() {
          exit 0"
     );
     passes(&run(
-        &folder,
+        &directory,
         &mounts,
         "cgroup,linux",
         &format!(
@@ -295,7 +296,7 @@ fn version_1_of_the_kernel() {
         // Kernels can be built without it; then there is nothing to be tested.
         return;
     }
-    let folder = Folder::new();
+    let directory = Directory::new();
     // A tree of version 1 without controllers can be made on any machine, whatever uses the controllers.
     let mounts = format!(
         "mount -t tmpfs none /sys/fs/cgroup\n\
@@ -304,7 +305,7 @@ fn version_1_of_the_kernel() {
         std::process::id()
     );
     passes(&run(
-        &folder,
+        &directory,
         &mounts,
         "cgroup",
         r#"

@@ -1,6 +1,6 @@
 //! The command line, as a user meets it.
 
-use assay_tests::executable::{Folder, assay, path, program, run, run_in};
+use assay_tests::executable::{Directory, assay, path, program, run, run_in};
 use assay_tests::servers::start;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -27,7 +27,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("ctrl_c_stops_a_script_that_waits", ctrl_c_stops_a_script_that_waits),
     ("signals_reach_it_as_process_1", signals_reach_it_as_process_1),
     ("the_api_of_the_cluster_around_it_is_trusted", the_api_of_the_cluster_around_it_is_trusted),
-    ("temporary_folders_end_with_the_run", temporary_folders_end_with_the_run),
+    ("temporary_directories_end_with_the_run", temporary_directories_end_with_the_run),
     ("each_run_has_hashes_of_its_own", each_run_has_hashes_of_its_own),
     ("reports_are_json", reports_are_json),
     ("a_tool_answers_in_json", a_tool_answers_in_json),
@@ -50,8 +50,8 @@ fn exec_runs_a_line() {
 }
 
 fn with_input(args: &[&str], input: &str) -> (Option<i32>, String, String) {
-    let folder = Folder::new();
-    let mut child = assay(folder.path(), args)
+    let directory = Directory::new();
+    let mut child = assay(directory.path(), args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -69,36 +69,36 @@ fn exec_reads_standard_input() {
 }
 
 fn scripts_get_their_arguments() {
-    let folder = Folder::new();
-    folder.write("a.lua", "print(arg[0], arg[1], arg[2], select('#', ...), ...)");
-    let done = run_in(&folder, &["run", "a.lua", "--", "--x", "y"]);
+    let directory = Directory::new();
+    directory.write("a.lua", "print(arg[0], arg[1], arg[2], select('#', ...), ...)");
+    let done = run_in(&directory, &["run", "a.lua", "--", "--x", "y"]);
     assert_eq!(done.stdout, "a.lua\t--x\ty\t2\t--x\ty\n", "{}", done.stderr);
 }
 
 fn a_file_is_a_command() {
-    let folder = Folder::new();
-    folder.write("a.lua", "print('ran', arg[1])");
-    assert_eq!(run_in(&folder, &["a.lua", "z"]).stdout, "ran\tz\n");
-    folder.write("a.txt", "print('ran')");
-    let done = run_in(&folder, &["a.txt"]);
+    let directory = Directory::new();
+    directory.write("a.lua", "print('ran', arg[1])");
+    assert_eq!(run_in(&directory, &["a.lua", "z"]).stdout, "ran\tz\n");
+    directory.write("a.txt", "print('ran')");
+    let done = run_in(&directory, &["a.txt"]);
     assert_eq!(done.code, Some(1));
     assert!(done.stderr.contains(".lua"), "{}", done.stderr);
 }
 
 fn a_shebang_is_skipped_and_lines_are_right() {
-    let folder = Folder::new();
-    folder.write("a.lua", "#!/usr/bin/env -S assay run\nerror('here')");
-    let done = run_in(&folder, &["run", "a.lua"]);
+    let directory = Directory::new();
+    directory.write("a.lua", "#!/usr/bin/env -S assay run\nerror('here')");
+    let done = run_in(&directory, &["run", "a.lua"]);
     assert!(done.stderr.contains("a.lua:2: here"), "{}", done.stderr);
 }
 
 fn errors_have_a_traceback() {
-    let folder = Folder::new();
-    folder.write(
+    let directory = Directory::new();
+    directory.write(
         "a.lua",
         "local function inner()\n  error('deep')\nend\nlocal function outer()\n  inner()\nend\nouter()",
     );
-    let done = run_in(&folder, &["run", "a.lua"]);
+    let done = run_in(&directory, &["run", "a.lua"]);
     assert_eq!(done.code, Some(1));
     for part in ["a.lua:2: deep", "stack traceback:", "a.lua:2: in upvalue 'inner'", "a.lua:7: in main chunk"]
     {
@@ -108,9 +108,9 @@ fn errors_have_a_traceback() {
 }
 
 fn syntax_errors_name_file_line_and_token() {
-    let folder = Folder::new();
-    folder.write("a.lua", "local x = 1\nlocal y = = 2");
-    let done = run_in(&folder, &["run", "a.lua"]);
+    let directory = Directory::new();
+    directory.write("a.lua", "local x = 1\nlocal y = = 2");
+    let done = run_in(&directory, &["run", "a.lua"]);
     assert_eq!(done.code, Some(1));
     assert!(done.stderr.contains("a.lua:2: unexpected symbol near '='"), "{}", done.stderr);
 }
@@ -183,9 +183,9 @@ fn wrong_grants_are_usage_errors() {
 }
 
 fn globals_can_be_blocked() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let output = assay(
-        folder.path(),
+        directory.path(),
         &[
             "exec",
             "-e",
@@ -199,25 +199,25 @@ fn globals_can_be_blocked() {
 }
 
 fn the_project_has_modules() {
-    let folder = Folder::new();
-    folder
+    let directory = Directory::new();
+    directory
         .write("app/main.lua", "local m, from = require('greet') print(m.hello(), require('deep.er'), from)");
-    folder.write("app/modules/greet.lua", "return { hello = function() return 'hello' end }");
-    folder.write("app/modules/deep/er/init.lua", "return 'deeper'");
-    let done = run_in(&folder, &["run", "app/main.lua"]);
+    directory.write("app/modules/greet.lua", "return { hello = function() return 'hello' end }");
+    directory.write("app/modules/deep/er/init.lua", "return 'deeper'");
+    let done = run_in(&directory, &["run", "app/main.lua"]);
     assert_eq!(done.stdout, "hello\tdeeper\tapp/modules/greet.lua\n", "{}", done.stderr);
-    let done = run_in(&folder, &["run", "--no-local-modules", "app/main.lua"]);
+    let done = run_in(&directory, &["run", "--no-local-modules", "app/main.lua"]);
     assert_eq!(done.code, Some(1));
     assert!(done.stderr.contains("module 'greet' not found"), "{}", done.stderr);
-    let listed = assay(&folder.path().join("app"), &["modules"]).output().expect("it runs");
+    let listed = assay(&directory.path().join("app"), &["modules"]).output().expect("it runs");
     assert!(String::from_utf8_lossy(&listed.stdout).contains("greet"), "{listed:?}");
 }
 
 fn output_to_a_closed_pipe_ends_quietly() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     // A script that computes, and one whose output is written while it waits.
     for script in ["while true do print('line') end", "while true do print('line') sleep(0.001) end"] {
-        let mut child = assay(folder.path(), &["exec", "-e", script])
+        let mut child = assay(directory.path(), &["exec", "-e", script])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -230,8 +230,8 @@ fn output_to_a_closed_pipe_ends_quietly() {
 }
 
 fn output_reaches_a_pipe_while_the_script_waits() {
-    let folder = Folder::new();
-    let mut child = assay(folder.path(), &["exec", "-e", "print('first') sleep(1000)"])
+    let directory = Directory::new();
+    let mut child = assay(directory.path(), &["exec", "-e", "print('first') sleep(1000)"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("it starts");
@@ -243,9 +243,9 @@ fn output_reaches_a_pipe_while_the_script_waits() {
 
 /// Starts a script, waits for its first line, sends SIGINT and gives the exit code.
 fn interrupted(source: &str) -> Option<i32> {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let mut child =
-        assay(folder.path(), &["exec", "-e", source]).stdout(Stdio::piped()).spawn().expect("it starts");
+        assay(directory.path(), &["exec", "-e", source]).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut line = [0; 6];
     child.stdout.take().expect("piped").read_exact(&mut line).expect("a line comes");
     let killed = program("kill").args(["-INT", &child.id().to_string()]).status();
@@ -279,11 +279,11 @@ fn signals_reach_it_as_process_1() {
             143,
         ),
     ] {
-        let folder = Folder::new();
+        let directory = Directory::new();
         let mut command = program("unshare");
         // In a user namespace of its own, so that it needs no root; `unshare` waits for the process it forked.
         command.args(["--user", "--map-root-user", "--pid", "--fork", "--"]);
-        command.arg(path()).args(["exec", "-e", source]).current_dir(folder.path());
+        command.arg(path()).args(["exec", "-e", source]).current_dir(directory.path());
         let mut child = command.stdout(Stdio::piped()).spawn().expect("unshare starts (Debian: util-linux)");
         let mut line = [0; 6];
         child.stdout.take().expect("piped").read_exact(&mut line).expect("a line comes");
@@ -297,8 +297,8 @@ fn signals_reach_it_as_process_1() {
 
 /// As in a pod, which has the certificate of the cluster's authority in a file and the API's address in variables.
 fn the_api_of_the_cluster_around_it_is_trusted() {
-    let folder = Folder::new();
-    let server = start("http", folder.path()).expect("the server starts");
+    let directory = Directory::new();
+    let server = start("http", directory.path()).expect("the server starts");
     let port = &server.values["HTTPS_PORT"];
     let secrets = "/run/secrets/kubernetes.io/serviceaccount";
     let pod = format!(
@@ -309,7 +309,7 @@ fn the_api_of_the_cluster_around_it_is_trusted() {
         let mut command = program("unshare");
         command.args(["--user", "--map-root-user", "--mount", "--", "sh", "-c", &pod, &server.values["CA"]]);
         command.arg(path()).args(["exec", "--allow", "http=loopback", "-e", &source]);
-        command.current_dir(folder.path()).envs(variables.iter().copied());
+        command.current_dir(directory.path()).envs(variables.iter().copied());
         let output = command.output().expect("unshare starts (Debian: util-linux)");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
@@ -322,7 +322,7 @@ fn the_api_of_the_cluster_around_it_is_trusted() {
     }
 }
 
-fn temporary_folders_end_with_the_run() {
+fn temporary_directories_end_with_the_run() {
     for (flags, source) in [
         (&[][..], "fs.write(fs.tempdir() .. '/x', 'y')"),
         (&[], "fs.tempdir() error('x')"),
@@ -332,10 +332,10 @@ fn temporary_folders_end_with_the_run() {
         (&["--memory", "16MiB"], "fs.tempdir() local t = {} while true do t[#t + 1] = {} end"),
         (&[], "async.spawn(function() fs.tempdir() sleep(1000) end) sleep(0)"),
     ] {
-        let folder = Folder::new();
-        let mut command = assay(folder.path(), &[&["exec"], flags, &["-e", source]].concat());
-        let output = command.env("TMPDIR", folder.path()).output().expect("it runs");
-        let left: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").flatten().collect();
+        let directory = Directory::new();
+        let mut command = assay(directory.path(), &[&["exec"], flags, &["-e", source]].concat());
+        let output = command.env("TMPDIR", directory.path()).output().expect("it runs");
+        let left: Vec<_> = std::fs::read_dir(directory.path()).expect("a directory").flatten().collect();
         assert!(left.is_empty(), "{source} leaves {left:?}\n{output:?}");
     }
 }
@@ -358,10 +358,10 @@ fn reports_are_json() {
 }
 
 fn a_tool_answers_in_json() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let tool = |script: &str, args: &[&str]| -> serde_json::Value {
-        folder.write("tool.lua", script);
-        let done = run_in(&folder, &[&["run", "--mode", "tool"], args].concat());
+        directory.write("tool.lua", script);
+        let done = run_in(&directory, &[&["run", "--mode", "tool"], args].concat());
         assert_eq!(done.code, Some(0), "{}", done.stderr);
         assert_eq!(done.stdout.matches('\n').count(), 1, "{}", done.stdout);
         serde_json::from_str(&done.stdout).expect("a line of JSON")
@@ -400,48 +400,48 @@ fn a_tool_answers_in_json() {
     }
     assert_eq!(tool("io.write('\\xff')", &["tool.lua"])["output"], "\u{fffd}");
 
-    folder.write("tool.lua", "print(1)");
-    let mut command = assay(folder.path(), &["tool.lua"]);
+    directory.write("tool.lua", "print(1)");
+    let mut command = assay(directory.path(), &["tool.lua"]);
     let done = command.env("ASSAY_MODE", "tool").output().expect("the executable can be started");
     assert!(done.stdout.starts_with(b"{\"ok\":true"), "{done:?}");
-    let wrong = assay(folder.path(), &["run", "--mode", "other", "tool.lua"]).output().expect("it starts");
+    let wrong = assay(directory.path(), &["run", "--mode", "other", "tool.lua"]).output().expect("it starts");
     assert_eq!(wrong.status.code(), Some(64));
 }
 
 fn learning_writes_a_manifest_that_is_enough() {
-    let folder = Folder::new();
-    folder.write("in.txt", "text");
-    folder.write("a.lua", "fs.write('out.txt', fs.read('in.txt')) print(env.get('LANGUAGE_X'))");
-    let denied = run_in(&folder, &["run", "a.lua"]);
+    let directory = Directory::new();
+    directory.write("in.txt", "text");
+    directory.write("a.lua", "fs.write('out.txt', fs.read('in.txt')) print(env.get('LANGUAGE_X'))");
+    let denied = run_in(&directory, &["run", "a.lua"]);
     assert_eq!(denied.code, Some(1));
     assert!(denied.stderr.contains("--allow fs="), "{}", denied.stderr);
-    let learned = run_in(&folder, &["run", "--learn", "m.toml", "-A", "a.lua"]);
+    let learned = run_in(&directory, &["run", "--learn", "m.toml", "-A", "a.lua"]);
     assert_eq!(learned.code, Some(0), "{}", learned.stderr);
-    let again = run_in(&folder, &["run", "--manifest", "m.toml", "a.lua"]);
+    let again = run_in(&directory, &["run", "--manifest", "m.toml", "a.lua"]);
     assert_eq!(again.code, Some(0), "{}", again.stderr);
 }
 
 /// Runs a script twice, once with everything and once with what that taught, and gives the rules.
-fn learnt(folder: &Folder, script: &str, flags: &[&str]) -> Vec<String> {
-    folder.write("a.lua", script);
-    let learned = run_in(folder, &[&["run", "--learn", "m.toml"], flags, &["a.lua"]].concat());
+fn learnt(directory: &Directory, script: &str, flags: &[&str]) -> Vec<String> {
+    directory.write("a.lua", script);
+    let learned = run_in(directory, &[&["run", "--learn", "m.toml"], flags, &["a.lua"]].concat());
     assert_eq!(learned.code, Some(0), "{}", learned.stderr);
-    let text = std::fs::read_to_string(folder.path().join("m.toml")).expect("it was written");
-    let again = run_in(folder, &["run", "--manifest", "m.toml", "--learn", "m.toml", "a.lua"]);
+    let text = std::fs::read_to_string(directory.path().join("m.toml")).expect("it was written");
+    let again = run_in(directory, &["run", "--manifest", "m.toml", "--learn", "m.toml", "a.lua"]);
     assert_eq!((again.code, again.stdout), (Some(0), learned.stdout), "{text}{}", again.stderr);
-    assert_eq!(std::fs::read_to_string(folder.path().join("m.toml")).expect("it is there"), text);
+    assert_eq!(std::fs::read_to_string(directory.path().join("m.toml")).expect("it is there"), text);
     let rules = text.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
     rules.map(String::from).collect()
 }
 
 fn learning_writes_the_smallest_manifest() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for n in 0..50 {
-        folder.write(&format!("data/{n}.txt"), "x");
+        directory.write(&format!("data/{n}.txt"), "x");
     }
     let rules = |script: &str, flags: &[&str]| {
-        let _ = std::fs::remove_file(folder.path().join("m.toml"));
-        learnt(&folder, script, flags)
+        let _ = std::fs::remove_file(directory.path().join("m.toml"));
+        learnt(&directory, script, flags)
     };
     assert_eq!(rules("for n = 0, 49 do fs.read('data/' .. n .. '.txt') end", &["-A"]), ["fs=read:data"]);
     assert_eq!(
@@ -454,55 +454,55 @@ fn learning_writes_the_smallest_manifest() {
         ["env=X"]
     );
     assert_eq!(rules("local ok = pcall(fs.exists, '/')", &["-A"]), ["fs=stat:/"]);
-    let server = start("http", folder.path()).expect("the server starts");
+    let server = start("http", directory.path()).expect("the server starts");
     let port = &server.values["HTTP_PORT"];
     let script = format!("print(http.get('http://localhost:{port}/hello').status)");
     assert_eq!(rules(&script, &["-A"]), [format!("http=GET:http://localhost:{port}/hello")]);
     // Added to what is there.
-    folder.write("m.toml", "# Mine.\nallow = [\"fs=data\", \"env=Z\"]\n[limits]\ntimeout = \"1m\"\n");
+    directory.write("m.toml", "# Mine.\nallow = [\"fs=data\", \"env=Z\"]\n[limits]\ntimeout = \"1m\"\n");
     let script = "fs.read('data/1.txt') env.get('B') env.get('A')";
-    assert_eq!(learnt(&folder, script, &["-A"]), ["env=A", "env=B", "env=Z", "fs=data"]);
-    let text = std::fs::read_to_string(folder.path().join("m.toml")).expect("it is there");
+    assert_eq!(learnt(&directory, script, &["-A"]), ["env=A", "env=B", "env=Z", "fs=data"]);
+    let text = std::fs::read_to_string(directory.path().join("m.toml")).expect("it is there");
     assert!(text.starts_with("# Mine.\n") && text.contains("timeout = \"1m\""), "{text}");
-    folder.write("m.toml", "alow = []");
-    let done = run_in(&folder, &["exec", "--learn", "m.toml", "-e", "print(1)"]);
+    directory.write("m.toml", "alow = []");
+    let done = run_in(&directory, &["exec", "--learn", "m.toml", "-e", "print(1)"]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{}", done.stderr);
 }
 
 fn manifests_have_sets_and_limits() {
-    let folder = Folder::new();
-    folder.write("data/x", "1");
-    folder.write(
+    let directory = Directory::new();
+    directory.write("data/x", "1");
+    directory.write(
         "m.toml",
         "deny = [\"fs=data/secret\"]\n[limits]\ntimeout = \"5m\"\n[set.read]\nallow = [\"fs=data\"]\n",
     );
-    folder.write("short.toml", "[limits]\ntimeout = \"50ms\"\n");
+    directory.write("short.toml", "[limits]\ntimeout = \"50ms\"\n");
     let done =
-        run_in(&folder, &["exec", "--manifest", "m.toml", "-P", "read", "-e", "print(fs.read('data/x'))"]);
+        run_in(&directory, &["exec", "--manifest", "m.toml", "-P", "read", "-e", "print(fs.read('data/x'))"]);
     assert_eq!(done.stdout, "1\n", "{}", done.stderr);
-    let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-e", "print(fs.read('data/x'))"]);
+    let done = run_in(&directory, &["exec", "--manifest", "m.toml", "-e", "print(fs.read('data/x'))"]);
     assert_eq!(done.code, Some(1));
-    let done = run_in(&folder, &["exec", "--manifest", "short.toml", "-e", "sleep(1000)"]);
+    let done = run_in(&directory, &["exec", "--manifest", "short.toml", "-e", "sleep(1000)"]);
     assert_eq!(done.code, Some(124), "{}", done.stderr);
-    let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-P", "nope", "-e", ""]);
+    let done = run_in(&directory, &["exec", "--manifest", "m.toml", "-P", "nope", "-e", ""]);
     assert_eq!(done.code, Some(64));
     assert!(done.stderr.contains("there are: read"), "{}", done.stderr);
     for misspelt in
         ["alow = []", "[set.read]\nallow = [\"fs=data\"]\ndenny = [\"fs=data/x\"]", "[limits]\ntime = 1"]
     {
-        folder.write("bad.toml", misspelt);
-        let done = run_in(&folder, &["exec", "--manifest", "bad.toml", "-P", "read", "-e", "print(1)"]);
+        directory.write("bad.toml", misspelt);
+        let done = run_in(&directory, &["exec", "--manifest", "bad.toml", "-P", "read", "-e", "print(1)"]);
         assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{misspelt}");
     }
 }
 
 fn decisions_are_audited() {
-    let folder = Folder::new();
-    folder.write("in.txt", "text");
+    let directory = Directory::new();
+    directory.write("in.txt", "text");
     let source = "fs.read('in.txt') pcall(fs.write, 'out.txt', '') pcall(env.get, 'X')";
-    let done = run_in(&folder, &["exec", "--allow", "fs=in.txt", "--audit", "a.jsonl", "-e", source]);
+    let done = run_in(&directory, &["exec", "--allow", "fs=in.txt", "--audit", "a.jsonl", "-e", source]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
-    let text = std::fs::read_to_string(folder.path().join("a.jsonl")).expect("it was written");
+    let text = std::fs::read_to_string(directory.path().join("a.jsonl")).expect("it was written");
     let events: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let has = |decision: &str, capability: &str| {
@@ -513,17 +513,17 @@ fn decisions_are_audited() {
 }
 
 fn explain_names_what_is_needed() {
-    let folder = Folder::new();
-    folder.write("a.lua", "require('m')\nhttp.get('https://api.example.com/x')\nfs.read(path)");
-    folder.write("modules/m.lua", "return env.get('HOME')");
-    let done = run_in(&folder, &["explain", "a.lua"]);
+    let directory = Directory::new();
+    directory.write("a.lua", "require('m')\nhttp.get('https://api.example.com/x')\nfs.read(path)");
+    directory.write("modules/m.lua", "return env.get('HOME')");
+    let done = run_in(&directory, &["explain", "a.lua"]);
     assert!(
         done.stdout.contains("assay run --allow env=HOME,fs,http=api.example.com:443 a.lua"),
         "{}",
         done.stdout
     );
     let json: serde_json::Value =
-        serde_json::from_str(&run_in(&folder, &["explain", "--json", "a.lua"]).stdout).expect("JSON");
+        serde_json::from_str(&run_in(&directory, &["explain", "--json", "a.lua"]).stdout).expect("JSON");
     assert_eq!(json["allow"][0], "env=HOME");
 }
 
@@ -547,17 +547,17 @@ fn help_version_and_completion() {
 }
 
 fn the_suite_runs_test_files() {
-    let folder = Folder::new();
-    folder.write("t/good_test.lua", "assert.eq(1, 1) assert(true)");
-    folder.write("t/bad_test.lua", "assert.eq(1, 2)");
-    folder.write("t/not.lua", "error('not a test')");
-    let done = run_in(&folder, &["test", "--junit", "r.xml", "t"]);
+    let directory = Directory::new();
+    directory.write("t/good_test.lua", "assert.eq(1, 1) assert(true)");
+    directory.write("t/bad_test.lua", "assert.eq(1, 2)");
+    directory.write("t/not.lua", "error('not a test')");
+    let done = run_in(&directory, &["test", "--junit", "r.xml", "t"]);
     assert_eq!(done.code, Some(1));
     assert!(done.stdout.contains("1 passed, 1 failed (2 assertions)"), "{}{}", done.stdout, done.stderr);
-    let xml = std::fs::read_to_string(folder.path().join("r.xml")).expect("it was written");
+    let xml = std::fs::read_to_string(directory.path().join("r.xml")).expect("it was written");
     assert!(xml.contains("failures=\"1\"") && xml.contains("good_test.lua"), "{xml}");
-    assert_eq!(run_in(&folder, &["test", "t/good_test.lua"]).code, Some(0));
-    assert_eq!(run_in(&folder, &["test", "--filter", "nothing", "t"]).code, Some(64));
+    assert_eq!(run_in(&directory, &["test", "t/good_test.lua"]).code, Some(0));
+    assert_eq!(run_in(&directory, &["test", "--filter", "nothing", "t"]).code, Some(64));
 }
 
 fn the_repl_keeps_state_and_shows_values() {
@@ -627,14 +627,14 @@ fn local_variables_of_the_repl_live_on() {
 }
 
 fn an_interrupt_ends_a_line_of_the_repl() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for busy in [
         "while true do end",
         "sleep(1000)",
         "pcall(function() while true do end end)",
         "async.all({function() sleep(1000) end})",
     ] {
-        let mut command = assay(folder.path(), &["repl"]);
+        let mut command = assay(directory.path(), &["repl"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let mut input = child.stdin.take().expect("piped");
@@ -663,7 +663,7 @@ fn an_interrupt_ends_a_line_of_the_repl() {
     }
     // Where no line runs it ends the session, as SIGTERM does everywhere.
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        let mut command = assay(folder.path(), &["repl"]);
+        let mut command = assay(directory.path(), &["repl"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
         let mut input = child.stdin.take().expect("piped");
         input
@@ -682,7 +682,7 @@ fn an_interrupt_ends_a_line_of_the_repl() {
 fn the_repl_helps() {
     let (code, stdout, stderr) = with_input(&["repl"], "help()\n");
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(stdout.contains("Ctrl-D") && stdout.contains("\nfs         Files and folders\n"), "{stdout}");
+    assert!(stdout.contains("Ctrl-D") && stdout.contains("\nfs         Files and directories\n"), "{stdout}");
     for topic in ["'fs.read'", "fs.read"] {
         let (_, stdout, stderr) = with_input(&["repl"], &format!("help({topic})\n"));
         assert!(stdout.starts_with("fs.read(path) -> string\n"), "{topic}: {stdout}{stderr}");

@@ -1,7 +1,7 @@
 //! The papers are true: their Lua runs, their links lead somewhere, the tests that they name exist.
 
 use assay_tests::cases;
-use assay_tests::executable::{Finished, Folder, assay, root};
+use assay_tests::executable::{Directory, Finished, assay, root};
 use libtest_mimic::{Failed, Trial};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// `docs/X.md`, and nothing below other folders.
+/// `docs/X.md`, and nothing below other directories.
 fn is_guide(file: &str) -> bool {
     file.strip_prefix("docs/").is_some_and(|name| !name.contains('/'))
 }
@@ -61,8 +61,8 @@ fn judge(wrong: Result<Vec<String>, String>) -> Result<(), Failed> {
 /// The Markdown files of the root and of docs, with their text.
 fn papers() -> Result<Vec<(String, String)>, String> {
     let mut files = Vec::new();
-    for (folder, deep) in [("", false), ("docs", true)] {
-        collect(&root().join(folder), deep, &mut files)?;
+    for (directory, deep) in [("", false), ("docs", true)] {
+        collect(&root().join(directory), deep, &mut files)?;
     }
     files.sort();
     let read = |path: PathBuf| {
@@ -73,9 +73,9 @@ fn papers() -> Result<Vec<(String, String)>, String> {
     files.into_iter().map(read).collect()
 }
 
-fn collect(folder: &Path, deep: bool, files: &mut Vec<PathBuf>) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
+fn collect(directory: &Path, deep: bool, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if path.is_dir() && deep {
             collect(&path, deep, files)?;
@@ -108,19 +108,19 @@ fn blocks(file: &str, text: &str) -> Vec<Block> {
     blocks
 }
 
-/// Runs a block in a folder of its own through `assay exec -`. Its first line may be `-- grants: CAP=SCOPE,...`,
-/// with `${TMP}` for the folder.
+/// Runs a block in a directory of its own through `assay exec -`. Its first line may be `-- grants: CAP=SCOPE,...`,
+/// with `${TMP}` for the directory.
 fn run(block: &Block) -> Result<(), String> {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let mut args = vec!["exec".to_string()];
     if let Some(grants) = block.code.lines().next().and_then(|line| line.strip_prefix("-- grants:")) {
-        let grants = grants.trim().replace("${TMP}", &folder.path().display().to_string());
+        let grants = grants.trim().replace("${TMP}", &directory.path().display().to_string());
         args.extend(["--allow".into(), grants]);
     }
     args.push("-".into());
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let failed = |error: std::io::Error| format!("the executable cannot be run: {error}");
-    let mut child = assay(folder.path(), &args)
+    let mut child = assay(directory.path(), &args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -155,11 +155,11 @@ fn broken_links(papers: &[(String, String)]) -> Result<Vec<String>, String> {
     let mut broken = Vec::new();
     for (file, text) in papers {
         let path = root().join(file);
-        let folder = path.parent().unwrap_or(&path);
+        let directory = path.parent().unwrap_or(&path);
         for (number, line) in prose(text) {
             for link in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
                 let target = link.split('#').next().unwrap_or_default();
-                if !target.is_empty() && !target.contains(':') && !folder.join(target).exists() {
+                if !target.is_empty() && !target.contains(':') && !directory.join(target).exists() {
                     broken.push(format!("{file}:{number}: {target} does not exist"));
                 }
             }
@@ -195,7 +195,7 @@ fn missing_tests(papers: &[(String, String)]) -> Result<Vec<String>, String> {
 fn missing_examples() -> Result<Vec<String>, String> {
     let mut missing = Vec::new();
     let mut count = 0;
-    for (file, cases) in cases::of_folder(&root().join("tests/capability"))? {
+    for (file, cases) in cases::of_directory(&root().join("tests/capability"))? {
         let page = format!("docs/reference/{file}.md");
         let text = std::fs::read_to_string(root().join(&page)).unwrap_or_default();
         for example in cases.iter().filter(|case| case.example) {
@@ -259,8 +259,9 @@ fn missing_names() -> Result<Vec<String>, String> {
     if code.lines().count() < 100 {
         return Err(format!("the page lists too little: {code}"));
     }
-    let folder = Folder::new();
-    let output = assay(folder.path(), &["exec", "-e", &code]).output().map_err(|error| error.to_string())?;
+    let directory = Directory::new();
+    let output =
+        assay(directory.path(), &["exec", "-e", &code]).output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
@@ -270,8 +271,8 @@ fn missing_names() -> Result<Vec<String>, String> {
 /// Limits of `assay run` that the table in `docs/limits.md` does not have.
 fn missing_limits() -> Result<Vec<String>, String> {
     let text = std::fs::read_to_string(root().join("docs/limits.md")).map_err(|error| error.to_string())?;
-    let folder = Folder::new();
-    let help = assay(folder.path(), &["run", "--help"]).output().map_err(|error| error.to_string())?;
+    let directory = Directory::new();
+    let help = assay(directory.path(), &["run", "--help"]).output().map_err(|error| error.to_string())?;
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let section = help.split_once("\nLimits:\n").ok_or("assay run --help has no section 'Limits'")?.1;
     let words = section.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
@@ -333,7 +334,7 @@ const KINDS: &[(&str, &str)] = &[
 /// The attacks by kind, each with the file of its tests.
 fn attacks() -> Result<String, String> {
     let mut list = String::new();
-    let mut files = cases::of_folder(&root().join("tests/sandbox"))?;
+    let mut files = cases::of_directory(&root().join("tests/sandbox"))?;
     let place = |file: &str| KINDS.iter().position(|(name, _)| *name == file).unwrap_or(KINDS.len());
     files.sort_by_key(|(file, _)| place(file));
     for (file, cases) in &files {
@@ -361,9 +362,9 @@ fn add_attacks(list: &mut String, kind: &str, file: &str, titles: impl Iterator<
 }
 
 fn scopes_table() -> Result<String, String> {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let listed =
-        assay(folder.path(), &["capabilities", "--json"]).output().map_err(|error| error.to_string())?;
+        assay(directory.path(), &["capabilities", "--json"]).output().map_err(|error| error.to_string())?;
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout)
         .map_err(|error| format!("assay capabilities --json: {error}"))?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().replace('|', "\\|");

@@ -1,6 +1,6 @@
 //! How a run ends: output that is lost, errors and where they come from, tasks that nobody awaits, signals.
 
-use assay_tests::executable::{Finished, Folder, assay, program, run, run_in};
+use assay_tests::executable::{Directory, Finished, assay, program, run, run_in};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Stdio};
@@ -29,11 +29,11 @@ pub const TESTS: &[(&str, fn())] = &[
 ];
 
 fn to_full(args: &[&str]) -> Finished {
-    let folder = Folder::new();
-    folder.write("t/a_test.lua", "assert(true)");
-    folder.write("a.lua", "local x = 1");
+    let directory = Directory::new();
+    directory.write("t/a_test.lua", "assert(true)");
+    directory.write("a.lua", "local x = 1");
     let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
-    assay(folder.path(), args).stdout(full).output().expect("it starts").into()
+    assay(directory.path(), args).stdout(full).output().expect("it starts").into()
 }
 
 fn lost_output_is_no_success() {
@@ -95,10 +95,10 @@ fn lost_output_is_no_success() {
 }
 
 fn a_lost_report_is_no_success() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let full = || OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
     let code = |args: &[&str]| {
-        let mut command = assay(folder.path(), args);
+        let mut command = assay(directory.path(), args);
         command.stderr(full()).status().expect("it starts").code()
     };
     assert_eq!(code(&["exec", "-e", "local x = 1"]), Some(0));
@@ -134,9 +134,9 @@ fn error_values_are_told() {
     // A builtin's own text need not have the code in it.
     let done = run(&["exec", "-e", "fs.read('/nowhere')"]);
     assert!(done.stderr.contains("\ncode: denied\nstack traceback:"), "{}", done.stderr);
-    let folder = Folder::new();
-    folder.write("tool.lua", "error({ code = 7, message = 'not so' })");
-    let tool = run_in(&folder, &["run", "--mode", "tool", "tool.lua"]);
+    let directory = Directory::new();
+    directory.write("tool.lua", "error({ code = 7, message = 'not so' })");
+    let tool = run_in(&directory, &["run", "--mode", "tool", "tool.lua"]);
     assert!(tool.stdout.contains("not so (code = 7)"), "{}", tool.stdout);
 }
 
@@ -147,24 +147,24 @@ fn traceback(stderr: &str) -> Vec<&str> {
 }
 
 fn tracebacks_are_the_scripts() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let script = "local function f()\n  http.serve(0, {}, { nope = 1 })\nend\nlocal ok = 1\nf()";
-    folder.write("a.lua", script);
-    let done = run_in(&folder, &["run", "--allow", "listen", "a.lua"]);
+    directory.write("a.lua", script);
+    let done = run_in(&directory, &["run", "--allow", "listen", "a.lua"]);
     assert_eq!(
         traceback(&done.stderr),
         ["[C]: in field 'serve'", "a.lua:2: in local 'f'", "a.lua:5: in main chunk"],
         "{}",
         done.stderr
     );
-    let verbose = run_in(&folder, &["run", "-v", "--allow", "listen", "a.lua"]);
+    let verbose = run_in(&directory, &["run", "-v", "--allow", "listen", "a.lua"]);
     let lines = traceback(&verbose.stderr);
     assert!(lines.iter().any(|line| line.starts_with("listen:")), "{}", verbose.stderr);
     assert!(lines.contains(&"a.lua:2: in local 'f'"), "{}", verbose.stderr);
     // A module is the script's own, what finds it is not.
-    folder.write("modules/m.lua", "local function deep()\n  error('in m')\nend\ndeep()");
-    folder.write("b.lua", "require('m')");
-    let done = run_in(&folder, &["run", "b.lua"]);
+    directory.write("modules/m.lua", "local function deep()\n  error('in m')\nend\ndeep()");
+    directory.write("b.lua", "require('m')");
+    let done = run_in(&directory, &["run", "b.lua"]);
     let lines = traceback(&done.stderr);
     assert!(!lines.iter().any(|line| line.starts_with("require:")), "{}", done.stderr);
     assert!(lines.contains(&"b.lua:1: in main chunk"), "{}", done.stderr);
@@ -191,7 +191,7 @@ fn deep_tracebacks_have_both_ends() {
 }
 
 fn errors_of_tasks_have_both_stacks() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let script = "local function inner()\n  sleep(0.001)\n  error('inner')\nend\n";
     for (name, call, expected) in [
         (
@@ -236,8 +236,8 @@ fn errors_of_tasks_have_both_stacks() {
             ],
         ),
     ] {
-        folder.write("a.lua", &format!("{script}{call}"));
-        let done = run_in(&folder, &["run", "a.lua"]);
+        directory.write("a.lua", &format!("{script}{call}"));
+        let done = run_in(&directory, &["run", "a.lua"]);
         assert_eq!(done.code, Some(1));
         assert!(done.stderr.starts_with("assay: a.lua:3: inner\n"), "{name}: {}", done.stderr);
         let lines = traceback(&done.stderr);
@@ -252,8 +252,8 @@ fn errors_of_tasks_have_both_stacks() {
         assert!(!lines.iter().any(|line| line.starts_with("async:")), "{name}: {}", done.stderr);
     }
     // One that was caught is not told with another error.
-    folder.write("a.lua", "pcall(async.spawn(function() error('first') end).await)\nerror('second')");
-    let done = run_in(&folder, &["run", "a.lua"]);
+    directory.write("a.lua", "pcall(async.spawn(function() error('first') end).await)\nerror('second')");
+    let done = run_in(&directory, &["run", "a.lua"]);
     assert!(!done.stderr.contains("task started"), "{}", done.stderr);
 }
 
@@ -298,12 +298,12 @@ fn what_several_wait_for_is_awaited() {
 }
 
 fn an_error_that_nobody_awaits_fails_a_test() {
-    let folder = Folder::new();
-    folder.write("a_test.lua", "async.spawn(function() error('lost') end) sleep(0.01)");
-    let done = run_in(&folder, &["test", "--junit", "r.xml", "a_test.lua"]);
+    let directory = Directory::new();
+    directory.write("a_test.lua", "async.spawn(function() error('lost') end) sleep(0.01)");
+    let done = run_in(&directory, &["test", "--junit", "r.xml", "a_test.lua"]);
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     assert!(done.stdout.contains("0 passed, 1 failed"), "{}", done.stdout);
-    let xml = std::fs::read_to_string(folder.path().join("r.xml")).expect("it was written");
+    let xml = std::fs::read_to_string(directory.path().join("r.xml")).expect("it was written");
     assert!(xml.contains("nobody awaited it"), "{xml}");
 }
 
@@ -363,8 +363,8 @@ struct Running {
 
 impl Running {
     fn start(args: &[&str], source: &str) -> Running {
-        let folder = Folder::new();
-        let mut command = assay(folder.path(), &[&["exec"], args, &["-e", source]].concat());
+        let directory = Directory::new();
+        let mut command = assay(directory.path(), &[&["exec"], args, &["-e", source]].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut running = Running { child, stdout };
@@ -552,9 +552,9 @@ fn too_little_memory_is_told() {
         let done = run(&["exec", "--memory", memory, "-e", "print(1)"]);
         assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{memory}");
         assert!(done.stderr.contains(why), "{memory}: {}", done.stderr);
-        let folder = Folder::new();
-        folder.write("m.toml", &format!("[limits]\nmemory = \"{memory}\"\n"));
-        let done = run_in(&folder, &["exec", "--manifest", "m.toml", "-e", "print(1)"]);
+        let directory = Directory::new();
+        directory.write("m.toml", &format!("[limits]\nmemory = \"{memory}\"\n"));
+        let done = run_in(&directory, &["exec", "--manifest", "m.toml", "-e", "print(1)"]);
         assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{memory}");
         assert!(done.stderr.contains(&format!("line 2: limit memory: {why}")), "{memory}: {}", done.stderr);
     }
@@ -563,10 +563,10 @@ fn too_little_memory_is_told() {
 }
 
 fn a_time_of_0_is_no_limit() {
-    let folder = Folder::new();
-    folder.write("0.toml", "[limits]\ntimeout = 0\ncpu = 0\n");
-    folder.write("short.toml", "[limits]\ntimeout = \"20ms\"\n");
-    folder.write("a.lua", "sleep(0.05) print('on')");
+    let directory = Directory::new();
+    directory.write("0.toml", "[limits]\ntimeout = 0\ncpu = 0\n");
+    directory.write("short.toml", "[limits]\ntimeout = \"20ms\"\n");
+    directory.write("a.lua", "sleep(0.05) print('on')");
     for args in [
         &["--timeout", "0", "--cpu", "0"][..],
         &["--timeout", "0ms"],
@@ -576,11 +576,11 @@ fn a_time_of_0_is_no_limit() {
         &["--mode", "tool", "--timeout", "0"],
         &["--mode", "tool", "--manifest", "0.toml"],
     ] {
-        let done = run_in(&folder, &[&["run"], args, &["a.lua"]].concat());
+        let done = run_in(&directory, &[&["run"], args, &["a.lua"]].concat());
         assert_eq!(done.code, Some(0), "{args:?}: {}", done.stderr);
         assert!(done.stdout.contains("on"), "{args:?}: {}", done.stdout);
     }
-    assert_eq!(run_in(&folder, &["run", "--manifest", "short.toml", "a.lua"]).code, Some(124));
+    assert_eq!(run_in(&directory, &["run", "--manifest", "short.toml", "a.lua"]).code, Some(124));
     let done = run(&["exec", "--report", "json", "--timeout", "0", "-e", "local x = 1"]);
     assert!(done.stderr.contains("\"timeout_seconds\":null"), "{}", done.stderr);
 }

@@ -1,7 +1,7 @@
 //! The tests do not depend on what their user has installed or set.
 
 use assay_tests::cases;
-use assay_tests::executable::{Folder, root};
+use assay_tests::executable::{Directory, root};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -73,29 +73,29 @@ const VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// A home in which every program fails, and every module that Python might take from it.
-fn hostile() -> Folder {
-    let folder = Folder::new();
+fn hostile() -> Directory {
+    let directory = Directory::new();
     for name in PROGRAMS {
-        let path = folder.write(&format!("bin/{name}"), "#!/bin/sh\necho the wrong $0 >&2\nexit 97\n");
+        let path = directory.write(&format!("bin/{name}"), "#!/bin/sh\necho the wrong $0 >&2\nexit 97\n");
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("it is ours");
     }
     let wrong = "raise SystemExit('the wrong module')\n";
     for module in ["websockets/__init__.py", "json.py", "ssl.py", "sitecustomize.py", "usercustomize.py"] {
-        folder.write(&format!("python/{module}"), wrong);
+        directory.write(&format!("python/{module}"), wrong);
         for version in 11..16 {
-            folder.write(&format!(".local/lib/python3.{version}/site-packages/{module}"), wrong);
+            directory.write(&format!(".local/lib/python3.{version}/site-packages/{module}"), wrong);
         }
     }
     for file in [".curlrc", ".psqlrc", ".my.cnf", ".netrc", ".bashrc", ".openssl.cnf", "broken"] {
-        folder.write(file, "broken = [\n");
+        directory.write(file, "broken = [\n");
     }
-    folder
+    directory
 }
 
 /// Runs one case of each server, and one that starts a program, in such an environment.
 fn no_setting_of_the_user_reaches_the_tests() {
-    let folder = hostile();
-    let files = cases::of_folder(&root().join("tests/capability")).expect("the cases can be read");
+    let directory = hostile();
+    let files = cases::of_directory(&root().join("tests/capability")).expect("the cases can be read");
     let mut chosen: BTreeMap<String, String> = BTreeMap::new();
     for (file, cases) in files {
         for case in cases {
@@ -111,11 +111,11 @@ fn no_setting_of_the_user_reaches_the_tests() {
     assert!(chosen.len() > 8, "{chosen:?}");
     chosen.insert("curl".into(), "serve::curl_speaks_both_versions".into());
     chosen.insert("a terminal".into(), "terminal::the_repl_edits_lines".into());
-    let directory = folder.path().display().to_string();
+    let shown = directory.path().display().to_string();
     for (what, name) in chosen {
         let mut tests = Command::new(std::env::current_exe().expect("it runs"));
-        tests.args(["--exact", &name, "--test-threads", "1"]).current_dir(folder.path());
-        tests.envs(VARIABLES.iter().map(|(variable, value)| (variable, value.replace("DIR", &directory))));
+        tests.args(["--exact", &name, "--test-threads", "1"]).current_dir(directory.path());
+        tests.envs(VARIABLES.iter().map(|(variable, value)| (variable, value.replace("DIR", &shown))));
         let done = tests.output().expect("it starts again");
         let text = String::from_utf8_lossy(&done.stdout);
         assert!(done.status.success(), "{what}: {text}{}", String::from_utf8_lossy(&done.stderr));

@@ -1,6 +1,6 @@
 //! The examples, as their headers say to run them: against servers on loopback, on success and on failure.
 
-use assay_tests::executable::{Finished, Folder, assay, root, run};
+use assay_tests::executable::{Directory, Finished, assay, root, run};
 use assay_tests::servers::{self, Server};
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("check_endpoints_passes", check_endpoints_passes),
     ("check_endpoints_fails_for_each_reason", check_endpoints_fails_for_each_reason),
     ("sync_config_writes_what_differs", sync_config_writes_what_differs),
-    ("sync_config_stays_in_its_folder", sync_config_stays_in_its_folder),
+    ("sync_config_stays_in_its_directory", sync_config_stays_in_its_directory),
     ("verify_downloads_fetches_once", verify_downloads_fetches_once),
     ("verify_downloads_refuses_other_content", verify_downloads_refuses_other_content),
     ("api_retries_gets_every_item", api_retries_gets_every_item),
@@ -33,9 +33,9 @@ fn contains(done: &Finished, code: i32, parts: &[&str]) {
     }
 }
 
-/// The server of `tests/servers/http_server.py`; files of its own are in a folder of the test's.
-fn server(folder: &Folder) -> (Server, String) {
-    let server = servers::start("http", folder.path()).expect("the server starts");
+/// The server of `tests/servers/http_server.py`; files of its own are in a directory of the test's.
+fn server(directory: &Directory) -> (Server, String) {
+    let server = servers::start("http", directory.path()).expect("the server starts");
     let place = format!("127.0.0.1:{}", server.values["HTTP_PORT"]);
     (server, place)
 }
@@ -66,8 +66,8 @@ fn log_summary_fails_without_a_grant_or_a_log() {
 }
 
 fn check_endpoints_passes() {
-    let folder = Folder::new();
-    let (_server, place) = server(&folder);
+    let directory = Directory::new();
+    let (_server, place) = server(&directory);
     let list = format!(
         "timeout: 10
 endpoints:
@@ -76,15 +76,15 @@ endpoints:
   - {{ name: not found is right, url: 'http://{place}/status/404', status: 404 }}
 "
     );
-    let list = folder.write("endpoints.yaml", &list).display().to_string();
+    let list = directory.write("endpoints.yaml", &list).display().to_string();
     let grants = format!("fs=read:examples,fs=read:{list},http=GET+HEAD:{place}");
     let done = example("check_endpoints", &grants, &[&list]);
     contains(&done, 0, &["all 3 are well.", "| [hello](http://", "| ok |"]);
 }
 
 fn check_endpoints_fails_for_each_reason() {
-    let folder = Folder::new();
-    let (server, place) = server(&folder);
+    let directory = Directory::new();
+    let (server, place) = server(&directory);
     let closed = &server.values["CLOSED_PORT"];
     let list = format!(
         "endpoints:
@@ -96,7 +96,7 @@ fn check_endpoints_fails_for_each_reason() {
   - {{ name: closed, url: 'http://127.0.0.1:{closed}/' }}
 "
     );
-    let list = folder.write("endpoints.yaml", &list).display().to_string();
+    let list = directory.write("endpoints.yaml", &list).display().to_string();
     let grants = format!("fs=read:examples,fs=read:{list},http=GET:{place},http=127.0.0.1:{closed}");
     let done = example("check_endpoints", &grants, &[&list]);
     contains(
@@ -114,19 +114,20 @@ fn check_endpoints_fails_for_each_reason() {
 }
 
 fn sync_config_writes_what_differs() {
-    let folder = Folder::new();
-    let out = folder.path().join("out").display().to_string();
+    let directory = Directory::new();
+    let out = directory.path().join("out").display().to_string();
     let read_only = format!("fs=read:examples,fs=read:{out}");
     let grants = format!("fs=read:examples,fs=rw:{out}");
 
     let done = example("sync_config", &read_only, &[&out, "--dry-run"]);
     contains(&done, 0, &["created    app.env", "5 of 5 files would change"]);
-    assert!(!folder.path().join("out").exists());
+    assert!(!directory.path().join("out").exists());
 
     let done = example("sync_config", &grants, &[&out]);
     contains(&done, 0, &["created    app/limits.toml", "5 of 5 files changed"]);
-    let read =
-        |name: &str| std::fs::read_to_string(folder.path().join("out").join(name)).expect("it was written");
+    let read = |name: &str| {
+        std::fs::read_to_string(directory.path().join("out").join(name)).expect("it was written")
+    };
     assert_eq!(read("app.env"), "APP_GREETING='it'\\''s up'\nAPP_LOG='info'\nAPP_PORT='8080'\n");
     assert!(read("app/limits.toml").contains("[requests]"), "{}", read("app/limits.toml"));
     let json: Value = serde_json::from_str(&read("features.json")).expect("JSON");
@@ -134,23 +135,23 @@ fn sync_config_writes_what_differs() {
 
     contains(&example("sync_config", &grants, &[&out]), 0, &["unchanged  motd", "0 of 5 files changed"]);
 
-    folder.write("out/motd", "changed by hand");
+    directory.write("out/motd", "changed by hand");
     let done = example("sync_config", &grants, &[&out]);
     contains(&done, 0, &["changed    motd", "unchanged  app.env", "1 of 5 files changed"]);
     assert!(read("motd").starts_with("Managed by"));
-    assert!(!folder.path().join("out/motd.new").exists());
+    assert!(!directory.path().join("out/motd.new").exists());
 }
 
-fn sync_config_stays_in_its_folder() {
-    let folder = Folder::new();
-    let out = folder.path().join("out").display().to_string();
+fn sync_config_stays_in_its_directory() {
+    let directory = Directory::new();
+    let out = directory.path().join("out").display().to_string();
     let hostile = r#"{"files": {"../escaped": {"format": "text", "content": "x"}}}"#;
-    let document = folder.write("hostile.json", hostile).display().to_string();
+    let document = directory.write("hostile.json", hostile).display().to_string();
     let grants = format!("fs=read:{document},fs=rw:{out}");
     let done = example("sync_config", &grants, &[&out, &document]);
     assert_eq!(done.code, Some(1));
     assert!(done.stderr.contains("is not granted"), "{}", done.stderr);
-    assert!(!folder.path().join("escaped").exists());
+    assert!(!directory.path().join("escaped").exists());
     assert_eq!(example("sync_config", &grants, &[]).code, Some(64));
 }
 
@@ -162,8 +163,8 @@ fn sha256(expression: &str) -> String {
 }
 
 fn verify_downloads_fetches_once() {
-    let folder = Folder::new();
-    let (_server, place) = server(&folder);
+    let directory = Directory::new();
+    let (_server, place) = server(&directory);
     // Bytes 0 to 255 over and over, as the server makes them.
     let bytes = sha256(
         "(function() local t = {} for i = 0, 99999 do t[i + 1] = string.char(i % 256) end return table.concat(t) end)()",
@@ -181,8 +182,8 @@ url = \"http://{place}/flaky?key=download&fail=2\"
 sha256 = \"{late}\"
 "
     );
-    let list = folder.write("downloads.toml", &list).display().to_string();
-    let out = folder.path().join("out").display().to_string();
+    let list = directory.write("downloads.toml", &list).display().to_string();
+    let out = directory.path().join("out").display().to_string();
     let grants = format!("fs=read:{list},fs=rw:{out},http=GET:{place}");
     let done = example("verify_downloads", &grants, &[&out, &list]);
     contains(
@@ -196,8 +197,8 @@ sha256 = \"{late}\"
 }
 
 fn verify_downloads_refuses_other_content() {
-    let folder = Folder::new();
-    let (_server, place) = server(&folder);
+    let directory = Directory::new();
+    let (_server, place) = server(&directory);
     let digest = sha256("'something else'");
     let list = format!(
         "[[file]]
@@ -210,8 +211,8 @@ url = \"http://{place}/status/404\"
 sha256 = \"{digest}\"
 "
     );
-    let list = folder.write("downloads.toml", &list).display().to_string();
-    let out = folder.path().join("out");
+    let list = directory.write("downloads.toml", &list).display().to_string();
+    let out = directory.path().join("out");
     let grants = format!("fs=read:{list},fs=rw:{},http=GET:{place}", out.display());
     let done = example("verify_downloads", &grants, &[&out.display().to_string(), &list]);
     contains(&done, 1, &["FAILED  wrong.bin: ", "FAILED  missing.bin: "]);
@@ -225,8 +226,8 @@ fn outcomes(done: &Finished) -> Vec<Value> {
 }
 
 fn api_retries_gets_every_item() {
-    let folder = Folder::new();
-    let (_server, place) = server(&folder);
+    let directory = Directory::new();
+    let (_server, place) = server(&directory);
     let url = format!("http://{place}/flaky?key=item-{{id}}&fail=2");
     let done = example("api_retries", &format!("http=GET:{place}"), &[&url, "3", "10"]);
     contains(&done, 0, &[]);
@@ -241,8 +242,8 @@ fn api_retries_gets_every_item() {
 }
 
 fn api_retries_gives_up() {
-    let folder = Folder::new();
-    let (_server, place) = server(&folder);
+    let directory = Directory::new();
+    let (_server, place) = server(&directory);
     let grants = format!("http=GET:{place}");
     // What is final is asked for once, what may pass as often as was said.
     for (path, tried, why) in [("status/404", 1, "status 404"), ("flaky?key=never&fail=99", 2, "status 503")]

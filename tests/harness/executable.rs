@@ -1,4 +1,4 @@
-//! The built executable and folders to run it in.
+//! The built executable and directories to run it in.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -25,19 +25,19 @@ pub fn tools(name: &str) -> PathBuf {
     root().join(target).join("tools").join(name)
 }
 
-/// A folder of one test, removed when it ends.
-pub struct Folder(PathBuf);
+/// A directory of one test, removed when it ends.
+pub struct Directory(PathBuf);
 
-impl Folder {
+impl Directory {
     /// # Panics
     /// When it cannot be made.
-    #[allow(clippy::new_without_default, reason = "making a folder is not a default value")]
-    pub fn new() -> Folder {
+    #[allow(clippy::new_without_default, reason = "making a directory is not a default value")]
+    pub fn new() -> Directory {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("assay-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("the temporary folder is writable");
-        Folder(path.canonicalize().expect("it was just made"))
+        std::fs::create_dir_all(&path).expect("the temporary directory is writable");
+        Directory(path.canonicalize().expect("it was just made"))
     }
 
     pub fn path(&self) -> &Path {
@@ -50,15 +50,15 @@ impl Folder {
     /// When it cannot be written.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
-        let parent = path.parent().expect("a file has a folder");
+        let parent = path.parent().expect("a file has a directory");
         std::fs::create_dir_all(parent)
             .and_then(|()| std::fs::write(&path, text))
-            .expect("the folder is writable");
+            .expect("the directory is writable");
         path
     }
 }
 
-impl Drop for Folder {
+impl Drop for Directory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -67,10 +67,10 @@ impl Drop for Folder {
 /// Where the programs of the tests are: the system's own, whatever else is first on the user's `PATH`.
 pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// `assay` with a clean environment, in a folder.
-pub fn assay(folder: &Path, args: &[&str]) -> Command {
+/// `assay` with a clean environment, in a directory.
+pub fn assay(directory: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(path());
-    command.args(args).current_dir(folder).env_clear().env("PATH", PATH).env("HOME", folder);
+    command.args(args).current_dir(directory).env_clear().env("PATH", PATH).env("HOME", directory);
     if let Some(value) = std::env::var_os("LLVM_PROFILE_FILE") {
         command.env("LLVM_PROFILE_FILE", value);
     }
@@ -144,19 +144,19 @@ pub fn terminate(child: &Child) {
     unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
 }
 
-/// Runs `assay` in a folder of its own.
+/// Runs `assay` in a directory of its own.
 ///
 /// # Panics
 /// When it cannot be started.
 pub fn run(args: &[&str]) -> Finished {
-    let folder = Folder::new();
-    run_in(&folder, args)
+    let directory = Directory::new();
+    run_in(&directory, args)
 }
 
-/// Runs `assay` in this folder.
+/// Runs `assay` in this directory.
 ///
 /// # Panics
 /// When it cannot be started.
-pub fn run_in(folder: &Folder, args: &[&str]) -> Finished {
-    assay(folder.path(), args).output().expect("the executable can be started").into()
+pub fn run_in(directory: &Directory, args: &[&str]) -> Finished {
+    assay(directory.path(), args).output().expect("the executable can be started").into()
 }

@@ -1,6 +1,6 @@
 //! What `assay explain` says of scripts: what it must find, what it must not claim, and what it cannot tell.
 
-use assay_tests::executable::{Folder, run_in};
+use assay_tests::executable::{Directory, run_in};
 
 /// Every test of this file.
 pub const TESTS: &[(&str, fn())] = &[
@@ -19,16 +19,16 @@ pub const TESTS: &[(&str, fn())] = &[
     ("what_it_says_is_enough", what_it_says_is_enough),
 ];
 
-fn explain(folder: &Folder, script: &str) -> (String, serde_json::Value) {
-    folder.write("a.lua", script);
-    let json = run_in(folder, &["explain", "--json", "a.lua"]).stdout;
-    (run_in(folder, &["explain", "a.lua"]).stdout, serde_json::from_str(&json).expect("JSON"))
+fn explain(directory: &Directory, script: &str) -> (String, serde_json::Value) {
+    directory.write("a.lua", script);
+    let json = run_in(directory, &["explain", "--json", "a.lua"]).stdout;
+    (run_in(directory, &["explain", "a.lua"]).stdout, serde_json::from_str(&json).expect("JSON"))
 }
 
 fn it_says_what_it_cannot_know() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let (text, json) = explain(
-        &folder,
+        &directory,
         "http.get(arg[1])\nshell.exec{cmd = 'git status'}\nprocess.spawn({cmd = 'git', args = {...}})",
     );
     let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap_or_default();
@@ -40,32 +40,32 @@ fn it_says_what_it_cannot_know() {
     assert_eq!(json["undecided"], serde_json::json!(["http"]));
     assert_eq!(json["allow"], serde_json::json!(["http", "process=git", "shell"]));
     // Where all is known there is nothing to learn.
-    let (text, json) = explain(&folder, "fs.read('x')");
+    let (text, json) = explain(&directory, "fs.read('x')");
     assert!(!text.contains("--learn"), "{text}");
     assert_eq!(json["undecided"], serde_json::json!([]));
 }
 
 /// The list in `explain` is the guest's.
 fn it_knows_what_is_loaded() {
-    let folder = Folder::new();
-    folder.write("list.lua", "for name in pairs(package.loaded) do print(name) end");
-    let loaded = run_in(&folder, &["run", "list.lua"]).stdout;
+    let directory = Directory::new();
+    directory.write("list.lua", "for name in pairs(package.loaded) do print(name) end");
+    let loaded = run_in(&directory, &["run", "list.lua"]).stdout;
     assert!(loaded.lines().any(|name| name == "assay.compress"), "{loaded}");
     let script: String = loaded.lines().map(|name| format!("require('{name}')\n")).collect();
-    let (text, json) = explain(&folder, &format!("{script}require('no.such')"));
+    let (text, json) = explain(&directory, &format!("{script}require('no.such')"));
     for name in loaded.lines() {
         assert_eq!(json["modules"][name], "builtin", "{name}: {text}");
     }
     assert!(json["modules"]["no.such"].is_null() && text.contains("no.such  not found"), "{text}");
-    // One in the project's folder is not loaded in its place.
-    folder.write("modules/json.lua", "fs.read('x')");
-    let (text, _) = explain(&folder, "require('json')");
+    // One in the project's directory is not loaded in its place.
+    directory.write("modules/json.lua", "fs.read('x')");
+    let (text, _) = explain(&directory, "require('json')");
     assert!(text.contains("needs no grants"), "{text}");
 }
 
 fn what_it_says_is_enough() {
-    let folder = Folder::new();
-    folder.write("in/a.txt", "a");
+    let directory = Directory::new();
+    directory.write("in/a.txt", "a");
     let script = "fs.mkdir('out')\nfs.copy('in/a.txt', 'out/b.txt')\nfs.copy('in/a.txt', 'out/c.txt')\n\
         fs.write('out/d', '') fs.rename('out/d', 'out/e')\nfs.symlink('c.txt', 'out/link')\nfs.sub_in_file('out/c.txt', 'a', 'b')\n\
         assert.eq(#fs.glob('in/*.txt'), 1)\nlocal f = io.open('out/c.txt', 'r+') f:write('x') f:close()\n\
@@ -78,17 +78,17 @@ fn what_it_says_is_enough() {
         assert.eq(cat:wait().status, 0)\n\
         http.serve('unix:out/app.sock', {}, { on_listen = function(server) server:stop() end })\n\
         print(linux.kernel().os_release, os.hostname(), env.get('HOME'))\nprint(cgroup.version())";
-    let (text, _) = explain(&folder, script);
+    let (text, _) = explain(&directory, script);
     let command = text.lines().find(|line| line.starts_with("assay run ")).expect("a command");
     let words: Vec<_> = command.split(' ').skip(1).collect();
-    let done = run_in(&folder, &words);
+    let done = run_in(&directory, &words);
     assert_eq!(done.code, Some(0), "{command}: {}", done.stderr);
 }
 
 /// The lines that `explain` prints of a script, with single blanks, to the command.
-fn lines(folder: &Folder, script: &str) -> Vec<String> {
-    folder.write("a.lua", script);
-    let done = run_in(folder, &["explain", "a.lua"]);
+fn lines(directory: &Directory, script: &str) -> Vec<String> {
+    directory.write("a.lua", script);
+    let done = run_in(directory, &["explain", "a.lua"]);
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{script}");
     let lines = done.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     lines.take_while(|line| !line.is_empty()).collect()
@@ -96,7 +96,7 @@ fn lines(folder: &Folder, script: &str) -> Vec<String> {
 
 /// Each script with the lines that are printed of it; those that begin with a capability have ` a.lua:1` behind them.
 fn check(table: &[(&str, &[&str])]) {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for (script, wanted) in table {
         let wanted: Vec<String> = wanted
             .iter()
@@ -105,14 +105,14 @@ fn check(table: &[(&str, &[&str])]) {
                 false => format!("{line} a.lua:1"),
             })
             .collect();
-        assert_eq!(lines(&folder, script), wanted, "{script}");
+        assert_eq!(lines(&directory, script), wanted, "{script}");
     }
 }
 
 fn it_says_what_is_needed() {
-    let folder = Folder::new();
-    folder.write("a.lua", "local url = 'https://api.example.com/x'\nhttp.get(url)\nload(arg[1])()\nfs.raed('x')\nfs.read(arg[2])");
-    let done = run_in(&folder, &["explain", "a.lua"]);
+    let directory = Directory::new();
+    directory.write("a.lua", "local url = 'https://api.example.com/x'\nhttp.get(url)\nload(arg[1])()\nfs.raed('x')\nfs.read(arg[2])");
+    let done = run_in(&directory, &["explain", "a.lua"]);
     let wanted = "\
 fs       fs.read   cannot tell: its argument 1 is computed  a.lua:5
 http     http.get  api.example.com:443                      a.lua:2
@@ -372,7 +372,7 @@ fn it_names_what_there_is_not() {
 
 /// Every form of statement and expression, around one call.
 fn it_reads_all_of_lua() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for (before, after) in [
         ("do ", " end"),
         ("while true do ", " end"),
@@ -402,21 +402,21 @@ fn it_reads_all_of_lua() {
         ("return ", ""),
     ] {
         let script = format!("{before}fs.read('x'){after}");
-        let found = lines(&folder, &script);
+        let found = lines(&directory, &script);
         assert!(found.iter().any(|line| line.starts_with("fs fs.read read:x a.lua:")), "{script}: {found:?}");
         assert!(!found.iter().any(|line| line.contains("gone through a.lua")), "{script}: {found:?}");
     }
 }
 
 fn it_goes_through_modules() {
-    let folder = Folder::new();
-    folder.write(
+    let directory = Directory::new();
+    directory.write(
         "modules/m.lua",
         "\nlocal n = require('deep.n')\nreturn { get = function() return fs.read('x') end }",
     );
-    folder.write("modules/deep/n/init.lua", "local m = require('m') return env.get('HOME')");
+    directory.write("modules/deep/n/init.lua", "local m = require('m') return env.get('HOME')");
     assert_eq!(
-        lines(&folder, "local m = require('m')\nm.get()"),
+        lines(&directory, "local m = require('m')\nm.get()"),
         [
             "env env.get HOME ./modules/deep/n/init.lua:1",
             "fs fs.read read:x ./modules/m.lua:3",
@@ -427,7 +427,7 @@ fn it_goes_through_modules() {
 }
 
 fn what_is_no_lua_ends_as_a_run_does() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for script in [
         "http.get(",
         "local x = = 1",
@@ -441,8 +441,9 @@ fn what_is_no_lua_ends_as_a_run_does() {
         "{{{{",
         "global x y = 1",
     ] {
-        folder.write("a.lua", script);
-        let (explained, run) = (run_in(&folder, &["explain", "a.lua"]), run_in(&folder, &["run", "a.lua"]));
+        directory.write("a.lua", script);
+        let (explained, run) =
+            (run_in(&directory, &["explain", "a.lua"]), run_in(&directory, &["run", "a.lua"]));
         assert!(run.stderr.contains("a.lua:"), "{script}: {}", run.stderr);
         let wanted = (Some(1), "", run.stderr.as_str());
         assert_eq!(
@@ -450,18 +451,18 @@ fn what_is_no_lua_ends_as_a_run_does() {
             wanted,
             "{script}"
         );
-        assert_eq!(run_in(&folder, &["explain", "--json", "a.lua"]).code, Some(1), "{script}");
+        assert_eq!(run_in(&directory, &["explain", "--json", "a.lua"]).code, Some(1), "{script}");
     }
-    folder.write("a.lua", "require('m')");
-    folder.write("modules/m.lua", "return return");
-    let done = run_in(&folder, &["explain", "a.lua"]);
+    directory.write("a.lua", "require('m')");
+    directory.write("modules/m.lua", "return return");
+    let done = run_in(&directory, &["explain", "a.lua"]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(1), ""));
     assert!(done.stderr.contains("./modules/m.lua:1:"), "{}", done.stderr);
 }
 
 fn json_says_the_same() {
-    let folder = Folder::new();
-    let (_, json) = explain(&folder, "fs.read(x)\nload(y)\nfs.raed('z')\nfs.read('w')");
+    let directory = Directory::new();
+    let (_, json) = explain(&directory, "fs.read(x)\nload(y)\nfs.raed('z')\nfs.read('w')");
     let wanted = serde_json::json!({
         "uses": [
             { "capability": null, "function": "load", "scope": null, "cannot_tell": "it runs text that only a run has", "place": "a.lua:2" },
@@ -479,7 +480,7 @@ fn json_says_the_same() {
 
 /// What Lua's compiler takes or refuses, however deep or long it is.
 fn deep_and_long_texts_end() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for script in [
         format!("x = {}1{}", "(".repeat(150), ")".repeat(150)),
         format!("x = {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
@@ -492,12 +493,12 @@ fn deep_and_long_texts_end() {
         format!("x = 'a'{}", " .. 'a'".repeat(150)),
         format!("if x then {} end", "elseif x then ".repeat(20_000)),
     ] {
-        folder.write("a.lua", &script);
-        let done = run_in(&folder, &["explain", "a.lua"]);
+        directory.write("a.lua", &script);
+        let done = run_in(&directory, &["explain", "a.lua"]);
         let about = &script[..40];
         assert!(matches!(done.code, Some(0 | 1)), "{about}: {:?} {}", done.code, done.stderr);
         if done.code == Some(1) {
-            assert_eq!(done.stderr, run_in(&folder, &["run", "a.lua"]).stderr, "{about}");
+            assert_eq!(done.stderr, run_in(&directory, &["run", "a.lua"]).stderr, "{about}");
         }
         assert!(!done.stdout.contains("cannot be gone through"), "{about}: {}", done.stdout);
     }

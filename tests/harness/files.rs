@@ -1,6 +1,6 @@
 //! Files that the host writes and reads by itself, with scripts that would choose which.
 
-use assay_tests::executable::{Finished, Folder, assay, run_in};
+use assay_tests::executable::{Directory, Finished, assay, run_in};
 use std::os::unix::fs::symlink;
 
 /// Every test of this file.
@@ -14,24 +14,24 @@ pub const TESTS: &[(&str, fn())] = &[
     ("the_specification_is_asked_for_in_the_environment", the_specification_is_asked_for_in_the_environment),
 ];
 
-fn text(folder: &Folder, name: &str) -> String {
-    std::fs::read_to_string(folder.path().join(name)).unwrap_or_default()
+fn text(directory: &Directory, name: &str) -> String {
+    std::fs::read_to_string(directory.path().join(name)).unwrap_or_default()
 }
 
 fn reports_do_not_follow_the_links_of_a_script() {
     for flag in ["--report-file", "--learn", "--audit"] {
-        let folder = Folder::new();
-        folder.write("out/.keep", "");
-        folder.write("target", "# safe");
-        symlink("../target", folder.path().join("out/link")).expect("it can be made");
-        symlink("..", folder.path().join("out/up")).expect("it can be made");
+        let directory = Directory::new();
+        directory.write("out/.keep", "");
+        directory.write("target", "# safe");
+        symlink("../target", directory.path().join("out/link")).expect("it can be made");
+        symlink("..", directory.path().join("out/up")).expect("it can be made");
         // Through `fs` it cannot be done; a program that is granted does it.
         let own = |path: &str| {
             let grants = "fs=rw:out,process=rm,process=ln";
             let mut args = vec!["exec", "--report", "json", "--allow", grants, flag, path];
             args.extend(["-e", "pcall(fs.read, '/etc/x') fs.write('out/g', 'g') \
                 process.run{cmd = 'rm', args = {'-f', 'out/f'}} process.run{cmd = 'ln', args = {'-s', 'g', 'out/f'}}"]);
-            run_in(&folder, &args)
+            run_in(&directory, &args)
         };
         // A link that was there before is refused, and the script does not run.
         for path in ["out/link", "out/up/target", "out/up/new"] {
@@ -42,15 +42,15 @@ fn reports_do_not_follow_the_links_of_a_script() {
         // One that comes later changes nothing.
         let done = own("out/f");
         assert_eq!(done.code, Some(0), "{flag}: {}", done.stderr);
-        assert_eq!(std::fs::read_link(folder.path().join("out/f")).expect("a link").to_str(), Some("g"));
-        assert_eq!(text(&folder, "out/g"), "g", "{flag}");
-        assert_eq!(text(&folder, "target"), "# safe", "{flag}");
-        assert!(!folder.path().join("new").exists(), "{flag}");
+        assert_eq!(std::fs::read_link(directory.path().join("out/f")).expect("a link").to_str(), Some("g"));
+        assert_eq!(text(&directory, "out/g"), "g", "{flag}");
+        assert_eq!(text(&directory, "target"), "# safe", "{flag}");
+        assert!(!directory.path().join("new").exists(), "{flag}");
         // Where the script cannot write, links are the operator's.
-        symlink("target", folder.path().join("own")).expect("it can be made");
+        symlink("target", directory.path().join("own")).expect("it can be made");
         let done = own("own");
         assert_eq!(done.code, Some(0), "{flag}: {}", done.stderr);
-        assert!(text(&folder, "target").len() > 6, "{flag}");
+        assert!(text(&directory, "target").len() > 6, "{flag}");
     }
 }
 
@@ -92,10 +92,10 @@ const CHANGES: &str = r#"
 
 fn a_script_does_not_change_what_is_written_about_it() {
     for flag in ["--report-file", "--learn", "--audit", "--manifest"] {
-        let folder = Folder::new();
-        folder.write("out/f", "");
-        folder.write("out/deep/k", "");
-        symlink("f", folder.path().join("out/link")).expect("it can be made");
+        let directory = Directory::new();
+        directory.write("out/f", "");
+        directory.write("out/deep/k", "");
+        symlink("f", directory.path().join("out/link")).expect("it can be made");
         let grants = "fs=rw:out,db,disk";
         // A further name of the file comes after the host has opened it, by a program.
         let code = format!("process.run{{cmd = 'ln', args = {{'out/f', 'out/other'}}}}\n{CHANGES}");
@@ -104,43 +104,43 @@ fn a_script_does_not_change_what_is_written_about_it() {
             "--audit" => ["--report-file", "out/deep/k"],
             _ => ["--audit", "out/deep/k"],
         };
-        let done = run_in(&folder, &[&args[..], &second, &["-e", &code]].concat());
+        let done = run_in(&directory, &[&args[..], &second, &["-e", &code]].concat());
         assert_eq!((done.code, done.stdout.as_str()), (Some(0), "52\n"), "{flag}: {}", done.stderr);
-        assert!(text(&folder, "out/deep/k").contains("\"deny\"") || flag == "--audit", "{flag}");
-        assert!(!text(&folder, "out/f").is_empty() || flag == "--manifest", "{flag}");
+        assert!(text(&directory, "out/deep/k").contains("\"deny\"") || flag == "--audit", "{flag}");
+        assert!(!text(&directory, "out/f").is_empty() || flag == "--manifest", "{flag}");
     }
     // A device is nobody's.
     let done = run_in(
-        &Folder::new(),
+        &Directory::new(),
         &["exec", "--audit", "/dev/null", "--allow", "fs=rw:/dev/null", "-e", "fs.append('/dev/null', 'x')"],
     );
     assert_eq!(done.code, Some(0), "{}", done.stderr);
 }
 
 fn output_files_that_cannot_be_written_are_errors() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for args in [["--report-file", "/dev/full"], ["--learn", "/dev/full"]] {
-        let done = run_in(&folder, &["exec", "--report", "json", args[0], args[1], "-e", "print(1)"]);
+        let done = run_in(&directory, &["exec", "--report", "json", args[0], args[1], "-e", "print(1)"]);
         assert_eq!((done.code, done.stdout.as_str()), (Some(1), "1\n"), "{args:?}: {}", done.stderr);
         assert!(done.stderr.contains("cannot write /dev/full"), "{args:?}: {}", done.stderr);
     }
     for flag in ["--report-file", "--learn", "--audit"] {
-        let done = run_in(&folder, &["exec", "--report", "json", flag, "none/x", "-e", "print(1)"]);
+        let done = run_in(&directory, &["exec", "--report", "json", flag, "none/x", "-e", "print(1)"]);
         assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{flag}: {}", done.stderr);
         assert!(done.stderr.contains("cannot write none/x: No such file"), "{flag}: {}", done.stderr);
     }
-    folder.write("a_test.lua", "print('ran')");
-    let done = run_in(&folder, &["test", "--junit", "none/x"]);
+    directory.write("a_test.lua", "print('ran')");
+    let done = run_in(&directory, &["test", "--junit", "none/x"]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{}", done.stderr);
 }
 
 fn messages_do_not_tell_where_a_script_runs() {
-    let folder = Folder::new();
-    let name = folder.path().file_name().expect("it has a name").to_string_lossy().into_owned();
-    folder.write("home/.assay/modules/g.lua", "error('from g')");
-    folder.write("home/.assay/modules/s.lua", "local x = = 1");
-    folder.write("modules/m.lua", "error('from m')");
-    folder.write(
+    let directory = Directory::new();
+    let name = directory.path().file_name().expect("it has a name").to_string_lossy().into_owned();
+    directory.write("home/.assay/modules/g.lua", "error('from g')");
+    directory.write("home/.assay/modules/s.lua", "local x = = 1");
+    directory.write("modules/m.lua", "error('from m')");
+    directory.write(
         "a.lua",
         r#"
         for _, name in ipairs({ "none", "g", "s", "m" }) do print(select(2, pcall(require, name))) end
@@ -152,11 +152,11 @@ fn messages_do_not_tell_where_a_script_runs() {
         "#,
     );
     let run = |variables: &[(&str, String)], args: &[&str]| -> Finished {
-        let mut command = assay(folder.path(), args);
+        let mut command = assay(directory.path(), args);
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.output().expect("it can be started").into()
     };
-    let home = folder.path().join("home");
+    let home = directory.path().join("home");
     for variables in [
         [("HOME", home.display().to_string()), ("ASSAY_MODULES_PATH", String::new())],
         [
@@ -179,16 +179,16 @@ fn messages_do_not_tell_where_a_script_runs() {
 }
 
 fn the_temporary_directory_is_reported() {
-    let folder = Folder::new();
-    folder.write("m.toml", "[limits]\ntemp-bytes = \"1MiB\"\ntemp-entries = 7\n");
+    let directory = Directory::new();
+    directory.write("m.toml", "[limits]\ntemp-bytes = \"1MiB\"\ntemp-entries = 7\n");
     let code = "local d = fs.tempdir() fs.write(d .. '/a', 'x') print(pcall(fs.write, d .. '/b', ('x'):rep(1 << 20)))";
     let done = run_in(
-        &folder,
+        &directory,
         &["exec", "--manifest", "m.toml", "--report", "json", "--report-file", "r", "-e", code],
     );
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(done.stdout.starts_with("false") && done.stdout.contains("--temp-bytes"), "{}", done.stdout);
-    let report = text(&folder, "r");
+    let report = text(&directory, "r");
     for field in
         ["\"temp_bytes\":1048576", "\"temp_entries\":7", "\"temp_bytes_peak\":1,", "\"temp_entries_peak\":3,"]
     {
@@ -197,11 +197,11 @@ fn the_temporary_directory_is_reported() {
 }
 
 fn racing_scripts_read_no_module_from_outside() {
-    let folder = Folder::new();
-    folder.write("secret.lua", "return 'secret'");
-    folder.write("work/modules/x.lua", "return 'x'");
-    symlink("../../secret.lua", folder.path().join("work/modules/l.lua")).expect("it can be made");
-    folder.write(
+    let directory = Directory::new();
+    directory.write("secret.lua", "return 'secret'");
+    directory.write("work/modules/x.lua", "return 'x'");
+    symlink("../../secret.lua", directory.path().join("work/modules/l.lua")).expect("it can be made");
+    directory.write(
         "work/a.lua",
         r#"
         local stop = false
@@ -223,22 +223,22 @@ fn racing_scripts_read_no_module_from_outside() {
         swapper:await()
         "#,
     );
-    let done = run_in(&folder, &["run", "--allow", "fs=rw:work", "work/a.lua"]);
+    let done = run_in(&directory, &["run", "--allow", "fs=rw:work", "work/a.lua"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
 }
 
 fn the_specification_is_asked_for_in_the_environment() {
     for (value, code) in [("1", 0), ("0", 1), ("", 1)] {
-        let folder = Folder::new();
-        folder.write("d/x", "");
-        let mut command = assay(folder.path(), &["exec", "--allow", "fs=rw:.", "-e", "fs.remove('d')"]);
+        let directory = Directory::new();
+        directory.write("d/x", "");
+        let mut command = assay(directory.path(), &["exec", "--allow", "fs=rw:.", "-e", "fs.remove('d')"]);
         let done: Finished = command.env("ASSAY_COMPAT", value).output().expect("it can be started").into();
         assert_eq!(done.code, Some(code), "{value}: {}", done.stderr);
     }
     // A script does not get it by itself.
-    let folder = Folder::new();
-    folder.write("d/x", "");
+    let directory = Directory::new();
+    directory.write("d/x", "");
     let code = "env.set('ASSAY_COMPAT', '1') fs.remove('d')";
-    let done = run_in(&folder, &["exec", "--allow", "fs=rw:.", "--env", "ASSAY_COMPAT=1", "-e", code]);
+    let done = run_in(&directory, &["exec", "--allow", "fs=rw:.", "--env", "ASSAY_COMPAT=1", "-e", code]);
     assert_eq!(done.code, Some(1), "{}", done.stderr);
 }

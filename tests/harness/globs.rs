@@ -1,6 +1,6 @@
-//! `fs.glob` against bash: the same patterns on the same folder find the same paths.
+//! `fs.glob` against bash: the same patterns on the same directory find the same paths.
 
-use assay_tests::executable::{Folder, program, run_in};
+use assay_tests::executable::{Directory, program, run_in};
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 
@@ -193,7 +193,7 @@ const PATTERNS: &[&str] = &[
     "*{a}",
     "a{b",
     "{,}",
-    // Folders.
+    // Directories.
     "*/",
     "*/*",
     "*/*/",
@@ -229,7 +229,7 @@ const PATTERNS: &[&str] = &[
     "\\[br\\]/*",
     "[[]br]/*",
     "d/[[]x]",
-    // Any number of folders.
+    // Any number of directories.
     "**",
     "**/",
     "**/*",
@@ -305,19 +305,19 @@ const PATTERNS: &[&str] = &[
     "d/e/.*/*",
 ];
 
-fn tree() -> Folder {
-    let folder = Folder::new();
+fn tree() -> Directory {
+    let directory = Directory::new();
     for file in FILES {
-        folder.write(file, "");
+        directory.write(file, "");
     }
     for (link, target) in LINKS {
-        symlink(target, folder.path().join(link)).expect("it can be made");
+        symlink(target, directory.path().join(link)).expect("it can be made");
     }
-    folder
+    directory
 }
 
 /// What bash finds, with the options; what it leaves as it is where nothing matches is left out.
-fn bash(folder: &Folder, options: &[&str]) -> Vec<String> {
+fn bash(directory: &Directory, options: &[&str]) -> Vec<String> {
     let mut command = program("bash");
     for option in [&["globstar", "nullglob", "globskipdots"], options].concat() {
         command.args(["-O", option]);
@@ -330,7 +330,7 @@ fn bash(folder: &Folder, options: &[&str]) -> Vec<String> {
         script.push_str(&format!("show {}\n", pattern.replace(' ', "' '").replace("\\' '", "\\ ")));
     }
     let done =
-        command.args(["-c", &script]).current_dir(folder.path()).output().expect("bash can be started");
+        command.args(["-c", &script]).current_dir(directory.path()).output().expect("bash can be started");
     assert!(done.status.success() || done.stderr.is_empty(), "{}", String::from_utf8_lossy(&done.stderr));
     let found: Vec<String> =
         String::from_utf8(done.stdout).expect("UTF-8").split('\u{1}').map(str::to_owned).collect();
@@ -339,22 +339,22 @@ fn bash(folder: &Folder, options: &[&str]) -> Vec<String> {
 }
 
 /// A script that prints what it finds in the same form.
-fn assay(folder: &Folder, hidden: bool) -> Vec<String> {
+fn assay(directory: &Directory, hidden: bool) -> Vec<String> {
     let patterns: Vec<String> = PATTERNS.iter().map(|pattern| format!("[==[{pattern}]==]")).collect();
     let script = format!(
         "for _, p in ipairs({{ {} }}) do for _, f in ipairs(fs.glob(p, {{ hidden = {hidden} }})) do io.write(f, '\\0') end \
          io.write('\\1') end",
         patterns.join(", ")
     );
-    let done = run_in(folder, &["exec", "--allow", "fs=read:..", "-e", &script]);
+    let done = run_in(directory, &["exec", "--allow", "fs=read:..", "-e", &script]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     done.stdout.split('\u{1}').map(str::to_owned).collect()
 }
 
 fn patterns_match_what_they_match_in_bash() {
-    let folder = tree();
+    let directory = tree();
     for (hidden, options) in [(false, &[][..]), (true, &["dotglob"])] {
-        let (expected, found) = (bash(&folder, options), assay(&folder, hidden));
+        let (expected, found) = (bash(&directory, options), assay(&directory, hidden));
         assert_eq!(found.len(), expected.len(), "hidden: {hidden}");
         let mut wrong = Vec::new();
         for ((pattern, expected), found) in PATTERNS.iter().zip(&expected).zip(&found) {
@@ -374,7 +374,7 @@ fn patterns_match_what_they_match_in_bash() {
 
 /// Where bash expands braces before it looks at sets, what stands in a set means itself here.
 fn patterns_of_braces_in_sets() {
-    let folder = tree();
+    let directory = tree();
     let script = r#"
         local function glob(pattern) return table.concat(fs.glob(pattern), " ") end
         assert.eq(glob("[{,}]"), ", { }")
@@ -384,6 +384,6 @@ fn patterns_of_braces_in_sets() {
         assert.eq(glob("[*?{},]"), "* , ? { }")
         assert.eq(glob("a[,}]*"), "a,b a}")
     "#;
-    let done = run_in(&folder, &["exec", "--allow", "fs=read:.", "-e", script]);
+    let done = run_in(&directory, &["exec", "--allow", "fs=read:.", "-e", script]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
 }

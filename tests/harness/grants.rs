@@ -1,6 +1,6 @@
 //! What a user is told to grant by denials and the audit.
 
-use assay_tests::executable::{Folder, run_in};
+use assay_tests::executable::{Directory, run_in};
 
 /// Every test of this file.
 pub const TESTS: &[(&str, fn())] = &[
@@ -12,7 +12,7 @@ pub const TESTS: &[(&str, fn())] = &[
 ];
 
 fn wrong_scopes_end_before_the_script_starts() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for rule in [
         "fs=rx:.",
         "fs=",
@@ -137,7 +137,7 @@ fn wrong_scopes_end_before_the_script_starts() {
         "listen=+80",
     ] {
         for flag in ["--allow", "--deny"] {
-            let done = run_in(&folder, &["exec", flag, rule, "-e", "print('started')"]);
+            let done = run_in(&directory, &["exec", flag, rule, "-e", "print('started')"]);
             assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{flag} {rule}: {}", done.stderr);
             assert!(!done.stderr.is_empty() && !done.stderr.contains("panicked"), "{rule}: {}", done.stderr);
         }
@@ -146,22 +146,22 @@ fn wrong_scopes_end_before_the_script_starts() {
 
 fn what_needs_no_grant_cannot_be_denied() {
     for name in ["crypto", "log", "stdio", "time", "modules", "compress", "tar"] {
-        let done = run_in(&Folder::new(), &["exec", "--deny", name, "-e", "print('started')"]);
+        let done = run_in(&Directory::new(), &["exec", "--deny", name, "-e", "print('started')"]);
         assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{name}: {}", done.stderr);
         assert!(done.stderr.contains("cannot be denied"), "{name}: {}", done.stderr);
-        let done = run_in(&Folder::new(), &["exec", "--allow", name, "-e", "print('started')"]);
+        let done = run_in(&Directory::new(), &["exec", "--allow", name, "-e", "print('started')"]);
         assert_eq!(done.stdout, "started\n", "{name}: {}", done.stderr);
     }
 }
 
 fn the_audit_has_the_rule_that_denied() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let script = "pcall(http.get, 'http://localhost:1/x') pcall(ws.connect, 'ws://h/') pcall(shell.exec, 'x') \
                   pcall(fs.read, '/proc/self/environ') pcall(http.get, 'http://127.0.0.1:2/')";
     let deny = "http=http://127.0.0.1:1/x*,ws,process=git,env=HOME";
     let flags = ["exec", "-A", "--deny", deny, "--audit", "a.jsonl", "-e", script];
-    assert_eq!(run_in(&folder, &flags).code, Some(0));
-    let audit = std::fs::read_to_string(folder.path().join("a.jsonl")).expect("an audit");
+    assert_eq!(run_in(&directory, &flags).code, Some(0));
+    let audit = std::fs::read_to_string(directory.path().join("a.jsonl")).expect("an audit");
     let events: Vec<serde_json::Value> =
         audit.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let of = |capability: &str| {
@@ -229,27 +229,27 @@ fn word(text: &str) -> String {
 }
 
 /// The message of a call's denial; none where it is not denied.
-fn denial(folder: &Folder, call: &str, flags: &[&str]) -> Option<String> {
-    folder.write(
+fn denial(directory: &Directory, call: &str, flags: &[&str]) -> Option<String> {
+    directory.write(
         "a.lua",
         &format!(
             "local ok, err = pcall(function() {call} end)\n\
              io.write(not ok and type(err) == 'table' and err.code == 'denied' and err.message or '')"
         ),
     );
-    let done = run_in(folder, &[&["run"], flags, &["a.lua"]].concat());
+    let done = run_in(directory, &[&["run"], flags, &["a.lua"]].concat());
     assert_eq!(done.code, Some(0), "{call} with {flags:?}: {}", done.stderr);
     (!done.stdout.is_empty()).then_some(done.stdout)
 }
 
 fn a_denial_names_a_flag_that_is_enough() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for call in DENIED {
         let mut flags: Vec<String> = Vec::new();
         // A call may need several grants, one after the other.
         for _ in 0..4 {
             let given: Vec<_> = flags.iter().flat_map(|flag| ["--allow", flag.as_str()]).collect();
-            let Some(message) = denial(&folder, call, &given) else { break };
+            let Some(message) = denial(&directory, call, &given) else { break };
             let flag = word(message.split_once("--allow ").unwrap_or_else(|| panic!("{call}: {message}")).1);
             assert!(!flag.contains('*'), "{call}: {message}");
             assert!(!flags.contains(&flag), "{call}: {flags:?} are not enough: {message}");
@@ -260,7 +260,7 @@ fn a_denial_names_a_flag_that_is_enough() {
 }
 
 fn a_denial_names_no_flag_that_grants_more() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for call in [
         "http.get('http://*/')",
         "http.get('http://*.com/')",
@@ -287,7 +287,7 @@ fn a_denial_names_no_flag_that_grants_more() {
             _ => "http=nowhere.invalid",
         };
         for flags in [&[][..], &["--allow", other]] {
-            let Some(message) = denial(&folder, call, flags) else {
+            let Some(message) = denial(&directory, call, flags) else {
                 // A name that is wrong is an error of its own once the capability is there to read it.
                 assert!(!flags.is_empty(), "{call} is not denied");
                 continue;

@@ -10,7 +10,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("the_api_names_no_capability", the_api_names_no_capability),
 ];
 
-/// Crates of this project, by their folder, and those that each may use. A capability may use `api` and no other
+/// Crates of this project, by their directory, and those that each may use. A capability may use `api` and no other
 /// capability but those that it has here.
 const ALLOWED: &[(&str, &str)] = &[
     ("stdlib", ""),
@@ -43,10 +43,10 @@ const ALLOWED: &[(&str, &str)] = &[
     ("tests", ""),
 ];
 
-/// What the crate in `folder` uses of this project.
-fn used(folder: &str) -> BTreeSet<String> {
+/// What the crate in `directory` uses of this project.
+fn used(directory: &str) -> BTreeSet<String> {
     let text =
-        fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("every crate has a manifest");
+        fs::read_to_string(root().join(directory).join("Cargo.toml")).expect("every crate has a manifest");
     let own = text.split("[dev-dependencies]").next().unwrap_or_default();
     let names = own.lines().filter_map(|line| line.strip_prefix("assay-"));
     let names = names.map(|name| name.split([' ', '.', '=']).next().unwrap_or_default());
@@ -55,32 +55,32 @@ fn used(folder: &str) -> BTreeSet<String> {
 
 fn crates_use_those_below_them_only() {
     let allowed: BTreeMap<_, _> = ALLOWED.iter().copied().collect();
-    let mut folders: Vec<String> =
+    let mut directories: Vec<String> =
         ["stdlib", "wire", "guest-lua", "benches", "xtask", "tests"].map(String::from).to_vec();
     for above in ["capabilities", "host"] {
-        let found = fs::read_dir(root().join(above)).expect("the folder is there");
+        let found = fs::read_dir(root().join(above)).expect("the directory is there");
         let names = found.map(|entry| entry.expect("it can be read").file_name());
-        folders.extend(names.map(|name| format!("{above}/{}", name.to_string_lossy())));
+        directories.extend(names.map(|name| format!("{above}/{}", name.to_string_lossy())));
     }
-    for folder in folders.iter().filter(|folder| *folder != "capabilities/all") {
+    for directory in directories.iter().filter(|directory| *directory != "capabilities/all") {
         let may: BTreeSet<String> =
-            allowed.get(folder.as_str()).unwrap_or(&"api").split_whitespace().map(String::from).collect();
-        let more: Vec<_> = used(folder).difference(&may).cloned().collect();
+            allowed.get(directory.as_str()).unwrap_or(&"api").split_whitespace().map(String::from).collect();
+        let more: Vec<_> = used(directory).difference(&may).cloned().collect();
         assert!(
             more.is_empty(),
-            "{folder} uses {more:?}; if that is meant, ALLOWED and ARCHITECTURE.md say so"
+            "{directory} uses {more:?}; if that is meant, ALLOWED and ARCHITECTURE.md say so"
         );
-        let fewer: Vec<_> = match allowed.contains_key(folder.as_str()) {
-            true => may.difference(&used(folder)).cloned().collect(),
+        let fewer: Vec<_> = match allowed.contains_key(directory.as_str()) {
+            true => may.difference(&used(directory)).cloned().collect(),
             false => Vec::new(),
         };
-        assert!(fewer.is_empty(), "{folder} no longer uses {fewer:?}");
+        assert!(fewer.is_empty(), "{directory} no longer uses {fewer:?}");
     }
 }
 
-/// The Rust files below a folder, without those that are tests.
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("the folder is there") {
+/// The Rust files below a directory, without those that are tests.
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("the directory is there") {
         let path = entry.expect("it can be read").path();
         if path.is_dir() {
             sources(&path, found);
@@ -91,7 +91,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 fn the_api_names_no_capability() {
-    let wit = fs::read_dir(root().join("wit")).expect("the folder is there");
+    let wit = fs::read_dir(root().join("wit")).expect("the directory is there");
     let stems = wit.filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_string_lossy().into_owned()));
     // These are schemes of URLs and a system too, which the api does know.
     let names: Vec<String> = stems.filter(|name| !["http", "ws", "linux"].contains(&name.as_str())).collect();

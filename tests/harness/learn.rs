@@ -1,6 +1,6 @@
 //! `--learn`: what it writes lets the same script run again the same way, and grants no more than was used.
 
-use assay_tests::executable::{Folder, run_in};
+use assay_tests::executable::{Directory, run_in};
 use assay_tests::servers::start;
 
 /// Every test of this file.
@@ -15,38 +15,38 @@ pub const TESTS: &[(&str, fn())] = &[
 ];
 
 /// Removes what scripts make, so that each run finds the same.
-fn clean(folder: &Folder) {
+fn clean(directory: &Directory) {
     for made in ["out", "out.txt", "out.tar", "app.db", "a.sock"] {
-        let _ = std::fs::remove_file(folder.path().join(made));
-        let _ = std::fs::remove_dir_all(folder.path().join(made));
+        let _ = std::fs::remove_file(directory.path().join(made));
+        let _ = std::fs::remove_dir_all(directory.path().join(made));
     }
 }
 
 /// Runs each script with everything and then with what that taught, and compares: the same output and exit code, no
 /// denial that there was not before, nothing more to learn, and the rules, where they are given.
-fn check(folder: &Folder, table: &[(&str, Option<&[&str]>)]) {
+fn check(directory: &Directory, table: &[(&str, Option<&[&str]>)]) {
     for (script, wanted) in table {
-        clean(folder);
-        let _ = std::fs::remove_file(folder.path().join("m.toml"));
-        folder.write("a.lua", script);
+        clean(directory);
+        let _ = std::fs::remove_file(directory.path().join("m.toml"));
+        directory.write("a.lua", script);
         for audit in ["first.jsonl", "second.jsonl"] {
-            let _ = std::fs::remove_file(folder.path().join(audit));
+            let _ = std::fs::remove_file(directory.path().join(audit));
         }
-        let first = run_in(folder, &["run", "--learn", "m.toml", "--audit", "first.jsonl", "-A", "a.lua"]);
+        let first = run_in(directory, &["run", "--learn", "m.toml", "--audit", "first.jsonl", "-A", "a.lua"]);
         assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""), "{script}");
-        let text = std::fs::read_to_string(folder.path().join("m.toml")).expect("it was written");
-        clean(folder);
+        let text = std::fs::read_to_string(directory.path().join("m.toml")).expect("it was written");
+        clean(directory);
         let flags = ["--manifest", "m.toml", "--learn", "m.toml", "--audit", "second.jsonl"];
-        let second = run_in(folder, &[&["run"], &flags[..], &["a.lua"]].concat());
+        let second = run_in(directory, &[&["run"], &flags[..], &["a.lua"]].concat());
         let told = (second.code, second.stdout, second.stderr);
         assert_eq!(told, (Some(0), first.stdout, String::new()), "{script}\n{text}");
         let denials = |name: &str| {
-            let audit = std::fs::read_to_string(folder.path().join(name)).expect("an audit");
+            let audit = std::fs::read_to_string(directory.path().join(name)).expect("an audit");
             audit.lines().filter(|line| line.contains("\"deny\"")).count()
         };
         assert_eq!(denials("second.jsonl"), denials("first.jsonl"), "{script}\n{text}");
         assert_eq!(
-            std::fs::read_to_string(folder.path().join("m.toml")).ok(),
+            std::fs::read_to_string(directory.path().join("m.toml")).ok(),
             Some(text.clone()),
             "{script}"
         );
@@ -57,13 +57,13 @@ fn check(folder: &Folder, table: &[(&str, Option<&[&str]>)]) {
     }
 }
 
-fn data() -> Folder {
-    let folder = Folder::new();
+fn data() -> Directory {
+    let directory = Directory::new();
     for n in 0..20 {
-        folder.write(&format!("data/{n}.txt"), "x");
+        directory.write(&format!("data/{n}.txt"), "x");
     }
-    std::os::unix::fs::symlink("data/1.txt", folder.path().join("link")).expect("a link");
-    folder
+    std::os::unix::fs::symlink("data/1.txt", directory.path().join("link")).expect("a link");
+    directory
 }
 
 fn probes_run_again() {
@@ -95,11 +95,11 @@ fn probes_run_again() {
 }
 
 fn files_run_again() {
-    let folder = data();
-    folder.write("beside.lua", "return 'beside'");
-    folder.write("t.html", "{{ x }}");
+    let directory = data();
+    directory.write("beside.lua", "return 'beside'");
+    directory.write("t.html", "{{ x }}");
     check(
-        &folder,
+        &directory,
         &[
             ("fs.write('out/x', fs.exists('out/y') and 'a' or 'b') print(fs.exists('out/x'))", None),
             (
@@ -114,7 +114,7 @@ fn files_run_again() {
                 "fs.mkdir('out') fs.write('out/a', 'x') fs.chmod('out/a', 384) fs.symlink('a', 'out/l') print(fs.read('out/l'))",
                 None,
             ),
-            // The folder that was granted is not removed, so that above it is.
+            // The directory that was granted is not removed, so that above it is.
             (
                 "fs.mkdir('out') print(fs.exists('out')) fs.remove('out') print(fs.exists('out'))",
                 Some(&["fs=stat:out", "fs=write:."]),
@@ -135,8 +135,8 @@ fn files_run_again() {
 }
 
 fn requests_run_again() {
-    let folder = Folder::new();
-    let server = start("http", folder.path()).expect("the server starts");
+    let directory = Directory::new();
+    let server = start("http", directory.path()).expect("the server starts");
     let port = &server.values["HTTP_PORT"];
     let at = |host: &str, path: &str| format!("http://{host}:{port}{path}");
     let (hello, echo) = (at("localhost", "/hello"), at("localhost", "/echo"));
@@ -155,7 +155,7 @@ fn requests_run_again() {
     ];
     let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
     check(
-        &folder,
+        &directory,
         &[
             (
                 &format!(
@@ -184,7 +184,7 @@ fn requests_run_again() {
 
 fn databases_run_again() {
     check(
-        &Folder::new(),
+        &Directory::new(),
         &[
             (
                 "local c <close> = db.connect('sqlite:app.db') c:execute('CREATE TABLE IF NOT EXISTS t (x)') print(#c:query('SELECT * FROM t'))",
@@ -203,12 +203,12 @@ fn databases_run_again() {
 }
 
 fn programs_run_again() {
-    let folder = Folder::new();
-    folder.write("bin/tool", "#!/bin/sh\necho tool");
+    let directory = Directory::new();
+    directory.write("bin/tool", "#!/bin/sh\necho tool");
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(folder.path().join("bin/tool"), executable).expect("it is ours");
+    std::fs::set_permissions(directory.path().join("bin/tool"), executable).expect("it is ours");
     check(
-        &folder,
+        &directory,
         &[
             ("print(process.run{cmd = 'echo', args = {'x'}}.stdout)", Some(&["process=echo"])),
             ("print(process.run{cmd = 'pwd', cwd = '/'}.stdout)", Some(&["fs=stat:/", "process=pwd"])),
@@ -228,7 +228,7 @@ fn programs_run_again() {
 
 fn the_machine_runs_again() {
     check(
-        &Folder::new(),
+        &Directory::new(),
         &[
             (
                 "print(env.get('HOME'), os.getenv('NOT_SET'), env.get('HOME'))",
@@ -249,11 +249,11 @@ fn the_machine_runs_again() {
 
 /// A rule for reading all below `/` is not written, even where no narrower one is found, and that is told.
 fn what_cannot_be_written_is_told() {
-    let folder = Folder::new();
-    folder.write("a.lua", "print(#fs.glob('/no-such-*'))");
-    let done = run_in(&folder, &["run", "--learn", "m.toml", "-A", "a.lua"]);
+    let directory = Directory::new();
+    directory.write("a.lua", "print(#fs.glob('/no-such-*'))");
+    let done = run_in(&directory, &["run", "--learn", "m.toml", "-A", "a.lua"]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(0), "0\n"), "{}", done.stderr);
     assert!(done.stderr.contains("--learn leaves out fs=read:/"), "{}", done.stderr);
-    let text = std::fs::read_to_string(folder.path().join("m.toml")).expect("it was written");
+    let text = std::fs::read_to_string(directory.path().join("m.toml")).expect("it was written");
     assert!(!text.contains("fs="), "{text}");
 }

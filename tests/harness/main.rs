@@ -1,4 +1,4 @@
-//! The one test binary: what is found in folders, and tests of the command line.
+//! The one test binary: what is found in directories, and tests of the command line.
 
 mod cgroup;
 mod cli;
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     for area in ["capability", "sandbox", "database"] {
-        match cases::of_folder(&executable::root().join("tests").join(area)) {
+        match cases::of_directory(&executable::root().join("tests").join(area)) {
             Ok(files) => {
                 for (file, cases) in files {
                     for case in cases {

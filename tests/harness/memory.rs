@@ -3,7 +3,7 @@
 
 use assay_tests::attacks::{self, Scene};
 use assay_tests::cases::Case;
-use assay_tests::executable::{Folder, assay, used};
+use assay_tests::executable::{Directory, assay, used};
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -28,8 +28,8 @@ fn peak(mut command: Command) -> (Option<i32>, String, u64) {
 
 /// What the program takes for itself, bytes: as for an empty script and a little more, and 32 MiB at least. A debug build
 /// has a file of more than 100 MiB.
-fn own(folder: &Folder) -> u64 {
-    let (_, _, bytes) = peak(assay(folder.path(), &["exec", "--memory", "64MiB", "-e", "return 1"]));
+fn own(directory: &Directory) -> u64 {
+    let (_, _, bytes) = peak(assay(directory.path(), &["exec", "--memory", "64MiB", "-e", "return 1"]));
     (bytes + (8 << 20)).max(32 << 20)
 }
 
@@ -41,7 +41,7 @@ fn meet(scene: &Scene, attack: &Case, own: u64) -> Option<String> {
         args.extend(["--allow", allow]);
     }
     args.extend(["-e", &source]);
-    let (code, stderr, bytes) = peak(assay(scene.folder.path(), &args));
+    let (code, stderr, bytes) = peak(assay(scene.directory.path(), &args));
     let said = stderr
         .lines()
         .rfind(|line| line.starts_with("ENDED"))
@@ -56,7 +56,7 @@ fn meet(scene: &Scene, attack: &Case, own: u64) -> Option<String> {
 
 fn the_host_holds_no_more_than_its_budget() {
     let (attacks, scene) = (attacks::of("memory"), Scene::new());
-    let own = own(&scene.folder);
+    let own = own(&scene.directory);
     let (next, wrong) = (Mutex::new(attacks.iter()), Mutex::new(Vec::new()));
     let only = std::env::var("ASSAY_TEST_ATTACK").unwrap_or_default();
     std::thread::scope(|scope| {
@@ -77,9 +77,9 @@ fn the_host_holds_no_more_than_its_budget() {
 
 /// Runs a script with a small budget and much memory.
 fn with_budget(budget: &str, allow: &str, source: &str) -> (Option<i32>, String) {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let args = ["exec", "--host-memory", budget, "--allow", allow, "-e", source];
-    let done = assay(folder.path(), &args).output().expect("it starts");
+    let done = assay(directory.path(), &args).output().expect("it starts");
     (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
 }
 

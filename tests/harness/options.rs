@@ -1,7 +1,7 @@
 //! Unknown options: every function that takes a table of options refuses them and says which it has.
 
 use assay_tests::cases;
-use assay_tests::executable::{Folder, root, run_in};
+use assay_tests::executable::{Directory, root, run_in};
 use std::collections::BTreeSet;
 
 pub const TESTS: &[(&str, fn())] = &[
@@ -167,9 +167,9 @@ fn run(head: &str, calls: impl Iterator<Item = &'static str>) {
         script.push_str(&format!("try([[{call}]], function() return {call} end)\n"));
     }
     script.push_str("assert(#wrong == 0, '\\n' .. table.concat(wrong, '\\n'))\n");
-    let folder = Folder::new();
-    folder.write("options.lua", &script);
-    let finished = run_in(&folder, &["run", "--allow", "process=true,pty=true", "options.lua"]);
+    let directory = Directory::new();
+    directory.write("options.lua", &script);
+    let finished = run_in(&directory, &["run", "--allow", "process=true,pty=true", "options.lua"]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 }
 
@@ -218,9 +218,10 @@ fn heading(line: &str) -> Option<(&str, Vec<String>)> {
 
 /// Every heading of the reference.
 fn headings() -> Vec<String> {
-    let folder = root().join("tests/capability");
-    let texts =
-        std::fs::read_dir(&folder).expect("the folder is there").map(|entry| entry.expect("an entry").path());
+    let directory = root().join("tests/capability");
+    let texts = std::fs::read_dir(&directory)
+        .expect("the directory is there")
+        .map(|entry| entry.expect("an entry").path());
     let texts = texts.filter(|path| path.extension().is_some_and(|extension| extension == "lua"));
     let texts = texts.map(|path| std::fs::read_to_string(path).expect("a page"));
     texts
@@ -283,9 +284,9 @@ fn a_table_behind_the_arguments_is_an_error() {
         ));
     }
     script.push_str("assert(#wrong == 0, '\\n' .. table.concat(wrong, '\\n'))\n");
-    let folder = Folder::new();
-    folder.write("surplus.lua", &script);
-    let finished = run_in(&folder, &["run", "--allow", "process=true,pty=true", "surplus.lua"]);
+    let directory = Directory::new();
+    directory.write("surplus.lua", &script);
+    let finished = run_in(&directory, &["run", "--allow", "process=true,pty=true", "surplus.lua"]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 }
 
@@ -320,10 +321,10 @@ end
 assert(count > 240, count)
 assert(#wrong == 0, '\\n' .. table.concat(wrong, '\\n'))
 ";
-    let folder = Folder::new();
-    folder.write("all.lua", &format!("{OBJECTS}{rest}"));
+    let directory = Directory::new();
+    directory.write("all.lua", &format!("{OBJECTS}{rest}"));
     let finished =
-        run_in(&folder, &["run", "--allow", "process=true,pty=true,db=sqlite::memory:", "all.lua"]);
+        run_in(&directory, &["run", "--allow", "process=true,pty=true,db=sqlite::memory:", "all.lua"]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 }
 
@@ -336,9 +337,9 @@ fn with_options(heading: &str) -> Option<String> {
 }
 
 fn every_function_with_options_is_here() {
-    let folder = root().join("tests/capability");
+    let directory = root().join("tests/capability");
     let mut documented = BTreeSet::new();
-    for entry in std::fs::read_dir(&folder).unwrap() {
+    for entry in std::fs::read_dir(&directory).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "lua") {
             let text = std::fs::read_to_string(&path).unwrap();

@@ -1,6 +1,6 @@
 //! Programs that a script has started end with the script, however it ends, and however hard they try.
 
-use assay_tests::executable::{Finished, Folder, assay, program, python, run_in};
+use assay_tests::executable::{Directory, Finished, assay, program, python, run_in};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -68,10 +68,10 @@ fn family(flags: &[&str], then: &str) -> (Finished, Vec<String>) {
 
 /// The same; not all of them may have been started.
 fn try_family(flags: &[&str], then: &str) -> (Finished, Vec<String>) {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let source = format!("{FAMILY}{then}");
     let args = [&["exec"], GRANTS, flags, &["-e", &source]].concat();
-    let done = run_in(&folder, &args);
+    let done = run_in(&directory, &args);
     let pids: Vec<String> = done.stdout.lines().map(str::to_string).collect();
     (done, pids)
 }
@@ -123,9 +123,9 @@ fn start(mut command: Command) -> (Child, Vec<String>) {
     (child, pids)
 }
 
-fn waiting(folder: &Folder) -> (Child, Vec<String>) {
+fn waiting(directory: &Directory) -> (Child, Vec<String>) {
     let source = format!("{FAMILY}child:wait()");
-    start(assay(folder.path(), &[&["exec"], GRANTS, &["-e", &source]].concat()))
+    start(assay(directory.path(), &[&["exec"], GRANTS, &["-e", &source]].concat()))
 }
 
 fn send(signal: &str, pid: u32) {
@@ -149,8 +149,8 @@ fn all_end(pids: &[String], how: &str) {
 
 fn they_end_with_a_signal() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
-        let folder = Folder::new();
-        let (mut child, pids) = waiting(&folder);
+        let directory = Directory::new();
+        let (mut child, pids) = waiting(&directory);
         send(signal, child.id());
         assert_eq!(child.wait().expect("it ends").code(), Some(code), "{signal}");
         nobody_is_left(&pids, signal);
@@ -158,8 +158,8 @@ fn they_end_with_a_signal() {
 }
 
 fn they_end_when_assay_is_killed() {
-    let folder = Folder::new();
-    let (mut child, pids) = waiting(&folder);
+    let directory = Directory::new();
+    let (mut child, pids) = waiting(&directory);
     send("KILL", child.id());
     child.wait().expect("it ends");
     all_end(&pids, "killed");
@@ -167,74 +167,74 @@ fn they_end_when_assay_is_killed() {
 
 /// In a container Assay may be the first process, to which orphans go.
 fn they_end_as_it_ends_in_a_container() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let source = format!("{FAMILY}process.run{{'sh', '-c', 'setsid -f true; exec true'}}");
     let mut command = program("unshare");
     command.args(["--user", "--map-root-user", "--pid", "--mount-proc", "--fork", "--"]);
     command.arg(assay_tests::executable::path()).arg("exec").args(GRANTS).args(["-e", &source]);
-    let output = command.current_dir(folder.path()).output().expect("unshare starts (Debian: util-linux)");
+    let output = command.current_dir(directory.path()).output().expect("unshare starts (Debian: util-linux)");
     let done = Finished::from(output);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert_eq!(done.stdout.lines().count(), MEMBERS, "{}", done.stdout);
 }
 
 fn a_fork_bomb_ends() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     // Bounded by itself so that a failure of this test harms nobody: at most so many at a time, each in a session
     // of its own, each starting the next as it ends.
     let bomb = "i=0; while [ $i -lt 20 ]; do setsid sh -c 'while :; do (setsid sleep 0.01 &); sleep 0.01; done' & i=$((i+1)); done; echo ready; wait";
     let source = format!(
         "local c = process.spawn{{cmd = 'sh', args = {{'-c', {bomb:?}}}, stdout = 'pipe'}} print(c:read(), c.pid)"
     );
-    let done = run_in(&folder, &["exec", "--allow", "process=sh", "-e", &source]);
+    let done = run_in(&directory, &["exec", "--allow", "process=sh", "-e", &source]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
-    let marker = folder.path().display().to_string();
+    let marker = directory.path().display().to_string();
     let left = std::fs::read_dir("/proc").expect("there is /proc").flatten().filter(|entry| {
         std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.display().to_string() == marker)
     });
     assert_eq!(left.count(), 0);
 }
 
-fn sh(folder: &Folder, line: &str) -> Finished {
+fn sh(directory: &Directory, line: &str) -> Finished {
     let path = assay_tests::executable::path();
     let line = line.replace("ASSAY", &path.display().to_string());
-    program("sh").arg("-c").arg(line).current_dir(folder.path()).output().expect("sh starts").into()
+    program("sh").arg("-c").arg(line).current_dir(directory.path()).output().expect("sh starts").into()
 }
 
 fn descriptors_of_the_caller_stay_with_it() {
-    let folder = Folder::new();
-    folder.write("secret", "x");
+    let directory = Directory::new();
+    directory.write("secret", "x");
     let done = sh(
-        &folder,
+        &directory,
         "exec 7<secret; ASSAY exec --allow process=ls -e 'io.write(process.run{\"ls\", \"/proc/self/fd\"}.stdout)'",
     );
     assert_eq!(done.stdout, "0\n1\n2\n3\n", "{}", done.stderr);
 }
 
 fn ignored_signals_are_not_passed_on() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let done = sh(
-        &folder,
+        &directory,
         "trap '' HUP PIPE USR1; ASSAY exec --allow process=sed -e 'io.write(process.run{\"sed\", \"-n\", \"/^Sig[BI]/p\", \"/proc/self/status\"}.stdout)'",
     );
     assert_eq!(done.stdout, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n", "{}", done.stderr);
 }
 
 fn the_supervisor_starts_only_for_assay() {
-    let folder = Folder::new();
-    let done = sh(&folder, "exec bash -c 'exec -a assay-supervisor ASSAY' </dev/null");
+    let directory = Directory::new();
+    let done = sh(&directory, "exec bash -c 'exec -a assay-supervisor ASSAY' </dev/null");
     assert_eq!(done.code, Some(64), "{}", done.stderr);
 }
 
 fn a_name_is_looked_up_where_the_operator_says() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for name in ["bin/tool", "other/tool"] {
-        let path = folder.write(name, &format!("#!/bin/sh\necho {name}\n"));
+        let path = directory.write(name, &format!("#!/bin/sh\necho {name}\n"));
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(path, mode).expect("it is ours");
     }
-    let (bin, other) = (folder.path().join("bin"), folder.path().join("other"));
-    // Entries that depend on the working folder do not count.
+    let (bin, other) = (directory.path().join("bin"), directory.path().join("other"));
+    // Entries that depend on the working directory do not count.
     let path = format!(".:other::{}:/usr/bin:/bin", bin.display());
     let source = format!(
         "env.set('PATH', {other:?})
@@ -245,6 +245,6 @@ fn a_name_is_looked_up_where_the_operator_says() {
          print(err.code)",
     );
     let args = ["exec", "--allow", "process=tool,fs=read:other", "-e", &source];
-    let done = Finished::from(assay(folder.path(), &args).env("PATH", path).output().expect("it starts"));
+    let done = Finished::from(assay(directory.path(), &args).env("PATH", path).output().expect("it starts"));
     assert_eq!(done.stdout, "\nbin/tool\ndenied\n", "{}", done.stderr);
 }

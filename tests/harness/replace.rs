@@ -1,7 +1,7 @@
 //! Files that replace others: their owners, modes and other names, and what happens when writing fails half-way.
 
 use crate::cgroup;
-use assay_tests::executable::{Finished, Folder, path, program, run_in};
+use assay_tests::executable::{Directory, Finished, path, program, run_in};
 use std::fs::Metadata;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -15,7 +15,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_copy_is_written_into_a_file_with_other_names", a_copy_is_written_into_a_file_with_other_names),
     ("a_full_disk_keeps_what_was_there", a_full_disk_keeps_what_was_there),
     ("what_is_mounted_over_a_file_is_written_into", what_is_mounted_over_a_file_is_written_into),
-    ("a_folder_that_is_closed_is_no_obstacle_to_a_copy", a_folder_that_is_closed_is_no_obstacle_to_a_copy),
+    (
+        "a_directory_that_is_closed_is_no_obstacle_to_a_copy",
+        a_directory_that_is_closed_is_no_obstacle_to_a_copy,
+    ),
     (
         "an_owner_that_cannot_be_kept_is_told_and_its_group_gets_no_more_than_all",
         an_owner_that_cannot_be_kept_is_told_and_its_group_gets_no_more_than_all,
@@ -48,55 +51,55 @@ fn server() -> String {
 }
 
 /// Runs one of the replacements of the file `old`, which `prepare` has made its own of.
-fn replace(folder: &Folder, code: &str, address: &str) -> Finished {
+fn replace(directory: &Directory, code: &str, address: &str) -> Finished {
     let script = format!(
         "local FILE, ADDRESS = 'old', '{address}'\n\
          compress.pack_file('source', 'source.gz') tar.create('source.tar', {{ a = 'b' }})\n{code}"
     );
     let host = address.trim_start_matches("http://").trim_end_matches('/');
     let done =
-        run_in(folder, &["exec", "--allow", "fs=rw:.", "--allow", &format!("http={host}"), "-e", &script]);
+        run_in(directory, &["exec", "--allow", "fs=rw:.", "--allow", &format!("http={host}"), "-e", &script]);
     assert_eq!(done.code, Some(0), "{code}: {}", done.stderr);
     done
 }
 
-fn prepared() -> Folder {
-    let folder = Folder::new();
-    folder.write("old", "old content");
-    folder.write("source", "new content");
-    folder
+fn prepared() -> Directory {
+    let directory = Directory::new();
+    directory.write("old", "old content");
+    directory.write("source", "new content");
+    directory
 }
 
-fn about(folder: &Folder, name: &str) -> Metadata {
-    std::fs::symlink_metadata(folder.path().join(name)).expect("it is there")
+fn about(directory: &Directory, name: &str) -> Metadata {
+    std::fs::symlink_metadata(directory.path().join(name)).expect("it is there")
 }
 
-fn mode(folder: &Folder, name: &str, mode: u32) {
-    let path = folder.path().join(name);
+fn mode(directory: &Directory, name: &str, mode: u32) {
+    let path = directory.path().join(name);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
 }
 
 fn owner_and_mode_are_kept() {
     let address = server();
     for (name, code) in REPLACEMENTS {
-        let folder = prepared();
-        let is_root = about(&folder, "old").uid() == 0;
+        let directory = prepared();
+        let is_root = about(&directory, "old").uid() == 0;
         // Who is not root can give nothing away, and keeps what is theirs.
         if is_root {
-            chown(folder.path().join("old"), Some(1234), Some(4321)).expect("root may");
+            chown(directory.path().join("old"), Some(1234), Some(4321)).expect("root may");
         }
-        mode(&folder, "old", 0o640);
-        mode(&folder, "source", 0o604);
-        let before = about(&folder, "old");
-        let done = replace(&folder, code, &address);
-        let after = about(&folder, "old");
+        mode(&directory, "old", 0o640);
+        mode(&directory, "source", 0o604);
+        let before = about(&directory, "old");
+        let done = replace(&directory, code, &address);
+        let after = about(&directory, "old");
         assert_ne!(before.ino(), after.ino(), "{name}");
         assert_eq!((before.uid(), before.gid()), (after.uid(), after.gid()), "{name}");
         // A copy has the mode of what it is a copy of.
         let expected = if *name == "fs.copy" { 0o604 } else { 0o640 };
         assert_eq!(after.mode() & 0o7777, expected, "{name}: {:o}", after.mode());
         assert_eq!(done.stderr, "", "{name}");
-        let names: Vec<_> = std::fs::read_dir(folder.path()).expect("it is there").flatten().collect();
+        let names: Vec<_> = std::fs::read_dir(directory.path()).expect("it is there").flatten().collect();
         assert_eq!(names.len(), 4, "{name}: {names:?}");
     }
 }
@@ -104,34 +107,35 @@ fn owner_and_mode_are_kept() {
 fn other_names_keep_the_old_content_and_that_is_said() {
     let address = server();
     for (name, code) in REPLACEMENTS.iter().filter(|(name, _)| *name != "fs.copy") {
-        let folder = prepared();
-        std::fs::hard_link(folder.path().join("old"), folder.path().join("other")).expect("it can be made");
-        let done = replace(&folder, code, &address);
+        let directory = prepared();
+        std::fs::hard_link(directory.path().join("old"), directory.path().join("other"))
+            .expect("it can be made");
+        let done = replace(&directory, code, &address);
         assert!(done.stderr.contains("old had 1 other name (a hard link)"), "{name}: {}", done.stderr);
         assert_eq!(
-            std::fs::read(folder.path().join("other")).expect("it is there"),
+            std::fs::read(directory.path().join("other")).expect("it is there"),
             b"old content",
             "{name}"
         );
-        assert_ne!(about(&folder, "old").ino(), about(&folder, "other").ino(), "{name}");
+        assert_ne!(about(&directory, "old").ino(), about(&directory, "other").ino(), "{name}");
     }
 }
 
 fn a_copy_is_written_into_a_file_with_other_names() {
-    let folder = prepared();
-    std::fs::hard_link(folder.path().join("old"), folder.path().join("other")).expect("it can be made");
-    mode(&folder, "source", 0o600);
-    let done = replace(&folder, "fs.copy('source', FILE)", "http://127.0.0.1:1/");
+    let directory = prepared();
+    std::fs::hard_link(directory.path().join("old"), directory.path().join("other")).expect("it can be made");
+    mode(&directory, "source", 0o600);
+    let done = replace(&directory, "fs.copy('source', FILE)", "http://127.0.0.1:1/");
     assert_eq!(done.stderr, "");
-    assert_eq!(std::fs::read(folder.path().join("other")).expect("it is there"), b"new content");
-    assert_eq!(about(&folder, "other").mode() & 0o7777, 0o600);
+    assert_eq!(std::fs::read(directory.path().join("other")).expect("it is there"), b"new content");
+    assert_eq!(about(&directory, "other").mode() & 0o7777, 0o600);
 }
 
 fn a_full_disk_keeps_what_was_there() {
-    let folder = Folder::new();
-    folder.write("small/.keep", "");
+    let directory = Directory::new();
+    directory.write("small/.keep", "");
     let done = cgroup::run(
-        &folder,
+        &directory,
         "mount -t tmpfs -o size=64k none \"$TMP/small\"",
         "fs=rw:.",
         r#"
@@ -175,10 +179,10 @@ fn a_full_disk_keeps_what_was_there() {
 }
 
 fn what_is_mounted_over_a_file_is_written_into() {
-    let folder = prepared();
-    folder.write("under", "under");
+    let directory = prepared();
+    directory.write("under", "under");
     let done = cgroup::run(
-        &folder,
+        &directory,
         "mount --bind \"$TMP/old\" \"$TMP/under\"",
         "fs=rw:.",
         r#"
@@ -197,22 +201,26 @@ fn what_is_mounted_over_a_file_is_written_into() {
 }
 
 /// Runs a script as somebody who has no rights beyond those of an owner of files.
-fn without_privileges(folder: &Folder, script: &str) -> Finished {
+fn without_privileges(directory: &Directory, script: &str) -> Finished {
     let args = ["exec", "--allow", "fs=rw:.", "-e", script];
-    if about(folder, ".").uid() != 0 {
-        return run_in(folder, &args);
+    if about(directory, ".").uid() != 0 {
+        return run_in(directory, &args);
     }
     let mut command = program("setpriv");
     command.args(["--bounding-set=-all", "--inh-caps=-all", "--"]).arg(path()).args(args);
-    command.current_dir(folder.path()).output().expect("setpriv can be started (Debian: util-linux)").into()
+    command
+        .current_dir(directory.path())
+        .output()
+        .expect("setpriv can be started (Debian: util-linux)")
+        .into()
 }
 
-fn a_folder_that_is_closed_is_no_obstacle_to_a_copy() {
-    let folder = prepared();
-    folder.write("closed/file", "a longer old content");
-    mode(&folder, "closed/file", 0o604);
-    mode(&folder, "source", 0o640);
-    mode(&folder, "closed", 0o500);
+fn a_directory_that_is_closed_is_no_obstacle_to_a_copy() {
+    let directory = prepared();
+    directory.write("closed/file", "a longer old content");
+    mode(&directory, "closed/file", 0o604);
+    mode(&directory, "source", 0o640);
+    mode(&directory, "closed", 0o500);
     let script = r#"
         assert.eq(fs.copy("source", "closed/file"), 11)
         assert.eq(fs.read("closed/file"), "new content")
@@ -221,23 +229,23 @@ fn a_folder_that_is_closed_is_no_obstacle_to_a_copy() {
         fs.chmod("closed/file", "400")
         assert.eq(select(2, pcall(fs.copy, "source", "closed/file")).code, "permission")
     "#;
-    let done = without_privileges(&folder, script);
-    mode(&folder, "closed", 0o700);
+    let done = without_privileges(&directory, script);
+    mode(&directory, "closed", 0o700);
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
 }
 
 fn an_owner_that_cannot_be_kept_is_told_and_its_group_gets_no_more_than_all() {
-    let folder = prepared();
-    let own = about(&folder, "old");
+    let directory = prepared();
+    let own = about(&directory, "old");
     // Only root can make a file that is another's; for others the file stays their own, and nothing is said.
     let is_root = own.uid() == 0;
     if is_root {
-        chown(folder.path().join("old"), Some(1234), Some(4321)).expect("root may");
+        chown(directory.path().join("old"), Some(1234), Some(4321)).expect("root may");
     }
-    mode(&folder, "old", 0o664);
-    let done = without_privileges(&folder, "fs.sub_in_file('old', 'old', 'new')");
+    mode(&directory, "old", 0o664);
+    let done = without_privileges(&directory, "fs.sub_in_file('old', 'old', 'new')");
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
-    let after = about(&folder, "old");
+    let after = about(&directory, "old");
     assert_eq!((after.uid(), after.gid()), (own.uid(), own.gid()));
     assert_eq!(after.mode() & 0o7777, if is_root { 0o644 } else { 0o664 }, "{:o}", after.mode());
     assert_eq!(done.stderr.contains("old belonged to 1234:4321 and now to 0:0"), is_root, "{}", done.stderr);

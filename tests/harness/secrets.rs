@@ -1,6 +1,6 @@
 //! No password of a URL reaches a stream, a file of the operator, or another message, however the URL is written.
 
-use assay_tests::executable::{Folder, assay};
+use assay_tests::executable::{Directory, assay};
 
 /// Every test of this file.
 pub const TESTS: &[(&str, fn())] = &[
@@ -117,13 +117,13 @@ fn script() -> String {
 }
 
 /// Nothing of it says the password; gives what is on the streams.
-fn check(folder: &Folder, what: &str, command: &mut std::process::Command) -> (String, Option<i32>) {
+fn check(directory: &Directory, what: &str, command: &mut std::process::Command) -> (String, Option<i32>) {
     let output = command.output().expect("the executable can be started");
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let mut places = vec![("the output".to_string(), text.clone())];
     for name in ["audit.jsonl", "learned.toml", "report.json"] {
-        let file = std::fs::read(folder.path().join(name)).unwrap_or_default();
+        let file = std::fs::read(directory.path().join(name)).unwrap_or_default();
         places.push((name.into(), String::from_utf8_lossy(&file).into_owned()));
     }
     for (place, text) in places {
@@ -134,8 +134,8 @@ fn check(folder: &Folder, what: &str, command: &mut std::process::Command) -> (S
 }
 
 fn no_message_has_a_password() {
-    let folder = Folder::new();
-    folder.write("a.lua", &script());
+    let directory = Directory::new();
+    directory.write("a.lua", &script());
     let files = ["--audit", "audit.jsonl", "--report", "json", "--report-file", "report.json"];
     for flags in [
         &[][..],
@@ -150,21 +150,22 @@ fn no_message_has_a_password() {
         args.extend(flags.iter().chain(&files).copied());
         args.push("a.lua");
         let (text, code) =
-            check(&folder, &format!("{flags:?}"), assay(folder.path(), &args).env("RUST_LOG", "trace"));
+            check(&directory, &format!("{flags:?}"), assay(directory.path(), &args).env("RUST_LOG", "trace"));
         assert_eq!(code, Some(1), "{flags:?}: {text}");
         // The test sees what it is about.
-        let audit = std::fs::read_to_string(folder.path().join("audit.jsonl")).expect("an audit file");
+        let audit = std::fs::read_to_string(directory.path().join("audit.jsonl")).expect("an audit file");
         assert!(text.contains("127.0.0.1:1") && audit.contains("127.0.0.1:1"), "{flags:?}: {text}");
-        std::fs::remove_file(folder.path().join("audit.jsonl")).expect("the folder is writable");
+        std::fs::remove_file(directory.path().join("audit.jsonl")).expect("the directory is writable");
     }
 }
 
 fn no_message_of_the_command_line_has_a_password() {
-    let folder = Folder::new();
-    folder.write("ok.lua", "print('ran')");
+    let directory = Directory::new();
+    directory.write("ok.lua", "print('ran')");
     for url in URLS.iter().filter(|url| !url.contains('\n')) {
-        folder.write("m.toml", &format!("allow = [{:?}]\n[limits]\nmemory = {url:?}", format!("http={url}")));
-        folder.write("x.lua", &format!(
+        directory
+            .write("m.toml", &format!("allow = [{:?}]\n[limits]\nmemory = {url:?}", format!("http={url}")));
+        directory.write("x.lua", &format!(
             "http.get([[{url}]])\nhttp.download([[{url}]], 'f')\nws.connect([[{url}]])\ndb.connect([[{url}]])\noci.pull([[{url}]], 'o')\nprocess.run{{cmd = [[{url}]]}}"
         ));
         let grants = ["http", "ws", "db", "oci", "process", "fs", "listen", "env", "systemd", "apt"]
@@ -190,30 +191,30 @@ fn no_message_of_the_command_line_has_a_password() {
             vec![url],
         ]);
         for line in lines {
-            let _ = check(&folder, &format!("{line:?}"), &mut assay(folder.path(), &line));
+            let _ = check(&directory, &format!("{line:?}"), &mut assay(directory.path(), &line));
         }
     }
 }
 
 fn the_environment_s_proxies_stay_secret() {
-    let folder = Folder::new();
-    folder.write("a.lua", "for _ = 1, 2 do print(pcall(http.get, 'http://192.0.2.1/', {timeout = 1})) end http.get('http://192.0.2.1/', {timeout = 1})");
+    let directory = Directory::new();
+    directory.write("a.lua", "for _ = 1, 2 do print(pcall(http.get, 'http://192.0.2.1/', {timeout = 1})) end http.get('http://192.0.2.1/', {timeout = 1})");
     for url in URLS.iter().filter(|url| !url.contains('\n')) {
         for allow in ["http", "http=proxy:127.0.0.1:1,http=192.0.2.1", "env"] {
             let args =
                 ["run", "--allow", allow, "--deny", "http=192.0.2.0/24", "--audit", "audit.jsonl", "a.lua"];
-            let mut command = assay(folder.path(), &args);
+            let mut command = assay(directory.path(), &args);
             for name in ["http_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
                 command.env(name, url);
             }
-            let _ = check(&folder, url, &mut command);
+            let _ = check(&directory, url, &mut command);
         }
     }
 }
 
 /// What is hidden is the password, not the place.
 fn messages_still_say_where() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for (call, shown) in [
         ("http.get('http://u:hunter2@127.0.0.1:1/x')", "GET http://127.0.0.1:1/x"),
         ("http.get('http://u:hunter2@127.0.0.1:x/y')", "http://...@127.0.0.1:x/y"),
@@ -221,8 +222,8 @@ fn messages_still_say_where() {
         ("ws.connect('ws://u:hunter2@127.0.0.1:x/y')", "ws://...@127.0.0.1:x/y"),
         ("oci.manifest('u:hunter2@127.0.0.1:1/x')", "...@127.0.0.1:1/x"),
     ] {
-        folder.write("a.lua", call);
-        let (text, _) = check(&folder, call, &mut assay(folder.path(), &["run", "-A", "a.lua"]));
+        directory.write("a.lua", call);
+        let (text, _) = check(&directory, call, &mut assay(directory.path(), &["run", "-A", "a.lua"]));
         assert!(text.contains(shown), "{call}: {text}");
     }
 }

@@ -7,7 +7,7 @@ pub mod sockets;
 pub mod streams;
 pub mod version2;
 
-use assay_tests::executable::{Folder, assay, program};
+use assay_tests::executable::{Directory, assay, program};
 use assay_tests::servers::isolated;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -40,7 +40,7 @@ pub const TESTS: &[(&str, fn())] = &[
 struct Serving {
     child: Child,
     port: u16,
-    folder: Folder,
+    directory: Directory,
     /// What it prints.
     lines: Receiver<String>,
     /// Closed with its output, which it keeps until it ends.
@@ -56,20 +56,20 @@ impl Drop for Serving {
 
 /// Runs a script that calls `serve(routes, options)` and waits until it listens.
 fn serve(flags: &[&str], script: &str) -> Serving {
-    serve_in(Folder::new(), flags, script)
+    serve_in(Directory::new(), flags, script)
 }
 
-fn serve_in(folder: Folder, flags: &[&str], script: &str) -> Serving {
+fn serve_in(directory: Directory, flags: &[&str], script: &str) -> Serving {
     let prelude = "local function serve(routes, opts, where) opts = opts or {} \
          opts.on_listen = function(server) print('PORT ' .. server.port) end \
          http.serve(where or 0, routes, opts) end\n";
-    folder.write("serve.lua", &format!("{prelude}{script}"));
+    directory.write("serve.lua", &format!("{prelude}{script}"));
     let mut args = vec!["run", "--allow", "listen"];
     args.extend_from_slice(flags);
     args.push("serve.lua");
-    let mut child = assay(folder.path(), &args)
+    let mut child = assay(directory.path(), &args)
         .stdout(Stdio::piped())
-        .stderr(Stdio::from(std::fs::File::create(folder.path().join("stderr")).expect("a file")))
+        .stderr(Stdio::from(std::fs::File::create(directory.path().join("stderr")).expect("a file")))
         .spawn()
         .expect("the executable can be started");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
@@ -78,7 +78,7 @@ fn serve_in(folder: Folder, flags: &[&str], script: &str) -> Serving {
         let _ = child.wait();
         panic!(
             "it does not serve: {}",
-            std::fs::read_to_string(folder.path().join("stderr")).unwrap_or_default()
+            std::fs::read_to_string(directory.path().join("stderr")).unwrap_or_default()
         );
     };
     let (sender, received) = channel();
@@ -87,7 +87,7 @@ fn serve_in(folder: Folder, flags: &[&str], script: &str) -> Serving {
         let _open = open;
         lines.map_while(Result::ok).try_for_each(|line| sender.send(line))
     });
-    Serving { child, port, folder, lines: received, output }
+    Serving { child, port, directory, lines: received, output }
 }
 
 impl Serving {
@@ -173,7 +173,7 @@ fn curl_speaks_both_versions() {
     assert_eq!(curl(&["--http1.0", &server.url("/")]), "HTTP/1.0 http");
     assert_eq!(curl(&["--http2-prior-knowledge", &server.url("/")]), "HTTP/2 http");
     let body = "x".repeat(300_000);
-    let file = server.folder.write("body", &body).display().to_string();
+    let file = server.directory.write("body", &body).display().to_string();
     for version in ["--http1.1", "--http2-prior-knowledge"] {
         assert_eq!(curl(&[version, "--data-binary", &format!("@{file}"), &server.url("/")]), "300000");
         let head = curl(&[version, "-I", &server.url("/")]).to_lowercase();
@@ -185,8 +185,8 @@ fn curl_speaks_both_versions() {
 }
 
 /// A key and a certificate for 127.0.0.1 that signs itself.
-fn certificate(folder: &Path) {
-    let path = |name: &str| folder.join(name).display().to_string();
+fn certificate(directory: &Path) {
+    let path = |name: &str| directory.join(name).display().to_string();
     output(
         "openssl",
         &[
@@ -212,12 +212,12 @@ fn certificate(folder: &Path) {
 }
 
 fn tls_negotiates_the_version() {
-    let folder = Folder::new();
-    certificate(folder.path());
-    let cert = folder.path().join("cert.pem").display().to_string();
+    let directory = Directory::new();
+    certificate(directory.path());
+    let cert = directory.path().join("cert.pem").display().to_string();
     let script =
         HELLO.replace("end } })", "end } }, { tls = { cert_file = 'cert.pem', key_file = 'key.pem' } })");
-    let server = serve_in(folder, &["--allow", "fs=read:."], &script);
+    let server = serve_in(directory, &["--allow", "fs=read:."], &script);
     let url = server.url("/").replace("http:", "https:");
     assert_eq!(curl(&["--cacert", &cert, &url]), "HTTP/2 https");
     assert_eq!(curl(&["--cacert", &cert, "--http1.1", &url]), "HTTP/1.1 https");
@@ -228,9 +228,9 @@ fn tls_negotiates_the_version() {
 }
 
 fn tls_may_ask_for_a_certificate() {
-    let folder = Folder::new();
-    certificate(folder.path());
-    let path = |name: &str| folder.path().join(name).display().to_string();
+    let directory = Directory::new();
+    certificate(directory.path());
+    let path = |name: &str| directory.path().join(name).display().to_string();
     let (cert, key, client) = (path("cert.pem"), path("key.pem"), path("client.pem"));
     let (request, extension) = (path("client.csr"), "extendedKeyUsage=clientAuth");
     output(
@@ -244,7 +244,7 @@ fn tls_may_ask_for_a_certificate() {
         "end } })",
         "end } }, { tls = { cert = fs.read('cert.pem'), key = fs.read('key.pem'), client_ca_file = 'cert.pem' } })",
     );
-    let server = serve_in(folder, &["--allow", "fs=read:."], &script);
+    let server = serve_in(directory, &["--allow", "fs=read:."], &script);
     let url = server.url("/").replace("http:", "https:");
     let refused = program("curl").args(["-sS", "--cacert", &cert, &url]).output().expect("curl runs");
     assert!(!refused.status.success());
@@ -252,12 +252,12 @@ fn tls_may_ask_for_a_certificate() {
 }
 
 fn a_unix_socket_is_served_and_a_stale_one_replaced() {
-    let folder = Folder::new();
-    let socket = folder.path().join("app.sock").display().to_string();
+    let directory = Directory::new();
+    let socket = directory.path().join("app.sock").display().to_string();
     // Bound, and left behind by a listener that is gone.
     drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket can be made"));
     let script = HELLO.replace("end } })", "end } }, nil, 'unix:app.sock')");
-    let mut server = serve_in(folder, &["--allow", "listen=unix:app.sock"], &script);
+    let mut server = serve_in(directory, &["--allow", "listen=unix:app.sock"], &script);
     assert_eq!(curl(&["--unix-socket", &socket, "http://app/"]), "HTTP/1.1 http");
     assert_eq!(curl(&["--unix-socket", &socket, "--http2-prior-knowledge", "http://app/"]), "HTTP/2 http");
     server.signal("TERM");
@@ -266,16 +266,16 @@ fn a_unix_socket_is_served_and_a_stale_one_replaced() {
 }
 
 fn large_files_come_whole_and_in_ranges() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let content: Vec<u8> = (0..5_000_000u32).map(|n| (n % 251) as u8).collect();
-    std::fs::create_dir(folder.path().join("public")).expect("a folder");
-    std::fs::write(folder.path().join("public/large.bin"), &content).expect("a file");
+    std::fs::create_dir(directory.path().join("public")).expect("a directory");
+    std::fs::write(directory.path().join("public/large.bin"), &content).expect("a file");
     let server = serve_in(
-        folder,
+        directory,
         &["--allow", "fs=read:public", "--memory", "32MiB"],
         "serve({ GET = { ['/*'] = http.files('public') } })",
     );
-    let got = server.folder.path().join("got");
+    let got = server.directory.path().join("got");
     let target = got.display().to_string();
     for version in ["--http1.1", "--http2-prior-knowledge"] {
         curl(&[version, "-o", &target, &server.url("/large.bin")]);
@@ -284,7 +284,7 @@ fn large_files_come_whole_and_in_ranges() {
         assert!(std::fs::read(&got).expect("curl wrote it") == content[1_000_000..4_999_999]);
     }
     // A download that broke off goes on.
-    std::fs::write(&got, &content[..123_456]).expect("the folder is writable");
+    std::fs::write(&got, &content[..123_456]).expect("the directory is writable");
     curl(&["-C", "-", "-o", &target, &server.url("/large.bin")]);
     assert!(std::fs::read(&got).expect("curl wrote it") == content);
 }
@@ -440,7 +440,7 @@ fn websockets_talk() {
            ['/left'] = function() return { ws = function(conn) conn:read() print(conn.close_code, conn.close_reason) end } end,\n\
          } })",
     );
-    let script = server.folder.write("client.py", SOCKET);
+    let script = server.directory.write("client.py", SOCKET);
     succeeds(isolated(&script).arg(server.port.to_string()));
     server.wait_for("4002\tbye");
 }

@@ -86,20 +86,20 @@ pub fn isolated(script: &Path) -> Command {
     command
 }
 
-/// Starts a server by its name, with a folder for its files.
+/// Starts a server by its name, with a directory for its files.
 ///
 /// # Errors
 /// When there is no such server, or it does not come up.
-pub fn start(name: &str, folder: &Path) -> Result<Server, String> {
-    let folder = folder.join(format!(".{name}"));
-    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+pub fn start(name: &str, directory: &Path) -> Result<Server, String> {
+    let directory = directory.join(format!(".{name}"));
+    std::fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let script = root().join("tests/servers").join(format!("{name}_server.py"));
     if !script.is_file() {
         return Err(format!("there is no server '{name}' ({})", script.display()));
     }
     let text = std::fs::read_to_string(&script).map_err(|error| format!("{}: {error}", script.display()))?;
     let mut command = isolated(&script);
-    command.arg(&folder);
+    command.arg(&directory);
     match text.lines().any(|line| line == "SHARED = True") {
         true => shared(name, command),
         false => launch(name, command),

@@ -1,6 +1,6 @@
 //! What only happens on a terminal: prompts, the line editor, colours.
 
-use assay_tests::executable::{Finished, Folder, assay, python};
+use assay_tests::executable::{Directory, Finished, assay, python};
 use std::process::Stdio;
 
 /// Every test of this file.
@@ -56,51 +56,55 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
 
 /// `steps` are `QUESTION=ANSWER`, separated by `|`.
-fn on_terminal(folder: &Folder, steps: &str, args: &[&str]) -> Finished {
-    let direct = assay(folder.path(), args);
+fn on_terminal(directory: &Directory, steps: &str, args: &[&str]) -> Finished {
+    let direct = assay(directory.path(), args);
     let mut command = python();
     command.args(["-c", TERMINAL, steps]).arg(direct.get_program()).args(direct.get_args());
-    command.current_dir(folder.path()).env("HOME", folder.path()).env("TERM", "xterm").stdin(Stdio::null());
+    command
+        .current_dir(directory.path())
+        .env("HOME", directory.path())
+        .env("TERM", "xterm")
+        .stdin(Stdio::null());
     command.output().expect("python3 can be started").into()
 }
 
 const TWO_READS: &str = "print(pcall(fs.read, 'a'), pcall(fs.read, 'a'))";
 
 fn the_prompt_grants_once() {
-    let folder = Folder::new();
-    folder.write("a", "text");
-    let done = on_terminal(&folder, "deny > =o|deny > =d", &["exec", "--prompt", "-e", TWO_READS]);
+    let directory = Directory::new();
+    directory.write("a", "text");
+    let done = on_terminal(&directory, "deny > =o|deny > =d", &["exec", "--prompt", "-e", TWO_READS]);
     assert_eq!(done.code, Some(0), "{}", done.stdout);
     assert!(done.stdout.contains("true\tfalse") || done.stdout.contains("true\ttext"), "{}", done.stdout);
     assert!(done.stdout.contains("is not granted"), "{}", done.stdout);
 }
 
 fn the_prompt_grants_for_the_run() {
-    let folder = Folder::new();
-    folder.write("a", "text");
-    let done = on_terminal(&folder, "deny > =a", &["exec", "--prompt", "-e", TWO_READS]);
+    let directory = Directory::new();
+    directory.write("a", "text");
+    let done = on_terminal(&directory, "deny > =a", &["exec", "--prompt", "-e", TWO_READS]);
     assert_eq!(done.code, Some(0), "{}", done.stdout);
     assert!(!done.stdout.contains("is not granted"), "{}", done.stdout);
     assert_eq!(done.stdout.matches("The script asks").count(), 1, "{}", done.stdout);
 }
 
 fn the_prompt_denies() {
-    let folder = Folder::new();
-    folder.write("a", "text");
-    let done = on_terminal(&folder, "deny > =d", &["exec", "--prompt", "-e", "fs.read('a')"]);
+    let directory = Directory::new();
+    directory.write("a", "text");
+    let done = on_terminal(&directory, "deny > =d", &["exec", "--prompt", "-e", "fs.read('a')"]);
     assert_eq!(done.code, Some(1), "{}", done.stdout);
     assert!(done.stdout.contains("--allow fs=read:"), "{}", done.stdout);
 }
 
 /// Asks for `a`, again in another way, for `b` and for a variable; `answers` as many times as it has letters.
 fn a_denial_is_final() {
-    let folder = Folder::new();
-    folder.write("a", "text");
-    folder.write("b", "text");
+    let directory = Directory::new();
+    directory.write("a", "text");
+    directory.write("b", "text");
     let source = "for _ = 1, 3 do pcall(fs.read, 'a') end pcall(fs.read, 'b') print(env.get('X'), 'end')";
     for (answers, questions) in [("ddd", 3), ("ooooo", 5), ("aaa", 3), ("x", 1), ("dx", 2)] {
         let steps: Vec<_> = answers.chars().map(|answer| format!("deny > ={answer}")).collect();
-        let done = on_terminal(&folder, &steps.join("|"), &["exec", "--prompt", "-e", source]);
+        let done = on_terminal(&directory, &steps.join("|"), &["exec", "--prompt", "-e", source]);
         assert_eq!(done.code, Some(0), "{answers}: {}", done.stdout);
         assert_eq!(done.stdout.matches("The script asks").count(), questions, "{answers}: {}", done.stdout);
         assert!(done.stdout.ends_with("nil\tend\r\n"), "{answers}: {}", done.stdout);
@@ -109,8 +113,8 @@ fn a_denial_is_final() {
 
 /// A name with several addresses, and a URL that leads to itself.
 fn an_answer_holds_for_the_whole_request() {
-    let folder = Folder::new();
-    let server = assay_tests::servers::start("http", folder.path()).expect("the server starts");
+    let directory = Directory::new();
+    let server = assay_tests::servers::start("http", directory.path()).expect("the server starts");
     let port = &server.values["HTTP_PORT"];
     for (answer, shown) in [("o", "200"), ("d", "denied")] {
         let source = format!(
@@ -118,7 +122,7 @@ fn an_answer_holds_for_the_whole_request() {
         );
         let steps = format!("deny > ={answer}");
         for flags in [&["exec", "--prompt"][..], &["exec", "--prompt", "--allow", "http=10.0.0.0/8"]] {
-            let done = on_terminal(&folder, &steps, &[flags, &["-e", &source]].concat());
+            let done = on_terminal(&directory, &steps, &[flags, &["-e", &source]].concat());
             assert_eq!(done.stdout.matches("The script asks").count(), 1, "{answer}: {}", done.stdout);
             assert!(done.stdout.contains(&format!("got\t{shown}")), "{answer}: {}", done.stdout);
         }
@@ -131,10 +135,10 @@ fn questions(done: &Finished) -> usize {
 }
 
 fn redirects_are_part_of_the_request() {
-    let folder = Folder::new();
-    let server = assay_tests::servers::start("http", folder.path()).expect("the server starts");
+    let directory = Directory::new();
+    let server = assay_tests::servers::start("http", directory.path()).expect("the server starts");
     let port = &server.values["HTTP_PORT"];
-    folder.write(
+    directory.write(
         "a.lua",
         &format!(
             "for _ = 1, 2 do
@@ -145,26 +149,26 @@ fn redirects_are_part_of_the_request() {
     );
     for (answers, asked, shown) in [("oo", 2, "200"), ("a", 1, "200"), ("d", 1, "denied")] {
         let steps: Vec<_> = answers.chars().map(|answer| format!("deny > ={answer}")).collect();
-        let done = on_terminal(&folder, &steps.join("|"), &["run", "--prompt", "a.lua"]);
+        let done = on_terminal(&directory, &steps.join("|"), &["run", "--prompt", "a.lua"]);
         assert_eq!(questions(&done), asked, "{answers}: {}", done.stdout);
         assert_eq!(done.stdout.matches(&format!("got\t{shown}")).count(), 2, "{answers}: {}", done.stdout);
     }
     // What is written lets the whole request through the next time.
-    folder.write("m.toml", "");
+    directory.write("m.toml", "");
     let args = ["run", "--manifest", "m.toml", "--prompt", "a.lua"];
-    let done = on_terminal(&folder, "deny > =m", &args);
+    let done = on_terminal(&directory, "deny > =m", &args);
     assert_eq!((questions(&done), done.stdout.matches("got\t200").count()), (1, 2), "{}", done.stdout);
-    let text = std::fs::read_to_string(folder.path().join("m.toml")).expect("it is there");
+    let text = std::fs::read_to_string(directory.path().join("m.toml")).expect("it is there");
     for path in ["/redirect/3", "/redirect/2", "/redirect/1", "/echo"] {
         assert!(text.contains(&format!("http=GET:http://localhost:{port}{path}\"")), "{path}: {text}");
     }
-    let done = on_terminal(&folder, "", &args);
+    let done = on_terminal(&directory, "", &args);
     assert_eq!((questions(&done), done.stdout.matches("got\t200").count()), (0, 2), "{}", done.stdout);
 }
 
 fn a_redirect_to_another_host_is_asked() {
-    let folder = Folder::new();
-    let server = assay_tests::servers::start("http", folder.path()).expect("the server starts");
+    let directory = Directory::new();
+    let server = assay_tests::servers::start("http", directory.path()).expect("the server starts");
     let port = &server.values["HTTP_PORT"];
     let source = format!(
         "local url = 'http://localhost:{port}/redirect_to?url=http://127.0.0.1:{port}/redirect/1'
@@ -172,7 +176,7 @@ fn a_redirect_to_another_host_is_asked() {
     );
     for (second, shown) in [("o", "200"), ("d", "denied"), ("x", "denied")] {
         let steps = format!("deny > =o|deny > ={second}");
-        let done = on_terminal(&folder, &steps, &["exec", "--prompt", "-e", &source]);
+        let done = on_terminal(&directory, &steps, &["exec", "--prompt", "-e", &source]);
         assert_eq!(questions(&done), 2, "{second}: {}", done.stdout);
         assert!(
             done.stdout.contains(&format!("for GET http://127.0.0.1:{port}/redirect/1")),
@@ -200,14 +204,14 @@ fn asked_at(done: &Finished) -> Vec<(String, String)> {
 }
 
 fn each_task_is_asked_at_its_line() {
-    let folder = Folder::new();
-    let server = assay_tests::servers::start("http", folder.path()).expect("the server starts");
+    let directory = Directory::new();
+    let server = assay_tests::servers::start("http", directory.path()).expect("the server starts");
     let port = &server.values["HTTP_PORT"];
     let mut wanted = Vec::new();
     let mut script = String::from("local tasks = {}\n");
     for n in 0..6 {
-        folder.write(&format!("f{n}"), "x");
-        let file = folder.path().join(format!("f{n}"));
+        directory.write(&format!("f{n}"), "x");
+        let file = directory.path().join(format!("f{n}"));
         for (call, what) in [
             (
                 format!("http.get('http://localhost:{port}/status/{n}')"),
@@ -221,9 +225,9 @@ fn each_task_is_asked_at_its_line() {
         }
     }
     script.push_str("for _, task in ipairs(tasks) do task:await() end print('end')");
-    folder.write("x.lua", &script);
+    directory.write("x.lua", &script);
     let steps = vec!["deny > =o"; wanted.len()].join("|");
-    let done = on_terminal(&folder, &steps, &["run", "--prompt", "x.lua"]);
+    let done = on_terminal(&directory, &steps, &["run", "--prompt", "x.lua"]);
     assert_eq!(done.code, Some(0), "{}", done.stdout);
     wanted.sort();
     assert_eq!(asked_at(&done), wanted, "{}", done.stdout);
@@ -231,8 +235,8 @@ fn each_task_is_asked_at_its_line() {
 
 /// A call that is under way keeps its answer, whatever other tasks call.
 fn an_answer_holds_while_others_call() {
-    let folder = Folder::new();
-    let server = assay_tests::servers::start("http", folder.path()).expect("the server starts");
+    let directory = Directory::new();
+    let server = assay_tests::servers::start("http", directory.path()).expect("the server starts");
     let port = &server.values["HTTP_PORT"];
     let source = format!(
         "local done = false
@@ -240,41 +244,41 @@ fn an_answer_holds_while_others_call() {
          local ok, r = pcall(http.get, 'http://localhost:{port}/redirect/5') done = true other:await()
          print('got', ok and r.status or r.code)"
     );
-    let done = on_terminal(&folder, "deny > =o", &["exec", "--prompt", "-e", &source]);
+    let done = on_terminal(&directory, "deny > =o", &["exec", "--prompt", "-e", &source]);
     assert_eq!(questions(&done), 1, "{}", done.stdout);
     assert!(done.stdout.contains("got\t200"), "{}", done.stdout);
 }
 
 fn the_prompt_writes_the_manifest() {
-    let folder = Folder::new();
-    folder.write("a", "text");
-    folder.write(
+    let directory = Directory::new();
+    directory.write("a", "text");
+    directory.write(
         "m.toml",
         "# Mine.\nallow = [\n  # A host.\n  \"http=a.example\",\n]\n[limits]\ntimeout = \"1m\"\n",
     );
     let args = ["exec", "--manifest", "m.toml", "--prompt", "-e", TWO_READS];
-    let done = on_terminal(&folder, "deny > =m", &args);
+    let done = on_terminal(&directory, "deny > =m", &args);
     assert_eq!(done.code, Some(0), "{}", done.stdout);
     assert_eq!(done.stdout.matches("The script asks").count(), 1, "{}", done.stdout);
-    let text = std::fs::read_to_string(folder.path().join("m.toml")).expect("it is there");
-    let rule = format!("\"fs=read:{}\"", folder.path().join("a").display());
+    let text = std::fs::read_to_string(directory.path().join("m.toml")).expect("it is there");
+    let rule = format!("\"fs=read:{}\"", directory.path().join("a").display());
     for part in ["# Mine.", "# A host.", "http=a.example", "timeout = \"1m\"", &rule] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
-    let again = on_terminal(&folder, "", &args);
+    let again = on_terminal(&directory, "", &args);
     assert!(!again.stdout.contains("The script asks"), "{}", again.stdout);
     // Without a manifest there is nothing to write to, and the letter allows nothing.
-    let done = on_terminal(&folder, "deny > =m|deny > =d", &["exec", "--prompt", "-e", "fs.read('a')"]);
+    let done = on_terminal(&directory, "deny > =m|deny > =d", &["exec", "--prompt", "-e", "fs.read('a')"]);
     assert_eq!(done.code, Some(1), "{}", done.stdout);
     assert!(done.stdout.contains("no manifest"), "{}", done.stdout);
 }
 
 fn the_prompt_shows_the_line() {
-    let folder = Folder::new();
-    folder.write("a", "text");
-    folder.write("modules/m.lua", "\nreturn function()\n  local text = fs.read('a')\n  return text end");
-    folder.write("x.lua", "local m = require('m')\npcall(fs.read, 'a')\npcall(m)");
-    let done = on_terminal(&folder, "deny > =o|deny > =o", &["run", "--prompt", "x.lua"]);
+    let directory = Directory::new();
+    directory.write("a", "text");
+    directory.write("modules/m.lua", "\nreturn function()\n  local text = fs.read('a')\n  return text end");
+    directory.write("x.lua", "local m = require('m')\npcall(fs.read, 'a')\npcall(m)");
+    let done = on_terminal(&directory, "deny > =o|deny > =o", &["run", "--prompt", "x.lua"]);
     assert_eq!(done.code, Some(0), "{}", done.stdout);
     let places: Vec<_> = done.stdout.lines().filter_map(|line| line.trim().strip_prefix("at ")).collect();
     assert_eq!(places, ["x.lua:2", "./modules/m.lua:3"], "{}", done.stdout);
@@ -282,21 +286,21 @@ fn the_prompt_shows_the_line() {
 
 /// The script asks for a line, which is typed together with what would answer a question.
 fn what_is_typed_ahead_answers_nothing() {
-    let folder = Folder::new();
-    folder.write("a", "text");
+    let directory = Directory::new();
+    directory.write("a", "text");
     let source = "io.write('name: ') io.stdout:flush() io.read() print(pcall(fs.read, 'a'))";
-    let done = on_terminal(&folder, "name: =x\ra\ra\ra|deny > =d", &["exec", "--prompt", "-e", source]);
+    let done = on_terminal(&directory, "name: =x\ra\ra\ra|deny > =d", &["exec", "--prompt", "-e", source]);
     assert!(done.stdout.contains("false\t"), "{}", done.stdout);
 }
 
 fn a_question_is_what_it_looks_like() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     // What the script writes, to all that reaches the terminal, and asks for.
     let source = "local fake = '\\27[7m assay \\27[0m\\27[2A\\u{9b}7m'
         print(fake) io.stderr:write(fake, '\\n') log.warn(fake)
         pcall(fs.read, 'x\\27[1A\\r\\n\\u{202e}y')
         async.spawn(function() error(fake) end) sleep(0) error(fake)";
-    let done = on_terminal(&folder, "deny > =d", &["exec", "--prompt", "-e", source]);
+    let done = on_terminal(&directory, "deny > =d", &["exec", "--prompt", "-e", source]);
     assert_eq!(done.code, Some(1), "{}", done.stdout);
     assert_eq!(done.stdout.matches("\u{1b}[7m assay \u{1b}[0m").count(), 1, "{:?}", done.stdout);
     // Those of the question's own head, and no other.
@@ -306,49 +310,51 @@ fn a_question_is_what_it_looks_like() {
 }
 
 fn nothing_is_asked_without_a_terminal() {
-    let folder = Folder::new();
-    folder.write("a", "text");
-    let output = assay(folder.path(), &["exec", "--prompt", "-e", "fs.read('a')"]).output().expect("it runs");
+    let directory = Directory::new();
+    directory.write("a", "text");
+    let output =
+        assay(directory.path(), &["exec", "--prompt", "-e", "fs.read('a')"]).output().expect("it runs");
     let done = Finished::from(output);
     assert_eq!(done.code, Some(1));
     assert!(!done.stderr.contains("The script asks"), "{}", done.stderr);
 }
 
 fn the_repl_edits_lines() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     // Typing `x = 4`, then a line with a mistake that backspace takes back.
-    let done = on_terminal(&folder, "> =x = 4|> =return x + 9\u{7f}3|> =os.exit(5)", &["repl"]);
+    let done = on_terminal(&directory, "> =x = 4|> =return x + 9\u{7f}3|> =os.exit(5)", &["repl"]);
     assert_eq!(done.code, Some(5), "{}", done.stdout);
     assert!(done.stdout.contains("\r\n7\r\n"), "{:?}", done.stdout);
 }
 
 fn ctrl_c_ends_what_runs_in_the_repl() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let steps = "> =print('re' .. 'ady') while true do end|ready\r\n=\u{3}|> =print('still ' .. 'here')|> =os.exit(6)";
-    let done = on_terminal(&folder, steps, &["repl"]);
+    let done = on_terminal(&directory, steps, &["repl"]);
     assert_eq!(done.code, Some(6), "{}", done.stdout);
     assert!(done.stdout.contains("interrupted\r\n") && done.stdout.contains("still here"), "{}", done.stdout);
     // The lines of a chunk that needs more are given up.
     let steps = "> =for i = 1, 3 do|>> =\u{3}|> =print('whole ' .. 'again')|> =os.exit(6)";
-    let done = on_terminal(&folder, steps, &["repl"]);
+    let done = on_terminal(&directory, steps, &["repl"]);
     assert_eq!(done.code, Some(6), "{}", done.stdout);
     assert!(done.stdout.contains("whole again"), "{}", done.stdout);
 }
 
 fn the_repl_completes_names() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for typed in [
         "fs.appe\t == fs.append",
         "tostri\t == tostring",
         "_G.string.gsu\t == string.gsub",
         "assert.cont\t == assert.contains",
     ] {
-        let done = on_terminal(&folder, &format!("> =print({typed}, 'a' .. 'b')|> =os.exit(5)"), &["repl"]);
+        let done =
+            on_terminal(&directory, &format!("> =print({typed}, 'a' .. 'b')|> =os.exit(5)"), &["repl"]);
         assert_eq!(done.code, Some(5), "{typed}: {}", done.stdout);
         assert!(done.stdout.contains("true\tab\r\n"), "{typed}: {}", done.stdout);
     }
     let steps = "> =local mine_own = { deeper = { value_here = 42 } }|> =print(mine_o\t.deep\t.value_h\t + 1)|> =os.exit(5)";
-    let done = on_terminal(&folder, steps, &["repl"]);
+    let done = on_terminal(&directory, steps, &["repl"]);
     assert!(done.code == Some(5) && done.stdout.contains("\r\n43\r\n"), "{}", done.stdout);
     // Methods of a string, and of an object.
     for (object, typed) in [
@@ -356,7 +362,7 @@ fn the_repl_completes_names() {
         ("s = setmetatable({}, {__index = {answer = function() return 'AB' end}})", "s:ans\t()"),
     ] {
         let done = on_terminal(
-            &folder,
+            &directory,
             &format!("> ={object}|> =print('<' .. {typed} .. '>')|> =os.exit(5)"),
             &["repl"],
         );

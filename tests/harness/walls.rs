@@ -1,7 +1,7 @@
 //! No script outlives its limits, whatever it calls and whether or not its output is read.
 
 use assay_tests::attacks;
-use assay_tests::executable::{Folder, assay, program, run, run_in};
+use assay_tests::executable::{Directory, assay, program, run, run_in};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -20,7 +20,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_reader_that_stalls_holds_up_no_limit", a_reader_that_stalls_holds_up_no_limit),
     ("a_reader_that_stalls_holds_up_no_signal", a_reader_that_stalls_holds_up_no_signal),
     ("what_nothing_can_interrupt_ends_with_the_process", what_nothing_can_interrupt_ends_with_the_process),
-    ("a_large_temporary_folder_goes_after_the_run", a_large_temporary_folder_goes_after_the_run),
+    ("a_large_temporary_directory_goes_after_the_run", a_large_temporary_directory_goes_after_the_run),
     ("a_slow_reader_gets_everything", a_slow_reader_gets_everything),
     ("a_result_that_nobody_reads_is_an_error", a_result_that_nobody_reads_is_an_error),
     ("output_that_cannot_be_written_is_an_error", output_that_cannot_be_written_is_an_error),
@@ -46,8 +46,8 @@ fn host_calls_end_at_the_timeout() {
 }
 
 /// Starts a script that says "ready" on stderr, and waits until it has.
-fn started(folder: &Folder, mut command: Command) -> Child {
-    let mut child = command.current_dir(folder.path()).stderr(Stdio::piped()).spawn().expect("it starts");
+fn started(directory: &Directory, mut command: Command) -> Child {
+    let mut child = command.current_dir(directory.path()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut line = [0; 6];
     child.stderr.as_mut().expect("piped").read_exact(&mut line).expect("a line comes");
     assert_eq!(&line, b"ready\n");
@@ -62,9 +62,9 @@ fn kill(child: &Child, signal: &str) {
 fn host_calls_end_with_a_signal() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
         for attack in &attacks::of("host")[..2] {
-            let folder = Folder::new();
+            let directory = Directory::new();
             let source = format!("io.stderr:write('ready\\n'); {}", attack.code());
-            let mut child = started(&folder, assay(folder.path(), &["exec", "-e", &source]));
+            let mut child = started(&directory, assay(directory.path(), &["exec", "-e", &source]));
             kill(&child, signal);
             assert_eq!(child.wait().expect("it ends").code(), Some(code), "{signal}: {source}");
         }
@@ -118,8 +118,8 @@ fn what_a_peer_makes_the_host_do_counts_as_cpu() {
     ] {
         let address = flood(head, again);
         let url = format!("{scheme}://{address}/");
-        let folder = Folder::new();
-        let script = folder.write("flood.lua", call);
+        let directory = Directory::new();
+        let script = directory.write("flood.lua", call);
         let done = run(&[
             "run",
             "--allow",
@@ -146,17 +146,17 @@ fn accept_key(key: &str) -> String {
 
 fn a_reader_that_stalls_holds_up_no_limit() {
     for attack in attacks::of("output") {
-        let (folder, source) = (Folder::new(), attack.code());
-        let mut command = assay(folder.path(), &["exec", "--timeout", "300ms", "-e", source]);
+        let (directory, source) = (Directory::new(), attack.code());
+        let mut command = assay(directory.path(), &["exec", "--timeout", "300ms", "-e", source]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         // Nobody reads the two pipes until it is over.
         assert_eq!(child.wait().expect("it ends").code(), Some(124), "{source}");
     }
     // Writing itself takes CPU time, and so does a script that goes on after its output was refused.
-    let folder = Folder::new();
+    let directory = Directory::new();
     let args =
         ["exec", "--cpu", "200ms", "-e", "print(('x'):rep(100000)) io.stdout:flush() while true do end"];
-    let mut child = assay(folder.path(), &args).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut child = assay(directory.path(), &args).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut text = Vec::new();
     child.stdout.take().expect("piped").read_to_end(&mut text).expect("it can be read");
     assert_eq!((text.len(), child.wait().expect("it ends").code()), (100_001, Some(137)));
@@ -164,19 +164,19 @@ fn a_reader_that_stalls_holds_up_no_limit() {
 
 fn a_reader_that_stalls_holds_up_no_signal() {
     for attack in attacks::of("output") {
-        let folder = Folder::new();
+        let directory = Directory::new();
         let source = format!("io.stderr:write('ready\\n'); {}", attack.code());
-        let mut command = assay(folder.path(), &["exec", "-e", &source]);
+        let mut command = assay(directory.path(), &["exec", "-e", &source]);
         command.stdout(Stdio::piped());
-        let mut child = started(&folder, command);
+        let mut child = started(&directory, command);
         kill(&child, "TERM");
         assert_eq!(child.wait().expect("it ends").code(), Some(143), "{source}");
     }
 }
 
-/// A new pipe in the folder, open at both ends so that neither waits for the other.
-fn unread(folder: &Folder) -> File {
-    let path = folder.path().join("pipe");
+/// A new pipe in the directory, open at both ends so that neither waits for the other.
+fn unread(directory: &Directory) -> File {
+    let path = directory.path().join("pipe");
     assert!(program("rm").arg("-f").arg(&path).status().expect("rm runs").success());
     assert!(program("mkfifo").arg(&path).status().expect("mkfifo runs").success());
     File::options().read(true).write(true).open(&path).expect("it opens")
@@ -184,20 +184,20 @@ fn unread(folder: &Folder) -> File {
 
 /// An audit that goes to a pipe which nobody reads: the host writes it before it answers, and the write waits.
 fn what_nothing_can_interrupt_ends_with_the_process() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let source = "print(fs.tempdir()) io.stdout:flush() io.stderr:write('ready\\n') \
                   while true do env.get('X') end";
-    let script = folder.write("stuck_test.lua", source);
+    let script = directory.write("stuck_test.lua", source);
     let grants = ["--audit", "pipe", "--allow", "env=X"];
     let run = |words: &[&str], more: &[&str]| {
-        let _pipe = unread(&folder);
+        let _pipe = unread(&directory);
         let words = [words, &grants, more, &[script.to_str().expect("UTF-8")]].concat();
-        let output = assay(folder.path(), &words).output().expect("it runs");
+        let output = assay(directory.path(), &words).output().expect("it runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         (output.status.code(), text(output.stdout), text(output.stderr))
     };
     let timed = ["--timeout", "300ms", "--report", "json", "--report-file", "report.json"];
-    let report = folder.path().join("report.json");
+    let report = directory.path().join("report.json");
     for (words, code, told) in [
         (&["run"][..], 124, "timeout limit of 0.3 s"),
         (&["run", "--mode", "tool"], 0, "timeout limit of 0.3 s"),
@@ -217,25 +217,25 @@ fn what_nothing_can_interrupt_ends_with_the_process() {
             assert!(stdout.contains(r#""status":"timeout""#), "{stdout}");
         }
     }
-    let _pipe = unread(&folder);
+    let _pipe = unread(&directory);
     let mut child =
-        started(&folder, assay(folder.path(), &[&["run"][..], &grants, &["stuck_test.lua"]].concat()));
+        started(&directory, assay(directory.path(), &[&["run"][..], &grants, &["stuck_test.lua"]].concat()));
     kill(&child, "TERM");
     assert_eq!(child.wait().expect("it ends").code(), Some(143));
 }
 
 /// What cannot be removed in the time that a run has to end is left to a process of its own.
-fn a_large_temporary_folder_goes_after_the_run() {
-    let folder = Folder::new();
-    let pipe = unread(&folder);
-    let source = "local folder = fs.tempdir() \
-        process.run{cmd = '/bin/sh', args = {'-c', 'seq 200000 | xargs touch'}, cwd = folder} \
-        print(folder) io.stdout:flush() io.stderr:write('ready\\n') while true do env.get('X') end";
+fn a_large_temporary_directory_goes_after_the_run() {
+    let directory = Directory::new();
+    let pipe = unread(&directory);
+    let source = "local directory = fs.tempdir() \
+        process.run{cmd = '/bin/sh', args = {'-c', 'seq 200000 | xargs touch'}, cwd = directory} \
+        print(directory) io.stdout:flush() io.stderr:write('ready\\n') while true do env.get('X') end";
     let args =
         ["exec", "--audit", "pipe", "--allow", "env=X,process", "--temp-entries", "1000000", "-e", source];
-    let mut command = assay(folder.path(), &args);
+    let mut command = assay(directory.path(), &args);
     command.stdout(Stdio::piped());
-    let mut child = started(&folder, command);
+    let mut child = started(&directory, command);
     while takes_more(&pipe) {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -247,7 +247,7 @@ fn a_large_temporary_folder_goes_after_the_run() {
     assert!(path.is_absolute(), "{path:?}");
     loop {
         // In this order, for it may end in between.
-        let at_work = has_as_input(path.parent().expect("a folder of the run"));
+        let at_work = has_as_input(path.parent().expect("a directory of the run"));
         if !path.exists() {
             break;
         }
@@ -263,19 +263,19 @@ fn takes_more(pipe: &File) -> bool {
     unsafe { libc::poll(&mut wait, 1, 0) > 0 }
 }
 
-/// Whether there is a process whose standard input is this folder.
-fn has_as_input(folder: &Path) -> bool {
+/// Whether there is a process whose standard input is this directory.
+fn has_as_input(directory: &Path) -> bool {
     let processes = std::fs::read_dir("/proc").expect("there is /proc");
     processes
         .flatten()
-        .any(|process| std::fs::read_link(process.path().join("fd/0")).is_ok_and(|input| input == folder))
+        .any(|process| std::fs::read_link(process.path().join("fd/0")).is_ok_and(|input| input == directory))
 }
 
 /// The result of a tool, which is larger than what a pipe takes.
 fn a_result_that_nobody_reads_is_an_error() {
-    let folder = Folder::new();
-    folder.write("tool.lua", "io.write(('x'):rep(400000))");
-    let mut command = assay(folder.path(), &["run", "--mode", "tool", "tool.lua"]);
+    let directory = Directory::new();
+    directory.write("tool.lua", "io.write(('x'):rep(400000))");
+    let mut command = assay(directory.path(), &["run", "--mode", "tool", "tool.lua"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     // Nobody reads the pipe until it is over.
     assert_eq!(child.wait().expect("it ends").code(), Some(1));
@@ -293,9 +293,9 @@ fn a_result_that_nobody_reads_is_an_error() {
 }
 
 fn a_slow_reader_gets_everything() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let source = "for i = 1, 200000 do print(i) end io.stderr:write('done\\n')";
-    let mut child = assay(folder.path(), &["exec", "-e", source])
+    let mut child = assay(directory.path(), &["exec", "-e", source])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -320,20 +320,20 @@ fn full() -> File {
 }
 
 fn output_that_cannot_be_written_is_an_error() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for source in
         ["print('x')", "io.write('x') os.exit(0)", "print('x') sleep(0.01)", "print('x') os.exit(true)"]
     {
-        let mut command = assay(folder.path(), &["exec", "-e", source]);
+        let mut command = assay(directory.path(), &["exec", "-e", source]);
         let done = command.stdout(full()).output().expect("it starts");
         let stderr = String::from_utf8_lossy(&done.stderr);
         assert_eq!(done.status.code(), Some(1), "{source}: {stderr}");
         assert!(stderr.contains("No space left on device"), "{source}: {stderr}");
     }
     // A script that ends otherwise keeps its code.
-    let mut command = assay(folder.path(), &["exec", "-e", "io.write('x') os.exit(7)"]);
+    let mut command = assay(directory.path(), &["exec", "-e", "io.write('x') os.exit(7)"]);
     assert_eq!(command.stdout(full()).output().expect("it starts").status.code(), Some(7));
-    folder.write("a_test.lua", "assert.eq(1, 1)");
+    directory.write("a_test.lua", "assert.eq(1, 1)");
     for args in [
         &["version"][..],
         &["version", "--json"],
@@ -346,15 +346,15 @@ fn output_that_cannot_be_written_is_an_error() {
         &["--help"],
         &["run", "--help"],
     ] {
-        let done = assay(folder.path(), args).stdout(full()).output().expect("it starts");
+        let done = assay(directory.path(), args).stdout(full()).output().expect("it starts");
         assert_eq!(done.status.code(), Some(1), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 }
 
 fn messages_that_cannot_be_written_abort_nothing() {
-    let folder = Folder::new();
-    folder.write("a_test.lua", "assert.eq(1, 1)");
-    folder.write("b_test.lua", "assert.eq(1, 2)");
+    let directory = Directory::new();
+    directory.write("a_test.lua", "assert.eq(1, 1)");
+    directory.write("b_test.lua", "assert.eq(1, 2)");
     for (args, code) in [
         (&["exec", "-e", "error('x')"][..], 1),
         (&["exec", "-e", "log.error('x')"], 0),
@@ -367,10 +367,11 @@ fn messages_that_cannot_be_written_abort_nothing() {
         (&["test", "b_test.lua"], 1),
         (&["run", "--mode", "tool", "a_test.lua"], 0),
     ] {
-        let done = assay(folder.path(), args).stderr(full()).output().expect("it starts");
+        let done = assay(directory.path(), args).stderr(full()).output().expect("it starts");
         assert_eq!(done.status.code(), Some(code), "{args:?}");
     }
-    let done = run_in(&folder, &["exec", "--report", "json", "--report-file", "/dev/full", "-e", "return 1"]);
+    let done =
+        run_in(&directory, &["exec", "--report", "json", "--report-file", "/dev/full", "-e", "return 1"]);
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     assert!(done.stderr.contains("/dev/full"), "{}", done.stderr);
 }

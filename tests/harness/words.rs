@@ -1,6 +1,6 @@
 //! Which words of a command line are Assay's and which the script's, and output that cannot be written.
 
-use assay_tests::executable::{Finished, Folder, assay, path, root, run_in};
+use assay_tests::executable::{Directory, Finished, assay, path, root, run_in};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -51,19 +51,19 @@ const WORDS: &[&[&str]] = &[
     &["x", "--", "-A"],
 ];
 
-fn nothing_granted(folder: &Folder, done: &Finished, words: &[&str]) {
+fn nothing_granted(directory: &Directory, done: &Finished, words: &[&str]) {
     assert_eq!(done.code, Some(0), "{words:?}: {}", done.stderr);
     let lines: Vec<_> = done.stdout.lines().collect();
     assert_eq!(lines, [words.join(" ").as_str(), NOTHING], "{words:?}");
-    assert!(!folder.path().join("made").exists(), "{words:?}");
+    assert!(!directory.path().join("made").exists(), "{words:?}");
 }
 
 fn arguments_of_a_script_grant_nothing() {
-    let folder = Folder::new();
-    folder.write("secret", "x");
-    folder.write("grants.toml", "allow = [\"fs\", \"env\"]");
+    let directory = Directory::new();
+    directory.write("secret", "x");
+    directory.write("grants.toml", "allow = [\"fs\", \"env\"]");
     let source = SCRIPT.replace('\n', " ");
-    folder.write("x.lua", SCRIPT);
+    directory.write("x.lua", SCRIPT);
     for words in WORDS {
         for start in [
             &["x.lua"][..],
@@ -78,51 +78,52 @@ fn arguments_of_a_script_grant_nothing() {
             &["-e", &source],
             &["-ve", &source],
         ] {
-            nothing_granted(&folder, &run_in(&folder, &[start, words].concat()), words);
+            nothing_granted(&directory, &run_in(&directory, &[start, words].concat()), words);
         }
         let attached = format!("-e{source}");
         nothing_granted(
-            &folder,
-            &run_in(&folder, &[&["exec", attached.as_str()][..], words].concat()),
+            &directory,
+            &run_in(&directory, &[&["exec", attached.as_str()][..], words].concat()),
             words,
         );
         for start in [&["-"][..], &["run", "-"], &["exec", "-"]] {
-            let mut command = assay(folder.path(), &[start, words].concat());
-            let input = File::open(folder.path().join("x.lua")).expect("it was written");
+            let mut command = assay(directory.path(), &[start, words].concat());
+            let input = File::open(directory.path().join("x.lua")).expect("it was written");
             let done = command.stdin(input).output().expect("it runs").into();
-            nothing_granted(&folder, &done, words);
+            nothing_granted(&directory, &done, words);
         }
         // A separator is no argument; a second one is.
         let words = [&["--"][..], words].concat();
-        nothing_granted(&folder, &run_in(&folder, &[&["x.lua"][..], &words].concat()), &words[1..]);
+        nothing_granted(&directory, &run_in(&directory, &[&["x.lua"][..], &words].concat()), &words[1..]);
     }
-    let tool = run_in(&folder, &["run", "--mode", "tool", "x.lua", "-A", "--mode", "script"]);
+    let tool = run_in(&directory, &["run", "--mode", "tool", "x.lua", "-A", "--mode", "script"]);
     let envelope: serde_json::Value = serde_json::from_str(&tool.stdout).expect("a line of JSON");
     assert!(envelope["output"].as_str().is_some_and(|output| !output.contains("true")), "{envelope}");
 }
 
 /// The `#!` line has the flags, and the caller gives words.
 fn arguments_of_a_program_grant_nothing() {
-    let folder = Folder::new();
-    folder.write("secret", "x");
+    let directory = Directory::new();
+    directory.write("secret", "x");
     let bin = path();
-    let bin = bin.parent().expect("a folder");
-    let file = folder.write("tool.lua", &format!("#!/usr/bin/env -S assay run --allow env=LANG\n{SCRIPT}"));
+    let bin = bin.parent().expect("a directory");
+    let file =
+        directory.write("tool.lua", &format!("#!/usr/bin/env -S assay run --allow env=LANG\n{SCRIPT}"));
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).expect("it is ours");
     for words in WORDS {
         let mut command = Command::new(&file);
-        command.args(*words).current_dir(folder.path()).env_clear().env("HOME", folder.path());
+        command.args(*words).current_dir(directory.path()).env_clear().env("HOME", directory.path());
         command.env("PATH", format!("{}:/usr/bin:/bin", bin.display())).stdin(Stdio::null());
-        nothing_granted(&folder, &command.output().expect("it starts").into(), words);
+        nothing_granted(&directory, &command.output().expect("it starts").into(), words);
     }
 }
 
 fn arguments_that_look_like_grants_are_told() {
-    let folder = Folder::new();
-    folder.write("x.lua", "print(...)");
-    folder.write("program.lua", "#!/usr/bin/env -S assay run\nprint(...)");
+    let directory = Directory::new();
+    directory.write("x.lua", "print(...)");
+    directory.write("program.lua", "#!/usr/bin/env -S assay run\nprint(...)");
     let told = |args: &[&str]| {
-        let done = run_in(&folder, args);
+        let done = run_in(&directory, args);
         assert_eq!(done.code, Some(0), "{}", done.stderr);
         done.stderr.contains("stands behind the script")
     };
@@ -139,14 +140,14 @@ fn arguments_that_look_like_grants_are_told() {
         assert!(!told(args), "{args:?}");
     }
     assert!(told(&["program.lua", "-A"]));
-    let done = run_in(&folder, &["x.lua", "--allow=\u{1b}[2J\u{202e}"]);
+    let done = run_in(&directory, &["x.lua", "--allow=\u{1b}[2J\u{202e}"]);
     assert!(!done.stderr.contains(['\u{1b}', '\u{202e}']), "{}", done.stderr);
 }
 
 fn a_script_may_follow_flags_at_once() {
-    let folder = Folder::new();
-    folder.write("x.lua", "print(fs.read('x.lua') ~= nil, arg[0], ...)");
-    folder.write("plain", "print('plain')");
+    let directory = Directory::new();
+    directory.write("x.lua", "print(fs.read('x.lua') ~= nil, arg[0], ...)");
+    directory.write("plain", "print('plain')");
     for (args, output) in [
         (&["--allow", "fs=read:.", "x.lua", "-v"][..], "true\tx.lua\t-v\n"),
         (&["-A", "x.lua"], "true\tx.lua\n"),
@@ -157,30 +158,30 @@ fn a_script_may_follow_flags_at_once() {
         (&["plain"], "plain\n"),
         (&["-v", "plain"], "plain\n"),
     ] {
-        let done = run_in(&folder, args);
+        let done = run_in(&directory, args);
         assert_eq!((done.code, done.stdout.as_str()), (Some(0), output), "{args:?}: {}", done.stderr);
     }
     for args in
         [&["rum", "x.lua"][..], &["--unknown", "x.lua"], &["--allow", "http", "run", "x.lua"], &["-A"]]
     {
-        let done = run_in(&folder, args);
+        let done = run_in(&directory, args);
         assert_eq!((done.code, done.stdout.as_str()), (Some(64), ""), "{args:?}: {}", done.stderr);
     }
-    assert!(run_in(&folder, &["rum", "x.lua"]).stderr.contains("'run'"));
+    assert!(run_in(&directory, &["rum", "x.lua"]).stderr.contains("'run'"));
 }
 
 fn tests_have_no_arguments() {
-    let folder = Folder::new();
-    folder.write("secret", "x");
-    folder.write("a_test.lua", "assert(not pcall(fs.read, 'secret'))");
+    let directory = Directory::new();
+    directory.write("secret", "x");
+    directory.write("a_test.lua", "assert(not pcall(fs.read, 'secret'))");
     for args in
         [&["test", "a_test.lua", "-A"][..], &["test", ".", "--allow", "fs"], &["test", "a_test.lua", "-v"]]
     {
-        let done = run_in(&folder, args);
+        let done = run_in(&directory, args);
         assert_eq!(done.code, Some(64), "{args:?}: {}", done.stderr);
         assert!(done.stderr.contains("before the first path"), "{args:?}: {}", done.stderr);
     }
-    assert_eq!(run_in(&folder, &["test", "-v", "a_test.lua", "."]).code, Some(0));
+    assert_eq!(run_in(&directory, &["test", "-v", "a_test.lua", "."]).code, Some(0));
 }
 
 fn full() -> Stdio {
@@ -188,9 +189,9 @@ fn full() -> Stdio {
 }
 
 fn output_that_cannot_be_written_is_an_error() {
-    let folder = Folder::new();
-    folder.write("a_test.lua", "assert(true)");
-    folder.write("a.lua", "fs.exists('x')");
+    let directory = Directory::new();
+    directory.write("a_test.lua", "assert(true)");
+    directory.write("a.lua", "fs.exists('x')");
     for args in [
         &["--help"][..],
         &["run", "--help"],
@@ -208,7 +209,7 @@ fn output_that_cannot_be_written_is_an_error() {
         &["exec", "-e", "print(1)"],
         &["run", "--mode", "tool", "-e", "print(1)"],
     ] {
-        let done: Finished = assay(folder.path(), args).stdout(full()).output().expect("it runs").into();
+        let done: Finished = assay(directory.path(), args).stdout(full()).output().expect("it runs").into();
         assert_eq!(done.code, Some(1), "{args:?}: {}", done.stderr);
         assert!(done.stderr.contains("No space left"), "{args:?}: {}", done.stderr);
     }
@@ -223,7 +224,7 @@ fn output_that_cannot_be_written_is_an_error() {
         (&["test", "a_test.lua"], 0),
         (&["exec", "--prompt", "-e", ""], 0),
     ] {
-        let mut command = assay(folder.path(), args);
+        let mut command = assay(directory.path(), args);
         let done: Finished = command.stderr(full()).output().expect("it runs").into();
         assert_eq!(done.code, Some(code), "{args:?}: {}", done.stdout);
     }
@@ -233,7 +234,7 @@ fn output_that_cannot_be_written_is_an_error() {
         &["test", "--junit", "/dev/full", "a_test.lua"],
     ] {
         for both in [false, true] {
-            let mut command = assay(folder.path(), args);
+            let mut command = assay(directory.path(), args);
             if both {
                 command.stderr(full()).stdout(full());
             }
@@ -241,15 +242,15 @@ fn output_that_cannot_be_written_is_an_error() {
             assert_eq!(done.code, Some(1), "{args:?}: {}", done.stderr);
         }
     }
-    let mut repl = assay(folder.path(), &["repl"]);
+    let mut repl = assay(directory.path(), &["repl"]);
     let mut child = repl.stdin(Stdio::piped()).stdout(full()).stderr(full()).spawn().expect("it starts");
     // It may end before it has read all.
     let _ = child.stdin.take().expect("piped").write_all(b"1\n2\n");
     assert_eq!(child.wait().expect("it ends").code(), Some(1));
 }
 
-fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+fn sources(directory: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
         let path = entry.path();
         let name = entry.file_name();
         if path.is_dir() && name != "tests" {
@@ -277,8 +278,8 @@ fn nothing_in_the_process_prints_by_a_macro() {
 }
 
 fn an_audit_that_cannot_be_written_ends_the_run() {
-    let folder = Folder::new();
-    folder.write("a", "x");
+    let directory = Directory::new();
+    directory.write("a", "x");
     for source in [
         "fs.read('a') fs.write('made', '')",
         "pcall(fs.read, 'a') pcall(fs.write, 'made', '') os.exit(0)",
@@ -289,23 +290,23 @@ fn an_audit_that_cannot_be_written_ends_the_run() {
         "fs.write('made', '')",
     ] {
         for grant in ["-A", "--allow=fs", "--deny=fs"] {
-            let done = run_in(&folder, &["exec", grant, "--audit", "/dev/full", "-e", source]);
+            let done = run_in(&directory, &["exec", grant, "--audit", "/dev/full", "-e", source]);
             assert_eq!(done.code, Some(74), "{source} with {grant}: {}{}", done.stdout, done.stderr);
             assert!(done.stderr.contains("the audit: No space left"), "{source}: {}", done.stderr);
-            assert!(!folder.path().join("made").exists(), "{source} with {grant}");
+            assert!(!directory.path().join("made").exists(), "{source} with {grant}");
         }
     }
-    let done = run_in(&folder, &["exec", "--audit", "/dev/full", "-e", "print('no decision')"]);
+    let done = run_in(&directory, &["exec", "--audit", "/dev/full", "-e", "print('no decision')"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
 }
 
 fn an_audit_is_bounded() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let source = "for i = 1, 1e6 do env.get(('x'):rep(100000) .. i) end";
-    let done = run_in(&folder, &["exec", "--max-audit", "20KiB", "--audit", "a.jsonl", "-e", source]);
+    let done = run_in(&directory, &["exec", "--max-audit", "20KiB", "--audit", "a.jsonl", "-e", source]);
     assert_eq!(done.code, Some(137), "{}", done.stderr);
     assert!(done.stderr.contains("--max-audit"), "{}", done.stderr);
-    let text = std::fs::read_to_string(folder.path().join("a.jsonl")).expect("it was written");
+    let text = std::fs::read_to_string(directory.path().join("a.jsonl")).expect("it was written");
     assert!((10 << 10..=20 << 10).contains(&text.len()), "{}", text.len());
     for line in text.lines() {
         let event: serde_json::Value = serde_json::from_str(line).expect("whole lines");
@@ -313,6 +314,7 @@ fn an_audit_is_bounded() {
         assert!(target.len() <= 1027 && target.ends_with('…'), "{target}");
     }
     // What the file had before does not count.
-    let done = run_in(&folder, &["exec", "--max-audit", "20KiB", "--audit", "a.jsonl", "-e", "env.get('X')"]);
+    let done =
+        run_in(&directory, &["exec", "--max-audit", "20KiB", "--audit", "a.jsonl", "-e", "env.get('X')"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
 }

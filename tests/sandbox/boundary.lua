@@ -42,7 +42,7 @@ for _ = 1, 150 do
 end
 
 --# case: bytes are the same in files, digests and archives
-local folder = fs.tempdir()
+local directory = fs.tempdir()
 local state = 88172645463325252
 local function bytes(most)
   local out = {}
@@ -56,14 +56,14 @@ local function bytes(most)
 end
 for size = 0, 60 do
   local data = bytes(size * size)
-  local path = ("%s/é %d\n"):format(folder, size)
+  local path = ("%s/é %d\n"):format(directory, size)
   fs.write(path, data)
   assert(fs.read_bytes(path) == data, "a file of " .. #data)
   assert.eq(fs.stat(path).size, #data)
   assert.eq(base64.decode(base64.encode(data)), data)
   assert.eq(compress.gunzip(compress.gzip(data)), data)
 end
-assert.eq(#fs.list(folder), 61)
+assert.eq(#fs.list(directory), 61)
 
 --# case: variables of the run hold any text
 for _, text in ipairs({ "", " ", "=", "a=b", "é€𝄞", "line\nline", ("x"):rep(10000), "%2C,%25" }) do

@@ -43,14 +43,14 @@ assert.eq(conn:query("PRAGMA journal_mode")[1].journal_mode, "delete")
 -- VACUUM itself works.
 conn:execute("VACUUM")
 
---# case: links out of the folder
+--# case: links out of the directory
 --# allow: db=sqlite:${TMP}/in
 --# file: in/x=
 --# file: out/b.db=
 --# link: in/link.db=../out/b.db
 --# link: in/dangling.db=../out/new.db
---# link: in/folder=../out
-for _, path in ipairs({ "in/link.db", "in/dangling.db", "in/folder/b.db", "in/../out/b.db", "out/b.db", "in/folder/../b.db" }) do
+--# link: in/directory=../out
+for _, path in ipairs({ "in/link.db", "in/dangling.db", "in/directory/b.db", "in/../out/b.db", "out/b.db", "in/directory/../b.db" }) do
   local ok, err = pcall(db.connect, "sqlite:" .. path)
   assert.eq(ok, false, path)
   assert.eq(err.code, "denied", path)
@@ -316,7 +316,7 @@ for _, url in ipairs({ "sqlite:secret/a.db", "sqlite:way/a.db", "sqlite:x/../sec
 end
 assert.eq(#db.connect("sqlite:open.db"):query("SELECT 1 AS x"), 1)
 
---# case: databases in the temporary folder take its room
+--# case: databases in the temporary directory take its room
 --# allow: db
 --# flags: --temp-bytes 1MiB
 local dir = fs.tempdir()
@@ -344,7 +344,7 @@ fs.write(dir .. "/b", ("x"):rep(100000))
 full(conn.execute, conn, "INSERT INTO t VALUES (zeroblob(900000))")
 assert.eq(#conn:query("SELECT * FROM t"), 1)
 
---# case: the log of a database takes room of the temporary folder
+--# case: the log of a database takes room of the temporary directory
 --# allow: db
 --# flags: --temp-bytes 1MiB
 local dir = fs.tempdir()
@@ -365,7 +365,7 @@ end
 assert.lt(sum, (1 << 20) + 1)
 assert.gt(sum, 900000)
 
---# case: databases elsewhere take no room of the temporary folder
+--# case: databases elsewhere take no room of the temporary directory
 --# allow: db=sqlite:${TMP}
 --# flags: --temp-bytes 1KiB
 -- Nor does what SQLite keeps of a statement or sorts: that is in memory.
@@ -379,7 +379,7 @@ end)
 assert.eq(conn:query("SELECT v, u FROM t ORDER BY v, -u LIMIT 1")[1].u, 2000)
 conn:execute("VACUUM")
 
---# case: files of databases are entries of the temporary folder
+--# case: files of databases are entries of the temporary directory
 --# allow: db
 --# flags: --temp-entries 3
 local dir = fs.tempdir()

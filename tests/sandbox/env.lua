@@ -49,11 +49,11 @@ env.set("B", "fits again")
 --# deny: env=ASSAY_TEST_TOKEN
 --# env: ASSAY_TEST_TOKEN=hunter2
 --# link: way=/proc/self/environ
---# link: folder=/proc/self
+--# link: directory=/proc/self
 local pid = fs.readlink("/proc/self")
 for _, path in ipairs({
   "/proc/self/environ", "/proc/thread-self/environ", "/proc/" .. pid .. "/environ", "/proc/self/task/" .. pid .. "/environ",
-  "/proc/self/root/proc/self/environ", "/proc/self/cwd/../../../../../../proc/self/environ", "/proc/1/environ", "way", "folder/environ",
+  "/proc/self/root/proc/self/environ", "/proc/self/cwd/../../../../../../proc/self/environ", "/proc/1/environ", "way", "directory/environ",
   "/proc/./self//environ", "/proc/self/mem", "/proc/self/task/" .. pid .. "/mem",
 }) do
   local ok, err = pcall(fs.read_bytes, path)

@@ -1,5 +1,5 @@
 --- # fs: escapes
---- Ways out of a granted folder that must not lead anywhere.
+--- Ways out of a granted directory that must not lead anywhere.
 
 --# case: dots
 --# allow: fs=rw:${TMP}
@@ -15,7 +15,7 @@ for _, path in ipairs({
   assert.eq(select(2, pcall(fs.write, path, "x")).code, "denied", path)
 end
 
---# case: a link out of the folder cannot be made
+--# case: a link out of the directory cannot be made
 --# allow: fs=rw:${TMP}
 fs.mkdir("d")
 for _, target in ipairs({ "/etc/passwd", "/", "..", "../x", "/proc/self/root", "d/../..", "/etc/../etc" }) do
@@ -23,7 +23,7 @@ for _, target in ipairs({ "/etc/passwd", "/", "..", "../x", "/proc/self/root", "
   assert.eq(ok, false, target)
   assert.eq(err.code, "denied", target)
 end
--- Seen from the link's folder, not from the working folder.
+-- Seen from the link's directory, not from the working directory.
 assert.eq(select(2, pcall(fs.symlink, "../..", "d/link")).code, "denied")
 fs.symlink("../d", "d/link")
 assert.eq(#fs.list("d/link/link/link"), 1)
@@ -35,7 +35,7 @@ fs.mkdir("x")
 fs.symlink("../x", "a/link")
 assert.eq(select(2, pcall(fs.rename, "a/link", "link")).code, "denied")
 assert.eq(select(2, pcall(os.rename, "a/link", "link")).code, "denied")
--- Nor with its folder, however deep it lies in it.
+-- Nor with its directory, however deep it lies in it.
 fs.mkdir("a/d/e")
 fs.symlink("../../../x", "a/d/e/link")
 assert.eq(select(2, pcall(fs.rename, "a/d", "d")).code, "denied")
@@ -125,7 +125,7 @@ assert.eq(select(2, pcall(fs.read, "secret/key")).code, "denied")
 assert.eq(select(2, pcall(fs.read, "d/../secret/key")).code, "denied")
 assert.eq(select(2, pcall(fs.symlink, "secret", "link")).code, "denied")
 assert.eq(select(2, pcall(fs.copy, "secret/key", "k")).code, "denied")
--- Moving it away from its rule, itself or with its folder.
+-- Moving it away from its rule, itself or with its directory.
 assert.eq(select(2, pcall(fs.rename, "secret/key", "key")).code, "denied")
 assert.eq(select(2, pcall(fs.rename, "secret", "open")).code, "denied")
 assert.eq(select(2, pcall(os.rename, "secret", "open")).code, "denied")
@@ -146,7 +146,7 @@ assert.eq(select(2, pcall(fs.rename, "drop/x", "mine/x")).code, "denied")
 fs.rename("drop/x", "drop/y")
 fs.write("mine/z", "z")
 fs.rename("mine/z", "drop/z")
--- Nor a folder, nor the folder that was granted.
+-- Nor a directory, nor the directory that was granted.
 fs.write("drop/sub/x", "secret")
 assert.eq(select(2, pcall(fs.rename, "drop/sub", "mine/sub")).code, "denied")
 assert.eq(select(2, pcall(fs.rename, "drop", "mine/drop")).code, "denied")
@@ -170,7 +170,7 @@ fs.rename("r/f", "m/x/y")
 assert.eq(fs.read("m/x/y"), "1")
 fs.rename("a", "b")
 
---# case: a rename does not move a folder from under its rule
+--# case: a rename does not move a directory from under its rule
 --# allow: fs=rw:${TMP}
 --# deny: fs=write:${TMP}/r/lib
 --# file: r/lib/x=1
@@ -198,7 +198,7 @@ for _, path in ipairs({ "link", "link/x", "real", "real/x" }) do
 end
 assert.eq(select(2, pcall(fs.write, "real/x", "2")).code, "denied")
 
---# case: the run's temporary folder stays where it is
+--# case: the run's temporary directory stays where it is
 --# allow: fs=rw:/
 local dir = fs.tempdir()
 local own = dir:match("^(.*)/")
@@ -215,15 +215,15 @@ assert.eq(missing.code, "denied")
 assert.eq(select(2, pcall(fs.symlink, "/etc/there-is-no-such-file", "l")).code, "denied")
 
 --# case: looking and listing grant nothing more
---# allow: fs=stat:${TMP}/secret,fs=list:${TMP}/folder,fs=stat:${TMP}/folder/..
+--# allow: fs=stat:${TMP}/secret,fs=list:${TMP}/directory,fs=stat:${TMP}/directory/..
 --# file: secret=text
---# file: folder/inner=text
---# file: folder/deep/x=text
+--# file: directory/inner=text
+--# file: directory/deep/x=text
 --# link: link=secret
 assert.eq(fs.exists("secret"), true)
 assert.eq(fs.stat("secret").size, 4)
-assert.eq(fs.exists("folder"), true)
-assert.eq(#fs.list("folder"), 2)
+assert.eq(fs.exists("directory"), true)
+assert.eq(#fs.list("directory"), 2)
 assert.eq(fs.is_dir("."), true)
 for _, call in ipairs({
   function() fs.read("secret") end,
@@ -231,17 +231,17 @@ for _, call in ipairs({
   function() assert(io.open("secret")) end,
   function() assert(io.open("secret", "w")) end,
   function() fs.list(".") end,
-  function() fs.readdir("folder") end,
-  function() fs.readdir("folder", { depth = 2 }) end,
-  function() fs.list("folder/deep") end,
-  function() fs.glob("folder/*") end,
-  function() fs.exists("folder/inner") end,
-  function() fs.read("folder/inner") end,
+  function() fs.readdir("directory") end,
+  function() fs.readdir("directory", { depth = 2 }) end,
+  function() fs.list("directory/deep") end,
+  function() fs.glob("directory/*") end,
+  function() fs.exists("directory/inner") end,
+  function() fs.read("directory/inner") end,
   function() fs.exists("secret/x") end,
   function() fs.exists("link") end,
   function() fs.copy("secret", fs.tempdir() .. "/copy") end,
   function() crypto.hash_file("secret", "sha256") end,
-  function() tar.create(fs.tempdir() .. "/a.tar", "folder") end,
+  function() tar.create(fs.tempdir() .. "/a.tar", "directory") end,
 }) do
   local ok, err = pcall(call)
   assert.eq(ok, false)
@@ -250,16 +250,16 @@ end
 
 --# case: what may not be looked at may not be read
 --# allow: fs=rw:${TMP}
---# deny: fs=stat:${TMP}/secret,fs=list:${TMP}/folder
+--# deny: fs=stat:${TMP}/secret,fs=list:${TMP}/directory
 --# file: secret=text
---# file: folder/inner=text
+--# file: directory/inner=text
 for _, call in ipairs({
   function() fs.exists("secret") end,
   function() fs.read("secret") end,
-  function() fs.list("folder") end,
-  function() fs.exists("folder") end,
-  function() fs.read("folder/inner") end,
-  function() fs.glob("folder/*") end,
+  function() fs.list("directory") end,
+  function() fs.exists("directory") end,
+  function() fs.read("directory/inner") end,
+  function() fs.glob("directory/*") end,
 }) do
   assert.eq(select(2, pcall(call)).code, "denied")
 end
@@ -267,9 +267,9 @@ end
 --# case: what may only be written is not looked at by being moved
 --# allow: fs=write:${TMP},fs=stat:${TMP}/seen,fs=list:${TMP}/listed
 --# file: secret=text
---# file: folder/inner=text
+--# file: directory/inner=text
 assert.eq(select(2, pcall(fs.rename, "secret", "seen")).code, "denied")
-assert.eq(select(2, pcall(fs.rename, "folder", "listed")).code, "denied")
+assert.eq(select(2, pcall(fs.rename, "directory", "listed")).code, "denied")
 assert.eq(select(2, pcall(os.rename, "secret", "seen")) ~= true, true)
 assert.eq(fs.exists("seen"), false)
 fs.rename("secret", "other")
@@ -277,11 +277,11 @@ fs.rename("secret", "other")
 --# case: ways up and down again tell nothing about what is on them
 --# allow: fs=rw:${TMP}
 --# link: out=/etc
---# link: gone=/there-is-no-such-folder
+--# link: gone=/there-is-no-such-directory
 fs.write("f", "x")
 local up = ("../"):rep(20)
 local said
-for _, way in ipairs({ "etc", "etc/ssl", "there-is-no-such-folder", "etc/hostname", "etc/no/such", "proc/self/root/etc" }) do
+for _, way in ipairs({ "etc", "etc/ssl", "there-is-no-such-directory", "etc/hostname", "etc/no/such", "proc/self/root/etc" }) do
   local path = up .. way .. "/" .. up .. "${TMP}/f"
   local ok, err = pcall(fs.exists, path)
   assert.eq(ok, false, path)
@@ -300,17 +300,17 @@ for _, way in ipairs({ "out/../tmp", "gone/../tmp", "out/x", "gone/x", "out/host
   assert.eq(err.message:find("no-such", 1, true), nil)
 end
 -- The way that the script itself runs on is known.
-local folder = ("${TMP}"):match("([^/]*)$")
-assert.eq(fs.read("../" .. folder .. "/f"), "x")
+local directory = ("${TMP}"):match("([^/]*)$")
+assert.eq(fs.read("../" .. directory .. "/f"), "x")
 
---# case: denials and errors do not tell the working folder
+--# case: denials and errors do not tell the working directory
 --# allow: fs=write:drop
 --# deny: fs=drop/no
-local folder = ("${TMP}"):match("([^/]*)$")
+local directory = ("${TMP}"):match("([^/]*)$")
 local function says(text, call, ...)
   local ok, err = pcall(call, ...)
   assert.eq(ok, false)
-  assert.eq(err.message:find(folder, 1, true), nil, err.message)
+  assert.eq(err.message:find(directory, 1, true), nil, err.message)
   assert.contains(err.message, text)
 end
 says("reading x is not granted; run again with --allow fs=read:x", fs.read, "x")
@@ -393,7 +393,7 @@ assert.eq(fs.exists("e/y/z"), true)
 assert.eq(pcall(os.remove, "${TMP}"), false)
 local ok, err = pcall(fs.remove, "e", { recursve = true })
 assert.eq(ok, false)
--- In the run's temporary folder as ever.
+-- In the run's temporary directory as ever.
 local dir = fs.tempdir()
 fs.write(dir .. "/a/b", "x")
 fs.remove(dir)
@@ -407,7 +407,7 @@ fs.remove("d")
 assert.eq(fs.exists("d"), false)
 assert.eq(pcall(fs.remove, "."), false)
 
---# case: the temporary folder has so many bytes
+--# case: the temporary directory has so many bytes
 --# flags: --temp-bytes 1MiB
 local dir = fs.tempdir()
 local function full(call, ...)
@@ -443,7 +443,7 @@ local sparse <close> = assert(io.open(dir .. "/sparse", "w"))
 sparse:seek("set", 1 << 40)
 full(function() sparse:write("x") assert(sparse:flush()) end)
 
---# case: all that writes to the temporary folder counts
+--# case: all that writes to the temporary directory counts
 --# allow: fs=rw:${TMP}
 --# flags: --temp-bytes 100KiB
 fs.write("big", ("x"):rep(200 << 10))
@@ -469,7 +469,7 @@ fs.rename(dir .. "/b", dir .. "/c")
 fs.rename(dir .. "/c", "c")
 fs.write(dir .. "/b", ("x"):rep(100 << 10))
 
---# case: the temporary folder has so many entries
+--# case: the temporary directory has so many entries
 --# flags: --temp-entries 10
 local dir = fs.tempdir()
 local function full(call, ...)
@@ -491,7 +491,7 @@ fs.remove(dir .. "/1")
 fs.write(dir .. "/x", "")
 full(fs.mkdir, dir .. "/a/b/c")
 
---# case: what hides in the temporary folder counts as it did
+--# case: what hides in the temporary directory counts as it did
 --# flags: --temp-bytes 64KiB
 local dir = fs.tempdir()
 fs.write(dir .. "/d/x", ("x"):rep(64 << 10))
@@ -538,18 +538,18 @@ assert.eq(f:read(3), "\0\0\0")
 --# case: trailing slashes
 --# allow: fs=rw:${TMP}
 fs.write("file", "x")
-fs.mkdir("folder")
-fs.symlink("folder", "link")
+fs.mkdir("directory")
+fs.symlink("directory", "link")
 assert.eq(pcall(fs.read, "file/"), false)
 assert.eq(pcall(fs.write, "new/", "x"), false)
 assert.eq(fs.exists("new"), false)
 assert.eq(pcall(fs.write, "file/", "y"), false)
 assert.eq(fs.read("file"), "x")
 fs.rename("link/", "moved/")
-assert.eq(fs.readlink("moved"), "folder")
-assert.eq(fs.is_dir("folder"), true)
+assert.eq(fs.readlink("moved"), "directory")
+assert.eq(fs.is_dir("directory"), true)
 fs.remove("moved///")
-assert.eq(fs.is_dir("folder"), true)
+assert.eq(fs.is_dir("directory"), true)
 
 --# case: loops of links end
 --# allow: fs=rw:${TMP}
@@ -564,7 +564,7 @@ assert.eq(fs.read("self/self/self/f"), "x")
 assert.eq(pcall(fs.read, string.rep("self/", 200) .. "f"), false)
 assert.gt(#fs.readdir("."), 0)
 
---# case: folders in folders without end
+--# case: directories in directories without end
 --# allow: fs=rw:${TMP}
 local path = "d"
 for _ = 1, 300 do path = path .. "/d" end
@@ -594,7 +594,7 @@ for _, call in ipairs({
   assert.eq(err.code, "denied")
 end
 
---# case: the folder that was granted is not moved away
+--# case: the directory that was granted is not moved away
 --# allow: fs=rw:a,fs=rw:b
 fs.mkdir("a")
 fs.mkdir("b")

@@ -641,7 +641,7 @@ for _, target in ipairs({
   end
 end
 
---# case: a download takes room of the temporary folder
+--# case: a download takes room of the temporary directory
 --# needs: http
 --# allow: http=127.0.0.1:${HTTP_PORT}
 --# flags: --temp-bytes 4KiB

@@ -90,7 +90,7 @@ assert.eq(table.concat(fs.glob("**/*.sock*"), " "), "")
 -- Another way to write the granted path is no other path.
 http.serve("unix:run/./x/../app.sock", { GET = {} }, { on_listen = function(server) server:stop() end })
 
---# case: a folder that becomes a link is another place
+--# case: a directory that becomes a link is another place
 --# allow: listen=unix:${TMP}/run/app.sock
 --# allow: fs=rw:${TMP}
 --# file: run/keep=
@@ -113,7 +113,7 @@ assert.eq(err.code, "exists", err.message)
 assert.eq(fs.exists("elsewhere.sock"), false)
 assert.eq(fs.readlink("app.sock"), "elsewhere.sock")
 
---# case: nothing but what is below the folder is served
+--# case: nothing but what is below the directory is served
 --# allow: listen
 --# allow: http=127.0.0.1:*
 --# allow: fs=read:${TMP}/public
@@ -123,7 +123,7 @@ assert.eq(fs.readlink("app.sock"), "elsewhere.sock")
 --# file: public/.hidden/c.txt=hidden
 --# file: public2/d.txt=secret
 --# link: public/file=../secret.txt
---# link: public/folder=..
+--# link: public/directory=..
 --# link: public/root=/
 --# link: public/again=sub/b.txt
 --# link: public/loop=loop
@@ -148,7 +148,7 @@ http.serve(0, { GET = { ["/f/*"] = http.files("public"), ["/up/*"] = http.files(
       assert.eq(response.status == 404 or response.status == 403, true, path .. ": " .. response.status)
       assert.eq(response.body:find("secret", 1, true), nil, path)
     end
-    for _, path in ipairs({ "/f/file", "/f/folder/secret.txt", "/f/root/etc/passwd", "/f/", "/all/secret.txt", "/all/public2/d.txt" }) do
+    for _, path in ipairs({ "/f/file", "/f/directory/secret.txt", "/f/root/etc/passwd", "/f/", "/all/secret.txt", "/all/public2/d.txt" }) do
       assert.eq(get(path).status, 403, path)
       assert.contains(get(path).body, "forbidden")
     end
@@ -269,14 +269,14 @@ http.serve(0, {
       assert.eq(response.headers["x-injected"], nil, path)
       assert.eq(response.headers.location, nil, path)
     end
-    -- The redirect to a folder keeps what came as it came, and never leads to another host.
+    -- The redirect to a directory keeps what came as it came, and never leads to another host.
     assert.eq(get("/f/sub?a=%0d%0aX-Injected:%201").headers.location, "/f/sub/?a=%0d%0aX-Injected:%201")
     assert.eq(get("//f//sub").status, 404)
     server:stop()
   end,
 })
 
---# case: a folder's redirect stays on its host
+--# case: a directory's redirect stays on its host
 --# allow: listen
 --# allow: http=127.0.0.1:*
 --# allow: fs=read:${TMP}

@@ -110,11 +110,11 @@ assert.eq(json.parse("[1]"), { 1 })
 --# case: a template is rendered in a finalizer that another one sets off
 --# flags: --memory 24MiB
 --# allow: fs=rw:${TMP}
--- The attack: one engine renders all templates. The inner rendering has another folder, other bounds and an error of its
+-- The attack: one engine renders all templates. The inner rendering has another directory, other bounds and an error of its
 -- own, and the outer one must go on with its own, and end with none of them.
-for _, folder in ipairs({ "outer", "inner" }) do
-  fs.mkdir(folder)
-  fs.write(folder .. "/name.txt", folder)
+for _, directory in ipairs({ "outer", "inner" }) do
+  fs.mkdir(directory)
+  fs.write(directory .. "/name.txt", directory)
 end
 fs.write("outer/page.txt", "{% for i in range(12) %}{{ ('x' * 3000000)|length }} {% endfor %}{% include 'name.txt' %}")
 fs.write("outer/wrong.txt", "{% for i in range(12) %}{{ ('x' * 3000000)|length }} {% endfor %}{{ 1|nofilter }}")

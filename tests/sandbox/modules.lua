@@ -1,5 +1,5 @@
 --- # modules: escapes
---- What require reads lies in the module folders, and what package.path reaches is granted.
+--- What require reads lies in the module directories, and what package.path reaches is granted.
 
 --# case: links lead nowhere else
 --# file: secret.lua=return 'secret'
@@ -17,7 +17,7 @@ for _, name in ipairs({ "out", "absolute", "up.secret", "up" }) do
 end
 assert.eq(require("inner"), "real")
 
---# case: a module folder that becomes a link
+--# case: a module directory that becomes a link
 --# allow: fs=rw:${TMP}
 --# file: modules/a.lua=return 'a'
 --# file: other/b.lua=return 'b'
@@ -32,9 +32,9 @@ fs.mkdir("modules")
 fs.write("modules/b.lua", "return 'new'")
 assert.eq(require("b"), "new")
 
---# case: pipes and folders are no modules
---# file: modules/folder.lua/x=1
-local ok, err = pcall(require, "folder")
+--# case: pipes and directories are no modules
+--# file: modules/directory.lua/x=1
+local ok, err = pcall(require, "directory")
 assert.eq(ok, false)
 assert.contains(err, "not a file")
 
@@ -66,15 +66,15 @@ assert.eq(package.searchpath("x", "?.lua"), "x.lua")
 --# file: modules/one.lua=return 'one'
 --# file: modules/open.lua=return 'open'
 --# link: modules/link.lua=secret/key.lua
---# link: modules/folder=secret
-for _, name in ipairs({ "secret.key", "secret", "one", "link", "folder.key", "secret.nothing" }) do
+--# link: modules/directory=secret
+for _, name in ipairs({ "secret.key", "secret", "one", "link", "directory.key", "secret.nothing" }) do
   local ok, err = pcall(require, name)
   assert.eq(ok, false, name)
   assert.contains(err, "denied by --deny fs=", name)
 end
 assert.eq(require("open"), "open")
 package.path = "modules/?.lua;modules/?/init.lua;./modules/../modules/?.lua"
-for _, name in ipairs({ "secret.key", "secret", "one", "link", "folder.key" }) do
+for _, name in ipairs({ "secret.key", "secret", "one", "link", "directory.key" }) do
   assert.eq(package.searchpath(name, package.path), nil, name)
   assert.eq(pcall(require, name), false, name)
   assert.eq(pcall(loadfile, "modules/" .. name:gsub("%.", "/") .. ".lua") and name ~= "secret", false, name)

@@ -237,7 +237,7 @@ end
 local ok, err = pcall(oci.push, "in", "${REGISTRY}/x:1")
 assert.eq(ok, false)
 assert.eq(err.code, "denied")
--- Nor does a folder that is a link, when it is written.
+-- Nor does a directory that is a link, when it is written.
 local ok, err = pcall(oci.pull, "${REGISTRY}/acme/docker:1", "in")
 assert.eq(ok, false)
 assert.eq(err.code, "denied")
@@ -349,7 +349,7 @@ assert.eq(ok, false)
 -- It is gone to directly, where there is no such name.
 assert.eq(err.code, "unavailable", err.message)
 
---# case: what is pulled into the temporary folder takes its room
+--# case: what is pulled into the temporary directory takes its room
 --# needs: registry_fake
 --# allow: oci=pull:${FAKE}
 --# flags: --temp-bytes 100KiB --temp-entries 12

@@ -1,7 +1,7 @@
 --- # Programs: escapes
 --- Ways to run, reach or leave behind what was not granted.
 
---# case: a program in the working folder is not the granted one
+--# case: a program in the working directory is not the granted one
 --# allow: process=sort,fs=rw:${TMP}
 for _, path in ipairs{"sort", "bin/sort"} do
   fs.write(path, "#!/bin/sh\necho hijacked\n")

@@ -109,14 +109,14 @@ local ok, err = pcall(systemd.list_units)
 assert.contains(err.message, "${TMP}/none")
 assert.eq(select(2, pcall(systemd.journal)).code, "not_found")
 
---# case: a folder with links to other journals is not a way around the grant of one unit
+--# case: a directory with links to other journals is not a way around the grant of one unit
 --# allow: systemd=journal:web.service,fs=rw:${TMP}
 --# link: system.journal=/var/log/journal
 local ok, err = pcall(systemd.journal, { unit = "web", directory = "${TMP}" })
 assert.eq(err.code, "denied")
 assert.contains(err.message, "--allow systemd=journal")
 
---# case: a link to a folder outside of the grant
+--# case: a link to a directory outside of the grant
 --# allow: systemd=journal,fs=read:${TMP}
 --# link: out=/var/log
 local ok, err = pcall(systemd.journal, { directory = "${TMP}/out" })

@@ -1,7 +1,7 @@
 --- # Escapes by archives
 --- What an archive may try when it is unpacked with `tar` or `compress.untar`, or is made.
 
---# case: every way out of the folder
+--# case: every way out of the directory
 --# needs: tar
 --# allow: fs=read:${TAR}
 --# allow: fs=rw:${TMP}
@@ -42,7 +42,7 @@ assert.eq(#fs.stat("out/d").permissions, 3)
 compress.untar("${TAR}/setuid.tar", "tool", { member = "tool" })
 assert.eq(fs.stat("tool").permissions, "644")
 
---# case: links that wait in the folder
+--# case: links that wait in the directory
 --# allow: fs=rw:${TMP}
 fs.write("canary", "untouched")
 fs.mkdir("out")

@@ -1,5 +1,5 @@
-"""A system of Debian packages below a folder: an empty dpkg database, and a repository with two versions of a few
-packages, made by dpkg-deb. Nothing listens; the files are removed with the folder of the test."""
+"""A system of Debian packages below a directory: an empty dpkg database, and a repository with two versions of a few
+packages, made by dpkg-deb. Nothing listens; the files are removed with the directory of the test."""
 
 import hashlib
 import signal
@@ -20,9 +20,9 @@ PACKAGES = [
 FIRST = {("assay-demo", "1.0"), ("assay-dep", "1:1.0-1"), ("assay-extra", "1.0"), ("assay-rival", "1.0")}
 
 
-def build(folder, name, version, fields):
+def build(directory, name, version, fields):
     """Makes one package and gives its paragraph of the list."""
-    tree = folder / "build" / f"{name}_{version}"
+    tree = directory / "build" / f"{name}_{version}"
     (tree / "DEBIAN").mkdir(parents=True)
     share = tree / "usr" / "share" / name
     share.mkdir(parents=True)
@@ -32,7 +32,7 @@ def build(folder, name, version, fields):
         + fields + ["Description: for tests"])
     (tree / "DEBIAN" / "control").write_text(control + "\n")
     # The epoch is not part of file names.
-    file = folder / "repository" / f"{name}_{version.split(':')[-1]}_all.deb"
+    file = directory / "repository" / f"{name}_{version.split(':')[-1]}_all.deb"
     subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(file)], check=True,
                    stdout=subprocess.DEVNULL)
     data = file.read_bytes()
@@ -40,23 +40,23 @@ def build(folder, name, version, fields):
 
 
 def main():
-    folder = Path(sys.argv[1]).resolve()
-    (folder / "repository").mkdir(parents=True)
+    directory = Path(sys.argv[1]).resolve()
+    (directory / "repository").mkdir(parents=True)
     lists = {"Packages": [], "Packages.later": []}
     for name, version, fields in PACKAGES:
-        paragraph = build(folder, name, version, fields)
+        paragraph = build(directory, name, version, fields)
         lists["Packages.later"].append(paragraph)
         if (name, version) in FIRST:
             lists["Packages"].append(paragraph)
     for name, paragraphs in lists.items():
-        (folder / "repository" / name).write_text("\n".join(paragraphs))
-    root = folder / "root"
+        (directory / "repository" / name).write_text("\n".join(paragraphs))
+    root = directory / "root"
     for path in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "var/lib/dpkg/triggers", "var/lib/apt/lists/partial",
                  "var/cache/apt/archives/partial", "var/log/apt", "etc/apt/preferences.d"]:
         (root / path).mkdir(parents=True)
     for path in ["var/lib/dpkg/status", "var/lib/dpkg/available"]:
         (root / path).write_text("")
-    print(f"READY apt_root={root} apt_repository={folder / 'repository'}", flush=True)
+    print(f"READY apt_root={root} apt_repository={directory / 'repository'}", flush=True)
     signal.pause()
 
 

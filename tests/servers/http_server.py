@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The HTTP server that tests talk to: `python3 http_server.py FOLDER`.
+"""The HTTP server that tests talk to: `python3 http_server.py DIRECTORY`.
 
-Standard library only. Listens on 127.0.0.1 on free ports, makes its certificates in FOLDER with
+Standard library only. Listens on 127.0.0.1 on free ports, makes its certificates in DIRECTORY with
 openssl, and prints one line when it is ready:
 
     READY http_port=N https_port=N mtls_port=N wrong_name_port=N expired_port=N self_signed_port=N proxy_port=N
@@ -596,11 +596,11 @@ def openssl(*args):
     subprocess.run(["openssl", *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def certificates(folder):
+def certificates(directory):
     """An authority with certificates for a server, a client, another name and the past; another authority."""
 
     def path(name):
-        return os.path.join(folder, name)
+        return os.path.join(directory, name)
 
     def key(name):
         openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path(name + ".key"))
@@ -729,9 +729,9 @@ def version2(mode):
 
 
 def main():
-    folder = os.path.abspath(sys.argv[1])
-    os.makedirs(folder, exist_ok=True)
-    path = certificates(folder)
+    directory = os.path.abspath(sys.argv[1])
+    os.makedirs(directory, exist_ok=True)
+    path = certificates(directory)
     contexts = {
         "http_port": (Site, None),
         "https_port": (Site, tls(path, "server")),

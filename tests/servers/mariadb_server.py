@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""MariaDB for tests: `python3 mariadb_server.py FOLDER`. One server for all cases, a database for each:
+"""MariaDB for tests: `python3 mariadb_server.py DIRECTORY`. One server for all cases, a database for each:
 
     READY my_url=mysql://tester:PASSWORD@127.0.0.1:PORT/DATABASE my_port=N my_db=NAME my_password=TEXT my_ca=PATH
 
@@ -12,19 +12,19 @@ import subprocess
 import sys
 
 from http_server import certificates
-from shared import account, as_user, free_port, give, launch, new_folder, serve, wait_for
+from shared import account, as_user, free_port, give, launch, new_directory, serve, wait_for
 
 SHARED = True
 PASSWORD = "tops3cret"
 
 
-def install(data, folder, owner):
+def install(data, directory, owner):
     """Makes the system's tables. Several that do it at once may find the kernel short of places for asynchronous
     reads; then it is done again."""
     for attempt in range(3):
         shutil.rmtree(data, ignore_errors=True)
         os.mkdir(data)
-        give(folder, owner)
+        give(directory, owner)
         done = subprocess.run(
             ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db",
              "--auth-root-authentication-method=normal", "--skip-name-resolve"],
@@ -39,9 +39,9 @@ def main():
     server = shutil.which("mariadbd", path=os.environ["PATH"] + ":/usr/sbin")
     if server is None:
         sys.exit("MariaDB is not installed: apt-get install mariadb-server")
-    folder, owner = new_folder(), account("mysql")
-    path = certificates(folder)
-    install(path("data"), folder, owner)
+    directory, owner = new_directory(), account("mysql")
+    path = certificates(directory)
+    install(path("data"), directory, owner)
     port, socket, log = free_port(), path("socket"), path("log")
     settings = {
         "datadir": path("data"), "port": port, "socket": socket, "bind-address": "127.0.0.1", "skip-log-bin": "1",

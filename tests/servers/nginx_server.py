@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""nginx for tests: `python3 nginx_server.py FOLDER`.
+"""nginx for tests: `python3 nginx_server.py DIRECTORY`.
 
-Makes certificates and a configuration in FOLDER, prints one line when nginx answers
+Makes certificates and a configuration in DIRECTORY, prints one line when nginx answers
 
     READY nginx_http_port=N nginx_https_port=N nginx_ca=PATH nginx_files=PATH
 
@@ -32,19 +32,19 @@ def announce(values):
 
 
 def main():
-    folder = os.path.abspath(sys.argv[1])
+    directory = os.path.abspath(sys.argv[1])
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if nginx is None:
         sys.exit("nginx is not installed: apt-get install nginx-light")
-    files = os.path.join(folder, "files")
+    files = os.path.join(directory, "files")
     os.makedirs(files, exist_ok=True)
     with open(os.path.join(files, "big.bin"), "wb") as big:
         big.write(pattern(5_000_000))
-    path = certificates(folder)
+    path = certificates(directory)
     ports = {"HTTP_PORT": free_port(), "HTTPS_PORT": free_port()}
     here = os.path.dirname(os.path.abspath(__file__))
     with open(os.path.join(here, "nginx.conf.template")) as template:
-        text = template.read().replace("@FOLDER@", folder)
+        text = template.read().replace("@DIRECTORY@", directory)
     for name, port in ports.items():
         text = text.replace(f"@{name}@", str(port))
     configuration = path("nginx.conf")
@@ -59,7 +59,7 @@ def main():
     if os.fork() == 0:
         announce(values)
         os._exit(0)
-    os.execv(nginx, [nginx, "-p", folder, "-e", path("error.log"), "-c", configuration])
+    os.execv(nginx, [nginx, "-p", directory, "-e", path("error.log"), "-c", configuration])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PgBouncer before PostgreSQL for tests: `python3 pgbouncer_server.py FOLDER`. It gives each transaction the next of its
+"""PgBouncer before PostgreSQL for tests: `python3 pgbouncer_server.py DIRECTORY`. It gives each transaction the next of its
 connections to the server (pool_mode = transaction, one after the other), as large services are run:
 
     READY pooler_url=postgres://tester:PASSWORD@127.0.0.1:PORT/DATABASE pooler_port=N pooler_db=NAME
@@ -11,7 +11,7 @@ import socket
 import sys
 
 from postgres_server import PASSWORD, database, start
-from shared import account, free_port, give, launch, new_folder, serve, wait_for
+from shared import account, free_port, give, launch, new_directory, serve, wait_for
 
 SHARED = True
 
@@ -20,9 +20,9 @@ def main():
     server = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
     if server is None:
         sys.exit("PgBouncer is not installed: apt-get install pgbouncer")
-    postgres, _, sql = start(new_folder())
-    folder, owner, port = new_folder(), account("postgres"), free_port()
-    path = lambda name: os.path.join(folder, name)
+    postgres, _, sql = start(new_directory())
+    directory, owner, port = new_directory(), account("postgres"), free_port()
+    path = lambda name: os.path.join(directory, name)
     with open(path("users"), "w") as file:
         file.write(f'"tester" "{PASSWORD}"\n')
     settings = {
@@ -33,7 +33,7 @@ def main():
     with open(path("ini"), "w") as file:
         file.write(f"[databases]\n* = host=127.0.0.1 port={postgres}\n[pgbouncer]\n")
         file.writelines(f"{name} = {value}\n" for name, value in settings.items())
-    give(folder, owner)
+    give(directory, owner)
     process = launch([server, path("ini")], owner, path("log"))
 
     def answers():

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PostgreSQL for tests: `python3 postgres_server.py FOLDER`. One server for all cases, a database for each:
+"""PostgreSQL for tests: `python3 postgres_server.py DIRECTORY`. One server for all cases, a database for each:
 
     READY pg_url=postgres://tester:PASSWORD@127.0.0.1:PORT/DATABASE pg_port=N pg_db=NAME pg_password=TEXT
           pg_ca=PATH pg_other_ca=PATH
@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 from http_server import certificates
-from shared import account, as_user, free_port, give, launch, new_folder, serve, wait_for
+from shared import account, as_user, free_port, give, launch, new_directory, serve, wait_for
 
 SHARED = True
 PASSWORD = "tops3cret"
@@ -26,14 +26,14 @@ def programs():
     return found[-1]
 
 
-def start(folder):
-    """Starts a server in a folder. Gives its port, what makes paths in the folder, and what runs statements as `admin`."""
+def start(directory):
+    """Starts a server in a directory. Gives its port, what makes paths in the directory, and what runs statements as `admin`."""
     owner, bin = account("postgres"), programs()
-    path = certificates(folder)
+    path = certificates(directory)
     with open(path("password"), "w") as file:
         file.write(PASSWORD)
     os.mkdir(path("data"))
-    give(folder, owner)
+    give(directory, owner)
     subprocess.run(
         [f"{bin}/initdb", "-D", path("data"), "-U", "admin", "-A", "scram-sha-256", "--pwfile", path("password"),
          "-N", "-E", "UTF8", "--locale", "C", "--no-instructions"],
@@ -71,7 +71,7 @@ def database(sql, number):
 
 
 def main():
-    port, path, sql = start(new_folder())
+    port, path, sql = start(new_directory())
 
     def case(number):
         name = database(sql, number)

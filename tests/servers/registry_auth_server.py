@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Registries that ask who is there: `python3 registry_auth_server.py FOLDER`.
+"""Registries that ask who is there: `python3 registry_auth_server.py DIRECTORY`.
 
 Two of Debian's docker-registry: one over TLS that knows the user `alice` with the password `wonderland`, one
 without TLS that takes tokens from a server of this script. That one gives everybody tokens for reading
@@ -36,9 +36,9 @@ def url_base64(data):
 class Signer:
     """Signs tokens with a key whose certificate the registry trusts."""
 
-    def __init__(self, folder):
-        self.key = os.path.join(folder, "token.key")
-        self.certificate = os.path.join(folder, "token.pem")
+    def __init__(self, directory):
+        self.key = os.path.join(directory, "token.key")
+        self.certificate = os.path.join(directory, "token.pem")
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self.key, "-out", self.certificate,
              "-subj", "/CN=token", "-days", "2"],
@@ -114,8 +114,8 @@ def handler(signer, log):
 
 
 def main():
-    folder = os.path.abspath(sys.argv[1])
-    path = certificates(folder)
+    directory = os.path.abspath(sys.argv[1])
+    path = certificates(directory)
     with open(path("htpasswd"), "w") as file:
         file.write(HTPASSWD)
     basic = start(
@@ -123,7 +123,7 @@ def main():
         http={"tls": {"certificate": path("server.pem"), "key": path("server.key")}},
         auth={"htpasswd": {"realm": "test", "path": path("htpasswd")}},
     )
-    signer = Signer(folder)
+    signer = Signer(directory)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler(signer, []))
     port = server.server_address[1]
     token = start(

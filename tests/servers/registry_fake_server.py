@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A registry that misbehaves, in a way that the name of the repository chooses: `python3 registry_fake_server.py FOLDER`.
+"""A registry that misbehaves, in a way that the name of the repository chooses: `python3 registry_fake_server.py DIRECTORY`.
 
 Standard library only. Listens on two ports of 127.0.0.1, the second being another host to a client that follows a
 redirect, and prints

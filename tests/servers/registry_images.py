@@ -78,12 +78,12 @@ class Images:
     def index(self, children):
         return self.manifest({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}, OCI_INDEX)
 
-    def layout(self, folder, named):
+    def layout(self, directory, named):
         """Writes a layout; `named` is a list of names (or none) and descriptors."""
-        os.makedirs(os.path.join(folder, "blobs", "sha256"), exist_ok=True)
+        os.makedirs(os.path.join(directory, "blobs", "sha256"), exist_ok=True)
 
         def write(name, data):
-            with open(os.path.join(folder, name), "wb") as file:
+            with open(os.path.join(directory, name), "wb") as file:
                 file.write(data)
 
         for digest, data in [*self.blobs.items(), *((digest, data) for digest, (data, _) in self.manifests.items())]:

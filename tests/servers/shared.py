@@ -52,23 +52,23 @@ def as_user(owner):
     return {} if owner is None else {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
 
 
-def give(folder, owner):
-    """Makes everything in a folder the account's own."""
+def give(directory, owner):
+    """Makes everything in a directory the account's own."""
     if owner is None:
         return
-    for path, _, files in os.walk(folder):
+    for path, _, files in os.walk(directory):
         for name in [path, *(os.path.join(path, file) for file in files)]:
             os.chown(name, owner.pw_uid, owner.pw_gid)
 
 
-def new_folder():
-    """A folder that goes with this process."""
-    folder = tempfile.mkdtemp(prefix="assay-")
+def new_directory():
+    """A directory that goes with this process."""
+    directory = tempfile.mkdtemp(prefix="assay-")
     # The server's own account must get through.
-    os.chmod(folder, 0o755)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.chmod(directory, 0o755)
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    return folder
+    return directory
 
 
 def launch(command, owner, log):

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""A real systemd for tests: `python3 systemd_server.py FOLDER`, as root.
+"""A real systemd for tests: `python3 systemd_server.py DIRECTORY`, as root.
 
 Debian's systemd, journald, machined and dbus-daemon, of this machine's own /usr, started as process 1 of new
 namespaces with a control group and a network of their own; nothing of the machine's own systemd is used or seen. The
 units are those in `UNITS`. Prints one line when the system is up
 
-    READY systemd_bus=ADDRESS systemd_journal=FOLDER systemd_bin=FOLDER
+    READY systemd_bus=ADDRESS systemd_journal=DIRECTORY systemd_bin=DIRECTORY
 
 - systemd_bus: the address of its bus, for DBUS_SYSTEM_BUS_ADDRESS
-- systemd_journal: the folder of its journal's files
-- systemd_bin: a folder for PATH in which journalctl, systemctl and systemd-run run inside of it
+- systemd_journal: the directory of its journal's files
+- systemd_bin: a directory for PATH in which journalctl, systemctl and systemd-run run inside of it
 
 Ends, with everything in it, when this process does. `machine_server.py` has a machine running in it too.
 """
@@ -212,8 +212,8 @@ def write(path, text):
 
 def tree(root, machine_id, storage, replacements):
     """The files of a system whose /usr is this machine's."""
-    for folder in "usr proc sys dev run tmp root units etc/systemd/system var/lib/machines var/log/journal".split():
-        os.makedirs(os.path.join(root, folder), exist_ok=True)
+    for directory in "usr proc sys dev run tmp root units etc/systemd/system var/lib/machines var/log/journal".split():
+        os.makedirs(os.path.join(root, directory), exist_ok=True)
     for link in "bin", "sbin", "lib", "lib64":
         os.symlink(f"usr/{link}", os.path.join(root, link))
     os.symlink("../run", os.path.join(root, "var/run"))
@@ -240,8 +240,8 @@ def tree(root, machine_id, storage, replacements):
 
 
 def control_group():
-    """Moves this process into a new control group of version 2, and tells its folder. It is mounted where no test's
-    folder is: removing a folder unmounts what is on it in other namespaces."""
+    """Moves this process into a new control group of version 2, and tells its directory. It is mounted where no test's
+    directory is: removing a directory unmounts what is on it in other namespaces."""
     run("mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
     group = tempfile.mkdtemp(prefix="assay-test-", dir="/sys/fs/cgroup")
     with open(os.path.join(group, "cgroup.procs"), "w") as file:
@@ -254,18 +254,18 @@ def remove_group(group):
     deadline = time.monotonic() + 20
     while os.path.exists(group) and time.monotonic() < deadline:
         try:
-            for folder, _, _ in os.walk(group, topdown=False):
-                os.rmdir(folder)
+            for directory, _, _ in os.walk(group, topdown=False):
+                os.rmdir(directory)
         except OSError:
             time.sleep(0.1)
 
 
-def boot(folder, root):
+def boot(directory, root):
     """Becomes the first process of a system at `root`. This process is the first of its namespaces."""
     run("mount", "--bind", root, root)
     run("mount", "--bind", "-o", "ro", "/usr", f"{root}/usr")
-    # The bus is reached from outside by this folder.
-    run("mount", "--bind", f"{folder}/run", f"{root}/run")
+    # The bus is reached from outside by this directory.
+    run("mount", "--bind", f"{directory}/run", f"{root}/run")
     run("mount", "-t", "proc", "proc", f"{root}/proc")
     run("mount", "-t", "sysfs", "-o", "ro", "sysfs", f"{root}/sys")
     run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", f"{root}/dev")
@@ -289,10 +289,10 @@ def boot(folder, root):
     os.execve(command[0], command, environment)
 
 
-def announce(folder, group, first):
+def announce(directory, group, first):
     """Says that the system is up, from outside, and removes its control group when it is gone."""
     end = os.pidfd_open(first)
-    ready = os.open(f"{folder}/run/ready", os.O_RDONLY | os.O_NONBLOCK)
+    ready = os.open(f"{directory}/run/ready", os.O_RDONLY | os.O_NONBLOCK)
     told, _, _ = select.select([end, ready], [], [], 120)
     if ready not in told:
         if end not in told:
@@ -303,14 +303,14 @@ def announce(folder, group, first):
     with open(f"/proc/{first}/task/{first}/children") as file:
         inside = next(child for child in file.read().split() if int(child) != os.getpid())
     for program in "journalctl", "systemctl", "systemd-run":
-        path = f"{folder}/bin/{program}"
+        path = f"{directory}/bin/{program}"
         write(path, f'#!/bin/sh\nexec nsenter --target {inside} --mount --pid --ipc --net --uts /usr/bin/{program} "$@"\n')
         os.chmod(path, 0o755)
     print(
         "READY",
-        f"systemd_bus=unix:path={folder}/run/dbus/system_bus_socket",
-        f"systemd_journal={folder}/run/log/journal",
-        f"systemd_bin={folder}/bin",
+        f"systemd_bus=unix:path={directory}/run/dbus/system_bus_socket",
+        f"systemd_journal={directory}/run/log/journal",
+        f"systemd_bin={directory}/bin",
         flush=True,
     )
     # Nobody waits for the output of what is left to do.
@@ -326,19 +326,19 @@ def main(machine=None):
         boot(sys.argv[1], sys.argv[2])
     # A test run that is killed takes this with it.
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    folder = os.path.abspath(sys.argv[1])
+    directory = os.path.abspath(sys.argv[1])
     for program in "/lib/systemd/systemd", "/usr/bin/dbus-daemon", "/usr/bin/systemd-nspawn":
         if not os.path.exists(program):
             sys.exit(f"{program} is missing: apt-get install systemd dbus systemd-container")
-    root = os.path.join(folder, "root")
-    os.mkdir(os.path.join(folder, "run"))
+    root = os.path.join(directory, "root")
+    os.mkdir(os.path.join(directory, "run"))
     # The system writes to it when it is up.
-    os.mkfifo(os.path.join(folder, "run/ready"))
+    os.mkfifo(os.path.join(directory, "run/ready"))
     # The system is up when its bus answers, and its machine's.
     check = f"systemctl --machine={machine} is-active box.target" if machine else "true"
     after = f"systemd-nspawn@{machine}.service" if machine else ""
     os.makedirs(root)
-    # The folder of its /run is on a disk, which journald does not move its files away from.
+    # The directory of its /run is on a disk, which journald does not move its files away from.
     tree(root, "0" * 31 + "1", "volatile", {"after": after, "check": check, "unit_path": UNIT_PATH})
     if machine:
         inside = os.path.join(root, "var/lib/machines", machine)
@@ -352,14 +352,14 @@ def main(machine=None):
     if os.fork() == 0:
         os.close(writing)
         group = os.read(reading, 4096).decode()
-        announce(folder, group, first)
+        announce(directory, group, first)
         os._exit(0)
     group = control_group()
     os.write(writing, group.encode())
     os.execvp(
         "unshare",
         ["unshare", "--mount", "--pid", "--fork", "--uts", "--ipc", "--net", "--kill-child=KILL"]
-        + [sys.executable, "-I", "-S", "-B", os.path.abspath(__file__), folder, root],
+        + [sys.executable, "-I", "-S", "-B", os.path.abspath(__file__), directory, root],
     )
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Archives for tests: `python3 tar_server.py FOLDER`. It serves nothing, but makes files in FOLDER with the
+"""Archives for tests: `python3 tar_server.py DIRECTORY`. It serves nothing, but makes files in DIRECTORY with the
 programs that people make such files with, and hostile ones by hand:
 
-    READY tar=FOLDER
+    READY tar=DIRECTORY
 
 Compressed data: data.gz .xz .zst .bz2, all of data.txt. Archives: see below.
 """
@@ -15,7 +15,7 @@ import sys
 import tarfile
 import threading
 
-FILE, FOLDER, LINK, HARD = tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
+FILE, DIRECTORY, LINK, HARD = tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
 
 TEXT = b"the quick brown fox jumps over the lazy dog\n" * 5000
 
@@ -47,10 +47,10 @@ def archive(path, entries, form=tarfile.GNU_FORMAT):
             tar.addfile(info, data)
 
 
-def tree(folder):
-    """What people archive: names that are long and strange, links, an empty folder, a file with holes."""
+def tree(directory):
+    """What people archive: names that are long and strange, links, an empty directory, a file with holes."""
     def put(name, data, mode=0o644):
-        path = os.path.join(folder, name)
+        path = os.path.join(directory, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(data)
@@ -61,10 +61,10 @@ def tree(folder):
     put("empty", b"")
     put("with blank/ünïcode", b"x")
     put("l" * 120 + "/" + "n" * 200, b"long")
-    os.symlink("../README", os.path.join(folder, "bin/link"))
-    os.link(os.path.join(folder, "bin/tool"), os.path.join(folder, "same"))
-    os.makedirs(os.path.join(folder, "hollow"))
-    with open(os.path.join(folder, "holes"), "wb") as file:
+    os.symlink("../README", os.path.join(directory, "bin/link"))
+    os.link(os.path.join(directory, "bin/tool"), os.path.join(directory, "same"))
+    os.makedirs(os.path.join(directory, "hollow"))
+    with open(os.path.join(directory, "holes"), "wb") as file:
         file.seek(1_000_000)
         file.write(b"end")
         file.truncate(2_000_000)
@@ -82,9 +82,9 @@ HOSTILE = {
     "absolute": [("/tmp/assay-evil", FILE, b"x")],
     "link-upwards": [("link", LINK, "..")],
     "link-absolute": [("link", LINK, "/etc/passwd")],
-    "link-chain": [("d", FOLDER, "", 0o755), ("d/l", LINK, ".."), ("m", LINK, "d/l/../..")],
+    "link-chain": [("d", DIRECTORY, "", 0o755), ("d/l", LINK, ".."), ("m", LINK, "d/l/../..")],
     "write-through": [("link", LINK, ".."), ("link/evil", FILE, b"x")],
-    "write-through-inside": [("d", FOLDER, "", 0o755), ("link", LINK, "d"), ("link/evil", FILE, b"x")],
+    "write-through-inside": [("d", DIRECTORY, "", 0o755), ("link", LINK, "d"), ("link/evil", FILE, b"x")],
     "hard-upwards": [("hard", HARD, "../canary")],
     "hard-absolute": [("hard", HARD, "/etc/passwd")],
     "hard-then-write": [("hard", HARD, "../canary"), ("hard", FILE, b"overwritten")],
@@ -95,11 +95,11 @@ HOSTILE = {
 
 
 def main():
-    folder = os.path.abspath(sys.argv[1])
-    os.makedirs(folder, exist_ok=True)
+    directory = os.path.abspath(sys.argv[1])
+    os.makedirs(directory, exist_ok=True)
 
     def path(name):
-        return os.path.join(folder, name)
+        return os.path.join(directory, name)
 
     with open(path("data.txt"), "wb") as file:
         file.write(TEXT)
@@ -110,7 +110,7 @@ def main():
     pack(path("gnu.tar"))
     for name, entries in HOSTILE.items():
         archive(path(f"{name}.tar"), entries)
-    archive(path("setuid.tar"), [("tool", FILE, b"x", 0o6755), ("d", FOLDER, "", 0o3777)])
+    archive(path("setuid.tar"), [("tool", FILE, b"x", 0o6755), ("d", DIRECTORY, "", 0o3777)])
     archive(path("twice.tar"), [("a", FILE, b"first"), ("a", FILE, b"second")])
     archive(path("many.tar"), [(f"f{n:04}", FILE, b"") for n in range(1000)])
     archive(path("sizes.tar"), [(f"f{n}", FILE, bytes(1000)) for n in range(10)])
@@ -133,7 +133,7 @@ def main():
     with open(path("long-name.tar"), "wb") as out:
         out.write(header.tobuf(tarfile.GNU_FORMAT))
     open(path("nothing"), "wb").close()
-    print(f"READY tar={folder}", flush=True)
+    print(f"READY tar={directory}", flush=True)
     threading.Event().wait()
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The WebSocket server that tests talk to: `python3 ws_server.py FOLDER`.
+"""The WebSocket server that tests talk to: `python3 ws_server.py DIRECTORY`.
 
 The package `websockets` does the protocol; what it would never send is written by hand. Listens on
-127.0.0.1 on free ports, makes its certificates in FOLDER, and prints one line when it is ready:
+127.0.0.1 on free ports, makes its certificates in DIRECTORY, and prints one line when it is ready:
 
     READY ws_port=N wss_port=N wss_mtls_port=N ws_raw_port=N ws_silent_port=N ws_closed_port=N
           ws_proxy_port=N ws_ca=PATH ws_other_ca=PATH ws_client_cert=PATH ws_client_key=PATH
@@ -270,9 +270,9 @@ async def main():
     LOOP = asyncio.get_running_loop()
     LAST, FLOODED = LOOP.create_future(), LOOP.create_future()
     PILED, PILES = asyncio.Condition(), []
-    folder = os.path.abspath(sys.argv[1])
-    os.makedirs(folder, exist_ok=True)
-    path = certificates(folder)
+    directory = os.path.abspath(sys.argv[1])
+    os.makedirs(directory, exist_ok=True)
+    path = certificates(directory)
     values = {}
     servers = []
     for name, context in {

@@ -63,13 +63,13 @@ struct Snapshot {
 
 impl Snapshot {
     fn read() -> Result<Snapshot> {
-        let folder = root().join("advisories");
-        let date = read(&folder.join("date.txt"))?.trim().to_string();
-        let crates = read(&folder.join("crates.txt"))?.lines().map(str::to_string).collect();
+        let directory = root().join("advisories");
+        let date = read(&directory.join("date.txt"))?.trim().to_string();
+        let crates = read(&directory.join("crates.txt"))?.lines().map(str::to_string).collect();
         let mut files = Vec::new();
-        for name in entries(&folder.join("crates"))? {
+        for name in entries(&directory.join("crates"))? {
             for file in entries(&name)? {
-                files.push(file.strip_prefix(&folder).unwrap_or(&file).to_path_buf());
+                files.push(file.strip_prefix(&directory).unwrap_or(&file).to_path_buf());
             }
         }
         Ok(Snapshot { date, crates, files })
@@ -77,10 +77,10 @@ impl Snapshot {
 
     /// Checks `Cargo.lock` against it, and says what that covers.
     fn check(&self, deny: &str) -> Result<()> {
-        let folder = target().join("advisories");
+        let directory = target().join("advisories");
         // Files that the snapshot has no more must not stay.
-        let _ = std::fs::remove_dir_all(&folder);
-        let database = folder.join(DATABASE);
+        let _ = std::fs::remove_dir_all(&directory);
+        let database = directory.join(DATABASE);
         for file in &self.files {
             shell::write(&database.join(file), read(&root().join("advisories").join(file))?.as_bytes())?;
         }
@@ -88,8 +88,8 @@ impl Snapshot {
         let fetched = database.join(".git/FETCH_HEAD");
         shell::write(&fetched, b"")?;
         let age = set_time(&fetched, &self.date)?;
-        let config = folder.join("deny.toml");
-        shell::write(&config, self.config(&folder)?.as_bytes())?;
+        let config = directory.join("deny.toml");
+        shell::write(&config, self.config(&directory)?.as_bytes())?;
         let arguments = ["--offline", "--all-features", "--config"];
         let check = |more: &[&str]| {
             let mut check = program(deny, &arguments);
@@ -99,7 +99,7 @@ impl Snapshot {
         run(check(&[]))?;
 
         let (name, version, id) = CONTROL;
-        let control = folder.join("control.json");
+        let control = directory.join("control.json");
         shell::write(&control, with_version(name, version)?.as_bytes())?;
         let done = check(&["--metadata-path", &control.display().to_string()])
             .output()
@@ -123,17 +123,17 @@ impl Snapshot {
     }
 
     /// `deny.toml`, with the database in this directory.
-    fn config(&self, folder: &Path) -> Result<String> {
+    fn config(&self, directory: &Path) -> Result<String> {
         let text = read(&root().join("deny.toml"))?;
         let (head, tail) =
             text.split_once("[advisories]\n").ok_or("deny.toml has no section [advisories]")?;
-        Ok(format!("{head}[advisories]\ndb-path = {:?}\n{tail}", folder.display().to_string()))
+        Ok(format!("{head}[advisories]\ndb-path = {:?}\n{tail}", directory.display().to_string()))
     }
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |error: std::io::Error| format!("cannot read {}: {error}", folder.display());
-    let entries = std::fs::read_dir(folder).map_err(failed)?;
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error: std::io::Error| format!("cannot read {}: {error}", directory.display());
+    let entries = std::fs::read_dir(directory).map_err(failed)?;
     let mut paths = entries.map(|entry| Ok(entry.map_err(failed)?.path())).collect::<Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)

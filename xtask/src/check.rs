@@ -94,7 +94,7 @@ fn lua_patch() -> Result<()> {
     let prefixes = target().join("guest/prefixes");
     guest::prefixes(&prefixes)?;
     let mut command = Command::new(shell::root().join("guest-lua/lua-patch-test/run.sh"));
-    command.arg(guest::stock_folder()?).arg(prefixes);
+    command.arg(guest::stock_directory()?).arg(prefixes);
     shell::run(command)
 }
 

@@ -109,9 +109,9 @@ pub fn capabilities() -> Result<BTreeSet<String>> {
     stems(&root().join("wit"), "wit", &NOT_CAPABILITIES)
 }
 
-fn stems(folder: &Path, extension: &str, without: &[&str]) -> Result<BTreeSet<String>> {
-    let entries =
-        std::fs::read_dir(folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+fn stems(directory: &Path, extension: &str, without: &[&str]) -> Result<BTreeSet<String>> {
+    let entries = std::fs::read_dir(directory)
+        .map_err(|error| format!("cannot read {}: {error}", directory.display()))?;
     let paths = entries.flatten().map(|entry| entry.path());
     Ok(paths
         .filter(|path| path.extension().is_some_and(|found| found == extension))

@@ -12,13 +12,13 @@ pub const PACKAGE: [&str; 8] =
     ["--quiet", "--locked", "--package", "guest-lua", "--target", "wasm32-wasip2", "--profile", "guest"];
 
 /// Where the patched sources of Lua are.
-pub fn patched_folder() -> PathBuf {
+pub fn patched_directory() -> PathBuf {
     target().join("guest/lua")
 }
 
 /// Where the sources of Lua are as they are released.
-pub fn stock_folder() -> Result<PathBuf> {
-    Ok(setup::crate_folder("lua-src")?.join("lua-5.5.1"))
+pub fn stock_directory() -> Result<PathBuf> {
+    Ok(setup::crate_directory("lua-src")?.join("lua-5.5.1"))
 }
 
 /// What a cargo command for the guest needs: the C compiler and the sources of Lua.
@@ -26,7 +26,7 @@ pub fn environment(command: &mut Command) -> Result<()> {
     let toolchain = root().join("guest-lua/toolchain");
     command
         .env("ASSAY_ZIG", setup::compiler()?)
-        .env("ASSAY_LUA_DIR", patched_folder())
+        .env("ASSAY_LUA_DIR", patched_directory())
         .env("CC_wasm32_wasip2", toolchain.join("zigcc"))
         .env("AR_wasm32_wasip2", toolchain.join("zigar"));
     Ok(())
@@ -36,7 +36,7 @@ pub fn environment(command: &mut Command) -> Result<()> {
 pub fn build() -> Result<u8> {
     setup::compiler()?;
     setup::wasm_target()?;
-    patched_lua(&patched_folder())?;
+    patched_lua(&patched_directory())?;
 
     say("building the guest");
     let mut build = cargo(&["build"]);
@@ -83,9 +83,9 @@ struct Patch {
 
 /// The series in `guest-lua/patches`, in the order in which it is applied.
 fn series() -> Result<Vec<Patch>> {
-    let folder = root().join("guest-lua/patches");
+    let directory = root().join("guest-lua/patches");
     let entries =
-        fs::read_dir(&folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+        fs::read_dir(&directory).map_err(|error| format!("cannot read {}: {error}", directory.display()))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
     paths.sort();
@@ -95,9 +95,9 @@ fn series() -> Result<Vec<Patch>> {
 
 /// The files of Lua by name, as they are released.
 fn stock() -> Result<BTreeMap<String, String>> {
-    let folder = stock_folder()?;
+    let directory = stock_directory()?;
     let entries =
-        fs::read_dir(&folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+        fs::read_dir(&directory).map_err(|error| format!("cannot read {}: {error}", directory.display()))?;
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     entries.flatten().map(|entry| Ok((name(&entry.path()), read(&entry.path())?))).collect()
 }
@@ -117,28 +117,29 @@ fn apply(patch: &Patch, files: &mut BTreeMap<String, String>) -> Result<()> {
     Ok(())
 }
 
-/// Writes the files that are not in `folder` as they are here.
-fn write_all(folder: &Path, files: &BTreeMap<String, String>) -> Result<()> {
-    files.iter().try_for_each(|(name, text)| write(&folder.join(name), text.as_bytes()).map(drop))
+/// Writes the files that are not in `directory` as they are here.
+fn write_all(directory: &Path, files: &BTreeMap<String, String>) -> Result<()> {
+    files.iter().try_for_each(|(name, text)| write(&directory.join(name), text.as_bytes()).map(drop))
 }
 
 /// The sources of Lua with the whole series applied.
-fn patched_lua(folder: &Path) -> Result<()> {
+fn patched_lua(directory: &Path) -> Result<()> {
     let mut files = stock()?;
     series()?.iter().try_for_each(|patch| apply(patch, &mut files))?;
-    write_all(folder, &files)
+    write_all(directory, &files)
 }
 
-/// The sources of Lua after each patch of the series: a folder in `folder` for each, with its name.
-pub fn prefixes(folder: &Path) -> Result<()> {
+/// The sources of Lua after each patch of the series: a directory in `directory` for each, with its name.
+pub fn prefixes(directory: &Path) -> Result<()> {
     // What is left of another series would be tested too.
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(|error| format!("cannot remove {}: {error}", folder.display()))?;
+    if directory.exists() {
+        fs::remove_dir_all(directory)
+            .map_err(|error| format!("cannot remove {}: {error}", directory.display()))?;
     }
     let mut files = stock()?;
     for patch in series()? {
         apply(&patch, &mut files)?;
-        write_all(&folder.join(&patch.name), &files)?;
+        write_all(&directory.join(&patch.name), &files)?;
     }
     Ok(())
 }

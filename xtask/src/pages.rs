@@ -37,7 +37,7 @@ pub fn page(source: &str, note: &str) -> Page {
     }
     let placeholders = || examples.iter().flat_map(Example::placeholders);
     if placeholders().any(|name| name == "TMP") {
-        text.push_str("\n`${TMP}` is the folder that an example runs in.\n");
+        text.push_str("\n`${TMP}` is the directory that an example runs in.\n");
     }
     if placeholders().any(|name| name != "TMP") {
         text.push_str("\nOther names in `${}` are ports and files of the servers that the tests start.\n");
@@ -169,7 +169,7 @@ is long | wide. And another.
 
 ## Examples
 
-`${TMP}` is the folder that an example runs in.
+`${TMP}` is the directory that an example runs in.
 
 Other names in `${}` are ports and files of the servers that the tests start.
 

@@ -65,31 +65,31 @@ fn test_wheels() -> Result<()> {
 
 /// The directory `target/tools/NAME` with the wheels of a requirements file, fetched if they are not there.
 fn wheels(name: &str, requirements: &str, what: &str) -> Result<PathBuf> {
-    let folder = target().join("tools").join(name);
-    let stamp = folder.join("requirements.txt");
+    let directory = target().join("tools").join(name);
+    let stamp = directory.join("requirements.txt");
     if read(&stamp).is_ok_and(|text| text == requirements) {
-        return Ok(folder);
+        return Ok(directory);
     }
     say(&format!("fetching {what}"));
     // An interrupted installation is started again.
-    let _ = std::fs::remove_dir_all(&folder);
+    let _ = std::fs::remove_dir_all(&directory);
     let list = target().join(format!("tools/{name}-requirements.txt"));
     write(&list, requirements.as_bytes())?;
-    run(pip_install(&folder.display().to_string(), &list.display().to_string())).map_err(|error| {
+    run(pip_install(&directory.display().to_string(), &list.display().to_string())).map_err(|error| {
         format!("{error}; it needs python3 with pip (Debian: apt-get install python3-pip)")
     })?;
     write(&stamp, requirements.as_bytes())?;
-    Ok(folder)
+    Ok(directory)
 }
 
 /// Debian's pip where it is installed, else the one of the Python on `PATH`; the wheels are the same. Settings of the
 /// user count for how PyPI is reached, not for what is installed where.
-fn pip_install(folder: &str, requirements: &str) -> Command {
+fn pip_install(directory: &str, requirements: &str) -> Command {
     let debian = PathBuf::from("/usr/lib/python3/dist-packages/pip").is_dir();
     let mut pip =
         program(if debian { PYTHON } else { "python3" }, &["-I", "-m", "pip", "install", "--quiet"]);
     pip.args(["--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary", ":all:"]);
-    pip.args(["--target", folder, "-r", requirements]);
+    pip.args(["--target", directory, "-r", requirements]);
     pip.env("PIP_USER", "0").env("PIP_REQUIRE_VIRTUALENV", "0").env("PIP_ROOT_USER_ACTION", "ignore");
     for name in ["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIREMENT", "PIP_CONSTRAINT", "PIP_NO_BINARY"]
     {
@@ -143,8 +143,8 @@ pub fn packages(wanted: &[(&str, &str)]) -> Result<()> {
     run(install)
 }
 
-/// The folder of a crate that `cargo fetch` brought.
-pub fn crate_folder(name: &str) -> Result<PathBuf> {
+/// The directory of a crate that `cargo fetch` brought.
+pub fn crate_directory(name: &str) -> Result<PathBuf> {
     let mut command = cargo(&["metadata", "--format-version", "1", "--locked"]);
     command.current_dir(root());
     let metadata = output(command)?;
@@ -156,5 +156,5 @@ pub fn crate_folder(name: &str) -> Result<PathBuf> {
         .find(|package| package["name"] == name)
         .and_then(|package| package["manifest_path"].as_str())
         .ok_or_else(|| format!("the crate {name} is not among the dependencies"))?;
-    PathBuf::from(manifest).parent().map(PathBuf::from).ok_or_else(|| format!("{manifest} has no folder"))
+    PathBuf::from(manifest).parent().map(PathBuf::from).ok_or_else(|| format!("{manifest} has no directory"))
 }

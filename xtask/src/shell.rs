@@ -1,4 +1,4 @@
-//! Running other programs, and the project's folders.
+//! Running other programs, and the project's directories.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 /// What went wrong, for the person at the terminal.
 pub type Result<T> = std::result::Result<T, String>;
 
-/// The project's root folder.
+/// The project's root directory.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-/// The build folder.
+/// The build directory.
 pub fn target() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(path) => root().join(path),
@@ -74,20 +74,20 @@ pub fn output(mut command: Command) -> Result<String> {
 /// Whether a program can be run.
 pub fn exists(name: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths).any(|folder| folder.join(name).is_file())
+    std::env::split_paths(&paths).any(|directory| directory.join(name).is_file())
 }
 
 pub fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
-/// Writes a file if it is not so already, with the folders above it, so that what did not change is not built again.
+/// Writes a file if it is not so already, with the directories above it, so that what did not change is not built again.
 pub fn write(path: &Path, content: &[u8]) -> Result<bool> {
     if std::fs::read(path).is_ok_and(|old| old == content) {
         return Ok(false);
     }
-    let folder = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(folder)
+    let directory = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(directory)
         .and_then(|()| std::fs::write(path, content))
         .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     Ok(true)

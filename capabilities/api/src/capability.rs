@@ -154,7 +154,7 @@ pub trait Capability: Send + Sync {
         &[]
     }
 
-    /// Reads one scope. `base` is the folder that relative paths start from.
+    /// Reads one scope. `base` is the directory that relative paths start from.
     ///
     /// # Errors
     /// When `text` is not a scope of this capability; the message says which forms there are.

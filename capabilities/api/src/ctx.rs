@@ -129,8 +129,8 @@ pub struct RunState {
     pub identity: Identity,
     /// What the run sees of the process around it.
     pub ambient: Arc<Ambient>,
-    /// The folder that relative paths of the script start from; absolute.
-    pub working_folder: PathBuf,
+    /// The directory that relative paths of the script start from; absolute.
+    pub working_directory: PathBuf,
     pub started: Instant,
     /// What its script takes for the time.
     pub clock: Arc<dyn Clock>,
@@ -161,7 +161,7 @@ pub struct RunState {
 
 impl RunState {
     /// Of a run that begins now, with the limits of `assay run`, no audit, and nobody to learn.
-    pub fn new(grants: impl Into<Grants>, working_folder: PathBuf) -> RunState {
+    pub fn new(grants: impl Into<Grants>, working_directory: PathBuf) -> RunState {
         let started = Instant::now();
         RunState {
             grants: grants.into(),
@@ -174,7 +174,7 @@ impl RunState {
             audit: Audit::default(),
             identity: Identity::default(),
             ambient: Arc::default(),
-            working_folder,
+            working_directory,
             started,
             clock: Arc::new(RealClock::since(started)),
             entropy: Arc::new(RealEntropy),
@@ -257,8 +257,8 @@ impl From<RunState> for Run {
 
 impl Run {
     /// A run with what [`RunState::new`] gives it.
-    pub fn new(grants: impl Into<Grants>, working_folder: PathBuf) -> Run {
-        RunState::new(grants, working_folder).into()
+    pub fn new(grants: impl Into<Grants>, working_directory: PathBuf) -> Run {
+        RunState::new(grants, working_directory).into()
     }
 
     /// What can still be set before the run begins; none once something else has it.
@@ -608,7 +608,7 @@ impl Run {
 
     /// An absolute path for one that the script wrote, without `.` and `..`; links are not looked at.
     pub fn path(&self, path: &str) -> PathBuf {
-        crate::scope::normalize(&self.working_folder.join(path))
+        crate::scope::normalize(&self.working_directory.join(path))
     }
 }
 

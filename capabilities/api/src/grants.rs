@@ -106,7 +106,7 @@ struct Withheld {
 pub struct Grants {
     policy: Arc<Policy>,
     asker: Option<Box<dyn Asker>>,
-    /// What the run has of its own and needs no grant for: its temporary folder.
+    /// What the run has of its own and needs no grant for: its temporary directory.
     own: OnceLock<(PathBuf, Rule)>,
     /// What this run may not do because of what it is: see [`Grants::seal`].
     sealed: Mutex<Vec<Rule>>,
@@ -151,7 +151,7 @@ impl Grants {
         self.own.set((path, rule)).is_ok()
     }
 
-    /// Takes the writing of a file, or of all in a folder, back from `capability`, from now on. `why` stands in place of a
+    /// Takes the writing of a file, or of all in a directory, back from `capability`, from now on. `why` stands in place of a
     /// rule in messages and the audit, as a thing: "the HOME of a program".
     pub fn seal(&self, capability: &'static str, path: PathBuf, why: &str) {
         let scope = PathScope::new(false, true, path);
@@ -178,9 +178,9 @@ impl Grants {
         self.find_withheld(|one| (one.device, one.inode) == (device, inode))
     }
 
-    /// Why a folder may not be moved or removed as a whole: a file lies in it that may not be changed.
-    pub fn withheld_in(&self, folder: &Path) -> Option<String> {
-        self.find_withheld(|one| one.path.starts_with(folder))
+    /// Why a directory may not be moved or removed as a whole: a file lies in it that may not be changed.
+    pub fn withheld_in(&self, directory: &Path) -> Option<String> {
+        self.find_withheld(|one| one.path.starts_with(directory))
     }
 
     fn find_withheld(&self, is: impl Fn(&Withheld) -> bool) -> Option<String> {
@@ -211,11 +211,11 @@ impl Grants {
             || (self.asker.is_some() && matching().next().is_none())
     }
 
-    /// A deny rule about something under `folder`, by its text: what is done to the folder as a whole
+    /// A deny rule about something under `directory`, by its text: what is done to the directory as a whole
     /// would be done to that too.
-    pub fn denies_in(&self, capability: &str, folder: &Path) -> Option<String> {
+    pub fn denies_in(&self, capability: &str, directory: &Path) -> Option<String> {
         let about = |rule: &&Rule| {
-            rule.capability == capability && rule.scope.as_ref().is_some_and(|scope| scope.lies_in(folder))
+            rule.capability == capability && rule.scope.as_ref().is_some_and(|scope| scope.lies_in(directory))
         };
         self.deny.iter().chain(&*self.sealed()).find(about).map(|rule| rule.text.clone())
     }

@@ -18,7 +18,7 @@ use std::path::Path;
 pub enum Access {
     /// Whether something is there, what is known about it (type, size, times), and where a link leads; part of listing.
     Stat,
-    /// The names in a folder; part of reading.
+    /// The names in a directory; part of reading.
     List,
     Read,
     Write,
@@ -57,7 +57,7 @@ pub enum Request<'a> {
     File { access: Access, path: &'a Path },
     /// Something with a name: an environment variable.
     Name(&'a str),
-    /// A program to start: as the script names it, where it was found (the links of its folder resolved, its own
+    /// A program to start: as the script names it, where it was found (the links of its directory resolved, its own
     /// name kept, because programs behave by the name they are called by), and the file that this leads to.
     Program { name: &'a str, path: &'a Path, real: &'a Path },
     /// Something done to something that has a name: `restart` of `nginx.service`, `push` of

@@ -13,8 +13,8 @@ fn scopes_and_urls() {
 
 #[test]
 fn every_scope_with_every_url() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/grants");
-    let entries = std::fs::read_dir(&folder).expect("the seeds are there");
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/grants");
+    let entries = std::fs::read_dir(&directory).expect("the seeds are there");
     let seeds: Vec<Vec<u8>> =
         entries.map(|entry| std::fs::read(entry.expect("an entry").path()).expect("a seed")).collect();
     let mut lines: Vec<&[u8]> = seeds.iter().flat_map(|seed| seed.split(|c| *c == b'\n')).collect();

@@ -126,18 +126,18 @@ fn check(run: &Run, verb: Verb, name: &str) -> Outcome<()> {
     run.check(APT, &Request::Action { verb: verb.word(), name, scope: &scope })
 }
 
-/// Checks the folder of another system: it is written to by programs that run as the user of this process, and what
-/// lies in it tells them what to do. So it takes both, the grant of the folder and that of working on it.
+/// Checks the directory of another system: it is written to by programs that run as the user of this process, and what
+/// lies in it tells them what to do. So it takes both, the grant of the directory and that of working on it.
 fn check_root(run: &Run, path: &str) -> Outcome<Root> {
     assay_capability_fs::check_written(run, Access::Read, path)?;
-    let (folder, real) = assay_capability_fs::enter_folder(run, Access::Write, path)?;
+    let (directory, real) = assay_capability_fs::enter_directory(run, Access::Write, path)?;
     let Some(text) = real.to_str() else {
-        let message = format!("{path}: the path of a root folder must be UTF-8");
+        let message = format!("{path}: the path of a root directory must be UTF-8");
         return Err(error(ErrorCode::InvalidArgument, message));
     };
     assay_capability_fs::check_written(run, Access::Read, text)?;
     check(run, Verb::Root, text)?;
-    Root::new(text, folder)
+    Root::new(text, directory)
 }
 
 fn check_optional_root(run: &Run, path: Option<&str>) -> Outcome<Option<Root>> {

@@ -19,26 +19,26 @@ pub const DPKG_QUERY: &str = "/usr/bin/dpkg-query";
 /// Output that is kept of one program: twice what a machine with every package of Debian needs.
 const MAX_OUTPUT: usize = 32 << 20;
 
-/// The root folder of another system, held open: absolute, without links.
+/// The root directory of another system, held open: absolute, without links.
 #[derive(Clone, Debug)]
 pub struct Root {
     path: String,
-    folder: Arc<OwnedFd>,
+    directory: Arc<OwnedFd>,
 }
 
 impl Root {
     /// # Errors
     /// `invalid-argument` where the path could be read as more than a path in apt's configuration.
-    pub fn new(path: &str, folder: OwnedFd) -> Outcome<Root> {
+    pub fn new(path: &str, directory: OwnedFd) -> Outcome<Root> {
         let plain = |c: char| c.is_alphanumeric() || "/._-+@:=,~ ".contains(c);
         if path.starts_with('/') && path.chars().all(plain) {
-            return Ok(Root { path: path.trim_end_matches('/').to_string(), folder: Arc::new(folder) });
+            return Ok(Root { path: path.trim_end_matches('/').to_string(), directory: Arc::new(directory) });
         }
         let shown = path.escape_debug();
         Err(error(
             ErrorCode::InvalidArgument,
             format!(
-                "{shown}: the path of a root folder can hold letters, digits, blanks and /._-+@:=,~ only"
+                "{shown}: the path of a root directory can hold letters, digits, blanks and /._-+@:=,~ only"
             ),
         ))
     }
@@ -47,20 +47,21 @@ impl Root {
         Path::new(if self.path.is_empty() { "/" } else { &self.path })
     }
 
-    pub fn folder(&self) -> &OwnedFd {
-        &self.folder
+    pub fn directory(&self) -> &OwnedFd {
+        &self.directory
     }
 
     /// Whether its path still leads to it: apt's programs can be given nothing but the path.
     fn check(&self) -> Outcome<()> {
-        if assay_capability_fs::path_of(&self.folder).as_deref() == Some(self.path()) {
+        if assay_capability_fs::path_of(&self.directory).as_deref() == Some(self.path()) {
             return Ok(());
         }
-        let message = format!("{}: the folder was moved or removed while it was used", self.path().display());
+        let message =
+            format!("{}: the directory was moved or removed while it was used", self.path().display());
         Err(error(ErrorCode::NotFound, message))
     }
 
-    /// apt's configuration for working on it. The configuration of this machine is left out: it names folders and
+    /// apt's configuration for working on it. The configuration of this machine is left out: it names directories and
     /// commands that are of this machine. So is the root's own, which would name commands for this machine to run.
     fn configuration(&self) -> String {
         let root = &self.path;
@@ -124,7 +125,7 @@ impl Program<'_> {
 
 fn memory_file(root: &Root) -> Outcome<File> {
     let failed = |why: std::io::Error| {
-        assay_capability_api::io_error("making apt's configuration for another root folder", &why)
+        assay_capability_api::io_error("making apt's configuration for another root directory", &why)
     };
     let file = memfd_create("assay-apt", MemfdFlags::CLOEXEC).map_err(|why| failed(why.into()))?;
     let mut file = File::from(file);

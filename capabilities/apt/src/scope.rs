@@ -28,7 +28,7 @@ pub const FORMS: &[ScopeForm] = &[
     },
     ScopeForm {
         form: "root:PATH",
-        grants: "working on another system's root folder, which fs=rw:PATH must grant too",
+        grants: "working on another system's root directory, which fs=rw:PATH must grant too",
         example: "apt=root:/srv/image",
     },
 ];
@@ -88,7 +88,7 @@ pub struct AptScope {
 enum Object {
     Any,
     Name(NameScope),
-    Folder(PathScope),
+    Directory(PathScope),
 }
 
 /// Whether it has lower-case letters, digits and `marks` only.
@@ -115,7 +115,7 @@ impl AptScope {
         let object = match (verb, name) {
             (Verb::Root, Some(path)) if !path.is_empty() => {
                 let path = read_path(path).map_err(|why| GrantError::new(format!("apt={text}: {why}")))?;
-                Object::Folder(PathScope::new(true, true, normalize(&base.join(path))))
+                Object::Directory(PathScope::new(true, true, normalize(&base.join(path))))
             }
             (Verb::Install | Verb::Remove | Verb::Source, None) => Object::Any,
             (Verb::Install | Verb::Remove, Some(name)) if !is_pattern(name, "+.-*") => {
@@ -142,8 +142,8 @@ impl Scope for AptScope {
             && match &self.object {
                 Object::Any => true,
                 Object::Name(pattern) => pattern.matches(&Request::Name(name)),
-                Object::Folder(folder) => {
-                    folder.matches(&Request::File { access: Access::Write, path: Path::new(name) })
+                Object::Directory(directory) => {
+                    directory.matches(&Request::File { access: Access::Write, path: Path::new(name) })
                 }
             }
     }

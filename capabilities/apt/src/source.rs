@@ -18,12 +18,12 @@ const SOURCES: &str = "sources.list.d";
 const KEYRINGS: &str = "keyrings";
 /// Bytes of a key, or of a description that is there already.
 const MAX_FILE: u64 = 1 << 20;
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// Readable to the user that apt downloads as.
 const READABLE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP).union(Mode::ROTH);
 const ENTERABLE: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
 
-/// Names of files that apt reads in these folders, without their ending (sources.list(5)).
+/// Names of files that apt reads in these directories, without their ending (sources.list(5)).
 ///
 /// # Errors
 /// `invalid-argument` where it is no such name.
@@ -84,57 +84,58 @@ impl Key {
     }
 }
 
-/// A folder of apt's configuration.
-struct Folder {
-    folder: OwnedFd,
+/// A directory of apt's configuration.
+struct Directory {
+    directory: OwnedFd,
     path: PathBuf,
 }
 
-impl Folder {
-    /// Opens a folder in /etc/apt of this machine or below `root`, and makes it if it is not there. Below another root
+impl Directory {
+    /// Opens a directory in /etc/apt of this machine or below `root`, and makes it if it is not there. Below another root
     /// no link is followed: one who can write there must not choose where this writes.
-    fn open(run: &Run, root: Option<&Root>, name: &str) -> Outcome<Folder> {
-        let (mut folder, mut path, below) = match root {
+    fn open(run: &Run, root: Option<&Root>, name: &str) -> Outcome<Directory> {
+        let (mut directory, mut path, below) = match root {
             None => {
                 let path = PathBuf::from(ETC_APT);
-                let folder = openat(CWD, &path, FOLDER, Mode::empty()).map_err(|why| match why {
+                let directory = openat(CWD, &path, DIRECTORY, Mode::empty()).map_err(|why| match why {
                     Errno::NOENT => error(
                         ErrorCode::Unsupported,
                         format!("{ETC_APT} does not exist: apt works on Debian and its descendants only"),
                     ),
                     why => failed(&path, why),
                 })?;
-                (folder, path, vec![name])
+                (directory, path, vec![name])
             }
             Some(root) => {
                 let path = root.path().to_path_buf();
                 let shown = path.join("etc/apt").join(name);
                 // Without links below the root it is where it is written to be.
                 assay_capability_fs::check_written(run, Access::Write, &shown.to_string_lossy())?;
-                let folder =
-                    root.folder().try_clone().map_err(|why| io_error(&path.to_string_lossy(), &why))?;
-                (folder, path, vec!["etc", "apt", name])
+                let directory =
+                    root.directory().try_clone().map_err(|why| io_error(&path.to_string_lossy(), &why))?;
+                (directory, path, vec!["etc", "apt", name])
             }
         };
         for part in below {
             path.push(part);
-            let open = |folder: &OwnedFd| openat(folder, part, FOLDER | OFlags::NOFOLLOW, Mode::empty());
-            folder = match open(&folder) {
-                Err(Errno::NOENT) => match mkdirat(&folder, part, ENTERABLE) {
-                    Ok(()) | Err(Errno::EXIST) => open(&folder),
+            let open =
+                |directory: &OwnedFd| openat(directory, part, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
+            directory = match open(&directory) {
+                Err(Errno::NOENT) => match mkdirat(&directory, part, ENTERABLE) {
+                    Ok(()) | Err(Errno::EXIST) => open(&directory),
                     Err(why) => Err(why),
                 },
                 opened => opened,
             }
             .map_err(|why| failed(&path, why))?;
         }
-        Ok(Folder { folder, path })
+        Ok(Directory { directory, path })
     }
 
     fn read(&self, name: &str) -> Outcome<Option<Vec<u8>>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let path = self.path.join(name);
-        let file = match openat(&self.folder, name, flags, Mode::empty()) {
+        let file = match openat(&self.directory, name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
             // What is replaced need not be looked at.
@@ -157,20 +158,20 @@ impl Folder {
         // apt reads no file with a name that begins with a dot.
         let temporary = format!(".assay-{}-{name}", std::process::id());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let _ = unlinkat(&self.folder, &temporary, AtFlags::empty());
-        let file = openat(&self.folder, &temporary, flags, READABLE).map_err(|why| failed(&path, why))?;
+        let _ = unlinkat(&self.directory, &temporary, AtFlags::empty());
+        let file = openat(&self.directory, &temporary, flags, READABLE).map_err(|why| failed(&path, why))?;
         let write = |mut file: File| -> std::io::Result<()> {
             // Whatever the umask is, others must be able to read it.
             rustix::fs::fchmod(&file, READABLE)?;
             file.write_all(bytes)?;
             file.sync_all()?;
-            renameat(&self.folder, &temporary, &self.folder, name)?;
+            renameat(&self.directory, &temporary, &self.directory, name)?;
             Ok(())
         };
         match write(File::from(file)) {
             Ok(()) => Ok(true),
             Err(why) => {
-                let _ = unlinkat(&self.folder, &temporary, AtFlags::empty());
+                let _ = unlinkat(&self.directory, &temporary, AtFlags::empty());
                 Err(io_error(&path.display().to_string(), &why))
             }
         }
@@ -178,7 +179,7 @@ impl Folder {
 
     /// Removes a file. Gives whether it was there.
     fn remove(&self, name: &str) -> Outcome<bool> {
-        match unlinkat(&self.folder, name, AtFlags::empty()) {
+        match unlinkat(&self.directory, name, AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(why) => Err(failed(&self.path.join(name), why)),
@@ -206,24 +207,24 @@ pub fn add(run: &Run, source: &Source, root: Option<&Root>) -> Outcome<Added> {
     let mut bound_to = None;
     // The key first: a repository without its key would make the next update fail.
     if let Some(key) = &key {
-        let folder = Folder::open(run, root, KEYRINGS)?;
+        let directory = Directory::open(run, root, KEYRINGS)?;
         let name = format!("{id}.{}", key.ending);
-        changed |= folder.put(&name, &key.bytes)?;
+        changed |= directory.put(&name, &key.bytes)?;
         // As the system itself will see it, which may be another than this machine's.
         bound_to = Some(format!("{ETC_APT}/{KEYRINGS}/{name}"));
-        key_path = Some(folder.path.join(name).to_string_lossy().into_owned());
+        key_path = Some(directory.path.join(name).to_string_lossy().into_owned());
     }
-    let folder = Folder::open(run, root, SOURCES)?;
+    let directory = Directory::open(run, root, SOURCES)?;
     let name = format!("{id}.{}", sources.format.ending());
-    changed |= folder.put(&name, sources.text(bound_to.as_deref()).as_bytes())?;
-    changed |= folder.remove(&format!("{id}.{}", sources.format.other().ending()))?;
+    changed |= directory.put(&name, sources.text(bound_to.as_deref()).as_bytes())?;
+    changed |= directory.remove(&format!("{id}.{}", sources.format.other().ending()))?;
     if let Some(key) = &key {
-        let keyrings = Folder::open(run, root, KEYRINGS)?;
+        let keyrings = Directory::open(run, root, KEYRINGS)?;
         for ending in KEY_ENDINGS.into_iter().filter(|ending| *ending != key.ending) {
             changed |= keyrings.remove(&format!("{id}.{ending}"))?;
         }
     }
-    Ok(Added { changed, list_path: folder.path.join(name).to_string_lossy().into_owned(), key_path })
+    Ok(Added { changed, list_path: directory.path.join(name).to_string_lossy().into_owned(), key_path })
 }
 
 #[cfg(test)]

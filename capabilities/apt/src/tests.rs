@@ -1,4 +1,4 @@
-//! Grants, and repositories in the folder of another system. What runs apt-get itself is in tests/harness/apt.rs.
+//! Grants, and repositories in the directory of another system. What runs apt-get itself is in tests/harness/apt.rs.
 
 use super::*;
 use assay_capability_api::{Policy, policy};
@@ -6,13 +6,13 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
-struct Folder(PathBuf);
+struct Directory(PathBuf);
 
-impl Folder {
-    fn new(name: &str) -> Folder {
+impl Directory {
+    fn new(name: &str) -> Directory {
         let path = std::env::temp_dir().join(format!("assay-apt-{}-{name}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
-        Folder(path.canonicalize().unwrap())
+        Directory(path.canonicalize().unwrap())
     }
 
     fn path(&self, name: &str) -> String {
@@ -42,7 +42,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -50,7 +50,7 @@ impl Drop for Folder {
 
 #[test]
 fn scopes() {
-    let folder = Folder::new("scopes");
+    let directory = Directory::new("scopes");
     for (allow, deny, verb, name, allowed) in [
         ("apt", "", Verb::Install, "nginx", true),
         ("apt", "apt=remove", Verb::Remove, "nginx", false),
@@ -73,7 +73,7 @@ fn scopes() {
         ("apt=root:/srv/image", "", Verb::Root, "/srv/images", false),
         ("apt=root:/srv/image", "", Verb::Install, "nginx", false),
     ] {
-        let decided = check(&folder.run(allow, deny), verb, name).is_ok();
+        let decided = check(&directory.run(allow, deny), verb, name).is_ok();
         assert_eq!(decided, allowed, "{allow} {deny} {verb:?} {name}");
     }
     for wrong in ["", "x", "read:x", "update:x", "install:", "root", "root:", "source:"] {
@@ -99,91 +99,92 @@ fn what_a_denial_is_about() {
 
 #[test]
 fn adding_a_repository_twice_changes_nothing() {
-    let folder = Folder::new("add");
-    fs::create_dir(folder.0.join("root")).unwrap();
-    fs::write(folder.0.join("key"), b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nx\n").unwrap();
-    fs::write(folder.0.join("binary"), b"\x99\x01\x0d\x04abcdefgh").unwrap();
-    let run = folder.run("apt=source:demo,apt=root:root,fs=rw:root,fs=read:.", "");
-    let line = folder.source("deb https://a.example stable main", Some("key"));
-    let added = folder.add(&run, &line).unwrap();
+    let directory = Directory::new("add");
+    fs::create_dir(directory.0.join("root")).unwrap();
+    fs::write(directory.0.join("key"), b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nx\n").unwrap();
+    fs::write(directory.0.join("binary"), b"\x99\x01\x0d\x04abcdefgh").unwrap();
+    let run = directory.run("apt=source:demo,apt=root:root,fs=rw:root,fs=read:.", "");
+    let line = directory.source("deb https://a.example stable main", Some("key"));
+    let added = directory.add(&run, &line).unwrap();
     assert!(added.changed);
-    assert_eq!(added.list_path, folder.path("root/etc/apt/sources.list.d/demo.list"));
-    assert_eq!(added.key_path, Some(folder.path("root/etc/apt/keyrings/demo.asc")));
+    assert_eq!(added.list_path, directory.path("root/etc/apt/sources.list.d/demo.list"));
+    assert_eq!(added.key_path, Some(directory.path("root/etc/apt/keyrings/demo.asc")));
     assert_eq!(
         fs::read_to_string(&added.list_path).unwrap(),
         "deb [signed-by=/etc/apt/keyrings/demo.asc] https://a.example stable main\n"
     );
     assert_eq!(fs::metadata(&added.list_path).unwrap().permissions().mode() & 0o777, 0o644);
-    assert!(!folder.add(&run, &line).unwrap().changed);
+    assert!(!directory.add(&run, &line).unwrap().changed);
 
     // Another format and another kind of key take the place of the first.
     let stanza =
-        folder.source("Types: deb\nURIs: https://a.example\nSuites: x\nComponents: y", Some("binary"));
-    let added = folder.add(&run, &stanza).unwrap();
+        directory.source("Types: deb\nURIs: https://a.example\nSuites: x\nComponents: y", Some("binary"));
+    let added = directory.add(&run, &stanza).unwrap();
     assert!(added.changed);
     let names = |path: &str| {
         let mut names: Vec<_> =
-            fs::read_dir(folder.0.join(path)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            fs::read_dir(directory.0.join(path)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         names
     };
     assert_eq!(names("root/etc/apt/sources.list.d"), ["demo.sources"]);
     assert_eq!(names("root/etc/apt/keyrings"), ["demo.gpg"]);
-    assert!(!folder.add(&run, &stanza).unwrap().changed);
+    assert!(!directory.add(&run, &stanza).unwrap().changed);
 
-    let without = folder.add(&run, &folder.source("deb file:/x ./", None)).unwrap();
+    let without = directory.add(&run, &directory.source("deb file:/x ./", None)).unwrap();
     assert_eq!((without.changed, without.key_path), (true, None));
 }
 
 #[test]
 fn nothing_is_written_where_something_is_wrong() {
-    let folder = Folder::new("wrong");
-    fs::create_dir(folder.0.join("root")).unwrap();
-    fs::write(folder.0.join("page"), "<html>").unwrap();
+    let directory = Directory::new("wrong");
+    fs::create_dir(directory.0.join("root")).unwrap();
+    fs::write(directory.0.join("page"), "<html>").unwrap();
     let good = "deb https://a.example x y";
-    let run = folder.run("apt,fs=rw:.", "");
+    let run = directory.run("apt,fs=rw:.", "");
     for (id, text, key, code) in [
         ("demo", "hello", None, ErrorCode::InvalidArgument),
         ("../x", good, None, ErrorCode::InvalidArgument),
         ("demo", good, Some("page"), ErrorCode::InvalidData),
         ("demo", good, Some("none"), ErrorCode::NotFound),
     ] {
-        let source = Source { id: id.into(), ..folder.source(text, key) };
-        assert_eq!(folder.add(&run, &source).unwrap_err().code, code, "{id} {text} {key:?}");
+        let source = Source { id: id.into(), ..directory.source(text, key) };
+        assert_eq!(directory.add(&run, &source).unwrap_err().code, code, "{id} {text} {key:?}");
     }
     let denied = |allow: &str, deny: &str| {
-        folder.add(&folder.run(allow, deny), &folder.source(good, None)).unwrap_err().code
+        directory.add(&directory.run(allow, deny), &directory.source(good, None)).unwrap_err().code
     };
     assert_eq!(denied("apt", ""), ErrorCode::Denied);
     assert_eq!(denied("apt,fs=read:root", ""), ErrorCode::Denied);
     assert_eq!(denied("apt=source,fs=rw:root", ""), ErrorCode::Denied);
     assert_eq!(denied("apt,fs=rw:root", "fs=write:root/etc"), ErrorCode::Denied);
-    assert_eq!(fs::read_dir(folder.0.join("root")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(directory.0.join("root")).unwrap().count(), 0);
 }
 
 #[test]
 fn links_in_another_root_lead_nowhere() {
-    let folder = Folder::new("links");
-    fs::create_dir_all(folder.0.join("root/etc/apt")).unwrap();
-    fs::create_dir(folder.0.join("outside")).unwrap();
-    let run = folder.run("apt,fs=rw:root", "");
-    let source = folder.source("deb https://a.example x y", None);
+    let directory = Directory::new("links");
+    fs::create_dir_all(directory.0.join("root/etc/apt")).unwrap();
+    fs::create_dir(directory.0.join("outside")).unwrap();
+    let run = directory.run("apt,fs=rw:root", "");
+    let source = directory.source("deb https://a.example x y", None);
 
-    symlink(folder.0.join("outside"), folder.0.join("root/etc/apt/sources.list.d")).unwrap();
-    assert!(folder.add(&run, &source).is_err());
-    assert_eq!(fs::read_dir(folder.0.join("outside")).unwrap().count(), 0);
+    symlink(directory.0.join("outside"), directory.0.join("root/etc/apt/sources.list.d")).unwrap();
+    assert!(directory.add(&run, &source).is_err());
+    assert_eq!(fs::read_dir(directory.0.join("outside")).unwrap().count(), 0);
 
     // A link in the place of the file itself is replaced, not followed.
-    fs::remove_file(folder.0.join("root/etc/apt/sources.list.d")).unwrap();
-    fs::create_dir(folder.0.join("root/etc/apt/sources.list.d")).unwrap();
-    fs::write(folder.0.join("outside/file"), "x").unwrap();
-    symlink(folder.0.join("outside/file"), folder.0.join("root/etc/apt/sources.list.d/demo.list")).unwrap();
-    assert!(folder.add(&run, &source).unwrap().changed);
-    assert_eq!(fs::read_to_string(folder.0.join("outside/file")).unwrap(), "x");
+    fs::remove_file(directory.0.join("root/etc/apt/sources.list.d")).unwrap();
+    fs::create_dir(directory.0.join("root/etc/apt/sources.list.d")).unwrap();
+    fs::write(directory.0.join("outside/file"), "x").unwrap();
+    symlink(directory.0.join("outside/file"), directory.0.join("root/etc/apt/sources.list.d/demo.list"))
+        .unwrap();
+    assert!(directory.add(&run, &source).unwrap().changed);
+    assert_eq!(fs::read_to_string(directory.0.join("outside/file")).unwrap(), "x");
 
-    symlink(folder.0.join("outside"), folder.0.join("root/link")).unwrap();
-    let escaped = Source { root: Some(folder.path("root/link")), ..source };
-    assert_eq!(folder.add(&run, &escaped).unwrap_err().code, ErrorCode::Denied);
+    symlink(directory.0.join("outside"), directory.0.join("root/link")).unwrap();
+    let escaped = Source { root: Some(directory.path("root/link")), ..source };
+    assert_eq!(directory.add(&run, &escaped).unwrap_err().code, ErrorCode::Denied);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Groups as open folders. A path is followed one folder at a time, each opened relative to the one before it and
+//! Groups as open directories. A path is followed one directory at a time, each opened relative to the one before it and
 //! never through a link: what is read lies below the tree's root, whatever is swapped meanwhile.
 
 use crate::parse::{self, Values};
@@ -12,7 +12,8 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// Bytes of one file: two million process ids.
 const MAX_FILE: u64 = 16 << 20;
 /// What every group of version 2 has, and none of version 1.
@@ -38,7 +39,7 @@ impl Version {
     }
 }
 
-/// The tree of groups below a folder.
+/// The tree of groups below a directory.
 pub struct Tree {
     root: PathBuf,
 }
@@ -58,8 +59,8 @@ impl Tree {
             return Ok(Version::Hybrid);
         }
         // Each controller of version 1 is a tree of its own.
-        let mut folders = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
-        if folders.any(|folder| folder.path().join("cgroup.procs").is_file()) {
+        let mut directories = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
+        if directories.any(|directory| directory.path().join("cgroup.procs").is_file()) {
             return Ok(Version::V1);
         }
         let root = self.root.display();
@@ -76,9 +77,9 @@ impl Tree {
             _ => format!("{}/{name}", self.root.display()),
         };
         let failed = |why: Errno| io_error(&format!("the control group {shown}"), &why.into());
-        let mut folder = openat(CWD, &self.root, FOLDER, Mode::empty()).map_err(failed)?;
+        let mut directory = openat(CWD, &self.root, DIRECTORY, Mode::empty()).map_err(failed)?;
         for part in name.split('/').filter(|part| !part.is_empty()) {
-            folder = match openat(&folder, part, FOLDER, Mode::empty()) {
+            directory = match openat(&directory, part, DIRECTORY, Mode::empty()) {
                 Ok(below) => below,
                 Err(Errno::LOOP | Errno::NOTDIR) => {
                     let message = format!("{shown}: '{part}' is not a group: links are not followed");
@@ -87,8 +88,8 @@ impl Tree {
                 Err(why) => return Err(failed(why)),
             };
         }
-        let group = Group { folder, shown, name: name.into() };
-        match statat(&group.folder, CONTROLLERS, AtFlags::SYMLINK_NOFOLLOW) {
+        let group = Group { directory, shown, name: name.into() };
+        match statat(&group.directory, CONTROLLERS, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(group),
             Err(_) => Err(self.not_version_2(&group.shown)),
         }
@@ -106,7 +107,7 @@ impl Tree {
 
 /// An open group.
 pub struct Group {
-    folder: OwnedFd,
+    directory: OwnedFd,
     shown: String,
     name: String,
 }
@@ -120,7 +121,7 @@ impl Group {
     fn file(&self, run: &Run, name: &str) -> Result<Option<String>, Error> {
         // Not blocking: that a plain file lies there is only what the kernel says.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = match openat(&self.folder, name, flags, Mode::empty()) {
+        let file = match openat(&self.directory, name, flags, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
             Err(why) => return Err(self.failed(name, why)),
@@ -220,7 +221,7 @@ impl Group {
     pub fn children(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
         let failed = |why: Errno| io_error(&format!("listing {}", self.shown), &why.into());
         let mut names = Vec::new();
-        for entry in Dir::read_from(&self.folder).map_err(failed)? {
+        for entry in Dir::read_from(&self.directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             // What is not UTF-8 could not be asked for either.
             let Ok(name) = entry.file_name().to_str() else { continue };
@@ -228,7 +229,7 @@ impl Group {
                 continue;
             }
             let is_group = match entry.file_type() {
-                FileType::Unknown => statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)
+                FileType::Unknown => statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW)
                     .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory),
                 kind => kind == FileType::Directory,
             };

@@ -85,7 +85,7 @@ impl Capability for Db {
         &[
             ScopeForm {
                 form: "sqlite:PATH[?ro]",
-                grants: "a file of SQLite, or all in a folder; with ?ro reading only",
+                grants: "a file of SQLite, or all in a directory; with ?ro reading only",
                 example: "db=sqlite:./app.db",
             },
             ScopeForm {

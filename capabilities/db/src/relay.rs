@@ -67,24 +67,24 @@ async fn pump(
 /// A relay for one connection. It ends when it is dropped, or when either side does.
 pub struct Relay {
     #[cfg(not(target_os = "linux"))]
-    folder: PathBuf,
+    directory: PathBuf,
     path: PathBuf,
     task: AbortHandle,
     pub inflow: Arc<Inflow>,
 }
 
-/// A name for the socket. On Linux it is in no folder, and needs none that can be written to.
+/// A name for the socket. On Linux it is in no directory, and needs none that can be written to.
 #[cfg(target_os = "linux")]
-fn folder(number: u64) -> io::Result<PathBuf> {
+fn directory(number: u64) -> io::Result<PathBuf> {
     Ok(PathBuf::from(format!("\0assay-db-{}-{number}", std::process::id())))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn folder(number: u64) -> io::Result<PathBuf> {
+fn directory(number: u64) -> io::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
-    let folder = std::env::temp_dir().join(format!("assay-db-{}-{number}", std::process::id()));
-    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-    Ok(folder)
+    let directory = std::env::temp_dir().join(format!("assay-db-{}-{number}", std::process::id()));
+    std::fs::DirBuilder::new().mode(0o700).create(&directory)?;
+    Ok(directory)
 }
 
 impl Relay {
@@ -94,8 +94,8 @@ impl Relay {
     /// The operating system's, where the socket cannot be made.
     pub fn start(stream: TcpStream, budget: &Arc<Budget>) -> io::Result<Relay> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let folder = folder(NUMBER.fetch_add(1, Ordering::Relaxed))?;
-        let path = folder.join("socket");
+        let directory = directory(NUMBER.fetch_add(1, Ordering::Relaxed))?;
+        let path = directory.join("socket");
         let listener = UnixListener::bind(&path)?;
         let inflow = Inflow::new(budget);
         let counted = inflow.clone();
@@ -120,7 +120,7 @@ impl Relay {
         });
         Ok(Relay {
             #[cfg(not(target_os = "linux"))]
-            folder,
+            directory,
             path,
             task: task.abort_handle(),
             inflow,
@@ -137,7 +137,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.task.abort();
         #[cfg(not(target_os = "linux"))]
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

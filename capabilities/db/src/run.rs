@@ -3,7 +3,7 @@
 use crate::connect::Driver;
 use crate::effect::{self, StatementContext};
 use crate::errors::Failure;
-use crate::pool::{Lease, Pool, ConnectionConfig, closed};
+use crate::pool::{ConnectionConfig, Lease, Pool, closed};
 use crate::value::{Batch, Bounds, Done, Held, Param, Sink};
 use crate::{mysql, postgres, readonly, sqlite};
 use assay_capability_api::types::{Error, ErrorCode};

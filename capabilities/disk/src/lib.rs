@@ -1,4 +1,4 @@
-//! Space on file systems, and sweeping folders.
+//! Space on file systems, and sweeping directories.
 
 mod mounts;
 mod tree;
@@ -40,7 +40,7 @@ impl Capability for Disk {
     }
 
     fn summary(&self) -> &'static str {
-        "space on file systems, mounts, sizes of folders and sweeping them"
+        "space on file systems, mounts, sizes of directories and sweeping them"
     }
 
     fn needs(&self) -> &'static [Need] {

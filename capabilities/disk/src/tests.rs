@@ -1,4 +1,4 @@
-//! On real folders.
+//! On real directories.
 
 use super::*;
 use assay_capability_api::{Policy, policy};
@@ -6,13 +6,13 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-struct Folder(PathBuf);
+struct Directory(PathBuf);
 
-impl Folder {
-    fn new(name: &str) -> Folder {
+impl Directory {
+    fn new(name: &str) -> Directory {
         let path = std::env::temp_dir().join(format!("assay-disk-{}-{name}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
-        Folder(path.canonicalize().unwrap())
+        Directory(path.canonicalize().unwrap())
     }
 
     fn file(&self, name: &str, size: usize, age: u64) {
@@ -32,7 +32,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -44,42 +44,43 @@ fn hour_ago() -> SystemTime {
 
 #[test]
 fn sweeping_takes_old_regular_files_only() {
-    let outside = Folder::new("outside");
+    let outside = Directory::new("outside");
     outside.file("old", 1, 7200);
-    let folder = Folder::new("sweep");
+    let directory = Directory::new("sweep");
     for (name, age) in [("old", 7200), ("new", 60), ("a/b/old", 7200), ("a/b/new", 60), ("kept/old", 7200)] {
-        folder.file(name, 1, age);
+        directory.file(name, 1, age);
     }
-    symlink(&outside.0, folder.0.join("link")).unwrap();
-    symlink(outside.0.join("old"), folder.0.join("file-link")).unwrap();
-    let run = folder.run("fs=rw:.", "fs=write:kept");
+    symlink(&outside.0, directory.0.join("link")).unwrap();
+    symlink(outside.0.join("old"), directory.0.join("file-link")).unwrap();
+    let run = directory.run("fs=rw:.", "fs=write:kept");
     assert_eq!(tree::sweep(&run, ".", hour_ago(), &Alive::default()).unwrap(), 2);
     for (name, there) in
         [("old", false), ("new", true), ("a/b/old", false), ("a/b/new", true), ("kept/old", true)]
     {
-        assert_eq!(folder.0.join(name).exists(), there, "{name}");
+        assert_eq!(directory.0.join(name).exists(), there, "{name}");
     }
     assert!(outside.0.join("old").exists(), "a link was followed");
-    assert!(folder.0.join("a/b").is_dir());
+    assert!(directory.0.join("a/b").is_dir());
 
     for allow in ["", "fs=read:."] {
-        let denied = tree::sweep(&folder.run(allow, ""), ".", hour_ago(), &Alive::default()).unwrap_err();
+        let denied = tree::sweep(&directory.run(allow, ""), ".", hour_ago(), &Alive::default()).unwrap_err();
         assert_eq!(denied.code, ErrorCode::Denied);
     }
-    let escaped = tree::sweep(&folder.run("fs=rw:.", ""), "link", hour_ago(), &Alive::default()).unwrap_err();
+    let escaped =
+        tree::sweep(&directory.run("fs=rw:.", ""), "link", hour_ago(), &Alive::default()).unwrap_err();
     assert_eq!(escaped.code, ErrorCode::Denied);
 }
 
 #[test]
 fn sizes_count_each_file_once() {
-    let folder = Folder::new("size");
-    folder.file("a", 100, 0);
-    folder.file("b/c", 23, 0);
-    folder.file("b/secret", 1000, 0);
-    fs::hard_link(folder.0.join("a"), folder.0.join("b/same")).unwrap();
-    symlink("a", folder.0.join("link")).unwrap();
-    symlink("..", folder.0.join("b/up")).unwrap();
-    let run = folder.run("fs=read:.", "fs=read:b/secret");
+    let directory = Directory::new("size");
+    directory.file("a", 100, 0);
+    directory.file("b/c", 23, 0);
+    directory.file("b/secret", 1000, 0);
+    fs::hard_link(directory.0.join("a"), directory.0.join("b/same")).unwrap();
+    symlink("a", directory.0.join("link")).unwrap();
+    symlink("..", directory.0.join("b/up")).unwrap();
+    let run = directory.run("fs=read:.", "fs=read:b/secret");
     assert_eq!(tree::size(&run, ".", &Alive::default()).unwrap(), 123);
     assert_eq!(tree::size(&run, "a", &Alive::default()).unwrap(), 100);
     assert_eq!(tree::size(&run, "none", &Alive::default()).unwrap_err().code, ErrorCode::NotFound);
@@ -91,45 +92,45 @@ fn sizes_count_each_file_once() {
 
 #[test]
 fn depth_is_limited() {
-    let folder = Folder::new("deep");
-    fs::create_dir_all(folder.0.join("d/".repeat(140))).unwrap();
-    let run = folder.run("fs=read:.", "");
+    let directory = Directory::new("deep");
+    fs::create_dir_all(directory.0.join("d/".repeat(140))).unwrap();
+    let run = directory.run("fs=read:.", "");
     assert_eq!(tree::size(&run, ".", &Alive::default()).unwrap_err().code, ErrorCode::Limit);
 }
 
 #[test]
 fn space_of_paths_and_mount_points() {
-    let folder = Folder::new("usage");
-    let space = usage(&folder.run("fs=read:.", ""), ".").unwrap();
+    let directory = Directory::new("usage");
+    let space = usage(&directory.run("fs=read:.", ""), ".").unwrap();
     assert!(space.total > 0 && space.available <= space.free && space.free <= space.total);
     // A mount point needs no grant of fs, other paths do.
-    let run = folder.run("", "");
+    let run = directory.run("", "");
     assert!(usage(&run, "/").unwrap().total > 0);
     assert_eq!(usage(&run, ".").unwrap_err().code, ErrorCode::Denied);
     assert_eq!(usage(&run, "/etc").unwrap_err().code, ErrorCode::Denied);
 }
 
-/// A folder on the way is exchanged for a link that leads out, over and over, while its files are swept and measured.
+/// A directory on the way is exchanged for a link that leads out, over and over, while its files are swept and measured.
 #[test]
 fn a_race_is_never_won() {
-    let outside = Folder::new("race-outside");
-    let folder = Folder::new("race");
+    let outside = Directory::new("race-outside");
+    let directory = Directory::new("race");
     for name in ["old", "deep/old"] {
         outside.file(name, 1000, 7200);
     }
-    folder.file("way/deep/old", 1, 7200);
-    symlink(&outside.0, folder.0.join("swap")).unwrap();
+    directory.file("way/deep/old", 1, 7200);
+    symlink(&outside.0, directory.0.join("swap")).unwrap();
     // Wherever it is by now.
     let flags = rustix::fs::OFlags::PATH;
-    let deep = rustix::fs::open(folder.0.join("way/deep"), flags, rustix::fs::Mode::empty()).unwrap();
+    let deep = rustix::fs::open(directory.0.join("way/deep"), flags, rustix::fs::Mode::empty()).unwrap();
     let refill = || {
         let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CREATE;
         let file = rustix::fs::openat(&deep, "old", flags, rustix::fs::Mode::RWXU).unwrap();
         fs::File::from(file).set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
     };
-    let run = folder.run("fs=rw:.", "");
+    let run = directory.run("fs=rw:.", "");
     let exchange = || {
-        let (one, other) = (folder.0.join("way"), folder.0.join("swap"));
+        let (one, other) = (directory.0.join("way"), directory.0.join("swap"));
         let (at, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
         let _ = rustix::fs::renameat_with(at, one, at, other, flags);
     };

@@ -1,4 +1,4 @@
-//! Walking below a folder relative to open folders, so that no link and no swap on the way leads
+//! Walking below a directory relative to open directories, so that no link and no swap on the way leads
 //! elsewhere.
 
 use crate::Alive;
@@ -13,25 +13,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Folders within folders; each takes a file descriptor while it is walked.
+/// Directories within directories; each takes a file descriptor while it is walked.
 const MAX_DEPTH: usize = 128;
 
 struct Walk<'a, F> {
     run: &'a Run,
     access: Access,
     alive: &'a Alive,
-    /// Called with the folder, the name in it and what it is.
+    /// Called with the directory, the name in it and what it is.
     visit: F,
 }
 
 impl<F: FnMut(BorrowedFd<'_>, &OsStr, &Path, &Stat) -> Result<(), Error>> Walk<'_, F> {
-    fn folder(&mut self, folder: &OwnedFd, path: &Path, depth: usize) -> Result<(), Error> {
+    fn directory(&mut self, directory: &OwnedFd, path: &Path, depth: usize) -> Result<(), Error> {
         let failed = |at: &Path, why: Errno| io_error(&at.display().to_string(), &why.into());
         if depth > MAX_DEPTH {
-            let message = format!("{}: more than {MAX_DEPTH} folders within each other", path.display());
+            let message = format!("{}: more than {MAX_DEPTH} directories within each other", path.display());
             return Err(error(ErrorCode::Limit, message));
         }
-        for entry in Dir::read_from(folder).map_err(|why| failed(path, why))? {
+        for entry in Dir::read_from(directory).map_err(|why| failed(path, why))? {
             self.alive.check()?;
             let entry = entry.map_err(|why| failed(path, why))?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
@@ -39,11 +39,11 @@ impl<F: FnMut(BorrowedFd<'_>, &OsStr, &Path, &Stat) -> Result<(), Error>> Walk<'
                 continue;
             }
             let at = path.join(name);
-            // A folder that a deny rule takes back is passed over, with what is in it.
+            // A directory that a deny rule takes back is passed over, with what is in it.
             if !assay_capability_fs::would_allow(self.run, self.access, &at) {
                 continue;
             }
-            let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 // Others may remove files meanwhile.
                 Err(Errno::NOENT) => continue,
@@ -52,13 +52,13 @@ impl<F: FnMut(BorrowedFd<'_>, &OsStr, &Path, &Stat) -> Result<(), Error>> Walk<'
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
                     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    match openat(folder, name, flags, Mode::empty()) {
-                        Ok(below) => self.folder(&below, &at, depth + 1)?,
+                    match openat(directory, name, flags, Mode::empty()) {
+                        Ok(below) => self.directory(&below, &at, depth + 1)?,
                         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                         Err(why) => return Err(failed(&at, why)),
                     }
                 }
-                FileType::RegularFile => (self.visit)(folder.as_fd(), name, &at, &stat)?,
+                FileType::RegularFile => (self.visit)(directory.as_fd(), name, &at, &stat)?,
                 _ => {}
             }
         }
@@ -79,11 +79,11 @@ fn modified(stat: &Stat) -> SystemTime {
 /// # Errors
 /// `denied`, or the operating system's; files that were removed until then stay removed.
 pub fn sweep(run: &Run, path: &str, before: SystemTime, alive: &Alive) -> Result<u64, Error> {
-    let (folder, real) = assay_capability_fs::enter_folder(run, Access::Write, path)?;
+    let (directory, real) = assay_capability_fs::enter_directory(run, Access::Write, path)?;
     let mut removed = 0;
-    let visit = |folder: BorrowedFd<'_>, name: &OsStr, at: &Path, stat: &Stat| {
+    let visit = |directory: BorrowedFd<'_>, name: &OsStr, at: &Path, stat: &Stat| {
         if modified(stat) < before && run.grants.withheld(stat.st_dev, stat.st_ino).is_none() {
-            match unlinkat(folder, name, AtFlags::empty()) {
+            match unlinkat(directory, name, AtFlags::empty()) {
                 Ok(()) => removed += 1,
                 Err(Errno::NOENT) => {}
                 Err(why) => return Err(io_error(&format!("removing {}", at.display()), &why.into())),
@@ -91,7 +91,7 @@ pub fn sweep(run: &Run, path: &str, before: SystemTime, alive: &Alive) -> Result
         }
         Ok(())
     };
-    Walk { run, access: Access::Write, alive, visit }.folder(&folder, &real, 1)?;
+    Walk { run, access: Access::Write, alive, visit }.directory(&directory, &real, 1)?;
     Ok(removed)
 }
 
@@ -106,10 +106,10 @@ pub fn size(run: &Run, path: &str, alive: &Alive) -> Result<u64, Error> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Ok(u64::try_from(stat.st_size).unwrap_or(0));
     }
-    // The folder that was opened, whatever is at its path by now.
+    // The directory that was opened, whatever is at its path by now.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = openat(&target, ".", flags, Mode::empty()).map_err(failed)?;
-    let real = assay_capability_fs::path_of(&folder).ok_or(Errno::NOENT).map_err(failed)?;
+    let directory = openat(&target, ".", flags, Mode::empty()).map_err(failed)?;
+    let real = assay_capability_fs::path_of(&directory).ok_or(Errno::NOENT).map_err(failed)?;
     let mut sum: u64 = 0;
     // Files with more than one name, which would count as often as they have names.
     let mut seen = HashSet::new();
@@ -119,6 +119,6 @@ pub fn size(run: &Run, path: &str, alive: &Alive) -> Result<u64, Error> {
         }
         Ok(())
     };
-    Walk { run, access: Access::Read, alive, visit }.folder(&folder, &real, 1)?;
+    Walk { run, access: Access::Read, alive, visit }.directory(&directory, &real, 1)?;
     Ok(sum)
 }

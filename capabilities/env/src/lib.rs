@@ -252,7 +252,7 @@ impl env::Host for Ctx {
     }
 
     fn cwd(&mut self) -> HostResult<String> {
-        Ok(self.run.working_folder.display().to_string())
+        Ok(self.run.working_directory.display().to_string())
     }
 }
 

@@ -44,13 +44,13 @@ fn old_file(place: &ResolvedPath) -> Result<Option<Stat>, Error> {
                 format!("{}: only a regular file can be replaced as a whole", place.shown),
             )),
         },
-        Err(Errno::NOENT) if !place.folder => Ok(None),
+        Err(Errno::NOENT) if !place.directory => Ok(None),
         Err(source) => Err(place.failed(source)),
     }
 }
 
 impl AtomicFile {
-    /// Starts to replace the file at `path`, or to make it. Parent folders are made. A file that is replaced keeps its
+    /// Starts to replace the file at `path`, or to make it. Parent directories are made. A file that is replaced keeps its
     /// mode and access list, and its owner and group as far as this process may give them.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl AtomicFile {
         AtomicFile::start(run, path, None)
     }
 
-    /// The same for a copy, which gets `rights` in place of those of the old file, and never more before that. No folder is
+    /// The same for a copy, which gets `rights` in place of those of the old file, and never more before that. No directory is
     /// made.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl AtomicFile {
     /// Writes all of `bytes` where the file is.
     ///
     /// # Errors
-    /// `limit` where it lies in the temporary folder and there is no more room; the operating system's.
+    /// `limit` where it lies in the temporary directory and there is no more room; the operating system's.
     pub fn write_all(&self, bytes: &[u8]) -> Result<(), Error> {
         self.take_room(bytes.len())?;
         (&*self.file).write_all(bytes).map_err(|source| resolve::failed(&self.shown, source))

@@ -22,7 +22,7 @@ pub const COPIED: usize = 256 << 10;
 enum Copy {
     /// Beside what it replaces.
     Beside(Box<AtomicFile>),
-    /// Into what is there: a device, a mount point, a file with other names, one in a folder that may not be written.
+    /// Into what is there: a device, a mount point, a file with other names, one in a directory that may not be written.
     Into { file: Arc<File>, room: Option<Arc<Temp>>, rights: Option<Rights> },
 }
 

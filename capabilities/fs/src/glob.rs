@@ -3,7 +3,7 @@
 use crate::Cancel;
 use crate::ops::MAX_DEPTH;
 use crate::pattern::{self, Part, Pattern};
-use crate::resolve::{FS, Last, failed, open_folder, resolve};
+use crate::resolve::{FS, Last, failed, open_directory, resolve};
 use crate::walk::{ITEM, Item, MAX_ENTRIES, check_still, entries, join, too_many};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Held, Request, Run, error};
@@ -16,7 +16,7 @@ struct Search<'a> {
     run: &'a Run,
     cancel: &'a Cancel,
     pattern: &'a str,
-    only_folders: bool,
+    only_directories: bool,
     absolute: bool,
     /// How many parts the pattern has, and how many of them come before the first wildcard.
     length: usize,
@@ -32,21 +32,21 @@ struct Search<'a> {
 /// Every path that matches, sorted, each once, and what they take of the run's budget. Paths are relative where the pattern is.
 /// What matches is what bash finds with its option `globstar`, and with `hidden` that of `dotglob`.
 ///
-/// Folders on the way that are not granted are passed over; only the folder that the pattern starts
+/// Directories on the way that are not granted are passed over; only the directory that the pattern starts
 /// in, up to its first wildcard, must be granted.
 ///
 /// # Errors
 /// `denied`, `invalid-argument`, `limit`, or the operating system's.
 pub fn glob(run: &Run, text: &str, hidden: bool, cancel: &Cancel) -> Result<(Vec<String>, Held), Error> {
     let (mut found, mut held) = (Vec::new(), run.budget.nothing());
-    for Pattern { absolute, parts, only_folders } in pattern::parse(text)? {
+    for Pattern { absolute, parts, only_directories } in pattern::parse(text)? {
         let plain = parts.iter().take_while(|part| matches!(part, Part::Name(_))).count();
         let (length, visited) = (parts.len(), 0);
         let mut search = Search {
             run,
             cancel,
             pattern: text,
-            only_folders,
+            only_directories,
             absolute,
             length,
             plain,
@@ -66,7 +66,7 @@ pub fn glob(run: &Run, text: &str, hidden: bool, cancel: &Cancel) -> Result<(Vec
 impl Search<'_> {
     fn too_deep(&self) -> Error {
         let pattern = self.pattern;
-        error(ErrorCode::Limit, format!("{pattern}: folders are nested deeper than {MAX_DEPTH}"))
+        error(ErrorCode::Limit, format!("{pattern}: directories are nested deeper than {MAX_DEPTH}"))
     }
 
     /// What to do about a failure: `start` is before the first wildcard.
@@ -81,8 +81,8 @@ impl Search<'_> {
         }
     }
 
-    /// Whether a path that was found is a folder, by a link too.
-    fn is_folder(&self, path: &str, kind: FileType) -> bool {
+    /// Whether a path that was found is a directory, by a link too.
+    fn is_directory(&self, path: &str, kind: FileType) -> bool {
         kind == FileType::Directory
             || kind == FileType::Symlink
                 && self.would_read(path)
@@ -97,8 +97,8 @@ impl Search<'_> {
     }
 
     fn add(&mut self, mut path: String, kind: FileType) -> Result<(), Error> {
-        if self.only_folders {
-            if !self.is_folder(&path, kind) {
+        if self.only_directories {
+            if !self.is_directory(&path, kind) {
                 return Ok(());
             }
             if !path.ends_with('/') {
@@ -113,17 +113,17 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// What is in a folder; none where there is no folder that may be listed.
-    fn list(&mut self, folder: &str, start: bool) -> Result<Option<(Vec<Item>, Held)>, Error> {
+    /// What is in a directory; none where there is no directory that may be listed.
+    fn list(&mut self, directory: &str, start: bool) -> Result<Option<(Vec<Item>, Held)>, Error> {
         self.cancel.check()?;
-        let path = if folder.is_empty() { "." } else { folder };
+        let path = if directory.is_empty() { "." } else { directory };
         if !start && !self.would_read(path) {
             return Ok(None);
         }
         let listed = resolve(self.run, path, &[Access::Read], Last::Follow, false).and_then(|place| {
-            let folder = open_folder(self.run, &[Access::Read], &place)?;
-            let items = entries(self.run, &folder, path)?;
-            check_still(self.run, &folder, &place.real, path, Access::Read)?;
+            let directory = open_directory(self.run, &[Access::Read], &place)?;
+            let items = entries(self.run, &directory, path)?;
+            check_still(self.run, &directory, &place.real, path, Access::Read)?;
             Ok(items)
         });
         let items = match listed {
@@ -137,17 +137,21 @@ impl Search<'_> {
         Ok(Some(items))
     }
 
-    fn expand(&mut self, folder: &str, parts: &[Part], start: bool, depth: usize) -> Result<(), Error> {
+    fn expand(&mut self, directory: &str, parts: &[Part], start: bool, depth: usize) -> Result<(), Error> {
         if depth > MAX_DEPTH {
             return Err(self.too_deep());
         }
         let Some((part, rest)) = parts.split_first() else {
             // `/` itself.
-            return if start && !folder.is_empty() { self.name(folder.to_owned(), start) } else { Ok(()) };
+            return if start && !directory.is_empty() {
+                self.name(directory.to_owned(), start)
+            } else {
+                Ok(())
+            };
         };
         match part {
             Part::Name(name) => {
-                let path = join(folder, OsStr::new(name));
+                let path = join(directory, OsStr::new(name));
                 if rest.is_empty() {
                     self.name(path, start)
                 } else {
@@ -155,14 +159,14 @@ impl Search<'_> {
                 }
             }
             Part::Match(tokens) => {
-                let Some((items, _held)) = self.list(folder, start)? else { return Ok(()) };
+                let Some((items, _held)) = self.list(directory, start)? else { return Ok(()) };
                 let hidden = self.hidden || pattern::may_be_hidden(tokens);
                 for item in items {
                     if is_hidden(&item) && !hidden || !pattern::matches(tokens, &item.name.to_string_lossy())
                     {
                         continue;
                     }
-                    let path = join(folder, &item.name);
+                    let path = join(directory, &item.name);
                     if rest.is_empty() {
                         self.add(path, item.kind)?;
                     } else if matches!(item.kind, FileType::Directory | FileType::Symlink) {
@@ -171,26 +175,26 @@ impl Search<'_> {
                 }
                 Ok(())
             }
-            Part::Folders => {
+            Part::Directories => {
                 if !rest.is_empty() {
-                    self.expand(folder, rest, start, depth + 1)?;
+                    self.expand(directory, rest, start, depth + 1)?;
                 }
-                let Some((items, held)) = self.list(folder, start)? else { return Ok(()) };
-                if rest.is_empty() && !folder.is_empty() {
-                    // The folder itself, in the form that bash gives it.
+                let Some((items, held)) = self.list(directory, start)? else { return Ok(()) };
+                if rest.is_empty() && !directory.is_empty() {
+                    // The directory itself, in the form that bash gives it.
                     let slash =
-                        if self.plain + 1 == self.length && !folder.ends_with('/') { "/" } else { "" };
-                    self.add(format!("{folder}{slash}"), FileType::Directory)?;
+                        if self.plain + 1 == self.length && !directory.ends_with('/') { "/" } else { "" };
+                    self.add(format!("{directory}{slash}"), FileType::Directory)?;
                 }
-                self.below(folder, (items, held), rest, depth)
+                self.below(directory, (items, held), rest, depth)
             }
         }
     }
 
-    /// What a `**` matches in a folder, of which `items` are the entries. Links to folders are not entered.
+    /// What a `**` matches in a directory, of which `items` are the entries. Links to directories are not entered.
     fn below(
         &mut self,
-        folder: &str,
+        directory: &str,
         (items, _held): (Vec<Item>, Held),
         rest: &[Part],
         depth: usize,
@@ -202,17 +206,17 @@ impl Search<'_> {
             if is_hidden(&item) && !self.hidden {
                 continue;
             }
-            let path = join(folder, &item.name);
+            let path = join(directory, &item.name);
             if rest.is_empty() {
                 self.add(path.clone(), item.kind)?;
             }
-            let is_folder = item.kind == FileType::Directory;
-            // As in bash: what follows is looked for in a folder that a link leads to, unless the pattern begins with this.
+            let is_directory = item.kind == FileType::Directory;
+            // As in bash: what follows is looked for in a directory that a link leads to, unless the pattern begins with this.
             let is_first = !self.absolute && rest.len() + 1 == self.length;
-            if !rest.is_empty() && (is_folder || item.kind == FileType::Symlink && !is_first) {
+            if !rest.is_empty() && (is_directory || item.kind == FileType::Symlink && !is_first) {
                 self.expand(&path, rest, false, depth + 1)?;
             }
-            if is_folder && let Some(items) = self.list(&path, false)? {
+            if is_directory && let Some(items) = self.list(&path, false)? {
                 self.below(&path, items, rest, depth + 1)?;
             }
         }

@@ -26,7 +26,7 @@ enum Opened {
 struct Plain {
     file: Arc<std::fs::File>,
     append: bool,
-    /// The temporary folder, where it lies in it.
+    /// The temporary directory, where it lies in it.
     room: Option<Arc<Temp>>,
 }
 

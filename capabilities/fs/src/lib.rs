@@ -1,7 +1,7 @@
-//! Files and folders: the capability `fs`, and the one check that every path argument of every
+//! Files and directories: the capability `fs`, and the one check that every path argument of every
 //! other builtin goes through.
 //!
-//! It is linked into every run, because the run's own temporary folder needs no grant; whatever is
+//! It is linked into every run, because the run's own temporary directory needs no grant; whatever is
 //! not granted is denied in [`resolve`].
 
 mod atomic;
@@ -27,7 +27,7 @@ pub use atomic::AtomicFile;
 pub use open::{How, open};
 pub use output::{OutputFile, open_output};
 pub use resolve::{Authorizer, ResolvedPath, path_of, spare, would_allow};
-pub use temp::{Temp, TempFile, remove_if_asked, remove_temp, room, seal_home, temp_file, temp_folder};
+pub use temp::{Temp, TempFile, remove_if_asked, remove_temp, room, seal_home, temp_directory, temp_file};
 
 use assay_capability_api::scope::PathScope;
 use assay_capability_api::types::{Error, ErrorCode};
@@ -111,7 +111,7 @@ pub async fn blocking<T: Send + 'static>(
 
 // What other capabilities use for their path arguments. All of it blocks on the disk.
 
-/// The folder of a file that a library opens by name, held open so that nothing on the way to it can be
+/// The directory of a file that a library opens by name, held open so that nothing on the way to it can be
 /// swapped, and the file's name in it, which was no link. `authorizer` decides in place of the grants of `fs`.
 /// The file may not exist.
 ///
@@ -123,7 +123,7 @@ pub fn locate(run: &Run, access: &[Access], path: &str, authorizer: Authorizer<'
         Ok(FileType::RegularFile) => Ok(place),
         Ok(FileType::Directory) => Err(place.failed(rustix::io::Errno::ISDIR)),
         Ok(_) => Err(error(ErrorCode::Unsupported, format!("{path}: it is not a regular file"))),
-        Err(rustix::io::Errno::NOENT) if !place.folder => Ok(place),
+        Err(rustix::io::Errno::NOENT) if !place.directory => Ok(place),
         Err(source) => Err(place.failed(source)),
     }
 }
@@ -136,7 +136,7 @@ pub fn open_read(run: &Run, path: &str) -> Outcome<std::fs::File> {
     open(run, path, How { read: true, ..How::default() })
 }
 
-/// Opens a file for writing, empty; parent folders are made.
+/// Opens a file for writing, empty; parent directories are made.
 ///
 /// # Errors
 /// `denied`, or the operating system's.
@@ -145,7 +145,7 @@ fn create(run: &Run, path: &str) -> Outcome<std::fs::File> {
     open(run, path, How { write: true, create: true, truncate: true, parents: true, ..How::default() })
 }
 
-/// Starts a file that takes the place of `path` when it is committed; parent folders are made.
+/// Starts a file that takes the place of `path` when it is committed; parent directories are made.
 ///
 /// # Errors
 /// `denied`, or the operating system's.
@@ -187,30 +187,30 @@ pub fn check_written(run: &Run, access: Access, path: &str) -> Outcome<()> {
     resolve::allow_written(run, access, &run.path(path), path)
 }
 
-/// Opens a folder for listing it, or for working relative to it.
+/// Opens a directory for listing it, or for working relative to it.
 ///
 /// # Errors
 /// `denied`, or the operating system's.
-pub fn open_folder(run: &Run, access: Access, path: &str) -> Outcome<OwnedFd> {
+pub fn open_directory(run: &Run, access: Access, path: &str) -> Outcome<OwnedFd> {
     let place = resolve::resolve(run, path, &[access], Last::Follow, false)?;
-    resolve::open_folder(run, &[access], &place)
+    resolve::open_directory(run, &[access], &place)
 }
 
-/// Makes a folder and its missing parents; one that is there is no error.
+/// Makes a directory and its missing parents; one that is there is no error.
 ///
 /// # Errors
 /// `denied`, `exists` where there is something else, or the operating system's.
-pub fn make_folder(run: &Run, path: &str) -> Outcome<()> {
+pub fn make_directory(run: &Run, path: &str) -> Outcome<()> {
     ops::mkdir(run, path)
 }
 
-/// Opens a folder for working relative to it, and gives its path without links.
+/// Opens a directory for working relative to it, and gives its path without links.
 ///
 /// # Errors
 /// `denied`, or the operating system's.
-pub fn enter_folder(run: &Run, access: Access, path: &str) -> Outcome<(OwnedFd, PathBuf)> {
+pub fn enter_directory(run: &Run, access: Access, path: &str) -> Outcome<(OwnedFd, PathBuf)> {
     let place = resolve::resolve(run, path, &[access], Last::Follow, false)?;
-    Ok((resolve::open_folder(run, &[access], &place)?, place.real))
+    Ok((resolve::open_directory(run, &[access], &place)?, place.real))
 }
 
 /// Opens whatever is at `path` for looking at it (`fstat`, `fstatvfs`), not at its content.
@@ -231,7 +231,7 @@ impl Capability for Fs {
     }
 
     fn summary(&self) -> &'static str {
-        "files and folders"
+        "files and directories"
     }
 
     fn always_linked(&self) -> bool {
@@ -242,7 +242,7 @@ impl Capability for Fs {
         &[
             ScopeForm {
                 form: "PATH",
-                grants: "reading a file, or a folder and all under it",
+                grants: "reading a file, or a directory and all under it",
                 example: "fs=./config",
             },
             ScopeForm { form: "read:PATH", grants: "the same", example: "fs=read:./config" },
@@ -254,7 +254,7 @@ impl Capability for Fs {
             ScopeForm { form: "rw:PATH", grants: "both", example: "fs=rw:./data" },
             ScopeForm {
                 form: "list:PATH",
-                grants: "the names in this folder, not what is in them; part of read",
+                grants: "the names in this directory, not what is in them; part of read",
                 example: "fs=list:/srv",
             },
             ScopeForm {
@@ -481,9 +481,9 @@ impl fs::HostWithStore<Ctx> for Host {
         blocking(run.hold(&[&path]).await?, move |_| ops::canonicalize(&run, &path)).await
     }
 
-    async fn temp_folder(accessor: &Accessor<Ctx, Self>) -> HostResult<String> {
+    async fn temp_directory(accessor: &Accessor<Ctx, Self>) -> HostResult<String> {
         let run = run(accessor);
-        blocking(run.budget.nothing(), move |_| temp::temp_folder(&run)).await
+        blocking(run.budget.nothing(), move |_| temp::temp_directory(&run)).await
     }
 }
 

@@ -31,20 +31,20 @@ fn is_unbounded(run: &Run) -> bool {
         && run.grants.denies_in(FS, root).is_none()
 }
 
-/// Checks that a link with the text `target` may be at `name` in `folder`, the real path of a folder.
+/// Checks that a link with the text `target` may be at `name` in `directory`, the real path of a directory.
 ///
-/// It may go upwards only at its beginning, where the folders are those that it lies in: however links lead to links,
+/// It may go upwards only at its beginning, where the directories are those that it lies in: however links lead to links,
 /// each one leads to what may be written, and so does what follows them.
 ///
 /// # Errors
 /// `denied`, `invalid-argument`.
-pub fn check(run: &Run, folder: &Path, name: &OsStr, target: &Path, shown: &str) -> Result<(), Error> {
+pub fn check(run: &Run, directory: &Path, name: &OsStr, target: &Path, shown: &str) -> Result<(), Error> {
     if is_unbounded(run) {
         return Ok(());
     }
     let text = target.to_string_lossy();
-    let place = folder.join(name);
-    let lexical = scope::normalize(&folder.join(target));
+    let place = directory.join(name);
+    let lexical = scope::normalize(&directory.join(target));
     let refuse = |why: &str| {
         run.record_denial(FS, &format!("a link {} to {}", place.display(), lexical.display()));
         error(ErrorCode::Denied, format!("the link {shown} to {text} is refused: {why}"))
@@ -80,7 +80,7 @@ pub fn check(run: &Run, folder: &Path, name: &OsStr, target: &Path, shown: &str)
     let real = match follow(
         run,
         &authorizer,
-        &folder.join(target),
+        &directory.join(target),
         &lexical,
         shown,
         (access, Last::Follow, false),
@@ -95,30 +95,30 @@ pub fn check(run: &Run, folder: &Path, name: &OsStr, target: &Path, shown: &str)
     }
 }
 
-/// Makes a link at `name` in an open folder, wherever that is by now.
+/// Makes a link at `name` in an open directory, wherever that is by now.
 ///
 /// # Errors
 /// Those of [`check`] inside; the operating system's outside.
 pub fn make(
     run: &Run,
-    folder: BorrowedFd<'_>,
+    directory: BorrowedFd<'_>,
     name: &OsStr,
     target: &Path,
     shown: &str,
 ) -> Result<Result<(), Error>, Errno> {
     let _moving = moving();
-    let real = match path_of(folder) {
+    let real = match path_of(directory) {
         Some(real) => real,
-        None if is_unbounded(run) => return symlinkat(target, folder, name).map(Ok),
+        None if is_unbounded(run) => return symlinkat(target, directory, name).map(Ok),
         None => return Err(Errno::NOENT),
     };
     match check(run, &real, name, target, shown) {
-        Ok(()) => symlinkat(target, folder, name).map(Ok),
+        Ok(()) => symlinkat(target, directory, name).map(Ok),
         Err(refused) => Ok(Err(refused)),
     }
 }
 
-/// What is in a folder that is to be moved.
+/// What is in a directory that is to be moved.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Content {
     pub bytes: u64,
@@ -155,13 +155,13 @@ struct Survey<'a> {
 impl Survey<'_> {
     fn entry(
         &mut self,
-        folder: BorrowedFd<'_>,
+        directory: BorrowedFd<'_>,
         name: &OsStr,
         new: &Path,
         shown: &str,
         depth: usize,
     ) -> Result<(), Error> {
-        let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) if depth > 0 => return Ok(()),
             Err(source) => return Err(failed(shown, source)),
@@ -171,9 +171,10 @@ impl Survey<'_> {
             return Err(too_many(shown));
         }
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => self.folder(folder, name, new, shown, depth),
+            FileType::Directory => self.directory(directory, name, new, shown, depth),
             FileType::Symlink => {
-                let target = readlinkat(folder, name, Vec::new()).map_err(|source| failed(shown, source))?;
+                let target =
+                    readlinkat(directory, name, Vec::new()).map_err(|source| failed(shown, source))?;
                 let Some(place) = new.parent() else { return Ok(()) };
                 let target = Path::new(OsStr::from_bytes(target.as_bytes()));
                 check(self.run, place, new.file_name().unwrap_or(name), target, shown)
@@ -185,7 +186,7 @@ impl Survey<'_> {
         }
     }
 
-    fn folder(
+    fn directory(
         &mut self,
         parent: BorrowedFd<'_>,
         name: &OsStr,
@@ -197,18 +198,18 @@ impl Survey<'_> {
         if depth >= MAX_DEPTH {
             return Err(error(
                 ErrorCode::Limit,
-                format!("{shown}: folders are nested deeper than {MAX_DEPTH}; move them one by one"),
+                format!("{shown}: directories are nested deeper than {MAX_DEPTH}; move them one by one"),
             ));
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder =
+        let directory =
             openat(parent, name, flags, Mode::empty()).map_err(|source| resolve::failed(shown, source))?;
-        for entry in Dir::read_from(&folder).map_err(|source| failed(shown, source))? {
+        for entry in Dir::read_from(&directory).map_err(|source| failed(shown, source))? {
             let entry = entry.map_err(|source| failed(shown, source))?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {
                 let shown = format!("{shown}/{}", name.to_string_lossy());
-                self.entry(folder.as_fd(), name, &new.join(name), &shown, depth + 1)?;
+                self.entry(directory.as_fd(), name, &new.join(name), &shown, depth + 1)?;
             }
         }
         Ok(())

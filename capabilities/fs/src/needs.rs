@@ -9,7 +9,7 @@ pub const fn by(function: &'static str, literal: Literal) -> Need {
     Need::new(function, literal).of(FS)
 }
 
-/// A file or folder that is read.
+/// A file or directory that is read.
 pub const fn read(function: &'static str) -> Need {
     by(function, Literal::Scope(|path| Some(format!("read:{path}"))))
 }
@@ -77,7 +77,7 @@ pub(crate) const OWN: &[Need] = &[
     write("fs.rename"),
     write("fs.rename").at(1),
     change("fs.symlink").at(1),
-    Need::new("fs.glob", Literal::Scope(|pattern| Some(format!("read:{}", pattern::folder(pattern))))),
+    Need::new("fs.glob", Literal::Scope(|pattern| Some(format!("read:{}", pattern::directory(pattern))))),
     change("fs.sub_in_file"),
     read("fs.*"),
 ];

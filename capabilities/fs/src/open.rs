@@ -22,7 +22,7 @@ pub struct How {
     pub append: bool,
     pub truncate: bool,
     pub create: bool,
-    /// Makes missing parent folders.
+    /// Makes missing parent directories.
     pub parents: bool,
 }
 
@@ -112,7 +112,7 @@ pub fn growth(file: &File, append: bool, bytes: usize) -> std::io::Result<u64> {
 }
 
 /// Opens a file; what is returned was checked after it was opened. What is written to it takes no room of the run's
-/// temporary folder: it is for reading, and for programs.
+/// temporary directory: it is for reading, and for programs.
 ///
 /// # Errors
 /// `denied`, or the operating system's.
@@ -120,7 +120,7 @@ pub fn open(run: &Run, path: &str, how: How) -> Result<File, Error> {
     Ok(open_for(run, path, how)?.0)
 }
 
-/// [`open`], with the temporary folder where the file is to be written in it.
+/// [`open`], with the temporary directory where the file is to be written in it.
 ///
 /// # Errors
 /// As for [`open`], and `limit`.
@@ -133,10 +133,10 @@ pub fn open_for(run: &Run, path: &str, how: How) -> Result<(File, Option<Arc<Tem
         match place.kind() {
             Ok(FileType::Symlink) if tries < TRIES => continue,
             Ok(kind) => check_type(run, access, &place, kind)?,
-            Err(Errno::NOENT) if how.create && !place.folder => {}
+            Err(Errno::NOENT) if how.create && !place.directory => {}
             Err(source) => return Err(place.failed(source)),
         }
-        if place.folder {
+        if place.directory {
             return Err(place.failed(Errno::NOTDIR));
         }
         // Also of a file that is read: one that is removed meanwhile keeps its place on the disk.

@@ -1,10 +1,10 @@
-//! What is done to entries of folders: each acts on a name in a folder that was checked.
+//! What is done to entries of directories: each acts on a name in a directory that was checked.
 
 use crate::Cancel;
 use crate::links::{self, moving, survey};
 use crate::open::check_special;
 use crate::resolve::{
-    FS, Last, ResolvedPath, allow_written, failed, open_folder, open_path, resolve, would_allow,
+    FS, Last, ResolvedPath, allow_written, failed, open_directory, open_path, resolve, would_allow,
 };
 use crate::temp::room;
 use assay_capability_api::types::{Error, ErrorCode};
@@ -15,11 +15,11 @@ use std::fs::{File, Metadata};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-/// Folders in folders that an operation goes into: each holds a file handle of the host.
+/// Directories in directories that an operation goes into: each holds a file handle of the host.
 pub const MAX_DEPTH: usize = 256;
 
-/// An operation on a whole folder must not do to a part of it what a deny rule forbids. So it is for a link, whose
-/// place may be a folder afterwards.
+/// An operation on a whole directory must not do to a part of it what a deny rule forbids. So it is for a link, whose
+/// place may be a directory afterwards.
 fn check_below(run: &Run, place: &ResolvedPath, doing: &str) -> Result<(), Error> {
     if !matches!(place.kind(), Ok(FileType::Directory | FileType::Symlink)) {
         return Ok(());
@@ -36,28 +36,28 @@ fn check_below(run: &Run, place: &ResolvedPath, doing: &str) -> Result<(), Error
     }
 }
 
-/// What is removed where a folder is named.
+/// What is removed where a directory is named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Remove {
-    /// As `remove` of C does: an empty folder.
+    /// As `remove` of C does: an empty directory.
     One,
-    /// An empty folder, or all that is in it in the run's temporary folder.
+    /// An empty directory, or all that is in it in the run's temporary directory.
     Entry,
-    /// The folder with all that is in it.
+    /// The directory with all that is in it.
     Tree,
 }
 
-/// What no script means to remove: the folder that it was granted, or the one that it works in.
+/// What no script means to remove: the directory that it was granted, or the one that it works in.
 fn check_removable(run: &Run, place: &ResolvedPath, doing: &str) -> Result<(), Error> {
     let shown = place.shown.trim_end_matches('/');
     let last = shown.rsplit('/').next().unwrap_or_default();
     let request = Request::File { access: Access::Write, path: &place.real };
     let why = if matches!(last, "" | "." | "..") {
-        "a folder is named by its name"
-    } else if run.working_folder.starts_with(&place.real) {
+        "a directory is named by its name"
+    } else if run.working_directory.starts_with(&place.real) {
         "the script runs in it"
     } else if run.grants.begins_at(FS, &request, &place.real) {
-        "it is the folder that was granted"
+        "it is the directory that was granted"
     } else {
         return Ok(());
     };
@@ -66,17 +66,17 @@ fn check_removable(run: &Run, place: &ResolvedPath, doing: &str) -> Result<(), E
     Err(error(ErrorCode::Denied, message))
 }
 
-/// Removes a file, a link, or a folder. Links are not followed.
+/// Removes a file, a link, or a directory. Links are not followed.
 ///
 /// # Errors
-/// `denied`, also for the folder that was granted; or the operating system's. What was removed before stays removed.
+/// `denied`, also for the directory that was granted; or the operating system's. What was removed before stays removed.
 pub fn remove(run: &Run, path: &str, how: Remove, cancel: &Cancel) -> Result<(), Error> {
     let place = resolve(run, path, &[Access::Write], Last::Keep, false)?;
     match place.kind() {
         Ok(FileType::Directory) => {
             check_removable(run, &place, "removing")?;
             check_below(run, &place, "removing")?;
-            // A rule that began here would make it the folder that was granted, which stays.
+            // A rule that began here would make it the directory that was granted, which stays.
             if let Some(parent) = place.real.parent() {
                 run.learn(FS, &Request::File { access: Access::Write, path: parent });
             }
@@ -86,7 +86,7 @@ pub fn remove(run: &Run, path: &str, how: Remove, cancel: &Cancel) -> Result<(),
                 Remove::Tree => true,
             };
             if whole {
-                empty_folder(&place.parent, Path::new(&place.name), path, 0, cancel)?;
+                empty_directory(&place.parent, Path::new(&place.name), path, 0, cancel)?;
             }
             let removed = unlinkat(&place.parent, &place.name, AtFlags::REMOVEDIR);
             removed.map_err(|source| match place.failed(source) {
@@ -105,7 +105,7 @@ pub fn remove(run: &Run, path: &str, how: Remove, cancel: &Cancel) -> Result<(),
     }
 }
 
-fn empty_folder(
+fn empty_directory(
     parent: &OwnedFd,
     name: &Path,
     shown: &str,
@@ -115,17 +115,17 @@ fn empty_folder(
     if depth >= MAX_DEPTH {
         return Err(error(
             ErrorCode::Limit,
-            format!("{shown}: folders are nested deeper than {MAX_DEPTH}; nothing below was removed"),
+            format!("{shown}: directories are nested deeper than {MAX_DEPTH}; nothing below was removed"),
         ));
     }
     cancel.check()?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = match openat(parent, name, flags, Mode::empty()) {
-        Ok(folder) => folder,
+    let directory = match openat(parent, name, flags, Mode::empty()) {
+        Ok(directory) => directory,
         Err(Errno::NOENT) => return Ok(()),
         Err(source) => return Err(failed(shown, source)),
     };
-    let entries = Dir::read_from(&folder).map_err(|source| failed(shown, source))?;
+    let entries = Dir::read_from(&directory).map_err(|source| failed(shown, source))?;
     for entry in entries {
         let entry = entry.map_err(|source| failed(shown, source))?;
         let name = entry.file_name();
@@ -133,14 +133,14 @@ fn empty_folder(
             continue;
         }
         let shown = || format!("{shown}/{}", name.to_string_lossy());
-        match unlinkat(&folder, name, AtFlags::empty()) {
+        match unlinkat(&directory, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             // Linux says the one, POSIX the other.
             Err(Errno::ISDIR | Errno::PERM) => {
                 use std::os::unix::ffi::OsStrExt;
                 let inner = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
-                empty_folder(&folder, inner, &shown(), depth + 1, cancel)?;
-                match unlinkat(&folder, name, AtFlags::REMOVEDIR) {
+                empty_directory(&directory, inner, &shown(), depth + 1, cancel)?;
+                match unlinkat(&directory, name, AtFlags::REMOVEDIR) {
                     Ok(()) | Err(Errno::NOENT) => {}
                     Err(source) => return Err(failed(&shown(), source)),
                 }
@@ -151,7 +151,7 @@ fn empty_folder(
     Ok(())
 }
 
-/// A folder must not be moved to where rules give other rights to a part of it: what could not be read there, or not
+/// A directory must not be moved to where rules give other rights to a part of it: what could not be read there, or not
 /// written, could be then.
 fn check_rights(run: &Run, from: &ResolvedPath, to: &ResolvedPath) -> Result<(), Error> {
     let refuse = |why: &str| {
@@ -160,9 +160,9 @@ fn check_rights(run: &Run, from: &ResolvedPath, to: &ResolvedPath) -> Result<(),
         let message = format!("renaming {} to {} is refused: {why}", from.shown, to.shown);
         Err(error(ErrorCode::Denied, message))
     };
-    // The run's own folder is known by its name.
+    // The run's own directory is known by its name.
     if run.grants.own_path().is_some_and(|own| own.starts_with(&from.real) || own == to.real) {
-        return refuse("the run's temporary folder is in it");
+        return refuse("the run's temporary directory is in it");
     }
     if from.kind() == Ok(FileType::Directory) {
         let borders = [run.grants.borders(FS, &from.real), run.grants.borders(FS, &to.real)].concat();
@@ -179,7 +179,7 @@ fn check_rights(run: &Run, from: &ResolvedPath, to: &ResolvedPath) -> Result<(),
             }
         }
     }
-    // Else a folder that may only be written could be read by moving its files.
+    // Else a directory that may only be written could be read by moving its files.
     for access in [Access::Read, Access::List, Access::Stat] {
         if would_allow(run, access, &to.real) && !would_allow(run, access, &from.real) {
             // As it was asked for where that is what was written, which gives the flag to grant.
@@ -224,7 +224,7 @@ pub fn rename(run: &Run, source: &str, destination: &str, cancel: &Cancel) -> Re
         room.take(run, content.bytes, content.entries)?;
     }
     renameat(&from.parent, &from.name, &to.parent, &to.name).map_err(|error| match error {
-        // The destination's folder was found, so it is the source that is not there.
+        // The destination's directory was found, so it is the source that is not there.
         Errno::NOENT | Errno::INVAL => from.failed(error),
         _ => failed(&format!("{source} to {destination}"), error),
     })
@@ -258,7 +258,7 @@ pub fn chmod(run: &Run, path: &str, mode: u32) -> Result<(), Error> {
     .map_err(|source| place.failed(source))
 }
 
-/// Makes a folder and its missing parents.
+/// Makes a directory and its missing parents.
 ///
 /// # Errors
 /// `denied`, `exists` where there is something else, or the operating system's.
@@ -284,7 +284,7 @@ pub fn stat(run: &Run, path: &str, follow: bool) -> Result<(Metadata, bool), Err
         let place = resolve(run, path, &[Access::Stat], last, false)?;
         let opened = open_path(run, &[Access::Stat], &place)?;
         let metadata = File::from(opened).metadata().map_err(|source| place.failed(source))?;
-        if place.folder && last == Last::Follow && !metadata.is_dir() {
+        if place.directory && last == Last::Follow && !metadata.is_dir() {
             return Err(place.failed(Errno::NOTDIR));
         }
         Ok(metadata)
@@ -297,7 +297,7 @@ pub fn stat(run: &Run, path: &str, follow: bool) -> Result<(Metadata, bool), Err
     Ok((own, is_link))
 }
 
-/// Makes a link. What it leads to, seen from the link's folder, must be what the run may write.
+/// Makes a link. What it leads to, seen from the link's directory, must be what the run may write.
 ///
 /// # Errors
 /// `denied`, `invalid-argument`, or the operating system's.
@@ -341,8 +341,8 @@ pub fn readlink(run: &Run, path: &str) -> Result<String, Error> {
 /// `denied`, `invalid-data` where it is not UTF-8, or the operating system's.
 pub fn canonicalize(run: &Run, path: &str) -> Result<String, Error> {
     let place = resolve(run, path, &[Access::Stat], Last::Follow, false)?;
-    if place.folder {
-        drop(open_folder(run, &[Access::Stat], &place)?);
+    if place.directory {
+        drop(open_directory(run, &[Access::Stat], &place)?);
     } else {
         drop(open_path(run, &[Access::Stat], &place)?);
     }

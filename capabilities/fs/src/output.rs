@@ -1,6 +1,6 @@
 //! Files that the host writes about a run: reports, the audit, what was learned. The script must not choose where.
 
-use crate::resolve::{FOLDER, FS, failed, path_of, would_allow};
+use crate::resolve::{DIRECTORY, FS, failed, path_of, would_allow};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Run, error, scope};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
@@ -77,7 +77,7 @@ pub fn open_output(run: &Run, path: &Path, append: bool) -> Result<OutputFile, E
     let own = if append { OFlags::WRONLY | OFlags::APPEND } else { OFlags::RDWR };
     let flags = own | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
     let mode = Mode::from_raw_mode(0o666);
-    let absolute = run.working_folder.join(path);
+    let absolute = run.working_directory.join(path);
     let special = absolute.starts_with("/dev") || absolute.starts_with("/proc");
     let opened = if special || is_unbounded(run) {
         // Links of /proc lead to open files and have no text to follow. A script that may write everywhere needs no link.
@@ -88,8 +88,8 @@ pub fn open_output(run: &Run, path: &Path, append: bool) -> Result<OutputFile, E
         }
         .map_err(wrong)?
     } else {
-        let (folder, name) = descend(run, &absolute, &shown)?;
-        openat(&folder, &name, flags | OFlags::NOFOLLOW, mode).map_err(wrong)?
+        let (directory, name) = descend(run, &absolute, &shown)?;
+        openat(&directory, &name, flags | OFlags::NOFOLLOW, mode).map_err(wrong)?
     };
     let stat = fstat(&opened).map_err(wrong)?;
     let place = path_of(&opened).unwrap_or(absolute);
@@ -116,24 +116,24 @@ fn refused(shown: &str, why: &str) -> Error {
     )
 }
 
-/// Follows the way to a file through open folders; gives the last of them and the name in it.
+/// Follows the way to a file through open directories; gives the last of them and the name in it.
 fn descend(run: &Run, absolute: &Path, shown: &str) -> Result<(OwnedFd, OsString), Error> {
     let wrong = |source: Errno| failed(shown, source);
-    let open_root = || openat(CWD, "/", FOLDER, Mode::empty()).map_err(wrong);
-    let mut folders = vec![open_root()?];
+    let open_root = || openat(CWD, "/", DIRECTORY, Mode::empty()).map_err(wrong);
+    let mut directories = vec![open_root()?];
     let mut real = PathBuf::from("/");
     let mut pending: VecDeque<OsString> = parts(absolute);
     let mut links = 0;
     while let Some(name) = pending.pop_front() {
         if name == ".." {
-            if folders.len() > 1 {
-                folders.pop();
+            if directories.len() > 1 {
+                directories.pop();
                 real.pop();
             }
             continue;
         }
-        let folder = &folders[folders.len() - 1];
-        let target = match readlinkat(folder, &name, Vec::new()) {
+        let directory = &directories[directories.len() - 1];
+        let target = match readlinkat(directory, &name, Vec::new()) {
             Ok(target) => Some(PathBuf::from(OsStr::from_bytes(target.as_bytes()))),
             Err(_) => None,
         };
@@ -150,7 +150,7 @@ fn descend(run: &Run, absolute: &Path, shown: &str) -> Result<(OwnedFd, OsString
                 return Err(wrong(Errno::LOOP));
             }
             if target.is_absolute() {
-                folders.truncate(1);
+                directories.truncate(1);
                 real = PathBuf::from("/");
             }
             for part in parts(&target).into_iter().rev() {
@@ -159,11 +159,11 @@ fn descend(run: &Run, absolute: &Path, shown: &str) -> Result<(OwnedFd, OsString
             continue;
         }
         if pending.is_empty() {
-            let folder = folders.pop().map_or_else(open_root, Ok)?;
-            return Ok((folder, name));
+            let directory = directories.pop().map_or_else(open_root, Ok)?;
+            return Ok((directory, name));
         }
-        let below = openat(folder, &name, FOLDER, Mode::empty()).map_err(wrong)?;
-        folders.push(below);
+        let below = openat(directory, &name, DIRECTORY, Mode::empty()).map_err(wrong)?;
+        directories.push(below);
         real.push(&name);
     }
     Err(wrong(Errno::ISDIR))

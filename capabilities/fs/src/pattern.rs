@@ -18,8 +18,8 @@ pub enum Part {
     Name(String),
     /// A name with wildcards.
     Match(Vec<Token>),
-    /// `**`: any number of folders, none too.
-    Folders,
+    /// `**`: any number of directories, none too.
+    Directories,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,15 +120,15 @@ pub struct Pattern {
     pub absolute: bool,
     pub parts: Vec<Part>,
     /// It ends in a slash.
-    pub only_folders: bool,
+    pub only_directories: bool,
 }
 
 fn invalid(pattern: &str, why: &str) -> Error {
     error(ErrorCode::InvalidArgument, format!("{pattern}: {why}"))
 }
 
-/// The folder that all of a pattern's matches lie in, as far as it has no wildcards.
-pub fn folder(pattern: &str) -> &str {
+/// The directory that all of a pattern's matches lie in, as far as it has no wildcards.
+pub fn directory(pattern: &str) -> &str {
     let plain = &pattern[..pattern.find(['*', '?', '[', '{', '\\']).unwrap_or(pattern.len())];
     match plain.rfind('/') {
         None => ".",
@@ -327,17 +327,17 @@ fn parse_one(text: &str) -> Result<Pattern, Error> {
     let mut parts = Vec::new();
     for part in plain.split('/').filter(|part| !part.is_empty()) {
         let part = parse_part(text, part)?;
-        // `**/**` is `**`, but visits every folder many times.
-        if !(part == Part::Folders && parts.last() == Some(&Part::Folders)) {
+        // `**/**` is `**`, but visits every directory many times.
+        if !(part == Part::Directories && parts.last() == Some(&Part::Directories)) {
             parts.push(part);
         }
     }
-    Ok(Pattern { absolute: plain.starts_with('/'), parts, only_folders: plain.ends_with('/') })
+    Ok(Pattern { absolute: plain.starts_with('/'), parts, only_directories: plain.ends_with('/') })
 }
 
 fn parse_part(whole: &str, part: &str) -> Result<Part, Error> {
     if part == "**" {
-        return Ok(Part::Folders);
+        return Ok(Part::Directories);
     }
     let mut tokens = Vec::new();
     for (_, piece) in Pieces::of(part) {
@@ -466,7 +466,7 @@ mod tests {
         match &parse(pattern).unwrap()[0].parts[0] {
             Part::Name(text) => text == name,
             Part::Match(tokens) => matches(tokens, name),
-            Part::Folders => true,
+            Part::Directories => true,
         }
     }
 
@@ -587,7 +587,7 @@ mod tests {
     #[test]
     fn parts() {
         let pattern = &parse("/a/**/**/*.x/").unwrap()[0];
-        assert!(pattern.absolute && pattern.only_folders);
+        assert!(pattern.absolute && pattern.only_directories);
         assert_eq!(pattern.parts.len(), 3);
     }
 }

@@ -1,9 +1,9 @@
-//! From a path that a script wrote to a folder handle and a name in it, checked against the grants.
+//! From a path that a script wrote to a directory handle and a name in it, checked against the grants.
 //!
-//! A path is followed one component at a time, each opened relative to the folder before it and
+//! A path is followed one component at a time, each opened relative to the directory before it and
 //! never through a link; links are read and their text is followed the same way. So what is reached
 //! is known by its real path, `/proc/self/root` and the like have no special meaning, and whatever
-//! is swapped on the disk meanwhile, operations act in the folder that was checked.
+//! is swapped on the disk meanwhile, operations act in the directory that was checked.
 
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{
@@ -22,16 +22,16 @@ pub const FS: &str = "fs";
 const EMPTY: &str = "'': the path is empty";
 /// Links on the way of one path, as Linux allows.
 const MAX_LINKS: u32 = 40;
-/// Folders that one path may lead through: each is open until it is resolved.
-const MAX_FOLDERS: usize = 512;
+/// Directories that one path may lead through: each is open until it is resolved.
+const MAX_DIRECTORIES: usize = 512;
 /// Bytes of a path, as Linux allows.
 const MAX_PATH: usize = 4096;
 
 #[cfg(target_os = "linux")]
-pub const FOLDER: OFlags =
+pub const DIRECTORY: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
-pub const FOLDER: OFlags =
+pub const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What to do where the last component is a link.
@@ -42,15 +42,15 @@ pub enum Last {
     Keep,
 }
 
-/// A path that was resolved: a name in an open folder.
+/// A path that was resolved: a name in an open directory.
 pub struct ResolvedPath {
     pub parent: OwnedFd,
     /// One component; `.` for the root.
     pub name: OsString,
-    /// Absolute, without links, as it was when the folder was opened.
+    /// Absolute, without links, as it was when the directory was opened.
     pub real: PathBuf,
-    /// The path was written with a slash at its end: only a folder will do.
-    pub folder: bool,
+    /// The path was written with a slash at its end: only a directory will do.
+    pub directory: bool,
     /// The path as the script wrote it, for messages.
     pub shown: String,
 }
@@ -81,7 +81,7 @@ pub fn allow(run: &Run, access: Access, path: &Path) -> Result<(), Error> {
     let request = Request::File { access, path };
     run.check(FS, &request)?;
     if is_guarded(run, &request, path) {
-        return Err(refuse(run, &request, None, "a grant of a folder above /proc does not cover it"));
+        return Err(refuse(run, &request, None, "a grant of a directory above /proc does not cover it"));
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ fn is_guarded(run: &Run, request: &Request<'_>, path: &Path) -> bool {
 }
 
 /// A path as the script wrote it, in a request of that access: what may be said to the script, which must not learn
-/// from a message which folder it runs in. The scope is read in the same folder.
+/// from a message which directory it runs in. The scope is read in the same directory.
 fn written(access: Access, shown: &str) -> (String, String) {
     let shown = if shown.starts_with('~') { format!("./{shown}") } else { shown.to_owned() };
     let request = Request::File { access, path: Path::new(&shown) };
@@ -122,7 +122,12 @@ pub fn allow_written(run: &Run, access: Access, path: &Path, shown: &str) -> Res
         }
     })?;
     if is_guarded(run, &request, path) {
-        return Err(refuse(run, &request, Some(shown), "a grant of a folder above /proc does not cover it"));
+        return Err(refuse(
+            run,
+            &request,
+            Some(shown),
+            "a grant of a directory above /proc does not cover it",
+        ));
     }
     Ok(())
 }
@@ -178,10 +183,10 @@ fn allow_all(authorizer: Authorizer<'_>, access: &[Access], path: &Path) -> Resu
 
 /// Resolves a path and checks it: as it was written, and as what it really is.
 ///
-/// `parents` makes missing folders on the way, each of which must be granted for writing.
+/// `parents` makes missing directories on the way, each of which must be granted for writing.
 ///
 /// # Errors
-/// `denied`, or the operating system's where a folder on the way cannot be entered. A failure at a
+/// `denied`, or the operating system's where a directory on the way cannot be entered. A failure at a
 /// place that is not granted is a denial too, so that nothing shows whether something is there.
 pub fn resolve(
     run: &Run,
@@ -234,7 +239,7 @@ fn resolve_with(
     }
     let lexical = run.path(path);
     allow_all(first, access, &lexical)?;
-    follow(run, authorizer, &run.working_folder.join(path), &lexical, path, (access, last, parents))
+    follow(run, authorizer, &run.working_directory.join(path), &lexical, path, (access, last, parents))
 }
 
 /// Follows an absolute path, of which `lexical` is the form without `.` and `..`, and authorizes what it really is.
@@ -264,7 +269,7 @@ fn unnamed(failure: Error, access: &[Access], shown: &str) -> Error {
     if failure.code == ErrorCode::Denied { elsewhere(access, shown) } else { failure }
 }
 
-/// The common case in one call of the system: a folder without links on the way to it.
+/// The common case in one call of the system: a directory without links on the way to it.
 #[cfg(target_os = "linux")]
 fn direct(absolute: &Path, lexical: &Path, last: Last, shown: &str) -> Option<ResolvedPath> {
     use rustix::fs::{ResolveFlags, openat2};
@@ -273,18 +278,18 @@ fn direct(absolute: &Path, lexical: &Path, last: Last, shown: &str) -> Option<Re
     }
     let (parent, name) = (lexical.parent()?, lexical.file_name()?);
     let no_links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let parent = openat2(CWD, parent, FOLDER, Mode::empty(), no_links).ok()?;
+    let parent = openat2(CWD, parent, DIRECTORY, Mode::empty(), no_links).ok()?;
     if last == Last::Follow
         && !matches!(readlinkat(&parent, name, Vec::new()), Err(Errno::INVAL | Errno::NOENT))
     {
         return None;
     }
-    let folder = ends_as_folder(absolute);
+    let directory = ends_as_directory(absolute);
     Some(ResolvedPath {
         parent,
         name: name.to_owned(),
         real: lexical.to_owned(),
-        folder,
+        directory,
         shown: shown.to_owned(),
     })
 }
@@ -294,8 +299,8 @@ fn direct(_: &Path, _: &Path, _: Last, _: &str) -> Option<ResolvedPath> {
     None
 }
 
-/// `x/`, `x/.` and `x/..` name folders only.
-fn ends_as_folder(path: &Path) -> bool {
+/// `x/`, `x/.` and `x/..` name directories only.
+fn ends_as_directory(path: &Path) -> bool {
     let bytes = path.as_os_str().as_bytes();
     bytes.ends_with(b"/") || bytes.ends_with(b"/.") || bytes.ends_with(b"/..")
 }
@@ -307,14 +312,14 @@ struct Walk<'a> {
     parents: bool,
     lexical: &'a Path,
     shown: &'a str,
-    /// The folders from the root to where the walk is.
-    folders: Vec<OwnedFd>,
+    /// The directories from the root to where the walk is.
+    directories: Vec<OwnedFd>,
     /// The real path of the last of them.
     real: PathBuf,
     /// What is still to go, the next component last.
     pending: Vec<OsString>,
     links: u32,
-    folder: bool,
+    directory: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -326,7 +331,7 @@ impl<'a> Walk<'a> {
         lexical: &'a Path,
         shown: &'a str,
     ) -> Result<Self, Error> {
-        let root = openat(CWD, "/", FOLDER, Mode::empty()).map_err(|source| failed("/", source))?;
+        let root = openat(CWD, "/", DIRECTORY, Mode::empty()).map_err(|source| failed("/", source))?;
         Ok(Walk {
             run,
             authorizer,
@@ -334,17 +339,17 @@ impl<'a> Walk<'a> {
             parents,
             lexical,
             shown,
-            folders: vec![root],
+            directories: vec![root],
             real: PathBuf::from("/"),
             pending: Vec::new(),
             links: 0,
-            folder: false,
+            directory: false,
         })
     }
 
     fn queue(&mut self, path: &Path) {
         if self.pending.is_empty() {
-            self.folder |= ends_as_folder(path);
+            self.directory |= ends_as_directory(path);
         }
         for part in path.components().rev() {
             match part {
@@ -356,7 +361,7 @@ impl<'a> Walk<'a> {
     }
 
     fn top(&self) -> &OwnedFd {
-        &self.folders[self.folders.len() - 1]
+        &self.directories[self.directories.len() - 1]
     }
 
     /// The error of the operating system, if the script may know about that place at all.
@@ -376,16 +381,16 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether the script may know that there is a folder: it is on the way to what it asked for or to where it runs,
+    /// Whether the script may know that there is a directory: it is on the way to what it asked for or to where it runs,
     /// or it is granted. Else `x/../../other/../x` would tell whether there is `other`.
-    fn check_known(&self, folder: &Path) -> Result<(), Error> {
-        if self.lexical.starts_with(folder)
-            || self.run.working_folder.starts_with(folder)
-            || [Access::Read, Access::Write].iter().any(|access| would_allow(self.run, *access, folder))
+    fn check_known(&self, directory: &Path) -> Result<(), Error> {
+        if self.lexical.starts_with(directory)
+            || self.run.working_directory.starts_with(directory)
+            || [Access::Read, Access::Write].iter().any(|access| would_allow(self.run, *access, directory))
         {
             return Ok(());
         }
-        allow_all(self.authorizer, self.access, folder)
+        allow_all(self.authorizer, self.access, directory)
             .map_err(|failure| unnamed(failure, self.access, self.shown))
     }
 
@@ -397,7 +402,7 @@ impl<'a> Walk<'a> {
             return Err(self.failed(name, Errno::LOOP));
         }
         if target.is_absolute() {
-            self.folders.truncate(1);
+            self.directories.truncate(1);
             self.real = PathBuf::from("/");
         }
         self.queue(target);
@@ -410,12 +415,12 @@ impl<'a> Walk<'a> {
     }
 
     fn enter(&mut self, name: OsString) -> Result<(), Error> {
-        if self.folders.len() > MAX_FOLDERS {
+        if self.directories.len() > MAX_DIRECTORIES {
             return Err(self.failed(&name, Errno::NAMETOOLONG));
         }
-        match openat(self.top(), &name, FOLDER, Mode::empty()) {
-            Ok(folder) => {
-                self.folders.push(folder);
+        match openat(self.top(), &name, DIRECTORY, Mode::empty()) {
+            Ok(directory) => {
+                self.directories.push(directory);
                 self.real.push(&name);
                 Ok(())
             }
@@ -442,15 +447,16 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Checks that a missing folder on the way may be made.
+    /// Checks that a missing directory on the way may be made.
     fn may_make(&self, name: &OsStr) -> Result<(), Error> {
-        let folder = self.real.join(name);
-        (self.authorizer)(Access::Write, &folder).map_err(|failure| {
-            let own = match folder.strip_prefix(&self.run.working_folder) {
+        let directory = self.real.join(name);
+        (self.authorizer)(Access::Write, &directory).map_err(|failure| {
+            let own = match directory.strip_prefix(&self.run.working_directory) {
                 Ok(own) if !self.shown.starts_with('/') => own,
-                _ => folder.as_path(),
+                _ => directory.as_path(),
             };
-            let named = self.lexical.starts_with(&folder) && (self.shown.starts_with('/') || own != folder);
+            let named =
+                self.lexical.starts_with(&directory) && (self.shown.starts_with('/') || own != directory);
             if failure.code != ErrorCode::Denied || !named {
                 return unnamed(failure, self.access, self.shown);
             }
@@ -464,8 +470,8 @@ impl<'a> Walk<'a> {
         while let Some(name) = self.pending.pop() {
             if name == ".." {
                 self.check_known(&self.real)?;
-                if self.folders.len() > 1 {
-                    self.folders.pop();
+                if self.directories.len() > 1 {
+                    self.directories.pop();
                     self.real.pop();
                 }
             } else if !self.pending.is_empty() {
@@ -480,10 +486,10 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        // The path ended in `..`, or is the root: the last folder itself is meant.
+        // The path ended in `..`, or is the root: the last directory itself is meant.
         match self.real.file_name().map(OsStr::to_owned) {
             Some(name) => {
-                self.folders.pop();
+                self.directories.pop();
                 self.real.pop();
                 Ok(self.place(name))
             }
@@ -494,8 +500,8 @@ impl<'a> Walk<'a> {
     fn place(mut self, name: OsString) -> ResolvedPath {
         let real = if name == "." { self.real } else { self.real.join(&name) };
         // There is always the root.
-        let parent = self.folders.swap_remove(self.folders.len() - 1);
-        ResolvedPath { parent, name, real, folder: self.folder, shown: self.shown.to_owned() }
+        let parent = self.directories.swap_remove(self.directories.len() - 1);
+        ResolvedPath { parent, name, real, directory: self.directory, shown: self.shown.to_owned() }
     }
 }
 
@@ -542,11 +548,11 @@ pub fn open_path(run: &Run, access: &[Access], place: &ResolvedPath) -> Result<O
     Ok(opened)
 }
 
-/// Opens the folder at `place` for reading its entries.
+/// Opens the directory at `place` for reading its entries.
 ///
 /// # Errors
 /// `denied`, or the operating system's.
-pub fn open_folder(run: &Run, access: &[Access], place: &ResolvedPath) -> Result<OwnedFd, Error> {
+pub fn open_directory(run: &Run, access: &[Access], place: &ResolvedPath) -> Result<OwnedFd, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened =
         openat(&place.parent, &place.name, flags, Mode::empty()).map_err(|source| place.failed(source))?;

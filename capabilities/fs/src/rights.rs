@@ -42,9 +42,9 @@ impl Rights {
         })
     }
 
-    /// Those of what is at `name` in an open folder, which has `mode`.
-    pub fn at(folder: &OwnedFd, name: &OsStr, mode: u32) -> Rights {
-        let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+    /// Those of what is at `name` in an open directory, which has `mode`.
+    pub fn at(directory: &OwnedFd, name: &OsStr, mode: u32) -> Rights {
+        let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
         Rights { mode: mode & 0o7777, acl: list(|buffer| lgetxattr(path.as_path(), ACL, buffer)) }
     }
 
@@ -66,7 +66,7 @@ impl Rights {
         let whole = match &self.acl {
             Some(acl) if same_group => fsetxattr(file, ACL, acl, XattrFlags::empty()).is_ok(),
             acl => {
-                // Folders may give one to all that is made in them.
+                // Directories may give one to all that is made in them.
                 let _ = fremovexattr(file, ACL);
                 acl.is_none() && same_group
             }

@@ -1,4 +1,4 @@
-//! The run's own temporary folder: made when it is first asked for, bounded, removed with the run.
+//! The run's own temporary directory: made when it is first asked for, bounded, removed with the run.
 
 use crate::resolve::{FS, allow, failed, path_of};
 use assay_capability_api::scope::PathScope;
@@ -20,18 +20,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-/// Folders in folders that are gone through with a handle each; what is deeper is moved up when the folder is cleared.
+/// Directories in directories that are gone through with a handle each; what is deeper is moved up when the directory is cleared.
 const MAX_OPEN: usize = 128;
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// The folder, held open: nothing that is done to its name changes which one it is.
+/// The directory, held open: nothing that is done to its name changes which one it is.
 pub struct Temp {
     parent: OwnedFd,
     name: String,
-    folder: OwnedFd,
+    directory: OwnedFd,
     path: PathBuf,
     count: Mutex<Count>,
-    /// Folders that are homes of programs.
+    /// Directories that are homes of programs.
     homes: Mutex<BTreeSet<PathBuf>>,
     /// Somebody has seen to its removal.
     removed: AtomicBool,
@@ -48,21 +49,22 @@ struct Count {
 
 impl Temp {
     fn create(ambient: &Ambient) -> Result<Temp, Error> {
-        let shown = "the temporary folder of the system";
+        let shown = "the temporary directory of the system";
         let base = ambient.temporary().map_err(|source| io_error(shown, &source))?;
-        // The operator's choice, links and all; from here on it is this folder.
+        // The operator's choice, links and all; from here on it is this directory.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = openat(CWD, base, flags, Mode::empty()).map_err(|source| failed(shown, source))?;
         let real = path_of(&parent).map_or_else(|| std::fs::canonicalize(base), Ok);
         let real = real.map_err(|source| failed(shown, source))?;
         let name = format!("assay-{}", random::name());
         mkdirat(&parent, &name, Mode::RWXU).map_err(|source| failed(shown, source))?;
-        let folder = openat(&parent, &name, FOLDER, Mode::empty()).map_err(|source| failed(shown, source))?;
+        let directory =
+            openat(&parent, &name, DIRECTORY, Mode::empty()).map_err(|source| failed(shown, source))?;
         let path = real.join(&name);
         Ok(Temp {
             parent,
             name,
-            folder,
+            directory,
             path,
             count: Mutex::default(),
             homes: Mutex::default(),
@@ -74,7 +76,7 @@ impl Temp {
         lock(&self.count)
     }
 
-    /// Whether a real path is the folder or lies in it.
+    /// Whether a real path is the directory or lies in it.
     pub fn holds(&self, path: &Path) -> bool {
         path.starts_with(&self.path)
     }
@@ -118,7 +120,7 @@ impl Temp {
     /// Bytes and entries that there are. None where a part of it cannot be looked at, which counts as it did.
     fn measure(&self, count: &Count, most: u64) -> Option<(u64, u64)> {
         let (mut bytes, mut entries) = (0, 0);
-        measure(&self.folder, 0, &mut (&mut bytes, &mut entries), most)?;
+        measure(&self.directory, 0, &mut (&mut bytes, &mut entries), most)?;
         for file in count.open.iter().filter_map(Weak::upgrade) {
             let stat = fstat(&*file).ok()?;
             if stat.st_nlink == 0 {
@@ -129,17 +131,17 @@ impl Temp {
     }
 }
 
-fn measure(folder: &OwnedFd, depth: usize, sum: &mut (&mut u64, &mut u64), most: u64) -> Option<()> {
+fn measure(directory: &OwnedFd, depth: usize, sum: &mut (&mut u64, &mut u64), most: u64) -> Option<()> {
     if depth > MAX_OPEN {
         return None;
     }
-    for entry in Dir::read_from(folder).ok()? {
+    for entry in Dir::read_from(directory).ok()? {
         let entry = entry.ok()?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name == "." || name == ".." {
             continue;
         }
-        let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => continue,
             Err(_) => return None,
@@ -150,7 +152,7 @@ fn measure(folder: &OwnedFd, depth: usize, sum: &mut (&mut u64, &mut u64), most:
             return Some(());
         }
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => match openat(folder, name, FOLDER, Mode::empty()) {
+            FileType::Directory => match openat(directory, name, DIRECTORY, Mode::empty()) {
                 Ok(below) => measure(&below, depth + 1, sum, most)?,
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(_) => return None,
@@ -163,53 +165,53 @@ fn measure(folder: &OwnedFd, depth: usize, sum: &mut (&mut u64, &mut u64), most:
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        if !self.removed.load(Ordering::Relaxed) && clear(&self.folder, None) {
+        if !self.removed.load(Ordering::Relaxed) && clear(&self.directory, None) {
             // What fails is the system's to clean up.
             let _ = unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR);
         }
     }
 }
 
-/// Removes the run's temporary folder now, for a run whose time is over: what is not done after `patience` is left to a
+/// Removes the run's temporary directory now, for a run whose time is over: what is not done after `patience` is left to a
 /// process of its own.
 pub fn remove_temp(run: &Run, patience: Duration) {
     let Some(own) = own(run).filter(|own| !own.removed.swap(true, Ordering::Relaxed)) else { return };
-    if clear(&own.folder, Some(Instant::now() + patience)) {
+    if clear(&own.directory, Some(Instant::now() + patience)) {
         let _ = unlinkat(&own.parent, &own.name, AtFlags::REMOVEDIR);
         return;
     }
-    let Ok(folder) = own.folder.try_clone() else { return };
-    // If the remover cannot be started, cleaning up the folder is left to the system.
+    let Ok(directory) = own.directory.try_clone() else { return };
+    // If the remover cannot be started, cleaning up the directory is left to the system.
     let _ = Command::new("/proc/self/exe")
         .arg0(REMOVER)
         .env_clear()
         .current_dir("/")
-        .stdin(Stdio::from(folder))
+        .stdin(Stdio::from(directory))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0)
         .spawn();
 }
 
-/// The name that makes this executable remove the folder that is its standard input.
+/// The name that makes this executable remove the directory that is its standard input.
 const REMOVER: &str = "assay-remover";
 
-/// Removes a folder, and never returns, if this process was started to. To be called first in `main`.
+/// Removes a directory, and never returns, if this process was started to. To be called first in `main`.
 pub fn remove_if_asked() {
     if std::env::args_os().next().is_none_or(|name| name != REMOVER) {
         return;
     }
-    let folder = std::io::stdin().as_fd().try_clone_to_owned();
-    if let Ok(folder) = folder
-        && clear(&folder, None)
-        && let Some(path) = path_of(&folder)
+    let directory = std::io::stdin().as_fd().try_clone_to_owned();
+    if let Ok(directory) = directory
+        && clear(&directory, None)
+        && let Some(path) = path_of(&directory)
     {
         let _ = rustix::fs::rmdir(&path);
     }
     std::process::exit(0)
 }
 
-/// Removes what is in a folder; false where the time was over before.
+/// Removes what is in a directory; false where the time was over before.
 fn clear(top: &OwnedFd, until: Option<Instant>) -> bool {
     let mut clearing = Clearing { top, until, late: false };
     // Each round moves what is nested too deep up to the top.
@@ -225,10 +227,10 @@ struct Clearing<'a> {
 
 impl Clearing<'_> {
     /// Whether there is more to do, because something was moved to the top.
-    fn clear(&mut self, folder: &OwnedFd, depth: usize) -> bool {
+    fn clear(&mut self, directory: &OwnedFd, depth: usize) -> bool {
         // The script may have taken its own permissions away.
-        let _ = rustix::fs::fchmod(folder, Mode::RWXU);
-        let Ok(entries) = Dir::read_from(folder) else { return false };
+        let _ = rustix::fs::fchmod(directory, Mode::RWXU);
+        let Ok(entries) = Dir::read_from(directory) else { return false };
         let mut more = false;
         for entry in entries.flatten() {
             self.late |= self.until.is_some_and(|until| Instant::now() >= until);
@@ -236,34 +238,34 @@ impl Clearing<'_> {
                 return false;
             }
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name == "." || name == ".." || unlinkat(folder, name, AtFlags::empty()).is_ok() {
+            if name == "." || name == ".." || unlinkat(directory, name, AtFlags::empty()).is_ok() {
                 continue;
             }
-            let mut below = openat(folder, name, FOLDER, Mode::empty());
+            let mut below = openat(directory, name, DIRECTORY, Mode::empty());
             if matches!(below, Err(Errno::ACCESS)) {
-                let _ = rustix::fs::chmodat(folder, name, Mode::RWXU, AtFlags::empty());
-                below = openat(folder, name, FOLDER, Mode::empty());
+                let _ = rustix::fs::chmodat(directory, name, Mode::RWXU, AtFlags::empty());
+                below = openat(directory, name, DIRECTORY, Mode::empty());
             }
             let Ok(below) = below else { continue };
             if depth >= MAX_OPEN {
                 let _ = rustix::fs::fchmod(&below, Mode::RWXU);
-                more |= renameat(folder, name, self.top, format!("deep-{}", random::name())).is_ok();
+                more |= renameat(directory, name, self.top, format!("deep-{}", random::name())).is_ok();
             } else {
                 more |= self.clear(&below, depth + 1);
-                let _ = unlinkat(folder, name, AtFlags::REMOVEDIR);
+                let _ = unlinkat(directory, name, AtFlags::REMOVEDIR);
             }
         }
         more
     }
 }
 
-/// The run's temporary folder, where it has one.
+/// The run's temporary directory, where it has one.
 fn own(run: &Run) -> Option<Arc<Temp>> {
     let own = lock(&run.temporary);
     own.clone().and_then(|own| own.downcast().ok())
 }
 
-/// The run's temporary folder, where the real path `path` lies in it: what is written there takes its room.
+/// The run's temporary directory, where the real path `path` lies in it: what is written there takes its room.
 pub fn room(run: &Run, path: &Path) -> Option<Arc<Temp>> {
     own(run).filter(|own| own.holds(path))
 }
@@ -275,29 +277,30 @@ fn own_or_new(run: &Run) -> Result<Arc<Temp>, Error> {
     }
     let made = Arc::new(Temp::create(&run.ambient)?);
     let scope = PathScope::new(true, true, made.path.clone());
-    let rule = Rule::new(FS, Some(Box::new(scope)), "the run's temporary folder");
+    let rule = Rule::new(FS, Some(Box::new(scope)), "the run's temporary directory");
     run.grants.set_own(made.path.clone(), rule);
     *own = Some(made.clone());
     Ok(made)
 }
 
-/// Makes a new folder in the run's temporary folder and gives its path.
+/// Makes a new directory in the run's temporary directory and gives its path.
 ///
 /// # Errors
 /// `denied` by a deny rule, `limit`, or the operating system's.
-pub fn temp_folder(run: &Run) -> Result<String, Error> {
+pub fn temp_directory(run: &Run) -> Result<String, Error> {
     let own = own_or_new(run)?;
     allow(run, Access::Write, &own.path)?;
     own.take(run, 0, 1)?;
     let name = random::name();
-    mkdirat(&own.folder, &name, Mode::RWXU).map_err(|source| failed("the run's temporary folder", source))?;
+    mkdirat(&own.directory, &name, Mode::RWXU)
+        .map_err(|source| failed("the run's temporary directory", source))?;
     own.path.join(&name).into_os_string().into_string().map_err(|_| {
-        error(ErrorCode::InvalidData, "the system's temporary folder has a path that is not UTF-8")
+        error(ErrorCode::InvalidData, "the system's temporary directory has a path that is not UTF-8")
     })
 }
 
-fn is_empty(folder: &OwnedFd) -> Result<bool, Errno> {
-    for entry in Dir::read_from(folder)? {
+fn is_empty(directory: &OwnedFd) -> Result<bool, Errno> {
+    for entry in Dir::read_from(directory)? {
         if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
             return Ok(false);
         }
@@ -305,35 +308,35 @@ fn is_empty(folder: &OwnedFd) -> Result<bool, Errno> {
     Ok(true)
 }
 
-/// Makes a folder in the run's temporary one the home of a program: it must be empty, and the script can put nothing
+/// Makes a directory in the run's temporary one the home of a program: it must be empty, and the script can put nothing
 /// into it from now on, because programs run what their configuration there says.
 ///
 /// # Errors
 /// Why it cannot be one.
 pub fn seal_home(run: &Run, path: &Path) -> Result<(), String> {
     let Some(own) = own(run).filter(|own| path != own.path && own.holds(path)) else {
-        return Err("it is not a folder that fs.tempdir() made".into());
+        return Err("it is not a directory that fs.tempdir() made".into());
     };
     let mut homes = lock(&own.homes);
-    if path.ancestors().any(|folder| homes.contains(folder)) {
+    if path.ancestors().any(|directory| homes.contains(directory)) {
         return Ok(());
     }
     let below = path.strip_prefix(&own.path).map_err(|_| "it lies elsewhere")?;
     let wrong = |source: Errno| format!("it cannot be opened: {}", std::io::Error::from(source).kind());
-    let (mut folder, mut parts) = (None, below.components().peekable());
+    let (mut directory, mut parts) = (None, below.components().peekable());
     while let Some(part) = parts.next() {
-        let parent = folder.as_ref().unwrap_or(&own.folder);
+        let parent = directory.as_ref().unwrap_or(&own.directory);
         if parts.peek().is_some() {
-            folder = Some(openat(parent, part.as_os_str(), FOLDER, Mode::empty()).map_err(wrong)?);
+            directory = Some(openat(parent, part.as_os_str(), DIRECTORY, Mode::empty()).map_err(wrong)?);
             continue;
         }
         let name = part.as_os_str();
         // What is refused stays the script's to write.
-        if !is_empty(&openat(parent, name, FOLDER, Mode::empty()).map_err(wrong)?).map_err(wrong)? {
+        if !is_empty(&openat(parent, name, DIRECTORY, Mode::empty()).map_err(wrong)?).map_err(wrong)? {
             return Err("it is not empty".into());
         }
-        run.grants.seal(FS, path.to_owned(), "the HOME of a program, which is that folder");
-        // What the script has begun to write there goes on in the old folder, out of everybody's way.
+        run.grants.seal(FS, path.to_owned(), "the HOME of a program, which is that directory");
+        // What the script has begun to write there goes on in the old directory, out of everybody's way.
         let aside = format!("assay-{}", random::name());
         renameat(parent, name, &own.parent, &aside).map_err(wrong)?;
         if unlinkat(&own.parent, &aside, AtFlags::REMOVEDIR).is_err() {
@@ -341,15 +344,15 @@ pub fn seal_home(run: &Run, path: &Path) -> Result<(), String> {
             return Err("it is not empty".into());
         }
         mkdirat(parent, name, Mode::RWXU).map_err(wrong)?;
-        // An empty folder could still be replaced by a rename that is under way.
-        let home = openat(parent, name, FOLDER, Mode::empty()).map_err(wrong)?;
+        // An empty directory could still be replaced by a rename that is under way.
+        let home = openat(parent, name, DIRECTORY, Mode::empty()).map_err(wrong)?;
         mkdirat(&home, ".cache", Mode::RWXU).map_err(wrong)?;
     }
     homes.insert(path.to_owned());
     Ok(())
 }
 
-/// A file without a name in the run's temporary folder.
+/// A file without a name in the run's temporary directory.
 ///
 /// # Errors
 /// `denied` by a deny rule, `limit`, or the operating system's.
@@ -359,8 +362,8 @@ pub fn temp_file(run: &Arc<Run>) -> Result<TempFile, Error> {
     let name = random::name();
     let wrong = |source: Errno| failed("a temporary file", source);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(&own.folder, &name, flags, Mode::RUSR | Mode::WUSR).map_err(wrong)?;
-    unlinkat(&own.folder, &name, AtFlags::empty()).map_err(wrong)?;
+    let file = openat(&own.directory, &name, flags, Mode::RUSR | Mode::WUSR).map_err(wrong)?;
+    unlinkat(&own.directory, &name, AtFlags::empty()).map_err(wrong)?;
     let file = Arc::new(File::from(file));
     own.watch(&file);
     Ok(TempFile { file, own, run: run.clone() })

@@ -2,15 +2,15 @@ use super::*;
 use assay_capability_api::{Ambient, Policy, RunState, policy};
 use std::os::unix::fs::symlink;
 
-/// A folder that is removed at the end of the test.
-struct Folder(PathBuf);
+/// A directory that is removed at the end of the test.
+struct Directory(PathBuf);
 
-impl Folder {
-    fn new() -> Folder {
+impl Directory {
+    fn new() -> Directory {
         let base = std::fs::canonicalize(std::env::temp_dir()).unwrap();
         let path = base.join(format!("assay-fs-test-{}", assay_capability_api::random::name()));
         std::fs::create_dir(&path).unwrap();
-        Folder(path)
+        Directory(path)
     }
 
     fn run(&self, allow: &str, deny: &str) -> Run {
@@ -30,7 +30,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for Directory {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).unwrap();
     }
@@ -42,23 +42,23 @@ fn code<T: std::fmt::Debug>(result: Outcome<T>) -> ErrorCode {
 
 #[test]
 fn links_are_matched_by_what_they_lead_to() {
-    let folder = Folder::new();
-    let run = folder.run("fs=rw:in,fs=read:other", "");
+    let directory = Directory::new();
+    let run = directory.run("fs=rw:in,fs=read:other", "");
     for name in ["in", "other", "out"] {
-        std::fs::create_dir(folder.path(name)).unwrap();
-        std::fs::write(folder.path(name).join("file"), name).unwrap();
+        std::fs::create_dir(directory.path(name)).unwrap();
+        std::fs::write(directory.path(name).join("file"), name).unwrap();
     }
-    symlink("../out", folder.path("in/bad")).unwrap();
-    symlink("../other", folder.path("in/good")).unwrap();
-    symlink("../out/new", folder.path("in/dangling")).unwrap();
-    symlink("/proc/self/root", folder.path("in/root")).unwrap();
+    symlink("../out", directory.path("in/bad")).unwrap();
+    symlink("../other", directory.path("in/good")).unwrap();
+    symlink("../out/new", directory.path("in/dangling")).unwrap();
+    symlink("/proc/self/root", directory.path("in/root")).unwrap();
     let denied = open_read(&run, "in/bad/file").unwrap_err();
     assert_eq!(denied.code, ErrorCode::Denied);
     assert!(!denied.message.contains("out"), "{}", denied.message);
     assert!(open_read(&run, "in/good/file").is_ok());
     assert_eq!(code(create(&run, "in/good/file")), ErrorCode::Denied);
     assert_eq!(code(create(&run, "in/dangling")), ErrorCode::Denied);
-    assert!(!folder.path("out/new").exists());
+    assert!(!directory.path("out/new").exists());
     // Missing behind an ungranted link is a denial as well.
     assert_eq!(code(open_read(&run, "in/bad/none/x")), ErrorCode::Denied);
     assert_eq!(code(open_read(&run, "in/root/etc/passwd")), ErrorCode::Denied);
@@ -69,22 +69,22 @@ fn links_are_matched_by_what_they_lead_to() {
 
 #[test]
 fn a_grant_through_a_link_covers_the_real_place() {
-    let folder = Folder::new();
-    std::fs::create_dir(folder.path("real")).unwrap();
-    symlink("real", folder.path("link")).unwrap();
-    let run = folder.run("fs=rw:link/new", "");
+    let directory = Directory::new();
+    std::fs::create_dir(directory.path("real")).unwrap();
+    symlink("real", directory.path("link")).unwrap();
+    let run = directory.run("fs=rw:link/new", "");
     create(&run, "link/new/a/file").unwrap();
-    assert!(folder.path("real/new/a/file").exists());
+    assert!(directory.path("real/new/a/file").exists());
     assert_eq!(code(create(&run, "link/other")), ErrorCode::Denied);
 }
 
 #[test]
 fn pipes_do_not_hang() {
-    let folder = Folder::new();
-    let run = folder.run("fs=rw:.", "");
+    let directory = Directory::new();
+    let run = directory.run("fs=rw:.", "");
     rustix::fs::mknodat(
         rustix::fs::CWD,
-        folder.path("pipe"),
+        directory.path("pipe"),
         FileType::Fifo,
         rustix::fs::Mode::from_raw_mode(0o600),
         0,
@@ -92,52 +92,52 @@ fn pipes_do_not_hang() {
     .unwrap();
     assert_eq!(code(open_read(&run, "pipe")), ErrorCode::Denied);
     assert_eq!(code(create(&run, "pipe")), ErrorCode::Denied);
-    let run = folder.run("fs=rw:pipe", "");
+    let run = directory.run("fs=rw:pipe", "");
     assert!(open_read(&run, "pipe").is_ok());
 }
 
 #[test]
-fn deny_rules_hold_for_whole_folders() {
-    let folder = Folder::new();
-    let run = folder.run("fs=rw:.", "fs=read:a/secret");
-    std::fs::create_dir_all(folder.path("a/secret")).unwrap();
+fn deny_rules_hold_for_whole_directories() {
+    let directory = Directory::new();
+    let run = directory.run("fs=rw:.", "fs=read:a/secret");
+    std::fs::create_dir_all(directory.path("a/secret")).unwrap();
     let cancel = Cancel::default();
     assert_eq!(code(ops::rename(&run, "a", "b", &cancel)), ErrorCode::Denied);
     assert_eq!(code(ops::remove(&run, "a", ops::Remove::Tree, &cancel)), ErrorCode::Denied);
-    std::fs::create_dir(folder.path("c")).unwrap();
+    std::fs::create_dir(directory.path("c")).unwrap();
     ops::rename(&run, "c", "d", &cancel).unwrap();
     ops::remove(&run, "d/", ops::Remove::Tree, &cancel).unwrap();
 }
 
 #[test]
 fn replacing_is_all_or_nothing() {
-    let folder = Folder::new();
-    let run = Arc::new(folder.run("fs=rw:.", ""));
-    std::fs::write(folder.path("f"), "old").unwrap();
+    let directory = Directory::new();
+    let run = Arc::new(directory.run("fs=rw:.", ""));
+    std::fs::write(directory.path("f"), "old").unwrap();
     drop(create_atomic(&run, "f").unwrap());
-    assert_eq!(std::fs::read(folder.path("f")).unwrap(), b"old");
+    assert_eq!(std::fs::read(directory.path("f")).unwrap(), b"old");
     let mut file = create_atomic(&run, "f").unwrap();
     file.write_all(b"new").unwrap();
     file.commit().unwrap();
-    assert_eq!(std::fs::read(folder.path("f")).unwrap(), b"new");
-    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1);
+    assert_eq!(std::fs::read(directory.path("f")).unwrap(), b"new");
+    assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 1);
 }
 
 #[test]
 fn a_file_that_is_replaced_is_for_its_owner_until_it_is_whole() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::new();
-    let run = Arc::new(folder.run("fs=rw:.", ""));
-    let mode = |name: &str| std::fs::metadata(folder.path(name)).unwrap().permissions().mode() & 0o7777;
+    let directory = Directory::new();
+    let run = Arc::new(directory.run("fs=rw:.", ""));
+    let mode = |name: &str| std::fs::metadata(directory.path(name)).unwrap().permissions().mode() & 0o7777;
     let temporary = || {
-        let names = std::fs::read_dir(&folder.0)
+        let names = std::fs::read_dir(&directory.0)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.into_iter().find(|name| name.starts_with(".assay-")).unwrap()
     };
-    std::fs::write(folder.path("f"), "old").unwrap();
+    std::fs::write(directory.path("f"), "old").unwrap();
     for (old, first) in [(0o644, 0o600), (0o440, 0o400), (0o666, 0o600)] {
-        std::fs::set_permissions(folder.path("f"), std::fs::Permissions::from_mode(old)).unwrap();
+        std::fs::set_permissions(directory.path("f"), std::fs::Permissions::from_mode(old)).unwrap();
         let mut file = create_atomic(&run, "f").unwrap();
         assert_eq!(mode(&temporary()), first);
         file.commit().unwrap();
@@ -149,7 +149,7 @@ fn a_file_that_is_replaced_is_for_its_owner_until_it_is_whole() {
     }
     // What is changed meanwhile counts.
     let mut file = create_atomic(&run, "f").unwrap();
-    std::fs::set_permissions(folder.path("f"), std::fs::Permissions::from_mode(0o611)).unwrap();
+    std::fs::set_permissions(directory.path("f"), std::fs::Permissions::from_mode(0o611)).unwrap();
     file.commit().unwrap();
     assert_eq!(mode("f"), 0o611);
 }
@@ -159,8 +159,8 @@ fn a_file_that_is_replaced_is_for_its_owner_until_it_is_whole() {
 fn access_lists_are_kept_and_copied() {
     use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let folder = Folder::new();
-    let run = Arc::new(folder.run("fs=rw:.", ""));
+    let directory = Directory::new();
+    let run = Arc::new(directory.run("fs=rw:.", ""));
     let name = c"system.posix_acl_access";
     // Owner rw, user 1234 rw, group none, bound rw, others none.
     let entries =
@@ -170,15 +170,15 @@ fn access_lists_are_kept_and_copied() {
         acl.extend([&tag.to_le_bytes()[..], &bits.to_le_bytes(), &id.to_le_bytes()].concat());
     }
     let list = |path: &str| {
-        let (file, mut buffer) = (std::fs::File::open(folder.path(path)).unwrap(), vec![0; 1024]);
+        let (file, mut buffer) = (std::fs::File::open(directory.path(path)).unwrap(), vec![0; 1024]);
         fgetxattr(&file, name, &mut buffer[..]).map(|length| buffer[..length].to_vec())
     };
-    let mode = |path: &str| std::fs::metadata(folder.path(path)).unwrap().mode() & 0o7777;
+    let mode = |path: &str| std::fs::metadata(directory.path(path)).unwrap().mode() & 0o7777;
     for path in ["listed", "plain"] {
-        std::fs::write(folder.path(path), "old").unwrap();
-        std::fs::set_permissions(folder.path(path), std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::fs::write(directory.path(path), "old").unwrap();
+        std::fs::set_permissions(directory.path(path), std::fs::Permissions::from_mode(0o640)).unwrap();
     }
-    let file = std::fs::File::open(folder.path("listed")).unwrap();
+    let file = std::fs::File::open(directory.path("listed")).unwrap();
     if fsetxattr(&file, name, &acl, XattrFlags::empty()) == Err(rustix::io::Errno::NOTSUP) {
         // The temporary directory is on a file system without such lists.
         return;
@@ -189,33 +189,33 @@ fn access_lists_are_kept_and_copied() {
     let cancel = Cancel::default();
     copy::copy(&run, "listed", "new", &cancel).unwrap();
     assert_eq!((list("new").unwrap(), mode("new")), (acl.clone(), 0o660));
-    std::fs::hard_link(folder.path("plain"), folder.path("other")).unwrap();
+    std::fs::hard_link(directory.path("plain"), directory.path("other")).unwrap();
     copy::copy(&run, "listed", "plain", &cancel).unwrap();
     assert_eq!((list("other").unwrap(), mode("other")), (acl, 0o660));
     // The other way round nothing of it is left.
-    std::fs::write(folder.path("none"), "x").unwrap();
-    std::fs::set_permissions(folder.path("none"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    std::fs::write(directory.path("none"), "x").unwrap();
+    std::fs::set_permissions(directory.path("none"), std::fs::Permissions::from_mode(0o640)).unwrap();
     for to in ["listed", "plain"] {
         copy::copy(&run, "none", to, &cancel).unwrap();
         assert_eq!((list(to), mode(to)), (Err(rustix::io::Errno::NODATA), 0o640));
     }
 }
 
-/// Somebody who looks at the folder all the time never sees the secret where others could read it.
+/// Somebody who looks at the directory all the time never sees the secret where others could read it.
 #[test]
 fn nobody_reads_a_copy_who_may_not_read_the_source() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let folder = Folder::new();
-    let run = Arc::new(folder.run("fs=rw:.", ""));
+    let directory = Directory::new();
+    let run = Arc::new(directory.run("fs=rw:.", ""));
     let cancel = Cancel::default();
-    std::fs::write(folder.path("secret"), vec![b'x'; 4 << 20]).unwrap();
-    std::fs::set_permissions(folder.path("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    std::fs::create_dir(folder.path("seen")).unwrap();
+    std::fs::write(directory.path("secret"), vec![b'x'; 4 << 20]).unwrap();
+    std::fs::set_permissions(directory.path("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::create_dir(directory.path("seen")).unwrap();
     let copying = AtomicBool::new(true);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             while copying.load(Ordering::Relaxed) {
-                for entry in std::fs::read_dir(folder.path("seen")).unwrap() {
+                for entry in std::fs::read_dir(directory.path("seen")).unwrap() {
                     // It may be gone, or have another name by now.
                     let Ok(about) = entry.unwrap().metadata() else { continue };
                     assert!(about.size() <= 3 || about.mode() & 0o077 == 0, "{:o}", about.mode());
@@ -224,13 +224,13 @@ fn nobody_reads_a_copy_who_may_not_read_the_source() {
         });
         for n in 0..20 {
             // A new file, one to replace, and one to be written into.
-            let _ = std::fs::remove_file(folder.path("seen/copy"));
-            let _ = std::fs::remove_file(folder.path("seen/other"));
+            let _ = std::fs::remove_file(directory.path("seen/copy"));
+            let _ = std::fs::remove_file(directory.path("seen/other"));
             if n % 3 > 0 {
-                std::fs::write(folder.path("seen/copy"), "old").unwrap();
+                std::fs::write(directory.path("seen/copy"), "old").unwrap();
             }
             if n % 3 > 1 {
-                std::fs::hard_link(folder.path("seen/copy"), folder.path("seen/other")).unwrap();
+                std::fs::hard_link(directory.path("seen/copy"), directory.path("seen/other")).unwrap();
             }
             assert_eq!(copy::copy(&run, "secret", "seen/copy", &cancel).unwrap(), 4 << 20);
         }
@@ -240,11 +240,11 @@ fn nobody_reads_a_copy_who_may_not_read_the_source() {
 }
 
 #[test]
-fn the_temporary_folder_goes_with_the_run() {
-    let folder = Folder::new();
-    let run = folder.run("", "");
-    let first = temp_folder(&run).unwrap();
-    let second = temp_folder(&run).unwrap();
+fn the_temporary_directory_goes_with_the_run() {
+    let directory = Directory::new();
+    let run = directory.run("", "");
+    let first = temp_directory(&run).unwrap();
+    let second = temp_directory(&run).unwrap();
     assert_ne!(first, second);
     drop(create(&run, &format!("{first}/a/b")).unwrap());
     assert_eq!(code(open_read(&run, &format!("{first}/../../x"))), ErrorCode::Denied);
@@ -254,13 +254,13 @@ fn the_temporary_folder_goes_with_the_run() {
     assert!(!own.exists());
 }
 
-/// However deep and locked up, what is in the temporary folder goes with the run.
+/// However deep and locked up, what is in the temporary directory goes with the run.
 #[test]
-fn the_temporary_folder_goes_whatever_is_in_it() {
-    let folder = Folder::new();
-    let run = folder.run("", "");
+fn the_temporary_directory_goes_whatever_is_in_it() {
+    let directory = Directory::new();
+    let run = directory.run("", "");
     let cancel = Cancel::default();
-    let own = temp_folder(&run).unwrap();
+    let own = temp_directory(&run).unwrap();
     let deep = "d/".repeat(200);
     ops::mkdir(&run, &format!("{own}/a/{deep}")).unwrap();
     ops::mkdir(&run, &format!("{own}/b/{deep}")).unwrap();
@@ -277,11 +277,11 @@ fn the_temporary_folder_goes_whatever_is_in_it() {
 /// away and puts the secret where it was.
 #[test]
 fn a_race_of_renames_reads_nothing() {
-    let folder = Folder::new();
-    let run = folder.run("fs=rw:mine,fs=write:drop", "");
+    let directory = Directory::new();
+    let run = directory.run("fs=rw:mine,fs=write:drop", "");
     let cancel = Cancel::default();
     for name in ["mine", "drop", "drop/a", "drop/s"] {
-        std::fs::create_dir(folder.path(name)).unwrap();
+        std::fs::create_dir(directory.path(name)).unwrap();
     }
     let rename = |from: &str, to: &str| ops::rename(&run, from, to, &cancel);
     std::thread::scope(|scope| {
@@ -289,7 +289,7 @@ fn a_race_of_renames_reads_nothing() {
             for _ in 0..400 {
                 let _ = ops::mkdir(&run, "mine/a");
                 let _ = open(&run, "mine/a/x", How { write: true, create: true, ..How::default() });
-                std::fs::write(folder.path("drop/s/secret"), "secret").unwrap();
+                std::fs::write(directory.path("drop/s/secret"), "secret").unwrap();
                 let _ = ops::remove(&run, "drop/a", ops::Remove::Tree, &cancel);
                 let _ = rename("mine/a", "drop/a");
                 let _ = rename("drop/s/secret", "drop/a/x");
@@ -299,7 +299,7 @@ fn a_race_of_renames_reads_nothing() {
         while !mover.is_finished() {
             if rename("mine/a/x", "mine/y").is_ok() {
                 moved += 1;
-                assert_eq!(std::fs::read(folder.path("mine/y")).unwrap(), b"", "after {moved}");
+                assert_eq!(std::fs::read(directory.path("mine/y")).unwrap(), b"", "after {moved}");
             }
             for name in ["mine/a/x", "mine/a/../a/x"] {
                 if let Ok(file) = open_read(&run, name) {
@@ -310,15 +310,15 @@ fn a_race_of_renames_reads_nothing() {
     });
 }
 
-/// A link is made in a folder that is moved meanwhile: it never leads out.
+/// A link is made in a directory that is moved meanwhile: it never leads out.
 #[test]
 fn a_race_of_links_leads_nowhere() {
-    let folder = Folder::new();
-    let run = folder.run("fs=rw:in", "");
+    let directory = Directory::new();
+    let run = directory.run("fs=rw:in", "");
     let cancel = Cancel::default();
-    std::fs::create_dir_all(folder.path("in/a/d")).unwrap();
-    std::fs::create_dir_all(folder.path("out")).unwrap();
-    let out = folder.path("out").canonicalize().unwrap();
+    std::fs::create_dir_all(directory.path("in/a/d")).unwrap();
+    std::fs::create_dir_all(directory.path("out")).unwrap();
+    let out = directory.path("out").canonicalize().unwrap();
     std::thread::scope(|scope| {
         let mover = scope.spawn(|| {
             for _ in 0..400 {
@@ -329,7 +329,7 @@ fn a_race_of_links_leads_nowhere() {
         while !mover.is_finished() {
             let _ = ops::symlink(&run, "../../out", "in/a/d/link");
             for place in ["in/d/link", "in/a/d/link"] {
-                let leads = folder.path(place).canonicalize();
+                let leads = directory.path(place).canonicalize();
                 assert!(leads.is_err() || leads.unwrap() != out);
             }
             for place in ["in/d/link", "in/a/d/link"] {
@@ -339,19 +339,19 @@ fn a_race_of_links_leads_nowhere() {
     });
 }
 
-/// A walk that has begun does not go on in a folder that was moved to where it may not be read.
+/// A walk that has begun does not go on in a directory that was moved to where it may not be read.
 #[test]
 fn a_walk_stays_where_it_may_read() {
-    let folder = Folder::new();
-    let run = Arc::new(folder.run("fs=rw:mine,fs=write:drop", ""));
+    let directory = Directory::new();
+    let run = Arc::new(directory.run("fs=rw:mine,fs=write:drop", ""));
     let cancel = Cancel::default();
     for name in ["mine/a/b", "mine/c", "drop"] {
-        std::fs::create_dir_all(folder.path(name)).unwrap();
+        std::fs::create_dir_all(directory.path(name)).unwrap();
     }
     let mut walker = walk::Walker::new(run.clone(), "mine", None).unwrap();
     assert_eq!(walker.next(&cancel).unwrap().unwrap().0, "mine/a");
     ops::rename(&run, "mine/a", "drop/a", &cancel).unwrap();
-    std::fs::write(folder.path("drop/a/b/secret"), "").unwrap();
+    std::fs::write(directory.path("drop/a/b/secret"), "").unwrap();
     let denied = walker.next(&cancel).map(|item| item.map(|item| item.0)).unwrap_err();
     assert_eq!(denied.code, ErrorCode::Denied);
     assert!(!denied.message.contains("drop"), "{}", denied.message);
@@ -359,61 +359,68 @@ fn a_walk_stays_where_it_may_read() {
 
 #[test]
 fn output_files_are_not_chosen_by_the_script() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for name in ["out", "safe", "in"] {
-        std::fs::create_dir(folder.path(name)).unwrap();
+        std::fs::create_dir(directory.path(name)).unwrap();
     }
-    std::fs::write(folder.path("safe/target"), "safe").unwrap();
-    symlink("../safe/target", folder.path("out/link")).unwrap();
-    symlink("../safe", folder.path("out/folder")).unwrap();
-    symlink("../safe/new", folder.path("out/dangling")).unwrap();
-    symlink("../out", folder.path("safe/back")).unwrap();
-    std::fs::hard_link(folder.path("safe/target"), folder.path("out/hard")).unwrap();
-    let run = folder.run("fs=rw:out,fs=read:in", "");
+    std::fs::write(directory.path("safe/target"), "safe").unwrap();
+    symlink("../safe/target", directory.path("out/link")).unwrap();
+    symlink("../safe", directory.path("out/directory")).unwrap();
+    symlink("../safe/new", directory.path("out/dangling")).unwrap();
+    symlink("../out", directory.path("safe/back")).unwrap();
+    std::fs::hard_link(directory.path("safe/target"), directory.path("out/hard")).unwrap();
+    let run = directory.run("fs=rw:out,fs=read:in", "");
     let open = |path: &str| open_output(&run, Path::new(path), false);
-    for path in
-        ["out/link", "out/folder/x", "out/dangling", "safe/back/link", "out/./folder/../safe/x", "out/hard"]
-    {
+    for path in [
+        "out/link",
+        "out/directory/x",
+        "out/dangling",
+        "safe/back/link",
+        "out/./directory/../safe/x",
+        "out/hard",
+    ] {
         assert_eq!(open(path).unwrap_err().code, ErrorCode::Denied, "{path}");
     }
-    assert!(!folder.path("safe/new").exists() && !folder.path("safe/x").exists());
+    assert!(!directory.path("safe/new").exists() && !directory.path("safe/x").exists());
     // Links where the script cannot write are the operator's.
-    symlink("target", folder.path("safe/link")).unwrap();
+    symlink("target", directory.path("safe/link")).unwrap();
     open("safe/link").unwrap().replace(b"new").unwrap();
-    assert_eq!(std::fs::read(folder.path("safe/target")).unwrap(), b"new");
+    assert_eq!(std::fs::read(directory.path("safe/target")).unwrap(), b"new");
     let file = open("safe/back/report").unwrap();
     // What is opened stays what it is.
-    std::fs::rename(folder.path("out/report"), folder.path("out/moved")).unwrap();
-    symlink("../safe/target", folder.path("out/report")).unwrap();
+    std::fs::rename(directory.path("out/report"), directory.path("out/moved")).unwrap();
+    symlink("../safe/target", directory.path("out/report")).unwrap();
     file.replace(b"report").unwrap();
-    assert_eq!(std::fs::read(folder.path("safe/target")).unwrap(), b"new");
-    assert_eq!(std::fs::read(folder.path("out/moved")).unwrap(), b"report");
+    assert_eq!(std::fs::read(directory.path("safe/target")).unwrap(), b"new");
+    assert_eq!(std::fs::read(directory.path("out/moved")).unwrap(), b"report");
     assert!(open("/dev/null").is_ok());
     assert_eq!(open("none/x").unwrap_err().code, ErrorCode::NotFound);
-    assert!(folder.run("fs", "").grants.denies_in("fs", Path::new("/")).is_none());
-    assert!(open_output(&folder.run("fs=rw:out,fs=write:safe", ""), Path::new("safe/link"), true).is_err());
+    assert!(directory.run("fs", "").grants.denies_in("fs", Path::new("/")).is_none());
+    assert!(
+        open_output(&directory.run("fs=rw:out,fs=write:safe", ""), Path::new("safe/link"), true).is_err()
+    );
 }
 
 /// A swap between looking and opening, many times over: what is read is never the secret.
 #[test]
 fn a_race_is_never_won() {
-    let folder = Folder::new();
-    let run = folder.run("fs=rw:in", "");
+    let directory = Directory::new();
+    let run = directory.run("fs=rw:in", "");
     for name in ["in", "in/d", "out"] {
-        std::fs::create_dir(folder.path(name)).unwrap();
+        std::fs::create_dir(directory.path(name)).unwrap();
     }
-    std::fs::write(folder.path("in/d/f"), "open").unwrap();
-    std::fs::write(folder.path("out/f"), "secret").unwrap();
-    symlink(folder.path("out"), folder.path("in/l")).unwrap();
+    std::fs::write(directory.path("in/d/f"), "open").unwrap();
+    std::fs::write(directory.path("out/f"), "secret").unwrap();
+    symlink(directory.path("out"), directory.path("in/l")).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 let _ = rustix::fs::renameat_with(
                     rustix::fs::CWD,
-                    folder.path("in/d"),
+                    directory.path("in/d"),
                     rustix::fs::CWD,
-                    folder.path("in/l"),
+                    directory.path("in/l"),
                     rustix::fs::RenameFlags::EXCHANGE,
                 );
             }
@@ -429,11 +436,11 @@ fn a_race_is_never_won() {
 
 #[test]
 fn globs() {
-    let folder = Folder::new();
-    let run = folder.run("fs=read:a", "fs=read:a/no");
+    let directory = Directory::new();
+    let run = directory.run("fs=read:a", "fs=read:a/no");
     for path in ["a/x", "a/b/x", "a/no/x", "c/x"] {
-        std::fs::create_dir_all(folder.path(path).parent().unwrap()).unwrap();
-        std::fs::write(folder.path(path), "").unwrap();
+        std::fs::create_dir_all(directory.path(path).parent().unwrap()).unwrap();
+        std::fs::write(directory.path(path), "").unwrap();
     }
     let cancel = Cancel::default();
     assert_eq!(glob::glob(&run, "a/**/x", false, &cancel).unwrap().0, ["a/b/x", "a/x"]);
@@ -442,9 +449,9 @@ fn globs() {
 }
 
 #[test]
-fn a_path_holds_only_so_many_folders_open() {
-    let folder = Folder::new();
-    let run = folder.run("fs=rw:.", "");
+fn a_path_holds_only_so_many_directories_open() {
+    let directory = Directory::new();
+    let run = directory.run("fs=rw:.", "");
     assert!(ops::mkdir(&run, &"d/".repeat(400)).is_ok());
     assert_eq!(ops::mkdir(&run, &"e/".repeat(600)).unwrap_err().errno, 36);
 }

@@ -1,8 +1,8 @@
-//! Listing folders, entry by entry, in order.
+//! Listing directories, entry by entry, in order.
 
 use crate::Cancel;
 use crate::ops::MAX_DEPTH;
-use crate::resolve::{Last, allow, elsewhere, failed, open_folder, path_of, resolve, would_allow};
+use crate::resolve::{Last, allow, elsewhere, failed, open_directory, path_of, resolve, would_allow};
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Access, Held, Run, error};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
@@ -13,10 +13,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Entries that one listing gives before it fails: a folder of more is not what a script means to hold.
+/// Entries that one listing gives before it fails: a directory of more is not what a script means to hold.
 pub const MAX_ENTRIES: usize = 1_000_000;
 
-/// One entry of a folder, by its real name.
+/// One entry of a directory, by its real name.
 pub struct Item {
     pub name: OsString,
     pub kind: FileType,
@@ -30,14 +30,14 @@ pub fn too_many(shown: &str) -> Error {
 /// What an entry takes beside its name, bytes: its place in the list, and what the allocator keeps for and around it.
 pub const ITEM: usize = 112;
 
-/// The entries of an open folder, sorted by their bytes, and what they take of the run's budget.
+/// The entries of an open directory, sorted by their bytes, and what they take of the run's budget.
 ///
 /// # Errors
 /// `limit`, or the operating system's.
-pub fn entries(run: &Run, folder: &OwnedFd, shown: &str) -> Result<(Vec<Item>, Held), Error> {
+pub fn entries(run: &Run, directory: &OwnedFd, shown: &str) -> Result<(Vec<Item>, Held), Error> {
     let mut items = Vec::new();
     let mut held = run.budget.nothing();
-    for entry in Dir::read_from(folder).map_err(|source| failed(shown, source))? {
+    for entry in Dir::read_from(directory).map_err(|source| failed(shown, source))? {
         let entry = entry.map_err(|source| failed(shown, source))?;
         let name = entry.file_name();
         if name == c"." || name == c".." {
@@ -45,7 +45,7 @@ pub fn entries(run: &Run, folder: &OwnedFd, shown: &str) -> Result<(Vec<Item>, H
         }
         let kind = match entry.file_type() {
             // Some file systems do not say.
-            FileType::Unknown => match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            FileType::Unknown => match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => FileType::from_raw_mode(stat.st_mode),
                 Err(Errno::NOENT) => continue,
                 Err(source) => return Err(failed(shown, source)),
@@ -63,48 +63,48 @@ pub fn entries(run: &Run, folder: &OwnedFd, shown: &str) -> Result<(Vec<Item>, H
     Ok((items, held))
 }
 
-/// Opens a folder in an open folder; none where it is gone or no folder any more.
+/// Opens a directory in an open directory; none where it is gone or no directory any more.
 ///
 /// # Errors
 /// The operating system's.
-pub fn enter(folder: &OwnedFd, name: &OsStr, shown: &str) -> Result<Option<OwnedFd>, Error> {
+pub fn enter(directory: &OwnedFd, name: &OsStr, shown: &str) -> Result<Option<OwnedFd>, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match openat(folder, name, flags, Mode::empty()) {
-        Ok(folder) => Ok(Some(folder)),
+    match openat(directory, name, flags, Mode::empty()) {
+        Ok(directory) => Ok(Some(directory)),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
         Err(source) => Err(failed(shown, source)),
     }
 }
 
-/// `folder/name`, as a script would write it.
-pub fn join(folder: &str, name: &OsStr) -> String {
+/// `directory/name`, as a script would write it.
+pub fn join(directory: &str, name: &OsStr) -> String {
     let name = name.to_string_lossy();
-    match folder {
+    match directory {
         "" => name.into_owned(),
-        folder if folder.ends_with('/') => format!("{folder}{name}"),
-        folder => format!("{folder}/{name}"),
+        directory if directory.ends_with('/') => format!("{directory}{name}"),
+        directory => format!("{directory}/{name}"),
     }
 }
 
-/// Checks that a folder that was listed is where it was found: a move must not carry a walk to what may not be read.
+/// Checks that a directory that was listed is where it was found: a move must not carry a walk to what may not be read.
 ///
 /// # Errors
 /// `denied`.
 pub fn check_still(
     run: &Run,
-    folder: &OwnedFd,
+    directory: &OwnedFd,
     real: &Path,
     shown: &str,
     access: Access,
 ) -> Result<(), Error> {
-    match path_of(folder) {
+    match path_of(directory) {
         Some(now) if now != real => allow(run, access, &now).map_err(|_| elsewhere(&[access], shown)),
         _ => Ok(()),
     }
 }
 
 struct Level {
-    folder: OwnedFd,
+    directory: OwnedFd,
     /// The last comes first.
     items: Vec<Item>,
     shown: String,
@@ -113,7 +113,7 @@ struct Level {
     _held: Held,
 }
 
-/// A walk through a folder and the folders in it; each folder comes before what is in it.
+/// A walk through a directory and the directories in it; each directory comes before what is in it.
 pub struct Walker {
     run: Arc<Run>,
     levels: Vec<Level>,
@@ -130,17 +130,23 @@ impl Walker {
     pub fn new(run: Arc<Run>, path: &str, depth: Option<usize>) -> Result<Walker, Error> {
         let access = if depth == Some(1) { Access::List } else { Access::Read };
         let place = resolve(&run, path, &[access], Last::Follow, false)?;
-        let folder = open_folder(&run, &[access], &place)?;
+        let directory = open_directory(&run, &[access], &place)?;
         let mut walker = Walker { run, levels: Vec::new(), depth, given: 0 };
-        walker.push(folder, path.to_owned(), place.real, access)?;
+        walker.push(directory, path.to_owned(), place.real, access)?;
         Ok(walker)
     }
 
-    fn push(&mut self, folder: OwnedFd, shown: String, real: PathBuf, access: Access) -> Result<(), Error> {
-        let (mut items, held) = entries(&self.run, &folder, &shown)?;
-        check_still(&self.run, &folder, &real, &shown, access)?;
+    fn push(
+        &mut self,
+        directory: OwnedFd,
+        shown: String,
+        real: PathBuf,
+        access: Access,
+    ) -> Result<(), Error> {
+        let (mut items, held) = entries(&self.run, &directory, &shown)?;
+        check_still(&self.run, &directory, &real, &shown, access)?;
         items.reverse();
-        self.levels.push(Level { folder, items, shown, real, _held: held });
+        self.levels.push(Level { directory, items, shown, real, _held: held });
         Ok(())
     }
 
@@ -170,18 +176,18 @@ impl Walker {
     fn descend(&mut self, path: &str, name: &OsStr) -> Result<(), Error> {
         let Some(level) = self.levels.last() else { return Ok(()) };
         let real = level.real.join(name);
-        // A folder that a deny rule names is listed, but not what is in it.
+        // A directory that a deny rule names is listed, but not what is in it.
         if !would_allow(&self.run, Access::Read, &real) {
             return Ok(());
         }
         if self.levels.len() >= MAX_DEPTH {
             return Err(error(
                 ErrorCode::Limit,
-                format!("{path}: folders are nested deeper than {MAX_DEPTH}; give a depth"),
+                format!("{path}: directories are nested deeper than {MAX_DEPTH}; give a depth"),
             ));
         }
-        if let Some(folder) = enter(&level.folder, name, path)? {
-            self.push(folder, path.to_owned(), real, Access::Read)?;
+        if let Some(directory) = enter(&level.directory, name, path)? {
+            self.push(directory, path.to_owned(), real, Access::Read)?;
         }
         Ok(())
     }

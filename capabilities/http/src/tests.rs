@@ -37,7 +37,7 @@ fn server(name: &str) -> Option<&'static Server> {
         let mut child = Command::new("timeout")
             .args(["120", "python3", "-u"])
             .arg(script)
-            .arg(folder(name))
+            .arg(directory(name))
             .stdout(Stdio::piped())
             .spawn()
             .ok()?;
@@ -54,7 +54,7 @@ fn server(name: &str) -> Option<&'static Server> {
     .as_ref()
 }
 
-fn folder(name: &str) -> PathBuf {
+fn directory(name: &str) -> PathBuf {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("assay-http-{name}-{}-{n}", std::process::id()));
@@ -71,16 +71,16 @@ fn url(port: &str, path: &str) -> String {
     format!("{scheme}://127.0.0.1:{}{path}", value(port))
 }
 
-fn run_with(rules: &[&str], folder: &Path, limits: Limits) -> Arc<Run> {
+fn run_with(rules: &[&str], directory: &Path, limits: Limits) -> Arc<Run> {
     let capabilities: [&'static dyn Capability; 2] = [&crate::Http, &assay_capability_fs::Fs];
     let mut grants = Policy::default();
     for rule in rules {
         match *rule {
             "all" => grants.allow_all(),
-            rule => grants.allow(policy::parse(rule, folder, &capabilities).unwrap()),
+            rule => grants.allow(policy::parse(rule, directory, &capabilities).unwrap()),
         }
     }
-    Arc::new(RunState { limits, ..RunState::new(grants, folder.to_path_buf()) }.into())
+    Arc::new(RunState { limits, ..RunState::new(grants, directory.to_path_buf()) }.into())
 }
 
 fn run(rules: &[&str]) -> Arc<Run> {
@@ -382,9 +382,9 @@ async fn handles_are_given_back() {
 
 #[tokio::test]
 async fn downloads_are_whole_or_nothing() {
-    let folder = folder("download");
+    let directory = directory("download");
     let rules = ["all"];
-    let (run, pool) = (run_with(&rules, &folder, Limits::default()), Pool::default());
+    let (run, pool) = (run_with(&rules, &directory, Limits::default()), Pool::default());
     let options = |max_size: u64, sha256: Option<&str>| FileOptions {
         max_size,
         sha256: sha256.map(str::to_string),
@@ -402,7 +402,7 @@ async fn downloads_are_whole_or_nothing() {
     };
     let (step, rest) = save("/bytes/1000000?chunked", "deep/er/a.bin", options(0, None)).await.unwrap();
     assert!(matches!(step, Step::Done(1_000_000)) && rest.is_none());
-    assert_eq!(std::fs::metadata(folder.join("deep/er/a.bin")).unwrap().len(), 1_000_000);
+    assert_eq!(std::fs::metadata(directory.join("deep/er/a.bin")).unwrap().len(), 1_000_000);
     let hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
     save("/hello", "b", options(5, Some(hello))).await.unwrap();
     for (path, options, code) in [
@@ -423,10 +423,10 @@ async fn downloads_are_whole_or_nothing() {
     drop(rest);
     tokio::time::sleep(Duration::from_millis(50)).await;
     let mut left: Vec<_> =
-        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["b", "deep"]);
-    assert_eq!(std::fs::read(folder.join("b")).unwrap(), b"hello");
+    assert_eq!(std::fs::read(directory.join("b")).unwrap(), b"hello");
 }
 
 #[tokio::test]

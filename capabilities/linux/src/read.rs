@@ -49,8 +49,8 @@ fn kernel(run: &Run) -> Result<Row, Error> {
 }
 
 fn of_process(run: &Run, pid: u32, file: &str) -> Result<Row, Error> {
-    let folder = if pid == 0 { "self".to_string() } else { pid.to_string() };
-    let path = format!("/proc/{folder}/{file}");
+    let directory = if pid == 0 { "self".to_string() } else { pid.to_string() };
+    let path = format!("/proc/{directory}/{file}");
     let content = content(run, &path).map_err(|failed| match failed.code {
         ErrorCode::NotFound => no_process(pid, failed.errno),
         _ if failed.errno == ESRCH => no_process(pid, failed.errno),

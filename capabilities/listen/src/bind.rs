@@ -30,9 +30,9 @@ pub enum Acceptor {
     Unix(tokio::net::UnixListener),
 }
 
-/// The file of a unix socket, in its folder, which is held open; removed when the server stops.
+/// The file of a unix socket, in its directory, which is held open; removed when the server stops.
 pub struct SocketFile {
-    folder: OwnedFd,
+    directory: OwnedFd,
     name: OsString,
 }
 
@@ -46,26 +46,26 @@ impl Drop for SocketFile {
 }
 
 impl SocketFile {
-    /// The place of a socket in the folder that was checked: one that has been moved, or a link in its place, is another.
+    /// The place of a socket in the directory that was checked: one that has been moved, or a link in its place, is another.
     fn locate(path: &Path) -> io::Result<SocketFile> {
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = openat(CWD, folder, flags, Mode::empty())?;
+        let opened = openat(CWD, directory, flags, Mode::empty())?;
         match assay_capability_fs::path_of(&opened) {
-            Some(real) if real == folder => Ok(SocketFile { folder: opened, name: name.to_owned() }),
+            Some(real) if real == directory => Ok(SocketFile { directory: opened, name: name.to_owned() }),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
-    /// Its path through the open folder, for calls that take no folder.
+    /// Its path through the open directory, for calls that take no directory.
     fn path(&self) -> PathBuf {
-        Path::new(&format!("/proc/self/fd/{}", self.folder.as_raw_fd())).join(&self.name)
+        Path::new(&format!("/proc/self/fd/{}", self.directory.as_raw_fd())).join(&self.name)
     }
 
     fn is_socket(&self) -> bool {
-        statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW)
+        statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
     }
 
@@ -77,7 +77,7 @@ impl SocketFile {
     }
 
     fn remove(&self) -> io::Result<()> {
-        Ok(unlinkat(&self.folder, &self.name, AtFlags::empty())?)
+        Ok(unlinkat(&self.directory, &self.name, AtFlags::empty())?)
     }
 
     fn bind(&self) -> io::Result<UnixListener> {
@@ -96,7 +96,7 @@ impl SocketFile {
 /// # Errors
 /// `denied`, `invalid_argument`, `exists` where somebody listens there already, the operating system's.
 pub fn bind(run: &Run, address: &str, port: u16) -> Result<(Listener, Address, Option<SocketFile>), Error> {
-    let Some(wanted) = Address::parse(address, port, &run.working_folder) else {
+    let Some(wanted) = Address::parse(address, port, &run.working_directory) else {
         return Err(invalid(format!(
             "'{address}' is not an address to listen on; give an IP address, localhost, or unix:PATH"
         )));

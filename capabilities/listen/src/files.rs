@@ -34,7 +34,7 @@ pub struct Wanted {
 /// The parts of a request that decide what of the file is sent.
 pub struct Asked {
     pub method: Method,
-    /// The whole path and query, for the redirect of a folder without its slash.
+    /// The whole path and query, for the redirect of a directory without its slash.
     pub path: String,
     pub query: Option<String>,
     pub headers: HeaderMap,
@@ -60,17 +60,17 @@ fn relative(path: &str, dotfiles: bool) -> Option<String> {
 
 enum Opened {
     File(File, Box<Metadata>, String),
-    /// A folder, asked for without a slash at its end.
-    Folder,
+    /// A directory, asked for without a slash at its end.
+    Directory,
     Nothing,
 }
 
 /// Opens the file of a request. Every way to it is checked by `fs`.
 fn open(run: &Run, wanted: &Wanted) -> Result<Opened, Error> {
     let Some(name) = relative(&wanted.path, wanted.dotfiles) else { return Ok(Opened::Nothing) };
-    let folder = name.is_empty() || wanted.path.ends_with('/');
+    let directory = name.is_empty() || wanted.path.ends_with('/');
     let join = |name: &str| format!("{}/{name}", wanted.root.trim_end_matches('/'));
-    let path = match (&wanted.index, folder) {
+    let path = match (&wanted.index, directory) {
         // A script that names one file.
         (None, true) if wanted.path.is_empty() => wanted.root.clone(),
         (Some(index), true) if name.is_empty() => join(index),
@@ -80,9 +80,9 @@ fn open(run: &Run, wanted: &Wanted) -> Result<Opened, Error> {
     };
     let file = match assay_capability_fs::open_read(run, &path) {
         Ok(file) => file,
-        // EISDIR: only a folder that has something to show is worth a redirect.
-        Err(failure) if failure.errno == 21 && !folder && wanted.index.is_some() => {
-            return Ok(Opened::Folder);
+        // EISDIR: only a directory that has something to show is worth a redirect.
+        Err(failure) if failure.errno == 21 && !directory && wanted.index.is_some() => {
+            return Ok(Opened::Directory);
         }
         Err(failure)
             if matches!(failure.code, ErrorCode::NotFound) || matches!(failure.errno, 20 | 21 | 36 | 40) =>
@@ -111,7 +111,7 @@ pub fn respond(run: &Run, wanted: Wanted, asked: &Asked) -> Result<Response<Body
     let (mut file, metadata, path) = match open(run, &wanted)? {
         Opened::File(file, metadata, path) => (file, metadata, path),
         Opened::Nothing => return Ok(crate::connection::plain(StatusCode::NOT_FOUND, "not found")),
-        Opened::Folder => return Ok(redirect(asked)),
+        Opened::Directory => return Ok(redirect(asked)),
     };
     let length = metadata.len();
     let etag = etag(&metadata);

@@ -136,7 +136,7 @@ impl Capability for Listen {
         };
         let field = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
         let address = match (field("address"), field("port")) {
-            // As it is written: a flag is read from the same folder as the script's paths.
+            // As it is written: a flag is read from the same directory as the script's paths.
             (Some(Val::String(path)), _) if path.starts_with("unix:") => {
                 return Target {
                     what: format!("{LISTEN}: {} {path}", scope::BIND),

@@ -13,7 +13,7 @@ pub const BIND: &str = "bind to";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     Tcp(SocketAddr),
-    /// Absolute, its folder without links.
+    /// Absolute, its directory without links.
     Unix(PathBuf),
 }
 
@@ -66,15 +66,15 @@ pub fn of_text(place: &str) -> Option<String> {
     Some(Address::parse(address, port.parse().ok()?, Path::new("/"))?.scope())
 }
 
-/// The path of a socket, with the links of its folder resolved: a grant is for the place, not for what a
+/// The path of a socket, with the links of its directory resolved: a grant is for the place, not for what a
 /// link there may lead to later.
 fn unix(path: &str, base: &Path) -> Option<PathBuf> {
     if path.is_empty() {
         return None;
     }
     let path = assay_capability_api::scope::normalize(&base.join(path));
-    let (folder, name) = (path.parent()?, path.file_name()?);
-    match std::fs::canonicalize(folder) {
+    let (directory, name) = (path.parent()?, path.file_name()?);
+    match std::fs::canonicalize(directory) {
         Ok(real) => Some(real.join(name)),
         Err(_) => Some(path),
     }
@@ -108,7 +108,7 @@ impl ListenScope {
         ListenScope { place: ListenPattern::Loopback, port: None, bare: true, denies: false }
     }
 
-    /// Sockets below a folder, as a scope of `fs` names it.
+    /// Sockets below a directory, as a scope of `fs` names it.
     ///
     /// # Errors
     /// When `text` is no scope of `fs`.

@@ -1,13 +1,13 @@
-//! Source of modules for `require`: the project's folder, the user's folder, the standard library.
+//! Source of modules for `require`: the project's directory, the user's directory, the standard library.
 //! Always granted, and reaches nothing else. What a deny rule of `fs` is about is no module either.
 
-mod folder;
+mod directory;
 
-pub use folder::Folder;
+pub use directory::Directory;
 
 use assay_capability_api::scope::normalize;
 use assay_capability_api::{Access, Capability, Ctx, Determinism, Linker, Request, Run};
-use folder::Authorizer;
+use directory::Authorizer;
 use std::path::Path;
 use wasmtime::Result;
 use wasmtime::component::HasSelf;
@@ -58,11 +58,11 @@ impl Capability for Modules {
 
 /// Where modules come from, in the order in which they are searched.
 #[derive(Clone, Debug, Default)]
-pub struct Folders {
+pub struct Directories {
     /// `modules/` beside the script; none with `--no-local-modules`.
-    pub project: Option<Folder>,
+    pub project: Option<Directory>,
     /// `$ASSAY_MODULES_PATH` or `~/.assay/modules`.
-    pub global: Option<Folder>,
+    pub global: Option<Directory>,
 }
 
 /// Which place a module came from.
@@ -93,7 +93,7 @@ pub struct Found {
     pub text: Vec<u8>,
 }
 
-impl Folders {
+impl Directories {
     /// Finds a module by its dotted name.
     ///
     /// # Errors
@@ -120,10 +120,10 @@ impl Folders {
         }
         let candidates = [format!("{}.lua", parts.join("/")), format!("{}/init.lua", parts.join("/"))];
         let mut tried = Vec::new();
-        for (origin, folder) in [(Origin::Project, &self.project), (Origin::Global, &self.global)] {
-            let Some(folder) = folder else { continue };
+        for (origin, directory) in [(Origin::Project, &self.project), (Origin::Global, &self.global)] {
+            let Some(directory) = directory else { continue };
             for candidate in &candidates {
-                match folder.read(candidate, most, authorizer) {
+                match directory.read(candidate, most, authorizer) {
                     Ok((path, text)) => return Ok(Found { origin, path, text }),
                     Err(why) => tried.push(why),
                 }
@@ -147,27 +147,27 @@ impl Folders {
     }
 }
 
-impl Folders {
+impl Directories {
     /// The path of a module that was found, for the operator: not as scripts see it.
     pub fn real_path(&self, found: &Found) -> String {
-        let folder = match found.origin {
+        let directory = match found.origin {
             Origin::Project => &self.project,
             Origin::Global => &self.global,
             Origin::Builtin => &None,
         };
-        let own = folder.as_ref().and_then(|folder| folder.real_path(&found.path));
+        let own = directory.as_ref().and_then(|directory| directory.real_path(&found.path));
         own.map_or_else(|| found.path.clone(), |path| path.display().to_string())
     }
 }
 
-/// Names that cannot leave their folder.
+/// Names that cannot leave their directory.
 fn is_part(part: &str) -> bool {
     !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 /// Refuses what a deny rule of `fs` is about; modules need no grant of it.
 fn check_undenied(run: &Run, path: &Path) -> std::result::Result<(), String> {
-    let path = normalize(&run.working_folder.join(path));
+    let path = normalize(&run.working_directory.join(path));
     let request = Request::File { access: Access::Read, path: &path };
     let Some(rule) = run.grants.denial(FS, &request) else { return Ok(()) };
     // The audit has the path, which a script must not learn where a link leads to it.
@@ -181,9 +181,9 @@ fn check_undenied(run: &Run, path: &Path) -> std::result::Result<(), String> {
 impl modules::Host for Ctx {
     // Reads on the thread of the run: modules are small, local, and a run that loads one does nothing else.
     fn find(&mut self, name: String) -> Result<std::result::Result<modules::Source, String>> {
-        let folders = self.state::<Folders>().clone();
+        let directories = self.state::<Directories>().clone();
         let most = self.run.budget.left();
-        let found = folders.find_within(&name, most, &|path| check_undenied(&self.run, path));
+        let found = directories.find_within(&name, most, &|path| check_undenied(&self.run, path));
         Ok(found.map(|found| {
             let chunk = match found.origin {
                 Origin::Builtin => format!("={}", found.path),

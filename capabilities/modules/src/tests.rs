@@ -2,7 +2,7 @@ use super::*;
 use std::fs;
 use std::path::PathBuf;
 
-/// A folder of this test, removed when it ends.
+/// A directory of this test, removed when it ends.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -21,50 +21,51 @@ impl Drop for Scratch {
 }
 
 #[test]
-fn the_project_comes_before_the_users_folder() {
-    let folder = Scratch::new("order");
-    let (project, global) = (folder.0.join("project"), folder.0.join("global"));
+fn the_project_comes_before_the_users_directory() {
+    let directory = Scratch::new("order");
+    let (project, global) = (directory.0.join("project"), directory.0.join("global"));
     fs::create_dir_all(project.join("a")).unwrap();
     fs::create_dir_all(global.join("a")).unwrap();
     fs::write(project.join("a/init.lua"), "return 'project'").unwrap();
     fs::write(global.join("a.lua"), "return 'global'").unwrap();
     fs::write(global.join("b.lua"), "return 'b'").unwrap();
-    let open = |path: PathBuf| Folder::open(path.clone(), path.display().to_string());
-    let folders = Folders { project: Some(open(project)), global: Some(open(global)) };
-    assert_eq!(folders.find("a").unwrap().origin, Origin::Project);
-    assert_eq!(folders.find("b").unwrap().origin, Origin::Global);
-    let tried = folders.find("c").unwrap_err();
+    let open = |path: PathBuf| Directory::open(path.clone(), path.display().to_string());
+    let directories = Directories { project: Some(open(project)), global: Some(open(global)) };
+    assert_eq!(directories.find("a").unwrap().origin, Origin::Project);
+    assert_eq!(directories.find("b").unwrap().origin, Origin::Global);
+    let tried = directories.find("c").unwrap_err();
     assert!(tried.contains("project/c.lua") && tried.contains("global/c/init.lua"), "{tried}");
 }
 
 #[test]
-fn names_and_links_do_not_leave_the_folder() {
-    let folder = Scratch::new("escape");
-    let project = folder.0.join("modules");
+fn names_and_links_do_not_leave_the_directory() {
+    let directory = Scratch::new("escape");
+    let project = directory.0.join("modules");
     fs::create_dir_all(&project).unwrap();
-    fs::write(folder.0.join("secret.lua"), "return 'secret'").unwrap();
-    std::os::unix::fs::symlink(folder.0.join("secret.lua"), project.join("link.lua")).unwrap();
-    let folders = Folders { project: Some(Folder::open(project, "modules".into())), global: None };
+    fs::write(directory.0.join("secret.lua"), "return 'secret'").unwrap();
+    std::os::unix::fs::symlink(directory.0.join("secret.lua"), project.join("link.lua")).unwrap();
+    let directories = Directories { project: Some(Directory::open(project, "modules".into())), global: None };
     for name in ["link", "../secret", "..secret", "a/../../secret", "", "a b", "/etc/passwd"] {
-        assert!(folders.find(name).is_err(), "{name}");
+        assert!(directories.find(name).is_err(), "{name}");
     }
 }
 
-/// A module file is swapped for a link out of the folder, and the folder for one, while it is read.
+/// A module file is swapped for a link out of the directory, and the directory for one, while it is read.
 #[test]
 fn a_race_is_never_won() {
-    let folder = Scratch::new("race");
-    let project = folder.0.join("modules");
+    let directory = Scratch::new("race");
+    let project = directory.0.join("modules");
     fs::create_dir_all(&project).unwrap();
-    fs::create_dir_all(folder.0.join("other")).unwrap();
+    fs::create_dir_all(directory.0.join("other")).unwrap();
     for (name, text) in [("modules/x.lua", "return 'x'"), ("secret", "secret"), ("other/x.lua", "secret")] {
-        fs::write(folder.0.join(name), text).unwrap();
+        fs::write(directory.0.join(name), text).unwrap();
     }
     std::os::unix::fs::symlink("../secret", project.join("link.lua")).unwrap();
-    std::os::unix::fs::symlink("other", folder.0.join("swap")).unwrap();
-    let folders = Folders { project: Some(Folder::open(project.clone(), "modules".into())), global: None };
+    std::os::unix::fs::symlink("other", directory.0.join("swap")).unwrap();
+    let directories =
+        Directories { project: Some(Directory::open(project.clone(), "modules".into())), global: None };
     let exchange = |a: &str, b: &str| {
-        let (a, b) = (folder.0.join(a), folder.0.join(b));
+        let (a, b) = (directory.0.join(a), directory.0.join(b));
         let _ = rustix::fs::renameat_with(
             rustix::fs::CWD,
             a,
@@ -82,7 +83,7 @@ fn a_race_is_never_won() {
                 exchange("modules", "swap");
             }
         });
-        let read = (0..5000).filter(|_| match folders.find("x") {
+        let read = (0..5000).filter(|_| match directories.find("x") {
             Ok(found) => {
                 assert_eq!(found.text, b"return 'x'");
                 true
@@ -96,18 +97,19 @@ fn a_race_is_never_won() {
 }
 
 #[test]
-fn a_folder_that_is_made_later_is_no_link() {
-    let folder = Scratch::new("later");
-    let project = folder.0.join("modules");
-    let folders = Folders { project: Some(Folder::open(project.clone(), "modules".into())), global: None };
-    assert!(folders.find("x").is_err());
-    fs::create_dir_all(folder.0.join("other")).unwrap();
-    fs::write(folder.0.join("other/x.lua"), "secret").unwrap();
+fn a_directory_that_is_made_later_is_no_link() {
+    let directory = Scratch::new("later");
+    let project = directory.0.join("modules");
+    let directories =
+        Directories { project: Some(Directory::open(project.clone(), "modules".into())), global: None };
+    assert!(directories.find("x").is_err());
+    fs::create_dir_all(directory.0.join("other")).unwrap();
+    fs::write(directory.0.join("other/x.lua"), "secret").unwrap();
     std::os::unix::fs::symlink("other", &project).unwrap();
-    let tried = folders.find("x").unwrap_err();
+    let tried = directories.find("x").unwrap_err();
     assert!(tried.contains("no file 'modules/x.lua'") && !tried.contains("other"), "{tried}");
     fs::remove_file(&project).unwrap();
     fs::create_dir(&project).unwrap();
     fs::write(project.join("x.lua"), "return 1").unwrap();
-    assert_eq!(folders.find("x").unwrap().path, "modules/x.lua");
+    assert_eq!(directories.find("x").unwrap().path, "modules/x.lua");
 }

@@ -84,7 +84,7 @@ fn check_magic(start: &[u8], shown: &str) -> Result<(), Error> {
         [(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ", "xz"), (b"BZh", "bzip2")];
     match kinds.iter().find(|(magic, _)| start.starts_with(magic)) {
         Some((_, name)) => Err(unsupported(format!(
-            "{shown}: the archive is compressed with {name}; decompress it first, or unpack it and push the folder"
+            "{shown}: the archive is compressed with {name}; decompress it first, or unpack it and push the directory"
         ))),
         None => Ok(()),
     }

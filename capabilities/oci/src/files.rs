@@ -51,7 +51,7 @@ pub fn check_write(run: &Run, path: &str) -> Result<(), Error> {
     assay_capability_fs::check_written(run, Access::Write, path)
 }
 
-/// Writes a small file as a whole; missing folders are made.
+/// Writes a small file as a whole; missing directories are made.
 ///
 /// # Errors
 /// `denied`, or the operating system's.

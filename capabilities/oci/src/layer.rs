@@ -44,7 +44,7 @@ fn clean(path: &str) -> Result<String, Error> {
         return Err(wrong("has a NUL byte"));
     }
     if path.ends_with('/') {
-        return Err(wrong("is a folder; name files"));
+        return Err(wrong("is a directory; name files"));
     }
     let relative = path.trim_start_matches('/');
     if relative.is_empty() {
@@ -134,7 +134,7 @@ fn meter<W: Write>(inner: W) -> Meter<W> {
     Meter { inner, hasher: Hasher::new(Algorithm::Sha256), size: 0 }
 }
 
-/// A failure of the archive or its file, which may be that the run's temporary folder is full.
+/// A failure of the archive or its file, which may be that the run's temporary directory is full.
 fn unwritten(what: &str, failure: &io::Error) -> Error {
     match failure.kind() {
         io::ErrorKind::StorageFull if failure.raw_os_error().is_none() => {

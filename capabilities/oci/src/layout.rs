@@ -1,4 +1,4 @@
-//! Images on disk: the OCI image layout, as a folder or as an uncompressed tar archive of one.
+//! Images on disk: the OCI image layout, as a directory or as an uncompressed tar archive of one.
 
 use crate::archive::{self, Entries};
 use crate::digest::Digest;
@@ -35,32 +35,32 @@ fn blob_path(digest: &Digest) -> String {
 }
 
 impl Layout {
-    /// A layout that is written, in a folder that may not be there yet.
+    /// A layout that is written, in a directory that may not be there yet.
     ///
     /// # Errors
     /// `denied`, `invalid_argument`.
     pub fn create(run: Arc<Run>, path: &str) -> Result<Layout, Error> {
         if path.is_empty() {
-            return Err(invalid("oci: the folder's path is empty"));
+            return Err(invalid("oci: the directory's path is empty"));
         }
         files::check_write(&run, path)?;
         Ok(Layout { run, path: path.trim_end_matches('/').to_string(), archive: None })
     }
 
-    /// A layout that is read: a folder, or an archive.
+    /// A layout that is read: a directory, or an archive.
     ///
     /// # Errors
     /// `denied`, the operating system's, `invalid_data` where it is no layout, `unsupported` for archives that
     /// are compressed or have docker's older form.
     pub async fn open(run: Arc<Run>, path: &str) -> Result<Layout, Error> {
         let (owner, shown) = (run.clone(), path.to_string());
-        let is_folder = off_thread(move || {
+        let is_directory = off_thread(move || {
             let place = assay_capability_fs::open_path(&owner, assay_capability_api::Access::Read, &shown)?;
             let about = File::from(place).metadata();
             Ok(about.map_err(|failure| assay_capability_api::io_error(&shown, &failure))?.is_dir())
         })
         .await?;
-        let archive = match is_folder {
+        let archive = match is_directory {
             true => None,
             false => {
                 let (file, length) = files::open(&run, path).await?;
@@ -210,7 +210,7 @@ impl Layout {
         self.manifest(&entry.digest, media_type).await
     }
 
-    /// Whether a blob is in the folder already.
+    /// Whether a blob is in the directory already.
     pub async fn has_blob(&self, blob: &Descriptor) -> bool {
         files::is_blob(&self.run, &self.place(&blob_path(&blob.digest)), &blob.digest, blob.size).await
     }
@@ -270,7 +270,7 @@ impl Layout {
         match index.get("manifests") {
             Some(Value::Array(entries)) if entries.len() < MAX_ENTRIES => Ok(entries.clone()),
             _ => Err(invalid_data(format!(
-                "{path}: it is not the index of a layout, or lists {MAX_ENTRIES} images; choose another folder"
+                "{path}: it is not the index of a layout, or lists {MAX_ENTRIES} images; choose another directory"
             ))),
         }
     }

@@ -21,7 +21,7 @@ pub const MAX_OUTPUT: usize = 16 << 20;
 
 /// A program to run for a capability whose own check has allowed what it does. It asks for no grant of `process`.
 ///
-/// The program gets no input unless some is given, no environment but what is set here, the run's working folder,
+/// The program gets no input unless some is given, no environment but what is set here, the run's working directory,
 /// a session of its own, and no terminal. It counts against the run's child processes; its input and output count
 /// as the run's bytes. Dropping the call ends the program and all that it has started.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct Command {
     name: Vec<u8>,
     args: Vec<Vec<u8>>,
     env: Vec<(String, Vec<u8>)>,
-    folder: Option<OwnedFd>,
+    directory: Option<OwnedFd>,
     stdin: Vec<u8>,
     timeout: Option<Duration>,
     max_output: usize,
@@ -80,7 +80,7 @@ impl Command {
             name,
             args: Vec::new(),
             env: Vec::new(),
-            folder: None,
+            directory: None,
             stdin: Vec::new(),
             timeout: None,
             max_output: MAX_OUTPUT,
@@ -107,9 +107,9 @@ impl Command {
         self
     }
 
-    /// The working folder, as `assay_capability_fs::open_folder` gives it.
-    pub fn folder(mut self, folder: Option<OwnedFd>) -> Command {
-        self.folder = folder;
+    /// The working directory, as `assay_capability_fs::open_directory` gives it.
+    pub fn directory(mut self, directory: Option<OwnedFd>) -> Command {
+        self.directory = directory;
         self
     }
 
@@ -156,7 +156,7 @@ impl Command {
             program: self.program,
             args,
             env: self.env,
-            folder: self.folder,
+            directory: self.directory,
             stdin,
             stdout,
             stderr,

@@ -130,7 +130,7 @@ impl Variables {
     }
 }
 
-/// A home that needs no grant: a folder of the run's temporary one, which the script cannot fill.
+/// A home that needs no grant: a directory of the run's temporary one, which the script cannot fill.
 ///
 /// # Errors
 /// Why the value is not such a home.
@@ -148,9 +148,9 @@ fn explained(mut refused: Error, name: &str, why: &str) -> Error {
         let hint = match name {
             PATH => "; programs get the PATH that Assay was started with",
             HOME => {
-                refused
-                    .message
-                    .push_str("; without a grant it may be an empty folder of fs.tempdir(), which is then ");
+                refused.message.push_str(
+                    "; without a grant it may be an empty directory of fs.tempdir(), which is then ",
+                );
                 "the programs' alone"
             }
             "TZ" => "; without a grant it may be the name of a time zone",

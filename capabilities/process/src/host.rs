@@ -80,15 +80,15 @@ struct Checked {
     program: crate::Program,
     args: Vec<Vec<u8>>,
     env: Vec<(String, Vec<u8>)>,
-    folder: Option<OwnedFd>,
+    directory: Option<OwnedFd>,
 }
 
 fn checked(run: &Run, wanted: WitProgram, variables: Variables) -> Outcome<Checked> {
     let program = prepare::program(run, PROCESS, &wanted.cmd)?;
     variables.check(run, PROCESS)?;
     check_words(&wanted.args, &variables.list)?;
-    let folder = prepare::folder(run, wanted.cwd.as_deref())?;
-    Ok(Checked { program, args: wanted.args, env: variables.list, folder })
+    let directory = prepare::directory(run, wanted.cwd.as_deref())?;
+    Ok(Checked { program, args: wanted.args, env: variables.list, directory })
 }
 
 /// A program that is ready to start, with the run's ends of its streams.
@@ -117,7 +117,7 @@ fn open(
         program: checked.program.file,
         args,
         env: checked.env,
-        folder: checked.folder,
+        directory: checked.directory,
         stdin: stdin.theirs,
         stdout: stdout.theirs,
         stderr,
@@ -205,7 +205,7 @@ impl wit::HostWithStore<Ctx> for Host {
             Ok(Command::exact(checked.program.file, name)
                 .args(checked.args)
                 .envs(checked.env)
-                .folder(checked.folder))
+                .directory(checked.directory))
         });
         let command = command.await?;
         let timeout = (timeout > 0).then(|| Duration::from_nanos(timeout));

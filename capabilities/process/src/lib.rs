@@ -58,7 +58,7 @@ const PROCESS: &str = "process";
 /// The capability `process`.
 pub struct Process;
 
-/// What a function that starts programs needs of the folder in its option `cwd`.
+/// What a function that starts programs needs of the directory in its option `cwd`.
 pub const fn cwd(function: &'static str) -> Need {
     needs::read_option(function, "cwd")
 }

@@ -1,4 +1,4 @@
-//! The checks before a program is started: of the program itself, of its folder and files.
+//! The checks before a program is started: of the program itself, of its directory and files.
 
 pub use crate::command::{check_words, hold_words};
 pub use crate::environment::Variables;
@@ -18,7 +18,7 @@ type Outcome<T> = Result<T, Error>;
 /// # Errors
 /// `denied`, else as for [`find`].
 pub fn program(run: &Run, capability: &str, name: &str) -> Outcome<Program> {
-    match find(name, &run.working_folder, &run.ambient) {
+    match find(name, &run.working_directory, &run.ambient) {
         Ok(program) => match run.check(capability, &program.request()) {
             Ok(()) => Ok(program),
             Err(mut refused) => {
@@ -38,16 +38,16 @@ pub fn program(run: &Run, capability: &str, name: &str) -> Outcome<Program> {
     }
 }
 
-/// Opens the working folder that a script wants for a program. Looks at the disk.
+/// Opens the working directory that a script wants for a program. Looks at the disk.
 ///
 /// # Errors
 /// `denied`, or the operating system's.
-pub fn folder(run: &Run, path: Option<&str>) -> Outcome<Option<OwnedFd>> {
+pub fn directory(run: &Run, path: Option<&str>) -> Outcome<Option<OwnedFd>> {
     // What a program does there is its own; the script reads nothing by it.
-    let opened = path.map(|path| assay_capability_fs::open_folder(run, Access::Stat, path)).transpose();
+    let opened = path.map(|path| assay_capability_fs::open_directory(run, Access::Stat, path)).transpose();
     opened.map_err(|mut error| {
         if error.code != ErrorCode::Denied {
-            error.message = format!("the working folder {}", error.message);
+            error.message = format!("the working directory {}", error.message);
         }
         error
     })

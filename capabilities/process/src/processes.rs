@@ -34,8 +34,8 @@ pub struct Start {
     /// The name it is called by, and its arguments.
     pub args: Vec<Vec<u8>>,
     pub env: Vec<(String, Vec<u8>)>,
-    /// The working folder; none is the run's.
-    pub folder: Option<OwnedFd>,
+    /// The working directory; none is the run's.
+    pub directory: Option<OwnedFd>,
     pub stdin: OwnedFd,
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
@@ -107,19 +107,19 @@ impl Processes {
             env: start.env.into_iter().map(|(name, value)| (name.into(), from_bytes(value))).collect(),
         };
         let packed = || -> io::Result<(OwnedFd, OwnedFd)> {
-            let folder = match start.folder {
-                Some(folder) => folder,
-                None => std::fs::File::open(&self.run.working_folder)?.into(),
+            let directory = match start.directory {
+                Some(directory) => directory,
+                None => std::fs::File::open(&self.run.working_directory)?.into(),
             };
             let file = rustix::fs::memfd_create("assay", rustix::fs::MemfdFlags::CLOEXEC)?;
             let mut file = std::fs::File::from(file);
             file.write_all(&words.encode())?;
-            Ok((folder, file.into()))
+            Ok((directory, file.into()))
         };
-        let (folder, words) = packed().map_err(|source| failed(&source))?;
-        let Executable { file, folder: home, .. } = &*start.program;
+        let (directory, words) = packed().map_err(|source| failed(&source))?;
+        let Executable { file, directory: home, .. } = &*start.program;
         let descriptors =
-            [&start.stdin, &start.stdout, &start.stderr, &folder, &words, home, file].map(AsFd::as_fd);
+            [&start.stdin, &start.stdout, &start.stderr, &directory, &words, home, file].map(AsFd::as_fd);
         let (sender, exit) = watch::channel(None);
         let id = link.id();
         lock(&link.waiting).running.insert(id, Running { exit: sender, _slot: slot });
@@ -408,7 +408,7 @@ impl Supervisor {
         rustix::io::ioctl_fionbio(&ours, true)?;
         // SAFETY: the socket is owned, and neither replaced nor closed before it is dropped.
         let socket = unsafe { AsyncFd::register(ours)? };
-        // Nothing of this process goes on to it: no environment, no descriptor, no folder.
+        // Nothing of this process goes on to it: no environment, no descriptor, no directory.
         let process = Command::new("/proc/self/exe")
             .arg0(supervisor::NAME)
             .env_clear()

@@ -22,18 +22,18 @@ const MAX_LINKS: usize = 40;
 pub struct Program {
     /// As it was asked for.
     pub name: String,
-    /// Where it was found: the links of its folder resolved, its own name kept.
+    /// Where it was found: the links of its directory resolved, its own name kept.
     pub path: PathBuf,
     /// The file that this leads to.
     pub file: Arc<Executable>,
 }
 
-/// The file of a program, held open, and the folder it lies in.
+/// The file of a program, held open, and the directory it lies in.
 #[derive(Debug)]
 pub struct Executable {
     pub file: OwnedFd,
-    pub folder: OwnedFd,
-    /// Absolute, without links; its last part is the name in the folder.
+    pub directory: OwnedFd,
+    /// Absolute, without links; its last part is the name in the directory.
     pub path: PathBuf,
 }
 
@@ -44,7 +44,7 @@ impl Program {
     }
 
     /// The name that the program sees: as on a command line, or the whole path where a path was given, because the
-    /// program may have another working folder.
+    /// program may have another working directory.
     pub fn call_name(&self) -> Vec<u8> {
         match self.name.contains('/') {
             true => self.path.as_os_str().as_encoded_bytes().to_vec(),
@@ -53,34 +53,34 @@ impl Program {
     }
 }
 
-/// The folder of a path, opened as the system follows it, so `..` leads where it really leads; the name in it, and
-/// what the whole is without the folder's links.
+/// The directory of a path, opened as the system follows it, so `..` leads where it really leads; the name in it, and
+/// what the whole is without the directory's links.
 fn enter(at: impl AsFd, path: &Path) -> io::Result<(OwnedFd, OsString, PathBuf)> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::NotFound.into());
     };
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let folder = openat(at, folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let path = path_of(&folder).ok_or(io::ErrorKind::NotFound)?.join(name);
-    Ok((folder, name.to_owned(), path))
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let directory = openat(at, directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let path = path_of(&directory).ok_or(io::ErrorKind::NotFound)?.join(name);
+    Ok((directory, name.to_owned(), path))
 }
 
-/// Follows a path, each part of it once: folders and files are opened, and links are read through what was opened.
+/// Follows a path, each part of it once: directories and files are opened, and links are read through what was opened.
 fn look(path: &Path) -> io::Result<(PathBuf, Executable)> {
-    let (mut folder, mut name, found) = enter(CWD, path)?;
+    let (mut directory, mut name, found) = enter(CWD, path)?;
     let mut real = found.clone();
     for _ in 0..MAX_LINKS {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&folder, &name, flags, Mode::empty())?;
+        let file = openat(&directory, &name, flags, Mode::empty())?;
         match FileType::from_raw_mode(fstat(&file)?.st_mode) {
             FileType::Symlink => {
                 let target = readlinkat(&file, "", Vec::new())?;
-                (folder, name, real) = enter(&folder, Path::new(OsStr::from_bytes(target.as_bytes())))?;
+                (directory, name, real) = enter(&directory, Path::new(OsStr::from_bytes(target.as_bytes())))?;
             }
             FileType::Directory => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
             _ => {
-                accessat(&folder, &name, Access::EXEC_OK, AtFlags::empty())?;
-                return Ok((found, Executable { file, folder, path: real }));
+                accessat(&directory, &name, Access::EXEC_OK, AtFlags::empty())?;
+                return Ok((found, Executable { file, directory, path: real }));
             }
         }
     }
@@ -90,8 +90,8 @@ fn look(path: &Path) -> io::Result<(PathBuf, Executable)> {
 /// Looks for a bare name on the search path.
 fn look_up(name: &str, ambient: &Ambient) -> io::Result<(PathBuf, Executable)> {
     let mut failed = io::Error::from_raw_os_error(libc::ENOENT);
-    for folder in ambient.search_directories() {
-        match look(&folder.join(name)) {
+    for directory in ambient.search_directories() {
+        match look(&directory.join(name)) {
             Ok(found) => return Ok(found),
             // There is one that may not be executed; the next may.
             Err(error) if error.raw_os_error() == Some(libc::EACCES) => failed = error,
@@ -206,12 +206,12 @@ impl Scope for ProgramScope {
         path.into_iter().chain(self.real.as_deref()).collect()
     }
 
-    /// A denied program stays denied under its other names, and a denied name in every folder.
+    /// A denied program stays denied under its other names, and a denied name in every directory.
     fn widen_for_denial(&mut self) {
         self.denies = true;
         let Some(name) = &self.name else { return };
-        for folder in Ambient::inherited().search_directories() {
-            if let Ok((path, file)) = look(&folder.join(name)) {
+        for directory in Ambient::inherited().search_directories() {
+            if let Ok((path, file)) = look(&directory.join(name)) {
                 self.others.extend([path, file.path]);
             }
         }

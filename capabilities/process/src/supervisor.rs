@@ -148,7 +148,7 @@ impl Supervisor {
         let null = File::open("/dev/null")?;
         // SAFETY: both are open; descriptor 0 is the socket that was just duplicated.
         check(unsafe { libc::dup2(null.as_raw_fd(), 0) })?;
-        // Away from the terminal and its signals, and from the folder, whose file system may be unmounted.
+        // Away from the terminal and its signals, and from the directory, whose file system may be unmounted.
         let _ = setsid();
         std::env::set_current_dir("/")?;
         set_child_subreaper(Some(rustix::process::getpid()))?;
@@ -281,7 +281,7 @@ fn errno(error: &io::Error) -> i32 {
 /// Starts a program with the descriptors of [`Order::Start`].
 fn start(descriptors: Vec<OwnedFd>, terminal: bool) -> io::Result<Pid> {
     let bad = || io::Error::from_raw_os_error(libc::EBADF);
-    let [input, output, errors, folder, text, home, file]: [OwnedFd; DESCRIPTORS] =
+    let [input, output, errors, directory, text, home, file]: [OwnedFd; DESCRIPTORS] =
         descriptors.try_into().map_err(|_| bad())?;
     let mut words = Vec::new();
     let mut text = File::from(text);
@@ -308,7 +308,7 @@ fn start(descriptors: Vec<OwnedFd>, terminal: bool) -> io::Result<Pid> {
             if rustix::process::getppid() != Some(supervisor) {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
-            rustix::process::fchdir(folder.as_fd())?;
+            rustix::process::fchdir(directory.as_fd())?;
             reset_signals();
             exec.replace()
         });

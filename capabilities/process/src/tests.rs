@@ -18,14 +18,14 @@ extern "C" fn become_supervisor() {
 #[unsafe(link_section = ".init_array")]
 static BECOME_SUPERVISOR: extern "C" fn() = become_supervisor;
 
-/// A folder that is removed at the end of the test.
-struct Folder(PathBuf);
+/// A directory that is removed at the end of the test.
+struct Directory(PathBuf);
 
-impl Folder {
-    fn new(name: &str) -> Folder {
+impl Directory {
+    fn new(name: &str) -> Directory {
         let path = std::env::temp_dir().join(format!("assay-process-test-{}-{name}", std::process::id()));
         std::fs::create_dir(&path).unwrap();
-        Folder(std::fs::canonicalize(path).unwrap())
+        Directory(std::fs::canonicalize(path).unwrap())
     }
 
     fn program(&self, name: &str) -> PathBuf {
@@ -36,25 +36,25 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for Directory {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).unwrap();
     }
 }
 
-fn run_with(allow: &str, deny: &str, limits: Limits, folder: PathBuf) -> Arc<Run> {
+fn run_with(allow: &str, deny: &str, limits: Limits, directory: PathBuf) -> Arc<Run> {
     let rules = |text: &str| {
         if text.is_empty() {
             Vec::new()
         } else {
-            policy::parse(text, &folder, &[&Process, &assay_capability_fs::Fs]).unwrap()
+            policy::parse(text, &directory, &[&Process, &assay_capability_fs::Fs]).unwrap()
         }
     };
     let mut grants = Policy::default();
     grants.allow(rules(allow));
     grants.deny(rules(deny));
     let ambient = Ambient::inherited().into();
-    Arc::new(RunState { limits, ambient, ..RunState::new(grants, folder) }.into())
+    Arc::new(RunState { limits, ambient, ..RunState::new(grants, directory) }.into())
 }
 
 fn processes(limits: Limits) -> Processes {
@@ -96,7 +96,7 @@ async fn descriptors_signals_and_the_terminal_stay_here() {
         .await
         .unwrap();
     let text = String::from_utf8(finished.stdout).unwrap();
-    // ls itself opens the folder it lists.
+    // ls itself opens the directory it lists.
     assert!(text.starts_with("0\n1\n2\n3\nSig"), "{text}");
     assert_eq!(text.matches("0000000000000000").count(), 3, "{text}");
     assert!(text.ends_with("not a tty\n"), "{text}");
@@ -138,9 +138,9 @@ async fn the_number_of_programs_is_bounded() {
 
 #[tokio::test]
 async fn a_cancelled_call_leaves_nothing() {
-    let folder = Folder::new("cancel");
+    let directory = Directory::new("cancel");
     let all = processes(Limits::default());
-    let file = folder.0.join("pid");
+    let file = directory.0.join("pid");
     let line = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", file.display());
     {
         let running = sh(&line).run(&all);
@@ -202,19 +202,19 @@ async fn words_hold_no_nul() {
 }
 
 fn allowed(run: &Run, name: &str) -> bool {
-    find(name, &run.working_folder, &run.ambient)
+    find(name, &run.working_directory, &run.ambient)
         .is_ok_and(|program| run.would_allow(PROCESS, &program.request()))
 }
 
 #[test]
 fn a_grant_is_for_a_name_and_what_it_leads_to() {
-    let folder = Folder::new("scope");
-    let (one, two) = (folder.program("one"), folder.program("two"));
-    symlink("one", folder.0.join("alias")).unwrap();
-    std::fs::create_dir_all(folder.0.join("sub/inner")).unwrap();
-    symlink("sub/inner", folder.0.join("deep")).unwrap();
-    symlink("../one", folder.0.join("sub/one")).unwrap();
-    let run = |allow: &str, deny: &str| run_with(allow, deny, Limits::default(), folder.0.clone());
+    let directory = Directory::new("scope");
+    let (one, two) = (directory.program("one"), directory.program("two"));
+    symlink("one", directory.0.join("alias")).unwrap();
+    std::fs::create_dir_all(directory.0.join("sub/inner")).unwrap();
+    symlink("sub/inner", directory.0.join("deep")).unwrap();
+    symlink("../one", directory.0.join("sub/one")).unwrap();
+    let run = |allow: &str, deny: &str| run_with(allow, deny, Limits::default(), directory.0.clone());
 
     let granted = run("process=./one", "");
     assert!(allowed(&granted, "./one") && allowed(&granted, one.to_str().unwrap()));
@@ -226,13 +226,13 @@ fn a_grant_is_for_a_name_and_what_it_leads_to() {
     // The link is granted and not what it leads to, nor what it is turned to later.
     let granted = run("process=./alias", "");
     assert!(allowed(&granted, "./alias") && !allowed(&granted, "./one"));
-    std::fs::remove_file(folder.0.join("alias")).unwrap();
-    symlink("two", folder.0.join("alias")).unwrap();
+    std::fs::remove_file(directory.0.join("alias")).unwrap();
+    symlink("two", directory.0.join("alias")).unwrap();
     assert!(!allowed(&granted, "./alias"));
     // What is made later may be granted by its path, but not be a link.
     let granted = run("process=./later,process=./later-link", "");
-    folder.program("later");
-    symlink("two", folder.0.join("later-link")).unwrap();
+    directory.program("later");
+    symlink("two", directory.0.join("later-link")).unwrap();
     assert!(allowed(&granted, "./later") && !allowed(&granted, "./later-link"));
     // A denial holds under every name.
     let denied = run("process", "process=./two");
@@ -241,7 +241,7 @@ fn a_grant_is_for_a_name_and_what_it_leads_to() {
     assert!(!allowed(&denied, two.to_str().unwrap()));
     // Names are looked up on the PATH of this process and nowhere else.
     let granted = run("process=sh", "");
-    folder.program("sh");
+    directory.program("sh");
     assert!(allowed(&granted, "sh") && !allowed(&granted, "./sh"));
     assert!(!allowed(&granted, "env") && !granted.would_allow(PROCESS, &Request::Whole));
 }
@@ -255,8 +255,8 @@ fn scopes_name_one_program() {
 
 #[test]
 fn what_is_no_program_is_not_found() {
-    let folder = Folder::new("find");
-    std::fs::write(folder.0.join("data"), "").unwrap();
+    let directory = Directory::new("find");
+    std::fs::write(directory.0.join("data"), "").unwrap();
     for (name, code) in [
         ("", ErrorCode::NotFound),
         (".", ErrorCode::NotFound),
@@ -265,9 +265,9 @@ fn what_is_no_program_is_not_found() {
         ("./data", ErrorCode::Permission),
         ("/", ErrorCode::NotFound),
     ] {
-        assert_eq!(find(name, &folder.0, &Ambient::inherited()).unwrap_err().code, code, "{name:?}");
+        assert_eq!(find(name, &directory.0, &Ambient::inherited()).unwrap_err().code, code, "{name:?}");
     }
-    assert!(find("/tmp", &folder.0, &Ambient::inherited()).is_err());
+    assert!(find("/tmp", &directory.0, &Ambient::inherited()).is_err());
 }
 
 /// Copies a program of the system, which is no script.
@@ -281,17 +281,17 @@ fn copy(program: &str, to: PathBuf) {
 
 #[tokio::test]
 async fn what_was_found_is_what_runs() {
-    let folder = Folder::new("swapped");
+    let directory = Directory::new("swapped");
     for name in ["good", "bad"] {
-        std::fs::create_dir(folder.0.join(name)).unwrap();
+        std::fs::create_dir(directory.0.join(name)).unwrap();
     }
-    copy("true", folder.0.join("good/tool"));
-    copy("false", folder.0.join("bad/tool"));
-    let link = folder.0.join("link");
+    copy("true", directory.0.join("good/tool"));
+    copy("false", directory.0.join("bad/tool"));
+    let link = directory.0.join("link");
     let all = processes(Limits::default());
     let found = |name: &str| {
         symlink("good/tool", &link).unwrap();
-        let program = find(name, &folder.0, &Ambient::inherited()).unwrap();
+        let program = find(name, &directory.0, &Ambient::inherited()).unwrap();
         std::fs::remove_file(&link).unwrap();
         Command::exact(program.file.clone(), program.call_name())
     };
@@ -300,30 +300,30 @@ async fn what_was_found_is_what_runs() {
     symlink("bad/tool", &link).unwrap();
     assert_eq!(command.run(&all).await.unwrap().status, 0);
     std::fs::remove_file(&link).unwrap();
-    // So does a folder on the way.
+    // So does a directory on the way.
     for name in ["./link", "./good/tool"] {
         let command = found(name);
-        std::fs::rename(folder.0.join("good"), folder.0.join("aside")).unwrap();
-        symlink("bad", folder.0.join("good")).unwrap();
+        std::fs::rename(directory.0.join("good"), directory.0.join("aside")).unwrap();
+        symlink("bad", directory.0.join("good")).unwrap();
         assert_eq!(command.run(&all).await.unwrap().status, 0, "{name}");
-        std::fs::remove_file(folder.0.join("good")).unwrap();
-        std::fs::rename(folder.0.join("aside"), folder.0.join("good")).unwrap();
+        std::fs::remove_file(directory.0.join("good")).unwrap();
+        std::fs::rename(directory.0.join("aside"), directory.0.join("good")).unwrap();
     }
-    // What takes the program's place in its own folder does not run.
+    // What takes the program's place in its own directory does not run.
     let command = found("./good/tool");
-    std::fs::rename(folder.0.join("good/tool"), folder.0.join("good/aside")).unwrap();
-    symlink("../bad/tool", folder.0.join("good/tool")).unwrap();
+    std::fs::rename(directory.0.join("good/tool"), directory.0.join("good/aside")).unwrap();
+    symlink("../bad/tool", directory.0.join("good/tool")).unwrap();
     assert_eq!(command.run(&all).await.unwrap_err().errno, libc::ESTALE);
 }
 
 #[tokio::test]
 async fn a_script_that_was_swapped_does_not_run() {
-    let folder = Folder::new("script");
-    let (script, other) = (folder.program("script"), folder.program("other"));
+    let directory = Directory::new("script");
+    let (script, other) = (directory.program("script"), directory.program("other"));
     std::fs::write(&other, "#!/bin/sh\necho other\n").unwrap();
     let all = processes(Limits::default());
     let found = || {
-        let program = find("./script", &folder.0, &Ambient::inherited()).unwrap();
+        let program = find("./script", &directory.0, &Ambient::inherited()).unwrap();
         Command::exact(program.file.clone(), program.call_name())
     };
     assert_eq!(found().run(&all).await.unwrap().stdout, b"ran\n");
@@ -341,13 +341,13 @@ async fn a_script_that_was_swapped_does_not_run() {
 
 #[test]
 fn links_of_programs_end() {
-    let folder = Folder::new("links");
-    symlink("b", folder.0.join("a")).unwrap();
-    symlink("a", folder.0.join("b")).unwrap();
-    assert_eq!(find("./a", &folder.0, &Ambient::inherited()).unwrap_err().errno, libc::ELOOP);
-    let program = folder.program("program");
-    symlink(&program, folder.0.join("absolute")).unwrap();
-    symlink("../../..", folder.0.join("up")).unwrap();
-    assert_eq!(find("./absolute", &folder.0, &Ambient::inherited()).unwrap().file.path, program);
-    assert!(find("./up", &folder.0, &Ambient::inherited()).is_err());
+    let directory = Directory::new("links");
+    symlink("b", directory.0.join("a")).unwrap();
+    symlink("a", directory.0.join("b")).unwrap();
+    assert_eq!(find("./a", &directory.0, &Ambient::inherited()).unwrap_err().errno, libc::ELOOP);
+    let program = directory.program("program");
+    symlink(&program, directory.0.join("absolute")).unwrap();
+    symlink("../../..", directory.0.join("up")).unwrap();
+    assert_eq!(find("./absolute", &directory.0, &Ambient::inherited()).unwrap().file.path, program);
+    assert!(find("./up", &directory.0, &Ambient::inherited()).is_err());
 }

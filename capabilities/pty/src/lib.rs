@@ -160,7 +160,7 @@ fn ready(
         variables.list.push(("TERM".into(), TERM.into()));
     }
     prepare::check_words(&wanted.args, &variables.list)?;
-    let folder = prepare::folder(run, wanted.cwd.as_deref())?;
+    let directory = prepare::directory(run, wanted.cwd.as_deref())?;
     let handle = run.take_handle()?;
     let failed = |source: io::Error| io_error("cannot open a terminal", &source);
     let (ours, theirs) = open_terminal(cols, rows).map_err(failed)?;
@@ -168,7 +168,7 @@ fn ready(
         args: std::iter::once(program.call_name()).chain(wanted.args).collect(),
         program: program.file,
         env: variables.list,
-        folder,
+        directory,
         stdout: prepare::same(&theirs)?,
         stderr: prepare::same(&theirs)?,
         stdin: theirs,

@@ -113,10 +113,10 @@ impl wit::HostWithStore<Ctx> for Host {
         let ready = off_thread(move || {
             run.check(SHELL, &Request::Whole)?;
             let args = words(line.concat())?;
-            let folder = prepare::folder(&run, cwd.as_deref())?;
+            let directory = prepare::directory(&run, cwd.as_deref())?;
             Ok(Command::exact(find(SH, Path::new("/"), &run.ambient)?.file, b"sh".to_vec())
                 .args(args)
-                .folder(folder))
+                .directory(directory))
         });
         let ready = ready.await?.envs(variables.list);
         let timeout = (timeout > 0).then(|| Duration::from_nanos(timeout));
@@ -157,7 +157,7 @@ impl wit::HostWithStore<Ctx> for Host {
                 program: find(SH, Path::new("/"), &run.ambient)?.file,
                 args: std::iter::once(b"sh".to_vec()).chain(args).collect(),
                 env: variables.list,
-                folder: None,
+                directory: None,
                 stdin: stdin.theirs,
                 stdout: stdout.theirs,
                 stderr: stderr.theirs,
@@ -186,7 +186,7 @@ impl wit::HostWithStore<Ctx> for Host {
         let found = off_thread(move || {
             let _held = held;
             run.check(SHELL, &Request::Whole)?;
-            Ok(find(&name, &run.working_folder, &run.ambient).ok())
+            Ok(find(&name, &run.working_directory, &run.ambient).ok())
         });
         Ok(found.await?.map(|program| program.path.display().to_string()))
     }

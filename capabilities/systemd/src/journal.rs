@@ -47,7 +47,7 @@ pub struct Query {
     pub priority: Option<String>,
     pub boot: bool,
     pub after: Option<String>,
-    pub folder: Option<String>,
+    pub directory: Option<String>,
     pub follow: bool,
 }
 
@@ -90,7 +90,7 @@ impl Query {
         if let Some(machine) = &self.machine {
             name::machine(machine)?;
         }
-        if self.machine.is_some() && self.folder.is_some() {
+        if self.machine.is_some() && self.directory.is_some() {
             return Err(invalid("machine and directory exclude each other".into()));
         }
         if let Some(identifier) = &self.identifier {
@@ -135,8 +135,8 @@ impl Query {
         option("until", self.until.as_deref());
         option("priority", self.priority.as_deref());
         option("after-cursor", self.after.as_deref());
-        // It is the working folder by then: the folder that was checked, whatever its path leads to now.
-        option("directory", self.folder.as_ref().map(|_| "."));
+        // It is the working directory by then: the directory that was checked, whatever its path leads to now.
+        option("directory", self.directory.as_ref().map(|_| "."));
         let lines = match self.follow {
             true => "all".to_string(),
             false => self.lines.unwrap_or(DEFAULT_LINES).to_string(),
@@ -151,17 +151,17 @@ impl Query {
         words
     }
 
-    /// Asks for the grants; gives the folder with the files, opened.
+    /// Asks for the grants; gives the directory with the files, opened.
     fn allow(&self, run: &Run) -> Result<Option<OwnedFd>, Error> {
         match (&self.machine, &self.unit) {
             (Some(machine), _) => check_machine(run, "journal", machine)?,
-            // A folder's files can be links to any journal, which says itself whose entries it has.
-            (None, Some(unit)) if self.folder.is_none() => check_unit(run, "journal", unit)?,
+            // A directory's files can be links to any journal, which says itself whose entries it has.
+            (None, Some(unit)) if self.directory.is_none() => check_unit(run, "journal", unit)?,
             (None, _) => check_whole(run, "journal")?,
         }
-        self.folder
+        self.directory
             .as_ref()
-            .map(|folder| assay_capability_fs::open_folder(run, Access::Read, folder))
+            .map(|directory| assay_capability_fs::open_directory(run, Access::Read, directory))
             .transpose()
     }
 }
@@ -187,7 +187,7 @@ pub struct Entries {
 struct Reader {
     processes: Processes,
     program: Arc<Executable>,
-    folder: Option<OwnedFd>,
+    directory: Option<OwnedFd>,
     query: Query,
 }
 
@@ -224,10 +224,10 @@ pub async fn open(run: Arc<Run>, processes: Processes, mut query: Query) -> Resu
     let then = query.first_part();
     let checked = run.clone();
     let reader = off_thread(move || {
-        let folder = query.allow(&checked)?;
+        let directory = query.allow(&checked)?;
         let found = assay_capability_process::find(JOURNALCTL, Path::new("/"), &checked.ambient);
         let program = found.map_err(no_journalctl)?.file;
-        Ok(Reader { processes, program, folder, query })
+        Ok(Reader { processes, program, directory, query })
     })
     .await?;
     let handle = run.take_handle()?;
@@ -279,14 +279,15 @@ impl Query {
 impl Reader {
     async fn start(&self) -> Result<Journalctl, Error> {
         let failed = |source: std::io::Error| io_error("cannot start journalctl", &source);
-        let folder = self.folder.as_ref().map(OwnedFd::try_clone).transpose().map_err(failed)?;
+        let directory = self.directory.as_ref().map(OwnedFd::try_clone).transpose().map_err(failed)?;
         let stdin = stream::null().map_err(failed)?;
         let (stdout, output) = stream::output().map_err(failed)?;
         let (stderr, errors) = stream::output().map_err(failed)?;
         let words = self.query.arguments();
         let args = std::iter::once(JOURNALCTL.to_string()).chain(words).map(String::into_bytes).collect();
         let program = self.program.clone();
-        let start = Start { program, args, env: Vec::new(), folder, stdin, stdout, stderr, terminal: false };
+        let start =
+            Start { program, args, env: Vec::new(), directory, stdin, stdout, stderr, terminal: false };
         Ok(Journalctl { child: self.processes.start(start).await?, output, errors, complaints: Vec::new() })
     }
 }
@@ -466,7 +467,7 @@ mod tests {
             unit: Some("--now".into()),
             since: Some("2026-01-31T12:00:00Z".into()),
             priority: Some("err..3".into()),
-            folder: Some("--flush".into()),
+            directory: Some("--flush".into()),
             lines: Some(5),
             boot: true,
             ..Query::default()
@@ -520,7 +521,7 @@ mod tests {
             Query { unit: text("*"), ..Query::default() },
             Query { unit: text("a b"), ..Query::default() },
             Query { machine: text(".host"), ..Query::default() },
-            Query { machine: text("web"), folder: text("x"), ..Query::default() },
+            Query { machine: text("web"), directory: text("x"), ..Query::default() },
             Query { priority: text("loud"), ..Query::default() },
             Query { priority: text("8"), ..Query::default() },
             Query { priority: text("1..2..3"), ..Query::default() },

@@ -341,7 +341,7 @@ impl wit::HostWithStore<Ctx> for Host {
             priority: query.priority,
             boot: query.boot,
             after: query.after,
-            folder: query.folder,
+            directory: query.directory,
             follow: query.follow,
         };
         let texts = [
@@ -352,7 +352,7 @@ impl wit::HostWithStore<Ctx> for Host {
             &query.until,
             &query.priority,
             &query.after,
-            &query.folder,
+            &query.directory,
         ];
         let texts = texts.map(|text| text.as_deref().unwrap_or_default());
         let _held = run.hold(&texts).await?;

@@ -200,7 +200,7 @@ pub fn member(
 pub fn describe(entry: &Entry) -> String {
     match entry.kind {
         Kind::File => "a file".into(),
-        Kind::Directory => "a folder".into(),
+        Kind::Directory => "a directory".into(),
         Kind::Symlink => format!("a link to {}", String::from_utf8_lossy(&entry.target)),
         Kind::Hardlink => format!("a hard link to {}", String::from_utf8_lossy(&entry.target)),
         Kind::Other(b'3' | b'4') => "a device".into(),

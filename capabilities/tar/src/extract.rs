@@ -1,8 +1,8 @@
-//! Unpacking below a folder and nowhere else.
+//! Unpacking below a directory and nowhere else.
 //!
-//! Every folder on the way to an entry is opened relative to the one before it and never through a link,
+//! Every directory on the way to an entry is opened relative to the one before it and never through a link,
 //! so neither links in the archive nor links that somebody makes meanwhile lead outside. Every path is
-//! matched against the grants of `fs` too, because a deny rule may be about a part of a granted folder.
+//! matched against the grants of `fs` too, because a deny rule may be about a part of a granted directory.
 
 use crate::archive::{Archive, Bounds, Meter, describe};
 use crate::names::{check_target, components, normal};
@@ -28,12 +28,14 @@ use std::sync::Arc;
 const FS: &str = "fs";
 /// Names that were left out, of which the script is told.
 const MAX_SKIPPED: usize = 1000;
-/// What a folder that is finished at the end takes beside its path.
+/// What a directory that is finished at the end takes beside its path.
 const UNFINISHED: usize = 128;
 #[cfg(target_os = "linux")]
-const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags =
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What is unpacked, and how.
 #[derive(Clone, Debug, Default)]
@@ -73,22 +75,22 @@ impl From<String> for Failure {
     }
 }
 
-/// Unpacks `archive` into `folder`, an open folder whose real path is `real`.
+/// Unpacks `archive` into `directory`, an open directory whose real path is `real`.
 ///
 /// # Errors
-/// `denied` by a deny rule within the folder, `invalid_data` for what may not be unpacked, `limit`,
+/// `denied` by a deny rule within the directory, `invalid_data` for what may not be unpacked, `limit`,
 /// `exists` where something is in the way, or the operating system's. What was unpacked before stays.
 pub fn extract<R: BufRead>(
     run: &Run,
     (shown, mut archive): (&str, Archive<R>),
-    (folder, real): (OwnedFd, PathBuf),
+    (directory, real): (OwnedFd, PathBuf),
     selection: &Selection,
 ) -> Result<Extracted, Error> {
     let denied_within = run.grants.denies_in(FS, &real).is_some();
     let (open, unfinished) = (Vec::new(), BTreeMap::new());
     let room = assay_capability_fs::room(run, &real);
     let mut unpacking =
-        Unpacking { run, denied_within, room, folder, real, open, unfinished, held: run.budget.nothing() };
+        Unpacking { run, denied_within, room, directory, real, open, unfinished, held: run.budget.nothing() };
     let mut meter = Meter::new(selection.bounds);
     let mut extracted = Extracted::default();
     let members: Vec<Vec<u8>> = selection.members.iter().map(|name| normal(name)).collect();
@@ -123,7 +125,7 @@ pub fn extract<R: BufRead>(
         }
     }
     archive.finish()?;
-    unpacking.finish_folders();
+    unpacking.finish_directories();
     Ok(extracted)
 }
 
@@ -140,24 +142,24 @@ fn is_member(members: &[Vec<u8>], name: &[u8]) -> bool {
 
 struct Unpacking<'a> {
     run: &'a Run,
-    /// Whether a deny rule is about something in the folder.
+    /// Whether a deny rule is about something in the directory.
     denied_within: bool,
-    /// The run's temporary folder, where this is in it.
+    /// The run's temporary directory, where this is in it.
     room: Option<Arc<Temp>>,
-    folder: OwnedFd,
+    directory: OwnedFd,
     real: PathBuf,
-    /// The folders on the way to the last entry, which the next one often shares.
+    /// The directories on the way to the last entry, which the next one often shares.
     open: Vec<(OsString, OwnedFd)>,
-    /// The folders that get something at the end, when all that is in them is there.
+    /// The directories that get something at the end, when all that is in them is there.
     unfinished: BTreeMap<PathBuf, Unfinished>,
     /// What they take of the run's budget.
     held: Held,
 }
 
-/// What a folder gets at the end: until then it must be writable, and what is put into it changes its time.
+/// What a directory gets at the end: until then it must be writable, and what is put into it changes its time.
 #[derive(Default)]
 struct Unfinished {
-    /// Of a folder that this call made.
+    /// Of a directory that this call made.
     mode: Option<u32>,
     /// Of one that the archive has.
     modified: Option<i64>,
@@ -172,7 +174,7 @@ fn shown(parts: &[&OsStr]) -> String {
     parts.join(OsStr::new("/")).to_string_lossy().into_owned()
 }
 
-/// Checks that what is at `name` may be replaced: anything but a folder.
+/// Checks that what is at `name` may be replaced: anything but a directory.
 fn check_replaceable(
     run: &Run,
     inside: BorrowedFd<'_>,
@@ -183,7 +185,7 @@ fn check_replaceable(
     match FileType::from_raw_mode(there.st_mode) {
         FileType::Directory => Err(Failure::Error(error(
             ErrorCode::Exists,
-            format!("{}: there is a folder of this name", shown(parts)),
+            format!("{}: there is a directory of this name", shown(parts)),
         ))),
         _ => match run.grants.withheld(there.st_dev, there.st_ino) {
             Some(why) => Err(Failure::Error(run.refuse_by(FS, &format!("replacing {}", shown(parts)), &why))),
@@ -203,7 +205,7 @@ impl Unpacking<'_> {
         path
     }
 
-    /// Asks whether an entry may be written. The folder as a whole was granted and audited, so only what deny
+    /// Asks whether an entry may be written. The directory as a whole was granted and audited, so only what deny
     /// rules take back within it matters.
     fn allow_writing(&self, path: &Path) -> Result<(), Error> {
         if self.denied_within { self.allow(Access::Write, path) } else { Ok(()) }
@@ -246,26 +248,26 @@ impl Unpacking<'_> {
         Ok(true)
     }
 
-    /// What is to be done to a folder at the end.
+    /// What is to be done to a directory at the end.
     fn unfinished<'a>(
-        folders: &'a mut BTreeMap<PathBuf, Unfinished>,
+        directories: &'a mut BTreeMap<PathBuf, Unfinished>,
         held: &mut Held,
         path: PathBuf,
     ) -> Result<&'a mut Unfinished, Error> {
-        if !folders.contains_key(&path) {
+        if !directories.contains_key(&path) {
             held.grow(2 * path.as_os_str().len() + UNFINISHED)?;
         }
-        Ok(folders.entry(path).or_default())
+        Ok(directories.entry(path).or_default())
     }
 
-    /// Opens the folders on the way, and makes those that are missing where `make` says so.
+    /// Opens the directories on the way, and makes those that are missing where `make` says so.
     fn enter(&mut self, parts: &[&OsStr], make: bool) -> Result<BorrowedFd<'_>, Failure> {
         let shared = self.open.iter().zip(parts).take_while(|((name, _), part)| name == *part).count();
         self.open.truncate(shared);
         for (at, part) in parts.iter().enumerate().skip(shared) {
             let way = &parts[..=at];
-            let inside = self.open.last().map_or(self.folder.as_fd(), |(_, folder)| folder.as_fd());
-            let mut opened = openat(inside, *part, FOLDER, Mode::empty());
+            let inside = self.open.last().map_or(self.directory.as_fd(), |(_, directory)| directory.as_fd());
+            let mut opened = openat(inside, *part, DIRECTORY, Mode::empty());
             if make && matches!(opened, Err(Errno::NOENT)) {
                 let path = self.path(way);
                 self.allow_writing(&path)?;
@@ -277,10 +279,10 @@ impl Unpacking<'_> {
                     Err(Errno::EXIST) => {}
                     Err(failure) => return Err(io(way, failure)),
                 }
-                opened = openat(inside, *part, FOLDER, Mode::empty());
+                opened = openat(inside, *part, DIRECTORY, Mode::empty());
             }
             match opened {
-                Ok(folder) => self.open.push((part.to_os_string(), folder)),
+                Ok(directory) => self.open.push((part.to_os_string(), directory)),
                 Err(Errno::LOOP | Errno::NOTDIR) => {
                     return Err(Failure::Refused(format!(
                         "{} is a link or a file, and nothing is unpacked through one",
@@ -290,7 +292,7 @@ impl Unpacking<'_> {
                 Err(failure) => return Err(io(way, failure)),
             }
         }
-        Ok(self.open.last().map_or(self.folder.as_fd(), |(_, folder)| folder.as_fd()))
+        Ok(self.open.last().map_or(self.directory.as_fd(), |(_, directory)| directory.as_fd()))
     }
 
     /// Makes something new by `make`, in place of a file or link of the same name if there is one.
@@ -376,10 +378,10 @@ impl Unpacking<'_> {
     fn directory(&mut self, parts: &[&OsStr], entry: &Entry) -> Result<(), Failure> {
         self.enter(parts, true)?;
         let path = self.path(parts);
-        let folder = Self::unfinished(&mut self.unfinished, &mut self.held, path)?;
-        // The modes of folders that were there before are not ours to change.
-        folder.mode = folder.mode.map(|_| entry.mode & 0o777);
-        folder.modified = Some(entry.modified);
+        let directory = Self::unfinished(&mut self.unfinished, &mut self.held, path)?;
+        // The modes of directories that were there before are not ours to change.
+        directory.mode = directory.mode.map(|_| entry.mode & 0o777);
+        directory.modified = Some(entry.modified);
         Ok(())
     }
 
@@ -429,20 +431,20 @@ impl Unpacking<'_> {
         let from = inside.try_clone_to_owned().map_err(|failure| io_error(&shown(there), &failure))?;
         let _moving = links::moving();
         if path_of(&from) != path.parent().map(Path::to_path_buf) {
-            return Err(refused("whose folder was moved meanwhile"));
+            return Err(refused("whose directory was moved meanwhile"));
         }
-        let folder = new.parent().map(Path::to_path_buf);
+        let directory = new.parent().map(Path::to_path_buf);
         self.replacing(parts, |inside, new| match path_of(inside) {
-            now if now == folder => linkat(&from, *name, inside, new, AtFlags::empty()),
+            now if now == directory => linkat(&from, *name, inside, new, AtFlags::empty()),
             _ => Err(Errno::NOENT),
         })
     }
 
-    /// Gives the folders their modes and times, the innermost first. What fails keeps what it has.
-    fn finish_folders(&mut self) {
-        let mut folders: Vec<_> = std::mem::take(&mut self.unfinished).into_iter().collect();
-        folders.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().count()));
-        for (path, Unfinished { mode, modified }) in folders {
+    /// Gives the directories their modes and times, the innermost first. What fails keeps what it has.
+    fn finish_directories(&mut self) {
+        let mut directories: Vec<_> = std::mem::take(&mut self.unfinished).into_iter().collect();
+        directories.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().count()));
+        for (path, Unfinished { mode, modified }) in directories {
             let mode = mode.filter(|mode| *mode != 0o777);
             if mode.is_none() && modified.is_none() {
                 continue;
@@ -452,16 +454,16 @@ impl Unpacking<'_> {
             let Some((name, way)) = parts.split_last() else { continue };
             let Ok(inside) = self.enter(way, false) else { continue };
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let Ok(folder) = openat(inside, *name, flags, Mode::empty()) else { continue };
-            if let (Some(mode), Ok(about)) = (mode, rustix::fs::fstat(&folder)) {
+            let Ok(directory) = openat(inside, *name, flags, Mode::empty()) else { continue };
+            if let (Some(mode), Ok(about)) = (mode, rustix::fs::fstat(&directory)) {
                 // It was made with everything that the umask leaves, and keeps the bits that it inherited.
                 let kept = about.st_mode & (0o7000 | mode);
-                let _ = rustix::fs::fchmod(&folder, Mode::from_raw_mode(kept));
+                let _ = rustix::fs::fchmod(&directory, Mode::from_raw_mode(kept));
                 // What is open below it was opened before.
                 self.open.clear();
             }
             if let Some(modified) = modified {
-                let _ = rustix::fs::futimens(&folder, &timestamps(modified));
+                let _ = rustix::fs::futimens(&directory, &timestamps(modified));
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Tar archives: written, listed, and unpacked without leaving the folder that they are unpacked to.
+//! Tar archives: written, listed, and unpacked without leaving the directory that they are unpacked to.
 //!
 //! It is linked into every run: every file goes through the check of `fs`. The reader is Assay's own, because
-//! sizes in archives must be bounded before they are used, and unpacking goes by open folders
+//! sizes in archives must be bounded before they are used, and unpacking goes by open directories
 //! and not by paths.
 
 mod archive;
@@ -72,7 +72,7 @@ impl Capability for Tar {
     fn needs(&self) -> &'static [Need] {
         const NEEDS: &[Need] = &[
             needs::write("tar.create"),
-            needs::by("tar.create", Literal::Unless(|folder| Some(format!("read:{folder}")))).at(1),
+            needs::by("tar.create", Literal::Unless(|directory| Some(format!("read:{directory}")))).at(1),
             needs::read_option("tar.create", "file"),
             needs::read("tar.extract"),
             needs::change("tar.extract").at(1),
@@ -177,9 +177,9 @@ impl tar::HostWithStore<Ctx> for Host {
             skip_unsafe: how.skip_unsafe,
         };
         with_archive(run, held, path, how.compression, most, move |run, archive, _| {
-            assay_capability_fs::make_folder(run, &destination)?;
-            let folder = assay_capability_fs::enter_folder(run, Access::Write, &destination)?;
-            let done = extract::extract(run, archive, folder, &selection)?;
+            assay_capability_fs::make_directory(run, &destination)?;
+            let directory = assay_capability_fs::enter_directory(run, Access::Write, &destination)?;
+            let done = extract::extract(run, archive, directory, &selection)?;
             Ok(tar::Extracted { entries: done.entries, bytes: done.bytes, skipped: done.skipped })
         })
         .await

@@ -1,14 +1,14 @@
-//! Names in archives: which of them stay below the folder that is unpacked to.
+//! Names in archives: which of them stay below the directory that is unpacked to.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 /// Bytes of a name, as Linux bounds paths.
 pub const MAX_NAME: usize = 4096;
-/// Folders in folders: each is open while something in it is unpacked.
+/// Directories in directories: each is open while something in it is unpacked.
 const MAX_DEPTH: usize = 256;
 
-/// The components of a name; none for the folder itself (`./`).
+/// The components of a name; none for the directory itself (`./`).
 ///
 /// # Errors
 /// Why it may not be unpacked.
@@ -31,7 +31,7 @@ pub fn components(name: &[u8]) -> Result<Vec<&OsStr>, String> {
         }
     }
     if parts.len() > MAX_DEPTH {
-        return Err(format!("the name leads through more than {MAX_DEPTH} folders"));
+        return Err(format!("the name leads through more than {MAX_DEPTH} directories"));
     }
     Ok(parts)
 }
@@ -42,9 +42,9 @@ pub fn normal(name: &[u8]) -> Vec<u8> {
     parts.collect::<Vec<_>>().join(&b'/')
 }
 
-/// Checks where a symbolic link leads that lies `depth` folders below the one that is unpacked to.
+/// Checks where a symbolic link leads that lies `depth` directories below the one that is unpacked to.
 ///
-/// It may go upwards only at its beginning, where the folders are those that it was made in, so that
+/// It may go upwards only at its beginning, where the directories are those that it was made in, so that
 /// however links lead to links, none leads outside.
 ///
 /// # Errors

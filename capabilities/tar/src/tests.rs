@@ -3,7 +3,7 @@
 
 use crate::archive::{self, Bounds};
 use crate::extract::{Extracted, Selection, extract};
-use crate::fuzz::{Folder, one, run};
+use crate::fuzz::{Directory, one, run};
 use crate::header::BLOCK;
 use crate::writer::{Content, Writer};
 use assay_capability_api::types::{Error, ErrorCode};
@@ -11,7 +11,7 @@ use assay_capability_api::{Access, Run};
 use assay_capability_compress::Share;
 use assay_capability_compress::codec::Format;
 use assay_capability_compress::file::Source;
-use assay_capability_fs::{Cancel, enter_folder};
+use assay_capability_fs::{Cancel, enter_directory};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -53,8 +53,8 @@ fn pax(records: &[(&str, &str)]) -> Vec<u8> {
 }
 
 fn unpack_with(run: &Arc<Run>, data: &[u8], selection: &Selection) -> Result<Extracted, Error> {
-    assay_capability_fs::make_folder(run, "in")?;
-    let folder = enter_folder(run, Access::Write, "in")?;
+    assay_capability_fs::make_directory(run, "in")?;
+    let directory = enter_directory(run, Access::Write, "in")?;
     let archive = archive::read(
         data,
         "a.tar",
@@ -63,17 +63,17 @@ fn unpack_with(run: &Arc<Run>, data: &[u8], selection: &Selection) -> Result<Ext
         Share::small(run)?,
         (run, &Cancel::default()),
     )?;
-    extract(run, ("a.tar", archive), folder, selection)
+    extract(run, ("a.tar", archive), directory, selection)
 }
 
-fn unpack(folder: &Folder, data: &[u8]) -> Result<Extracted, Error> {
-    unpack_with(&run(&folder.0, "fs=rw:TMP", ""), data, &Selection::default())
+fn unpack(directory: &Directory, data: &[u8]) -> Result<Extracted, Error> {
+    unpack_with(&run(&directory.0, "fs=rw:TMP", ""), data, &Selection::default())
 }
 
-/// Every path below a folder: its type and permissions, and its content or what it leads to.
+/// Every path below a directory: its type and permissions, and its content or what it leads to.
 fn tree(root: &Path) -> BTreeMap<String, (String, Vec<u8>)> {
-    fn walk(root: &Path, folder: &Path, out: &mut BTreeMap<String, (String, Vec<u8>)>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
+    fn walk(root: &Path, directory: &Path, out: &mut BTreeMap<String, (String, Vec<u8>)>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
             let about = path.symlink_metadata().unwrap();
@@ -82,7 +82,7 @@ fn tree(root: &Path) -> BTreeMap<String, (String, Vec<u8>)> {
                 let target = std::fs::read_link(&path).unwrap();
                 out.insert(name, ("link".into(), target.to_string_lossy().into_owned().into_bytes()));
             } else if about.is_dir() {
-                out.insert(name, (format!("folder {mode:o}"), Vec::new()));
+                out.insert(name, (format!("directory {mode:o}"), Vec::new()));
                 walk(root, &path, out);
             } else {
                 let shown = format!("file {mode:o} {} {}", about.mtime(), about.nlink());
@@ -95,8 +95,8 @@ fn tree(root: &Path) -> BTreeMap<String, (String, Vec<u8>)> {
     out
 }
 
-fn tar(folder: &Path, args: &[&str]) {
-    let output = Command::new("tar").current_dir(folder).args(args).output().expect("GNU tar");
+fn tar(directory: &Path, args: &[&str]) {
+    let output = Command::new("tar").current_dir(directory).args(args).output().expect("GNU tar");
     assert!(output.status.success(), "tar {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -125,15 +125,15 @@ fn sample(root: &Path, long: bool) {
 #[test]
 fn what_gnu_tar_writes_is_unpacked_as_it_was() {
     for format in ["v7", "ustar", "oldgnu", "gnu", "posix"] {
-        let folder = Folder::new();
-        let source = folder.0.join("source");
+        let directory = Directory::new();
+        let source = directory.0.join("source");
         std::fs::create_dir(&source).unwrap();
         sample(&source, !matches!(format, "v7" | "ustar"));
-        tar(&folder.0, &["--format", format, "-cf", "a.tar", "-C", "source", "."]);
-        let done = unpack(&folder, &std::fs::read(folder.0.join("a.tar")).unwrap())
+        tar(&directory.0, &["--format", format, "-cf", "a.tar", "-C", "source", "."]);
+        let done = unpack(&directory, &std::fs::read(directory.0.join("a.tar")).unwrap())
             .unwrap_or_else(|failure| panic!("{format}: {}", failure.message));
         assert!(done.skipped.is_empty() && done.entries >= 9, "{format}: {done:?}");
-        assert_eq!(tree(&folder.0.join("in")), tree(&source), "{format}");
+        assert_eq!(tree(&directory.0.join("in")), tree(&source), "{format}");
     }
 }
 
@@ -145,8 +145,8 @@ fn files_with_holes() {
         &["--format=posix", "--sparse-version=0.0"],
         &["--format=posix", "--sparse-version=0.1"],
     ] {
-        let folder = Folder::new();
-        let source = folder.0.join("source");
+        let directory = Directory::new();
+        let source = directory.0.join("source");
         std::fs::create_dir(&source).unwrap();
         use std::os::unix::fs::FileExt;
         let file = std::fs::File::create(source.join("sparse")).unwrap();
@@ -158,14 +158,14 @@ fn files_with_holes() {
         std::fs::write(source.join("after"), b"after").unwrap();
         let mut all = args.to_vec();
         all.extend(["-S", "-cf", "a.tar", "-C", "source", "sparse", "after"]);
-        tar(&folder.0, &all);
-        unpack(&folder, &std::fs::read(folder.0.join("a.tar")).unwrap())
+        tar(&directory.0, &all);
+        unpack(&directory, &std::fs::read(directory.0.join("a.tar")).unwrap())
             .unwrap_or_else(|failure| panic!("{args:?}: {}", failure.message));
-        assert!(tree(&folder.0.join("in")) == tree(&source), "{args:?}");
+        assert!(tree(&directory.0.join("in")) == tree(&source), "{args:?}");
         // The hole stays one, where the file system has holes at all.
-        let blocks = |path: &str| std::fs::metadata(folder.0.join(path)).unwrap().blocks();
+        let blocks = |path: &str| std::fs::metadata(directory.0.join(path)).unwrap().blocks();
         assert!(blocks("in/sparse") <= blocks("source/sparse") + 64, "{args:?}");
-        let run = run(&folder.0, "fs=rw:TMP", "");
+        let run = run(&directory.0, "fs=rw:TMP", "");
         let source = Source::open(&run, "a.tar").unwrap();
         let watched = (&run, &Cancel::default());
         let archive = archive::read(
@@ -180,13 +180,18 @@ fn files_with_holes() {
         let member = archive::member(&run, ("a.tar", archive), b"sparse", "m", Bounds::default());
         assert!(matches!(member, Ok(archive::Member::Unpacked(5_000_000))));
         assert!(
-            std::fs::read(folder.0.join("m")).unwrap() == std::fs::read(folder.0.join("in/sparse")).unwrap()
+            std::fs::read(directory.0.join("m")).unwrap()
+                == std::fs::read(directory.0.join("in/sparse")).unwrap()
         );
     }
 }
 
-async fn create(folder: &Folder, format: Option<Format>, files: &[(&str, Content)]) -> Result<u64, Error> {
-    let run = run(&folder.0, "fs=rw:TMP", "");
+async fn create(
+    directory: &Directory,
+    format: Option<Format>,
+    files: &[(&str, Content)],
+) -> Result<u64, Error> {
+    let run = run(&directory.0, "fs=rw:TMP", "");
     let share = Share::small(&run)?;
     let mut writer = Writer::create(&run, "a.tar", (format, 6), share)?;
     for (name, content) in files {
@@ -221,35 +226,35 @@ async fn gnu_tar_unpacks_what_we_write() {
         (Some(Format::Zstd), "--zstd"),
         (Some(Format::Bzip2), "-j"),
     ] {
-        let folder = Folder::new();
-        std::fs::write(folder.0.join("source"), b"of the host").unwrap();
-        let size = create(&folder, format, &files).await.unwrap();
-        assert_eq!(std::fs::metadata(folder.0.join("a.tar")).unwrap().len(), size);
+        let directory = Directory::new();
+        std::fs::write(directory.0.join("source"), b"of the host").unwrap();
+        let size = create(&directory, format, &files).await.unwrap();
+        assert_eq!(std::fs::metadata(directory.0.join("a.tar")).unwrap().len(), size);
         assert!(format.is_some() || size % 10_240 == 0);
-        std::fs::create_dir(folder.0.join("out")).unwrap();
+        std::fs::create_dir(directory.0.join("out")).unwrap();
         let mut args = vec!["-xf", "a.tar", "-C", "out"];
         args.extend(Some(flag).filter(|flag| !flag.is_empty()));
-        tar(&folder.0, &args);
-        let out = tree(&folder.0.join("out"));
+        tar(&directory.0, &args);
+        let out = tree(&directory.0.join("out"));
         assert_eq!(out["plain"], ("file 644 1000000000 1".into(), b"text".to_vec()));
         assert_eq!(out[&long].1.len(), 100_000);
         assert_eq!(out["link"].1, target.as_bytes());
         assert_eq!(out["ünïcode"].1, b"of the host");
         assert_eq!(out["dir/exact"].1.len(), 1024);
-        assert!(out["dir"].0.starts_with("folder 755"));
+        assert!(out["dir"].0.starts_with("directory 755"));
         // And so do we.
-        let run = run(&folder.0, "fs=rw:TMP", "");
-        unpack_with(&run, &std::fs::read(folder.0.join("a.tar")).unwrap(), &Selection::default()).unwrap();
-        assert_eq!(tree(&folder.0.join("in")), out);
+        let run = run(&directory.0, "fs=rw:TMP", "");
+        unpack_with(&run, &std::fs::read(directory.0.join("a.tar")).unwrap(), &Selection::default()).unwrap();
+        assert_eq!(tree(&directory.0.join("in")), out);
     }
 }
 
 #[tokio::test]
 async fn an_archive_that_is_not_finished_leaves_nothing() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let files = [("a", Content::Data(b"x".to_vec())), ("../b", Content::Data(b"x".to_vec()))];
-    assert_eq!(create(&folder, None, &files).await.unwrap_err().code, ErrorCode::InvalidArgument);
-    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 0);
+    assert_eq!(create(&directory, None, &files).await.unwrap_err().code, ErrorCode::InvalidArgument);
+    assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 0);
 }
 
 #[test]
@@ -259,7 +264,7 @@ fn hostile_entries_are_refused_or_left_out() {
         ("upwards", raw("../evil", b'0', "", 0o644, b"x")),
         ("upwards within", raw("a/../../evil", b'0', "", 0o644, b"x")),
         ("absolute", raw("/tmp/evil", b'0', "", 0o644, b"x")),
-        ("a folder upwards", x("../evil/", b'5', "")),
+        ("a directory upwards", x("../evil/", b'5', "")),
         ("by a pax header", [pax(&[("path", "../evil")]), raw("fine", b'0', "", 0o644, b"x")].concat()),
         (
             "by a long name",
@@ -286,106 +291,110 @@ fn hostile_entries_are_refused_or_left_out() {
         ("a hard link through a link", [x("link", b'2', "."), x("hard", b'1', "link/x")].concat()),
     ];
     for (what, data) in hostile {
-        let folder = Folder::new();
-        std::fs::write(folder.0.join("canary"), b"untouched").unwrap();
-        let failure = unpack(&folder, data).expect_err(what);
+        let directory = Directory::new();
+        std::fs::write(directory.0.join("canary"), b"untouched").unwrap();
+        let failure = unpack(&directory, data).expect_err(what);
         assert_eq!(failure.code, ErrorCode::InvalidData, "{what}: {}", failure.message);
         assert!(failure.message.contains("a.tar"), "{what}: {}", failure.message);
-        let run = run(&folder.0, "fs=rw:TMP", "");
+        let run = run(&directory.0, "fs=rw:TMP", "");
         let mut more = data.clone();
         more.extend(raw("after", b'0', "", 0o644, b"x"));
         let selection = Selection { skip_unsafe: true, ..Selection::default() };
         let done = unpack_with(&run, &more, &selection)
             .unwrap_or_else(|failure| panic!("{what}: {}", failure.message));
         assert_eq!(done.skipped.len(), 1, "{what}: {done:?}");
-        assert!(folder.0.join("in/after").is_file(), "{what}");
-        assert_eq!(std::fs::read(folder.0.join("canary")).unwrap(), b"untouched", "{what}");
-        assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 2, "{what}");
+        assert!(directory.0.join("in/after").is_file(), "{what}");
+        assert_eq!(std::fs::read(directory.0.join("canary")).unwrap(), b"untouched", "{what}");
+        assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 2, "{what}");
         one(data);
     }
 }
 
 #[test]
 fn links_that_were_there_before_lead_nowhere() {
-    let folder = Folder::new();
-    std::fs::create_dir_all(folder.0.join("in")).unwrap();
-    std::fs::write(folder.0.join("canary"), b"untouched").unwrap();
-    symlink("..", folder.0.join("in/up")).unwrap();
-    symlink("../canary", folder.0.join("in/file")).unwrap();
-    std::fs::hard_link(folder.0.join("canary"), folder.0.join("in/hard")).unwrap();
+    let directory = Directory::new();
+    std::fs::create_dir_all(directory.0.join("in")).unwrap();
+    std::fs::write(directory.0.join("canary"), b"untouched").unwrap();
+    symlink("..", directory.0.join("in/up")).unwrap();
+    symlink("../canary", directory.0.join("in/file")).unwrap();
+    std::fs::hard_link(directory.0.join("canary"), directory.0.join("in/hard")).unwrap();
     // A file of a link's name, or of a hard link's, takes its place.
-    unpack(&folder, &raw("file", b'0', "", 0o644, b"new")).unwrap();
-    unpack(&folder, &raw("hard", b'0', "", 0o644, b"new")).unwrap();
-    assert_eq!(std::fs::read(folder.0.join("in/file")).unwrap(), b"new");
-    assert!(!folder.0.join("in/file").is_symlink());
+    unpack(&directory, &raw("file", b'0', "", 0o644, b"new")).unwrap();
+    unpack(&directory, &raw("hard", b'0', "", 0o644, b"new")).unwrap();
+    assert_eq!(std::fs::read(directory.0.join("in/file")).unwrap(), b"new");
+    assert!(!directory.0.join("in/file").is_symlink());
     for through in ["up/canary", "up/new", "up/in/x"] {
         assert_eq!(
-            unpack(&folder, &raw(through, b'0', "", 0o644, b"x")).unwrap_err().code,
+            unpack(&directory, &raw(through, b'0', "", 0o644, b"x")).unwrap_err().code,
             ErrorCode::InvalidData
         );
     }
     assert_eq!(
-        unpack(&folder, &raw("hard2", b'1', "up/canary", 0o644, b"")).unwrap_err().code,
+        unpack(&directory, &raw("hard2", b'1', "up/canary", 0o644, b"")).unwrap_err().code,
         ErrorCode::InvalidData
     );
-    assert_eq!(unpack(&folder, &raw("up/", b'5', "", 0o755, b"")).unwrap_err().code, ErrorCode::InvalidData);
-    assert_eq!(std::fs::read(folder.0.join("canary")).unwrap(), b"untouched");
-    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 2);
+    assert_eq!(
+        unpack(&directory, &raw("up/", b'5', "", 0o755, b"")).unwrap_err().code,
+        ErrorCode::InvalidData
+    );
+    assert_eq!(std::fs::read(directory.0.join("canary")).unwrap(), b"untouched");
+    assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 2);
 }
 
 #[test]
 fn modes_lose_what_gives_power() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let data = [
         raw("suid", b'0', "", 0o6755, b"x"),
         raw("sticky/", b'5', "", 0o3777, b""),
         raw("closed/", b'5', "", 0o500, b""),
         raw("closed/inner", b'0', "", 0o400, b"x"),
     ];
-    unpack(&folder, &data.concat()).unwrap();
-    let mode =
-        |name: &str| std::fs::metadata(folder.0.join("in").join(name)).unwrap().permissions().mode() & 0o7777;
+    unpack(&directory, &data.concat()).unwrap();
+    let mode = |name: &str| {
+        std::fs::metadata(directory.0.join("in").join(name)).unwrap().permissions().mode() & 0o7777
+    };
     assert_eq!(mode("suid") & 0o7000, 0);
     assert_eq!(mode("suid") & 0o700, 0o700);
     assert_eq!(mode("sticky") & 0o7000, 0);
     assert_eq!(mode("closed"), 0o500);
     assert_eq!(mode("closed/inner"), 0o400);
-    std::fs::set_permissions(folder.0.join("in/closed"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::set_permissions(directory.0.join("in/closed"), std::fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 #[test]
 fn the_last_of_a_name_counts() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let data = [raw("a", b'0', "", 0o644, b"first"), raw("./a", b'0', "", 0o644, b"second")].concat();
-    unpack(&folder, &data).unwrap();
-    assert_eq!(std::fs::read(folder.0.join("in/a")).unwrap(), b"second");
-    // A file where a folder is, and the other way round.
+    unpack(&directory, &data).unwrap();
+    assert_eq!(std::fs::read(directory.0.join("in/a")).unwrap(), b"second");
+    // A file where a directory is, and the other way round.
     let data = [raw("d/x", b'0', "", 0o644, b""), raw("d", b'0', "", 0o644, b"x")].concat();
-    assert_eq!(unpack(&folder, &data).unwrap_err().code, ErrorCode::Exists);
+    assert_eq!(unpack(&directory, &data).unwrap_err().code, ErrorCode::Exists);
     let data = [raw("f", b'0', "", 0o644, b""), raw("f/x", b'0', "", 0o644, b"x")].concat();
-    assert_eq!(unpack(&folder, &data).unwrap_err().code, ErrorCode::InvalidData);
+    assert_eq!(unpack(&directory, &data).unwrap_err().code, ErrorCode::InvalidData);
 }
 
 #[test]
-fn deny_rules_hold_within_the_folder() {
-    let folder = Folder::new();
-    let run = run(&folder.0, "fs=rw:TMP", "fs=write:TMP/in/locked,fs=read:TMP/in/secret");
+fn deny_rules_hold_within_the_directory() {
+    let directory = Directory::new();
+    let run = run(&directory.0, "fs=rw:TMP", "fs=write:TMP/in/locked,fs=read:TMP/in/secret");
     let denied = |data: &[u8]| unpack_with(&run, data, &Selection::default()).unwrap_err().code;
     assert_eq!(denied(&raw("locked", b'0', "", 0o644, b"x")), ErrorCode::Denied);
     assert_eq!(denied(&raw("locked/x", b'0', "", 0o644, b"x")), ErrorCode::Denied);
     let skipping = Selection { skip_unsafe: true, ..Selection::default() };
     let skipped = unpack_with(&run, &raw("locked", b'0', "", 0o644, b"x"), &skipping);
     assert_eq!(skipped.unwrap_err().code, ErrorCode::Denied);
-    std::fs::write(folder.0.join("in/secret"), b"s").unwrap();
+    std::fs::write(directory.0.join("in/secret"), b"s").unwrap();
     // A new name would make it readable.
     assert_eq!(denied(&raw("open", b'1', "secret", 0o644, b"")), ErrorCode::Denied);
-    assert!(!folder.0.join("in/open").exists());
+    assert!(!directory.0.join("in/open").exists());
 }
 
 #[test]
 fn limits_on_both_sides() {
-    let folder = Folder::new();
-    let run = run(&folder.0, "fs=rw:TMP", "");
+    let directory = Directory::new();
+    let run = run(&directory.0, "fs=rw:TMP", "");
     let data: Vec<u8> = (0..10).flat_map(|n| raw(&format!("f{n}"), b'0', "", 0o644, &[1; 100])).collect();
     let with = |bounds| {
         unpack_with(&run, &data, &Selection { bounds, ..Selection::default() }).map(|done| done.entries)
@@ -398,22 +407,22 @@ fn limits_on_both_sides() {
     let selection =
         Selection { bounds: Bounds { size: 1 << 20, ..Bounds::default() }, ..Selection::default() };
     assert_eq!(unpack_with(&run, &lie, &selection).unwrap_err().code, ErrorCode::Limit);
-    assert_eq!(unpack(&folder, &lie).unwrap_err().code, ErrorCode::InvalidData);
-    assert!(!folder.0.join("in/lie").exists(), "a half file stays");
+    assert_eq!(unpack(&directory, &lie).unwrap_err().code, ErrorCode::InvalidData);
+    assert!(!directory.0.join("in/lie").exists(), "a half file stays");
     for huge in [
         sized("n", b'L', "", 0, b"", 2 << 20),
         sized("n", b'x', "", 0, b"", 1 << 32),
         sized("n", b'g', "", 0, b"", 2 << 20),
     ] {
-        assert_eq!(unpack(&folder, &huge).unwrap_err().code, ErrorCode::Limit);
+        assert_eq!(unpack(&directory, &huge).unwrap_err().code, ErrorCode::Limit);
     }
     let endless = raw("x", b'x', "", 0, b"").repeat(100);
-    assert_eq!(unpack(&folder, &endless).unwrap_err().code, ErrorCode::InvalidData);
+    assert_eq!(unpack(&directory, &endless).unwrap_err().code, ErrorCode::InvalidData);
 }
 
 #[test]
 fn what_is_damaged_is_refused() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let whole = raw("a", b'0', "", 0o644, &[1; 1000]);
     let mut bad_sum = whole.clone();
     bad_sum[0] ^= 1;
@@ -441,12 +450,12 @@ fn what_is_damaged_is_refused() {
         ),
     ];
     for (what, data) in cases {
-        let failure = unpack(&folder, data).expect_err(what);
+        let failure = unpack(&directory, data).expect_err(what);
         assert_eq!(failure.code, ErrorCode::InvalidData, "{what}: {}", failure.message);
         one(data);
     }
     // GNU tar accepts an archive without the blocks of zeros at its end, and so do we.
-    assert!(unpack(&folder, &whole).is_ok());
+    assert!(unpack(&directory, &whole).is_ok());
     // The checksum of the compressed form is checked although the archive ends before it.
     let mut packed =
         assay_capability_compress::codec::Encoder::new(Some(Format::Gzip), 6, usize::MAX, Vec::new())
@@ -454,10 +463,10 @@ fn what_is_damaged_is_refused() {
     packed.write_all(&whole).unwrap();
     packed.write_all(&[0; 1024]).unwrap();
     let mut packed = packed.finish().unwrap();
-    assert!(unpack(&folder, &packed).is_ok());
+    assert!(unpack(&directory, &packed).is_ok());
     let at = packed.len() - 6;
     packed[at] ^= 1;
-    assert_eq!(unpack(&folder, &packed).unwrap_err().code, ErrorCode::InvalidData);
+    assert_eq!(unpack(&directory, &packed).unwrap_err().code, ErrorCode::InvalidData);
 }
 
 #[test]
@@ -467,24 +476,24 @@ fn the_size_of_a_pax_header_goes_before_the_one_of_the_header() {
     let mut data = pax(&[("size", &hidden.len().to_string())]);
     data.extend(sized("outer", b'0', "", 0o644, &hidden, 0));
     data.extend(raw("after", b'0', "", 0o644, b"y"));
-    let folder = Folder::new();
-    unpack(&folder, &data).unwrap();
-    assert_eq!(std::fs::read(folder.0.join("in/outer")).unwrap(), hidden);
-    assert!(!folder.0.join("in/hidden").exists() && folder.0.join("in/after").exists());
+    let directory = Directory::new();
+    unpack(&directory, &data).unwrap();
+    assert_eq!(std::fs::read(directory.0.join("in/outer")).unwrap(), hidden);
+    assert!(!directory.0.join("in/hidden").exists() && directory.0.join("in/after").exists());
 }
 
 #[test]
 fn a_part_of_an_archive() {
-    let folder = Folder::new();
-    let run = run(&folder.0, "fs=rw:TMP", "");
+    let directory = Directory::new();
+    let run = run(&directory.0, "fs=rw:TMP", "");
     let data =
         ["top/a", "top/b/c", "top/bc", "other/a"].map(|name| raw(name, b'0', "", 0o644, b"x")).concat();
     let selection = Selection { members: vec![b"./top/b/".to_vec()], strip: 1, ..Selection::default() };
     assert_eq!(unpack_with(&run, &data, &selection).unwrap().entries, 1);
-    assert!(folder.0.join("in/b/c").exists() && !folder.0.join("in/bc").exists());
+    assert!(directory.0.join("in/b/c").exists() && !directory.0.join("in/bc").exists());
     let stripped = Selection { strip: 2, ..Selection::default() };
     assert_eq!(unpack_with(&run, &data, &stripped).unwrap().entries, 1);
-    assert!(folder.0.join("in/c").exists());
+    assert!(directory.0.join("in/c").exists());
     // What remains of a name after the strip must stay inside too.
     let up = raw("x/../../y", b'0', "", 0o644, b"x");
     let strip = Selection { strip: 1, ..Selection::default() };
@@ -495,8 +504,8 @@ fn a_part_of_an_archive() {
 
 #[test]
 fn an_extraction_that_nobody_waits_for_ends() {
-    let folder = Folder::new();
-    let run = run(&folder.0, "fs=rw:TMP", "");
+    let directory = Directory::new();
+    let run = run(&directory.0, "fs=rw:TMP", "");
     let data = raw("a", b'0', "", 0o644, &[1; 1000]);
     let stopped = std::sync::atomic::AtomicUsize::new(0);
     let mut reader = crate::reader::Reader::new(

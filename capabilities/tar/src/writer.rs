@@ -80,7 +80,7 @@ impl Writer {
         };
         let parts = components(name).map_err(|why| wrong(&why))?;
         if parts.is_empty() {
-            return Err(wrong("the name is that of the folder itself"));
+            return Err(wrong("the name is that of the directory itself"));
         }
         let path = parts.join(std::ffi::OsStr::new("/"));
         let name = path.as_bytes();

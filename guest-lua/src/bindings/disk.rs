@@ -1,4 +1,4 @@
-//! `disk`: space on file systems, mounts, sizes of folders and sweeping them.
+//! `disk`: space on file systems, mounts, sizes of directories and sweeping them.
 
 use crate::call::{Call, Error, library};
 use crate::host::disk;

@@ -1,4 +1,4 @@
-//! `fs`: files and folders.
+//! `fs`: files and directories.
 
 pub mod buffer;
 
@@ -18,7 +18,7 @@ const FIRST: u32 = 64 * 1024;
 /// Later pieces, in both directions.
 pub const PIECE: usize = 1 << 20;
 /// `ENOTDIR`: something on the way is a file, so what is asked for is not there.
-const NOT_A_FOLDER: i32 = 20;
+const NOT_A_DIRECTORY: i32 = 20;
 
 /// The host's side of `fs.readdir` and its relatives.
 struct Listing(Closable<fs::Listing>);
@@ -321,14 +321,14 @@ fn chmod(call: Call) -> Result<Pending, Error> {
 fn mkdir(call: Call) -> Result<Pending, Error> {
     let path = path(call, 1)?;
     wait(async move {
-        fs::mkdir(path).await.map_err(doing("make the folder"))?;
+        fs::mkdir(path).await.map_err(doing("make the directory"))?;
         Ok(nothing)
     })
 }
 
 fn tempdir(_: Call) -> Result<Pending, Error> {
     wait(async move {
-        let path = fs::temp_folder().await.map_err(doing("make the temporary folder"))?;
+        let path = fs::temp_directory().await.map_err(doing("make the temporary directory"))?;
         Ok(move |call: Call| {
             call.lua().push_str(&path);
             Ok(1)
@@ -388,7 +388,7 @@ fn test(call: Call, fits: fn(Kind) -> bool) -> Result<Pending, Error> {
     wait(async move {
         let is = match fs::stat(path, true).await {
             Ok(about) => fits(about.kind),
-            Err(error) if error.code == ErrorCode::NotFound || error.errno == NOT_A_FOLDER => false,
+            Err(error) if error.code == ErrorCode::NotFound || error.errno == NOT_A_DIRECTORY => false,
             Err(error) => return Err(doing("look at")(error)),
         };
         Ok(move |call: Call| {
@@ -443,7 +443,7 @@ fn push_listing(listing: fs::Listing) -> impl FnMut(Call) -> Returned {
     task::handle(Listing(Closable::new(listing)))
 }
 
-/// `walk(path, options?)`: a listing of the folder, all the way down unless `options.depth` ends it.
+/// `walk(path, options?)`: a listing of the directory, all the way down unless `options.depth` ends it.
 fn walk(call: Call) -> Result<Pending, Error> {
     let path = path(call, 1)?;
     let depth = match call.opt_table(2)? {

@@ -322,7 +322,7 @@ fn open(call: Call) -> Result<Pending, Error> {
 fn tmpfile(_: Call) -> Result<Pending, Error> {
     wait(async move {
         let result = async {
-            let path = format!("{}/file", fs::temp_folder().await?);
+            let path = format!("{}/file", fs::temp_directory().await?);
             let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
             let stream = open_stream(path.clone(), flags).await?;
             fs::remove_one(path).await?;

@@ -761,7 +761,7 @@ end
 
 local file_options <const> = { index = "string", dotfiles = "boolean", cache_control = "string" }
 
--- A handler that serves the files below a folder.
+-- A handler that serves the files below a directory.
 function http.files(dir, opts, ...)
   no_more(2, "files", ...)
   if type(dir) ~= "string" then

@@ -53,9 +53,9 @@ local function docker_config(value)
   if value ~= true then
     return value or nil
   end
-  local folder, home = variable("DOCKER_CONFIG"), variable("HOME")
-  if folder then
-    return folder .. "/config.json"
+  local directory, home = variable("DOCKER_CONFIG"), variable("HOME")
+  if directory then
+    return directory .. "/config.json"
   elseif home then
     return home .. "/.docker/config.json"
   end

@@ -199,7 +199,7 @@ fn open(call: Call) -> Result<Pending, Error> {
         priority: options.string("priority")?,
         boot: options.boolean("boot")?.unwrap_or(false),
         after: options.string("after")?,
-        folder: options.string("directory")?,
+        directory: options.string("directory")?,
         follow,
     };
     wait(async move {

@@ -46,11 +46,11 @@ local function wrong(message)
   error(failure("invalid_argument", "tar.create: " .. message))
 end
 
--- What is in a folder, as the table form of `files`. Folders and links have their own times where `modified` gives none.
-local function of_folder(folder, output, modified)
+-- What is in a directory, as the table form of `files`. Directories and links have their own times where `modified` gives none.
+local function of_directory(directory, output, modified)
   local files = {}
-  local start = #folder + (sub(folder, -1) == "/" and 1 or 2)
-  for _, entry in next, readdir(folder) do
+  local start = #directory + (sub(directory, -1) == "/" and 1 or 2)
+  for _, entry in next, readdir(directory) do
     local path = entry.path
     local name = sub(path, start)
     if path == output or entry.type == "other" then
@@ -91,9 +91,9 @@ local function put(handle, name, item, modified)
   end
   if not kind then
     if sub(name, -1) ~= "/" then
-      wrong("'" .. name .. "': one of content, file and link expected; the name of a folder ends with a slash")
+      wrong("'" .. name .. "': one of content, file and link expected; the name of a directory ends with a slash")
     end
-    kind = "folder"
+    kind = "directory"
   end
   return add(tag, handle, name, kind, value, item.mode, item.mtime or modified)
 end
@@ -103,7 +103,7 @@ function tar.create(output, files, opts, ...)
   if type(output) ~= "string" then
     expected(1, "create", "string", output)
   elseif type(files) ~= "table" and type(files) ~= "string" then
-    expected(2, "create", "table or path of a folder", files)
+    expected(2, "create", "table or path of a directory", files)
   end
   opts = options(3, "create", opts, create_options) or {}
   local compression = opts.compression
@@ -119,9 +119,9 @@ function tar.create(output, files, opts, ...)
     compression = opts.gzip == nil and by_extension[match(lower(output), "%.(%w+)$")] or "none"
   end
   if type(files) == "string" then
-    files = of_folder(files, output, opts.mtime)
+    files = of_directory(files, output, opts.mtime)
   end
-  -- Folders come before what is in them, and the same files give the same archive.
+  -- Directories come before what is in them, and the same files give the same archive.
   local names = {}
   for name, item in next, files do
     if type(name) ~= "string" then

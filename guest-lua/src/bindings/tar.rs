@@ -196,7 +196,7 @@ fn writer(call: Call) -> Result<Rc<tar::Writer>, Error> {
     writer.ok_or_else(|| Error::failed(ErrorCode::InvalidArgument, "the archive is finished"))
 }
 
-/// `add(name, handle, path, kind, value, mode, modified)`; the kind is "data", "file", "link" or "folder".
+/// `add(name, handle, path, kind, value, mode, modified)`; the kind is "data", "file", "link" or "directory".
 fn add(call: Call) -> Result<Pending, Error> {
     let tag = tagged(call.str(1)?);
     let writer = writer(call)?;

@@ -35,7 +35,7 @@ const ENGINE: usize = 64 << 10;
 /// Bytes of one template: its text is read in one go.
 const MAX_SOURCE: usize = 4 << 20;
 /// Where the includes of a template that is given as a string are looked for.
-const FOLDER: &str = "templates";
+const DIRECTORY: &str = "templates";
 
 pub fn register(lua: Lua) {
     minijinja_contrib::rand::set_seed_source(Some(seed));
@@ -52,30 +52,30 @@ pub fn register(lua: Lua) {
 
 fn render(call: Call) -> Returned {
     let path = call.str(1)?;
-    let (folder, name) = match path.rsplit_once('/') {
+    let (directory, name) = match path.rsplit_once('/') {
         Some(("", name)) => ("/", name),
-        Some((folder, name)) => (folder, name),
+        Some((directory, name)) => (directory, name),
         None => ("", path),
     };
     let strict = is_strict(call, 2)?;
     let source = text(path, fs::read_blocking(path)?)?;
-    finish(call, "template.render", folder, name, source.into(), 2, strict)
+    finish(call, "template.render", directory, name, source.into(), 2, strict)
 }
 
 fn render_string(call: Call) -> Returned {
     let source = call.str(1)?;
     let strict = is_strict(call, 2)?;
-    finish(call, "template.render_string", FOLDER, "<string>", source.into(), 2, strict)
+    finish(call, "template.render_string", DIRECTORY, "<string>", source.into(), 2, strict)
 }
 
 fn render_with_loader(call: Call) -> Returned {
-    let (folder, name) = (call.str(1)?, call.str(2)?);
+    let (directory, name) = (call.str(1)?, call.str(2)?);
     check_name(name).map_err(|why| Error::Argument(2, why))?;
     let strict = is_strict(call, 3)?;
-    let path = join(folder, name);
+    let path = join(directory, name);
     let source = text(&path, fs::read_blocking(&path)?)?;
     drop(path);
-    finish(call, "template.render_with_loader", folder, name, source.into(), 3, strict)
+    finish(call, "template.render_with_loader", directory, name, source.into(), 3, strict)
 }
 
 /// Where the random numbers of a rendering begin.
@@ -139,11 +139,11 @@ fn convert(walk: &mut Walk, at: c_int) -> Result<minijinja::Value, Fault> {
     })
 }
 
-/// Refuses names that lead out of the folder. Symbolic links in it are the host's to check.
+/// Refuses names that lead out of the directory. Symbolic links in it are the host's to check.
 fn check_name(name: &str) -> Result<(), String> {
     let leaves = name.starts_with('/') || name.split('/').any(|part| part == "..");
     if name.is_empty() || leaves || name.contains(['\\', '\0']) {
-        return Err(format!("the template name {name:?} is not a path within its folder"));
+        return Err(format!("the template name {name:?} is not a path within its directory"));
     }
     Ok(())
 }
@@ -170,11 +170,11 @@ fn prepared<'a>(name: &str, source: &'a str) -> Result<Cow<'a, str>, types::Erro
     }
 }
 
-fn join(folder: &str, name: &str) -> String {
-    match folder {
+fn join(directory: &str, name: &str) -> String {
+    match directory {
         "" => name.to_owned(),
-        folder if folder.ends_with('/') => format!("{folder}{name}"),
-        folder => format!("{folder}/{name}"),
+        directory if directory.ends_with('/') => format!("{directory}{name}"),
+        directory => format!("{directory}/{name}"),
     }
 }
 
@@ -244,25 +244,25 @@ fn nested(value: minijinja::Value) -> Result<minijinja::Value, minijinja::Error>
     }
 }
 
-/// Renders `source`, whose name is `name` and whose includes lie in `folder`, with the variables of argument `vars`, and
+/// Renders `source`, whose name is `name` and whose includes lie in `directory`, with the variables of argument `vars`, and
 /// pushes the text.
 fn finish(
     call: Call,
     function: &str,
-    folder: &str,
+    directory: &str,
     name: &str,
     source: Cow<str>,
     vars: c_int,
     strict: bool,
 ) -> Returned {
     // All else is dropped by the time that the text is pushed.
-    rendered(call, function, folder, name, source, vars, strict)?.give(call.lua())
+    rendered(call, function, directory, name, source, vars, strict)?.give(call.lua())
 }
 
 fn rendered(
     call: Call,
     function: &str,
-    folder: &str,
+    directory: &str,
     name: &str,
     source: Cow<str>,
     vars: c_int,
@@ -274,7 +274,7 @@ fn rendered(
         let message = format!("{function}: {}", error.message);
         Error::Failed(types::Error { message, ..error })
     })?;
-    let _outer = engine::begin(folder);
+    let _outer = engine::begin(directory);
     let mut output = Output { text: Buffer::new(), meter: Meter::default(), short: false };
     let engine = engine::engine(strict);
     let failed = |error| Error::Failed(failure(function, &error, engine::refused()));
@@ -331,7 +331,7 @@ fn format(
 fn load(name: &str) -> Result<Option<String>, minijinja::Error> {
     back_to_render();
     check_name(name).map_err(|why| minijinja::Error::new(ErrorKind::InvalidOperation, why))?;
-    let path = join(engine::folder(), name);
+    let path = join(engine::directory(), name);
     leave_to_compile();
     let source = fs::read_blocking(&path)
         .and_then(|bytes| text(&path, bytes))

@@ -16,7 +16,7 @@ use std::path::PathBuf;
   assay check.lua                                   run a script that needs no grants
   assay --allow env=HOME check.lua -v               flags of Assay stand before the script, its own behind it
   assay run --allow http=api.example.com check.lua  let it reach one host
-  assay run --allow fs=rw:./out,env=HOME sync.lua   let it write one folder and read one variable
+  assay run --allow fs=rw:./out,env=HOME sync.lua   let it write one directory and read one variable
   assay -e 'print(json.encode({1, 2}))'             run a line
   assay explain check.lua                           what a script needs
   assay capabilities                                what there is to grant",

@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Exec(exec::Exec),
     /// Try Lua line by line
     Repl(repl::Repl),
-    /// Run the *_test.lua files of a folder
+    /// Run the *_test.lua files of a directory
     Test(test::Test),
     /// Say what a script needs to be granted, without running it
     Explain(explain::Explain),

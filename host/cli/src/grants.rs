@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// A usage error when a grant or limit cannot be read.
 pub(crate) fn assemble(args: &GrantArgs, limits: &LimitArgs) -> Result<(Policy, Limits)> {
-    let folder = std::env::current_dir().context("the working folder cannot be found")?;
+    let directory = std::env::current_dir().context("the working directory cannot be found")?;
     let mut result = (Policy::default(), Limits::default());
     match &manifest(args) {
-        Some(path) => read_manifest(path, args.set.as_deref(), &folder, &mut result)?,
+        Some(path) => read_manifest(path, args.set.as_deref(), &directory, &mut result)?,
         None if args.set.is_some() => {
             return Err(usage("-P chooses a set of a manifest; name one with --manifest"));
         }
@@ -28,14 +28,14 @@ pub(crate) fn assemble(args: &GrantArgs, limits: &LimitArgs) -> Result<(Policy, 
     let (grants, effective) = &mut result;
     for (name, is_allow) in [("ASSAY_ALLOW", true), ("ASSAY_DENY", false)] {
         if let Some(text) = variable(name)? {
-            add(grants, &text, is_allow, &folder).with_context(|| format!("in ${name}"))?;
+            add(grants, &text, is_allow, &directory).with_context(|| format!("in ${name}"))?;
         }
     }
     for text in &args.allow {
-        add(grants, text, true, &folder)?;
+        add(grants, text, true, &directory)?;
     }
     for text in &args.deny {
-        add(grants, text, false, &folder)?;
+        add(grants, text, false, &directory)?;
     }
     if args.allow_all {
         grants.allow_all();
@@ -101,17 +101,17 @@ fn add(grants: &mut Policy, text: &str, allow: bool, base: &Path) -> Result<()> 
     Ok(())
 }
 
-/// Reads a manifest, which the operator named: none is picked up from the script's folder.
+/// Reads a manifest, which the operator named: none is picked up from the script's directory.
 fn read_manifest(
     path: &Path,
     set: Option<&str>,
-    folder: &Path,
+    directory: &Path,
     (grants, limits): &mut (Policy, Limits),
 ) -> Result<()> {
     let bad = |why: String| usage(format!("manifest {}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-    let base = folder.join(path);
-    let base = base.parent().unwrap_or(folder);
+    let base = directory.join(path);
+    let base = base.parent().unwrap_or(directory);
     assay_manifest::read(&text, set, base, Runner::capabilities(), (grants, limits))
         .map_err(|error| bad(error.to_string()))
 }

@@ -64,8 +64,8 @@ fn learnt(
     let path = run.path(&path.to_string_lossy());
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let place = ManifestPaths {
-        base: path.parent().unwrap_or(&run.working_folder),
-        working: &run.working_folder,
+        base: path.parent().unwrap_or(&run.working_directory),
+        working: &run.working_directory,
         home: home.as_deref(),
     };
     assay_manifest::learn(text, uses, place, Runner::capabilities())

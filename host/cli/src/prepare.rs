@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use assay_capability_api::scope::shell_word;
 use assay_capability_api::{Access, Ambient, Audit, Budget, Run, RunState, Services};
 use assay_capability_log::{LogSink, Tracing};
-use assay_capability_modules::{Folder, Folders};
+use assay_capability_modules::{Directories, Directory};
 use assay_capability_stdio::Input as Stdin;
 use assay_runner::{Input, RunSpec, Script as Source};
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ pub(crate) fn read(script: &Script, options: &RunOptions, beside: bool) -> Resul
             if beside {
                 refuse_other_files(path)?;
             }
-            (read_script(path)?, if beside { folder_of(path) } else { here })
+            (read_script(path)?, if beside { directory_of(path) } else { here })
         }
         (None, None) => return Err(usage("nothing to run; give a file, - for standard input, or -e CODE")),
     };
@@ -82,8 +82,8 @@ pub(crate) fn read_script(path: &Path) -> Result<Source> {
     Ok(Source::new(&path.display().to_string(), source))
 }
 
-/// The folder that the project's modules lie beside.
-pub(crate) fn folder_of(path: &Path) -> PathBuf {
+/// The directory that the project's modules lie beside.
+pub(crate) fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
@@ -91,9 +91,9 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
 }
 
 /// Where `require` looks, for a script in `project`.
-pub(crate) fn module_folders(project: &Path, local: bool) -> Folders {
+pub(crate) fn module_directories(project: &Path, local: bool) -> Directories {
     if !local {
-        return Folders::default();
+        return Directories::default();
     }
     let global = match std::env::var_os("ASSAY_MODULES_PATH") {
         Some(path) if !path.is_empty() => Some((PathBuf::from(path), "$ASSAY_MODULES_PATH")),
@@ -103,9 +103,9 @@ pub(crate) fn module_folders(project: &Path, local: bool) -> Folders {
     };
     let project = project.join("modules");
     let shown = project.display().to_string();
-    Folders {
-        project: Some(Folder::open(project, shown)),
-        global: global.map(|(path, shown)| Folder::open(path, shown.into())),
+    Directories {
+        project: Some(Directory::open(project, shown)),
+        global: global.map(|(path, shown)| Directory::open(path, shown.into())),
     }
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn prepare(
         identity: script.identity(None),
         ambient: Ambient::inherited().into(),
         learned: options.grants.learn.as_ref().map(|_| Default::default()),
-        ..RunState::new(granted, std::env::current_dir().context("the working folder cannot be found")?)
+        ..RunState::new(granted, std::env::current_dir().context("the working directory cannot be found")?)
     };
     if let Some(asker) = grants::asker(&options.grants)? {
         shared.grants.ask(asker);
@@ -151,7 +151,7 @@ pub(crate) fn prepare(
     let spec = RunSpec {
         variables,
         stdin: Stdin::process(),
-        modules: module_folders(project, !options.no_local_modules),
+        modules: module_directories(project, !options.no_local_modules),
         package_path: if options.no_local_modules { String::new() } else { PACKAGE_PATH.into() },
         blocked_globals: names(&blocked),
         full_tracebacks: tracing::enabled!(tracing::Level::DEBUG),

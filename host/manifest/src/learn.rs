@@ -191,13 +191,13 @@ fn fewest(mut paths: BTreeSet<PathBuf>, place: ManifestPaths<'_>) -> BTreeSet<Pa
         let crowded =
             children.into_iter().filter(|(parent, count)| *count > FILES_MAX && may_stand(parent, place));
         // The deepest first: what it gives may crowd the one above.
-        let Some(folder) = crowded.map(|(parent, _)| parent).max_by_key(|path| path.components().count())
+        let Some(directory) = crowded.map(|(parent, _)| parent).max_by_key(|path| path.components().count())
         else {
             break;
         };
-        let folder = folder.to_path_buf();
-        paths.retain(|path| !path.starts_with(&folder));
-        paths.insert(folder);
+        let directory = directory.to_path_buf();
+        paths.retain(|path| !path.starts_with(&directory));
+        paths.insert(directory);
     }
     let covered = |path: &PathBuf| path.ancestors().skip(1).any(|above| paths.contains(above));
     let mut fewest: BTreeSet<PathBuf> = paths.iter().filter(|path| !covered(path)).cloned().collect();
@@ -207,9 +207,9 @@ fn fewest(mut paths: BTreeSet<PathBuf>, place: ManifestPaths<'_>) -> BTreeSet<Pa
 
 /// Whether a directory may be granted because many of its files were used: none at the top of the file system, none
 /// that holds the working directory, not the home directory.
-fn may_stand(folder: &Path, place: ManifestPaths<'_>) -> bool {
-    let above_work = place.working.starts_with(folder) && place.working != folder;
-    folder.components().count() > 2 && !above_work && place.home != Some(folder)
+fn may_stand(directory: &Path, place: ManifestPaths<'_>) -> bool {
+    let above_work = place.working.starts_with(directory) && place.working != directory;
+    directory.components().count() > 2 && !above_work && place.home != Some(directory)
 }
 
 /// A path as the manifest has it: relative below its directory, or below the working directory where both are.
@@ -276,8 +276,8 @@ fn beginnings(paths: &BTreeSet<Option<&str>>) -> Vec<String> {
     let (first, last) = (all[0], all[all.len() - 1]);
     // They are sorted, so what the first and the last share all share.
     let shared = first.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count();
-    let folder = first.as_bytes()[..shared].iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-    match folder {
+    let directory = first.as_bytes()[..shared].iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    match directory {
         0 => vec![String::new()],
         end => vec![format!("{}/*", &first[..end])],
     }

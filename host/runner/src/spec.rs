@@ -2,7 +2,7 @@
 
 use assay_capability_api::{Ctx, Output, Run, Services};
 use assay_capability_env::Environment;
-use assay_capability_modules::Folders;
+use assay_capability_modules::Directories;
 use assay_capability_stdio::Input;
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct RunSpec {
     /// Its standard input.
     pub stdin: Input,
     /// Where `require` finds modules beside the standard library.
-    pub modules: Folders,
+    pub modules: Directories,
     /// `package.path` at its start: where `require` looks through the grants of `fs`.
     pub package_path: String,
     /// Globals that it does not have; dotted paths are fields.
@@ -41,7 +41,7 @@ impl RunSpec {
             run: Arc::new(run),
             variables: Vec::new(),
             stdin: Input::default(),
-            modules: Folders::default(),
+            modules: Directories::default(),
             package_path: String::new(),
             blocked_globals: Vec::new(),
             full_tracebacks: false,

@@ -124,7 +124,7 @@ pub(crate) fn refusal(run: &Run, capability: &dyn Capability, target: &Target) -
     run.record_denial(name, &target.what);
     match &target.scope {
         // What a script names may be a pattern in a scope, or nothing that a scope can say.
-        Some(scope) if !is_own(scope) || capability.scope(scope, &run.working_folder).is_err() => {
+        Some(scope) if !is_own(scope) || capability.scope(scope, &run.working_directory).is_err() => {
             denied_without_scope(&target.what)
         }
         scope => denied(&target.what, name, scope.as_deref()),

@@ -18,7 +18,6 @@ use wasmtime::{CallHook, Store, Trap};
 /// what for; the guest does not make a call that carries more.
 pub(crate) const CARRIED: u64 = 8 << 20;
 
-
 /// What a script returned.
 #[derive(Clone, Debug, Default)]
 pub struct Returned {

@@ -35,7 +35,7 @@ assert.lt(math.abs(entry.realtime / 1e6 - time()), 60)
 assert.eq(math.type(entry.monotonic), "integer")
 assert.eq(lines({ after = entry.__CURSOR }), "line 3,line 4,line 5")
 
---# case: the whole journal, of a folder with journal files
+--# case: the whole journal, of a directory with journal files
 --# needs: systemd
 --# allow: systemd=journal,fs=read:${SYSTEMD_JOURNAL}
 local entries = systemd.journal({ directory = "${SYSTEMD_JOURNAL}" })
@@ -62,7 +62,7 @@ end
 assert.eq(found.bytes, true)
 assert.gt(found.long, 3000000)
 
---# case: a folder that has no journal
+--# case: a directory that has no journal
 --# allow: systemd=journal,fs=read:${TMP}
 local ok, entries = pcall(systemd.journal, { directory = "${TMP}" })
 assert.eq(ok and #entries or entries.code, 0)
@@ -198,7 +198,7 @@ assert.eq(err.code, "denied")
 assert.contains(err.message, "--deny systemd=journal:secret")
 assert.eq(select(2, pcall(systemd.journal, { unit = "secret" })).code, "denied")
 
---# case: a folder with journal files needs its own grant
+--# case: a directory with journal files needs its own grant
 --# allow: systemd=journal
 local ok, err = pcall(systemd.journal, { directory = "/etc" })
 assert.eq(err.code, "denied")

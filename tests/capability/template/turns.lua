@@ -1,13 +1,13 @@
 --# case: a rendering has nothing of those before it
 --# allow: fs=rw:${TMP}
-for _, folder in ipairs({ "a", "b" }) do
-  fs.mkdir(folder)
-  fs.write(folder .. "/page.txt", "{% include 'part.txt' %}")
+for _, directory in ipairs({ "a", "b" }) do
+  fs.mkdir(directory)
+  fs.write(directory .. "/page.txt", "{% include 'part.txt' %}")
 end
 for round = 1, 3 do
-  for _, folder in ipairs({ "a", "b" }) do
-    fs.write(folder .. "/part.txt", folder .. round)
-    assert.eq(template.render(folder .. "/page.txt"), folder .. round)
+  for _, directory in ipairs({ "a", "b" }) do
+    fs.write(directory .. "/part.txt", directory .. round)
+    assert.eq(template.render(directory .. "/page.txt"), directory .. round)
   end
   -- What is set in one template is not known in the next, nor is a macro.
   assert.eq(template.render_string("{% set x = 1 %}{% macro m() %}m{% endmacro %}{{ x }}{{ m() }}"), "1m")

@@ -1,8 +1,8 @@
-//! What no client sends: requests that two servers would split in two ways, paths that lead out of a folder, text that
+//! What no client sends: requests that two servers would split in two ways, paths that lead out of a directory, text that
 //! would become a header.
 
 use super::{curl, serve, serve_in};
-use assay_tests::executable::Folder;
+use assay_tests::executable::Directory;
 use std::io::{Read, Write};
 use std::time::Duration;
 
@@ -180,11 +180,11 @@ fn an_attack_ends_its_connection_only() {
 
 /// Names of files that clients tidy up before they send them.
 fn files_are_found_by_one_name() {
-    let folder = Folder::new();
-    folder.write("secret.txt", "secret");
-    folder.write("public/a.txt", "public");
+    let directory = Directory::new();
+    directory.write("secret.txt", "secret");
+    directory.write("public/a.txt", "public");
     let server = serve_in(
-        folder,
+        directory,
         &["--allow", "fs=read:public"],
         "serve({ GET = { ['/f/*'] = http.files('public'), ['/*'] = http.files('public') } })",
     );
@@ -390,7 +390,7 @@ fn bad_bodies_are_the_clients_fault() {
     let head = "POST /json HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert!(server.raw_head(format!("{head}{chunk}").as_bytes()).starts_with("HTTP/1.1 413 "));
     assert!(server.raw_head(format!("{head}5\r\nab").as_bytes()).starts_with("HTTP/1.1 408 "));
-    let log = std::fs::read_to_string(server.folder.path().join("stderr")).expect("it has a log");
+    let log = std::fs::read_to_string(server.directory.path().join("stderr")).expect("it has a log");
     assert_eq!(log.matches("failed (").count(), 2, "{log}");
     assert!(log.matches("/own failed").count() == 2, "{log}");
 }

@@ -1,7 +1,7 @@
 //! `instances` of `http.serve`: they share the requests, and one that fails is started again.
 
 use super::{Serving, curl, serve};
-use assay_tests::executable::{Folder, assay, program};
+use assay_tests::executable::{Directory, assay, program};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -78,7 +78,7 @@ fn an_instance_with_other_routes_serves_nothing() {
     assert_eq!(curl(&[&server.url("/first")]), "/first");
 }
 
-/// The first instance is the one that makes the folder `first`; the others count themselves.
+/// The first instance is the one that makes the directory `first`; the others count themselves.
 const NUMBERED: &str = "local number = 1\n\
     if fs.exists('first') then fs.append('starts', 'x') number = 1 + #fs.read('starts') else fs.write('first', '') end\n\
     local function numbered(options) serve({ GET = {\n\
@@ -110,7 +110,7 @@ impl Serving {
     }
 
     fn errors(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("stderr")).expect("a file")
+        std::fs::read_to_string(self.directory.path().join("stderr")).expect("a file")
     }
 }
 
@@ -168,14 +168,14 @@ fn an_instance_may_end_the_run() {
 }
 
 fn there_are_at_most_64_instances() {
-    let folder = Folder::new();
-    folder.write(
+    let directory = Directory::new();
+    directory.write(
         "a.lua",
         "local ok, err = pcall(http.serve, 0, {}, { instances = math.tointeger(arg[1]), on_listen = function(server) server:stop(0) end })\n\
          print(ok, err and err.code, err and err.message)",
     );
     let run = |count: &str| {
-        let mut command = assay(folder.path(), &["run", "--allow", "listen", "a.lua", "--", count]);
+        let mut command = assay(directory.path(), &["run", "--allow", "listen", "a.lua", "--", count]);
         let done = command.output().expect("the executable can be started");
         assert!(done.status.success(), "{done:?}");
         String::from_utf8(done.stdout).expect("text")

@@ -43,7 +43,7 @@ fn a_body_is_asked_for_when_it_is_read() {
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("hello"), "{answer}");
     }
     // curl waits to be asked, a second at most.
-    let file = server.folder.write("body", &"x".repeat(300_000)).display().to_string();
+    let file = server.directory.write("body", &"x".repeat(300_000)).display().to_string();
     let data = format!("@{file}");
     let sent = curl(&["-H", "Expect: 100-continue", "--data-binary", &data, &server.url("/piece")]);
     assert_eq!(sent.len(), 300_000);
@@ -141,10 +141,13 @@ fn a_handler_sees_that_its_client_is_gone() {
 }
 
 fn lines_of_validators_are_one_list() {
-    let folder = assay_tests::executable::Folder::new();
-    folder.write("file", "content");
-    let server =
-        super::serve_in(folder, &["--allow", "fs=read:."], "serve({ GET = { ['/*'] = http.files('.') } })");
+    let directory = assay_tests::executable::Directory::new();
+    directory.write("file", "content");
+    let server = super::serve_in(
+        directory,
+        &["--allow", "fs=read:."],
+        "serve({ GET = { ['/*'] = http.files('.') } })",
+    );
     let head = curl(&["-I", &server.url("/file")]);
     let etag = head.lines().find_map(|line| line.strip_prefix("etag: ")).expect("it has a validator");
     let ask = |lines: &[&str]| {

@@ -282,7 +282,7 @@ fn frames_that_ask_for_nothing_end_the_connection() {
         assert_eq!(curl(&["--http2-prior-knowledge", &server.url("/")]), "x", "{name}");
     }
     // What clients do fills no log.
-    let log = std::fs::read_to_string(server.folder.path().join("stderr")).expect("it has a log");
+    let log = std::fs::read_to_string(server.directory.path().join("stderr")).expect("it has a log");
     assert!(log.len() < 2000, "{} bytes: {}", log.len(), &log[..2000]);
 }
 

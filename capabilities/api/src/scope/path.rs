@@ -1,10 +1,10 @@
-//! Scopes that are files and folders: `read:./config`, `rw:/var/lib/app`.
+//! Scopes that are files and directories: `read:./config`, `rw:/var/lib/app`.
 
 use super::{Access, Request, Scope};
 use crate::GrantError;
 use std::path::{Component, Path, PathBuf};
 
-/// A folder with all that is under it, or a file.
+/// A directory with all that is under it, or a file.
 #[derive(Debug)]
 pub struct PathScope {
     /// Looking at the path itself, or listing it, and nothing under it. Reading includes both.
@@ -59,7 +59,7 @@ impl PathScope {
 ///
 /// # Errors
 /// What it has that would be part of a name here, and is hardly meant to be. A path that does have it is granted with a
-/// folder that it lies in.
+/// directory that it lies in.
 pub fn read_path(text: &str) -> Result<&str, String> {
     let word = text.split_once(':').map_or("", |(word, _)| word);
     let marks = ['"', '\''];
@@ -81,7 +81,7 @@ pub fn read_path(text: &str) -> Result<&str, String> {
     } else if text.len() > 1 && text.starts_with(marks) && text.ends_with(marks) {
         Err("the quotes are part of the path here; write it without them".into())
     } else if text.contains('*') {
-        Err("a path has no stars; a folder stands for all that is in it".into())
+        Err("a path has no stars; a directory stands for all that is in it".into())
     } else if !word.is_empty() && !word.contains('/') && !word.starts_with('.') {
         Err(format!("there is no access '{word}' (a path with a colon is ./{text})"))
     } else if ["stat=", "list=", "read=", "write=", "rw=", "setid="].iter().any(|word| text.starts_with(word))
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_covers_what_is_under_it() {
+    fn a_directory_covers_what_is_under_it() {
         let scope = PathScope::parse("rw:data", Path::new("/srv/app")).unwrap();
         for (path, matches) in [
             ("/srv/app/data", true),

@@ -46,8 +46,8 @@ pub struct SqliteConfig {
     /// What SQLite is to open.
     path: CString,
     vfs: Vfs,
-    /// The folder that `path` leads through.
-    _folder: Option<OwnedFd>,
+    /// The directory that `path` leads through.
+    _directory: Option<OwnedFd>,
 }
 
 /// What a check of a file asks for.
@@ -92,7 +92,7 @@ impl SqliteConfig {
             create: true,
             path: MEMORY_PATH.into(),
             vfs,
-            _folder: None,
+            _directory: None,
         })
     }
 
@@ -125,7 +125,7 @@ impl SqliteConfig {
             create,
             vfs: Vfs::new(run, &full, assay_capability_fs::room(run, &place.real))?,
             path: full,
-            _folder: Some(place.parent),
+            _directory: Some(place.parent),
         })
     }
 }
@@ -166,7 +166,11 @@ impl SqliteConnection {
     ///
     /// # Errors
     /// SQLite's: `not_found`, `invalid_data` where the file is no database...
-    pub async fn open(run: &Arc<Run>, config: &Arc<SqliteConfig>, options: &Options) -> Result<Box<SqliteConnection>, Error> {
+    pub async fn open(
+        run: &Arc<Run>,
+        config: &Arc<SqliteConfig>,
+        options: &Options,
+    ) -> Result<Box<SqliteConnection>, Error> {
         let (run, config, options) = (run.clone(), config.clone(), options.clone());
         off_thread(move || SqliteConnection::open_now(&run, config, &options)).await
     }

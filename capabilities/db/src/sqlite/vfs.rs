@@ -2,7 +2,7 @@
 //!
 //! SQLite opens by name: the database, its journal and its log, and whatever a journal that somebody prepared
 //! names as the journal of several databases, which it even deletes. So each database has a file system of its own that
-//! knows only its own names. They lead through a folder that was checked and is held open, and SQLite follows no
+//! knows only its own names. They lead through a directory that was checked and is held open, and SQLite follows no
 //! link in the last part of a name, so that nothing on the way can be swapped.
 //!
 //! What SQLite writes in the run's temporary directory takes its room. It has no temporary files of its own: those it
@@ -196,7 +196,7 @@ unsafe extern "C" fn access(
     }
 }
 
-/// The name as it is: following links is what the folder that is held open is there to prevent.
+/// The name as it is: following links is what the directory that is held open is there to prevent.
 ///
 /// # Safety
 /// As SQLite calls it: `out` has room for `room` bytes.

@@ -31,7 +31,7 @@ impl Words {
 
 /// What a new process is to become.
 pub struct Exec {
-    /// The folder that the program lies in, and its name there.
+    /// The directory that the program lies in, and its name there.
     home: OwnedFd,
     name: CString,
     file: OwnedFd,
@@ -61,7 +61,7 @@ impl Exec {
         })
     }
 
-    /// Becomes the program, in the folder that is held open and through no link. Comes back without an error where it
+    /// Becomes the program, in the directory that is held open and through no link. Comes back without an error where it
     /// can be started by its path only, which still leads to it: a script, whose interpreter gets the path.
     /// Async-signal-safe.
     ///
@@ -82,7 +82,7 @@ impl Exec {
         }
         let failure = io::Error::last_os_error();
         match failure.raw_os_error() {
-            // An interpreter cannot be given a folder that is closed to it; without one execvp(3) takes sh. The others:
+            // An interpreter cannot be given a directory that is closed to it; without one execvp(3) takes sh. The others:
             // a filter of system calls that does not know this one.
             Some(libc::ENOENT | libc::ENOEXEC | libc::ENOSYS | libc::EPERM) => self.check(CWD, &self.path),
             _ => Err(failure),
@@ -90,9 +90,9 @@ impl Exec {
     }
 
     /// Whether this is the file that was found.
-    fn check(&self, folder: impl AsFd, name: &CString) -> io::Result<()> {
+    fn check(&self, directory: impl AsFd, name: &CString) -> io::Result<()> {
         let found = fstat(&self.file)?;
-        let there = statat(folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+        let there = statat(directory, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
         match (found.st_dev, found.st_ino) == (there.st_dev, there.st_ino) {
             true => Ok(()),
             false => Err(io::Error::from_raw_os_error(libc::ESTALE)),

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStringExt;
 
 /// Bytes of a packet.
 pub const PACKET: usize = 32;
-/// Descriptors of [`Order::Start`]: input, output, errors, working folder, the file with [`Text`], and the program: the
-/// folder it lies in and its file.
+/// Descriptors of [`Order::Start`]: input, output, errors, working directory, the file with [`Text`], and the program: the
+/// directory it lies in and its file.
 pub const DESCRIPTORS: usize = 7;
 
 /// How far a signal goes.

@@ -26,7 +26,7 @@ pub fn flags(mode: &[u8]) -> Option<OpenFlags> {
     Some(if both { flags | OpenFlags::READ } else { flags })
 }
 
-/// `os.remove(path)`: a file, a link or an empty folder.
+/// `os.remove(path)`: a file, a link or an empty directory.
 pub fn remove(call: Call) -> Result<Pending, Error> {
     let path = call.string(1)?;
     attempt(fs::remove_one(path))
@@ -38,10 +38,10 @@ pub fn rename(call: Call) -> Result<Pending, Error> {
     attempt(fs::rename(from, to))
 }
 
-/// `os.tmpname()`: the name of a new, empty file in the run's own temporary folder.
+/// `os.tmpname()`: the name of a new, empty file in the run's own temporary directory.
 pub fn tmpname(_: Call) -> Result<Pending, Error> {
     wait(async move {
-        let path = format!("{}/lua", fs::temp_folder().await?);
+        let path = format!("{}/lua", fs::temp_directory().await?);
         fs::open(path.clone(), OpenFlags::WRITE | OpenFlags::CREATE).await?;
         Ok(move |call: Call| {
             call.lua().push_str(&path);

@@ -54,22 +54,22 @@ fn make(undefined: UndefinedBehavior) -> Environment<'static> {
 /// What is of one rendering.
 struct Rendering {
     /// Where its includes lie.
-    folder: String,
+    directory: String,
     bounds: Bounds,
     /// Why something could not be had, which says more than the engine's error.
     refused: Option<types::Error>,
 }
 
 /// The rendering that runs. Another one may begin in it: a finalizer runs where memory is short.
-static mut RENDERING: Rendering = Rendering { folder: String::new(), bounds: Bounds::NONE, refused: None };
+static mut RENDERING: Rendering = Rendering { directory: String::new(), bounds: Bounds::NONE, refused: None };
 
 /// The rendering that this one began in; it goes on when this is dropped.
 pub struct Outer(Option<Rendering>);
 
-/// A rendering begins, with includes from `folder`.
+/// A rendering begins, with includes from `directory`.
 #[must_use]
-pub fn begin(folder: &str) -> Outer {
-    let rendering = Rendering { folder: folder.to_owned(), bounds: Bounds::now(), refused: None };
+pub fn begin(directory: &str) -> Outer {
+    let rendering = Rendering { directory: directory.to_owned(), bounds: Bounds::now(), refused: None };
     Outer(Some(unsafe { std::ptr::replace(&raw mut RENDERING, rendering) }))
 }
 
@@ -91,8 +91,8 @@ pub fn bounds() -> Bounds {
 }
 
 /// Where the includes of the rendering that runs lie.
-pub fn folder() -> &'static str {
-    &running().folder
+pub fn directory() -> &'static str {
+    &running().directory
 }
 
 /// Keeps why something cannot be had.

@@ -13,14 +13,14 @@ mod syntax;
 mod tests;
 mod walk;
 
-use crate::prepare::{folder_of, module_folders, read_script};
+use crate::prepare::{directory_of, module_directories, read_script};
 use crate::{ending, print, say};
 use anyhow::Result;
 use assay_capabilities::builtins::NEEDS;
 use assay_capability_api::scope::{escape, shell_word};
 use assay_capability_api::secrets::hide;
 use assay_capability_api::{Capability, Limits, Literal, Need};
-use assay_capability_modules::{Folders, Found, Origin};
+use assay_capability_modules::{Directories, Found, Origin};
 use assay_runner::{Ended, RunOutcome, Runner, Script};
 use builtins::Guest;
 use call::{Needed, Value, needed};
@@ -96,9 +96,9 @@ impl Asked {
 pub(crate) fn explain(args: &Explain) -> Result<u8> {
     let script = read_script(&args.file)?;
     let file = args.file.display().to_string();
-    let folders = module_folders(&folder_of(&args.file), true);
+    let directories = module_directories(&directory_of(&args.file), true);
     let guest = Guest::new()?;
-    let found = match Findings::of(&guest, folders, &script) {
+    let found = match Findings::of(&guest, directories, &script) {
         Ok(found) => found,
         // As `assay run` ends it.
         Err(outcome) => {
@@ -117,7 +117,7 @@ struct Findings {
     modules: BTreeMap<String, Option<Origin>>,
     /// Modules that are still to be gone through.
     pending: Vec<Found>,
-    folders: Folders,
+    directories: Directories,
     /// What is called or looked into and no builtin, and where.
     missing: BTreeSet<(String, SourceLine)>,
     /// The globals that the script makes.
@@ -128,10 +128,10 @@ impl Findings {
     /// Goes through a script and what it requires. How it ended where one of them does not compile.
     fn of(
         guest: &Guest,
-        folders: Folders,
+        directories: Directories,
         script: &Script,
     ) -> std::result::Result<Findings, Box<RunOutcome>> {
-        let mut found = Findings { folders, ..Findings::default() };
+        let mut found = Findings { directories, ..Findings::default() };
         found.chunk(guest, script)?;
         while let Some(module) = found.pending.pop() {
             let chunk = match module.origin {
@@ -225,7 +225,7 @@ impl Findings {
         if self.modules.get(name).is_some_and(Option::is_some) {
             return;
         }
-        let found = self.folders.find(name).ok();
+        let found = self.directories.find(name).ok();
         self.modules.insert(hide(name).into_owned(), found.as_ref().map(|found| found.origin));
         match found {
             Some(found) => self.pending.push(found),

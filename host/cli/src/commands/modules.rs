@@ -1,6 +1,6 @@
 //! `assay modules`.
 
-use crate::prepare::module_folders;
+use crate::prepare::module_directories;
 use crate::print;
 use anyhow::{Context, Result};
 use assay_capability_modules::Origin;
@@ -23,20 +23,20 @@ pub(crate) struct Modules {
 }
 
 pub(crate) fn list(args: &Modules) -> Result<u8> {
-    let here = std::env::current_dir().context("the working folder cannot be found")?;
-    let folders = module_folders(&here, !args.no_local_modules);
+    let here = std::env::current_dir().context("the working directory cannot be found")?;
+    let directories = module_directories(&here, !args.no_local_modules);
     let mut names = BTreeMap::new();
     for path in assay_stdlib::paths() {
         names.insert(format!("assay.{}", module_name(path)), ());
     }
-    for folder in [&folders.project, &folders.global].into_iter().flatten() {
-        collect(folder.path(), "", &mut names);
+    for directory in [&directories.project, &directories.global].into_iter().flatten() {
+        collect(directory.path(), "", &mut names);
     }
     // What require would load is what is listed: the same search decides which source wins.
     let found: Vec<_> = names
         .into_keys()
-        .filter_map(|name| folders.find(&name).ok().map(|found| (name, found)))
-        .map(|(name, found)| (name, found.origin, description(&found.text), folders.real_path(&found)))
+        .filter_map(|name| directories.find(&name).ok().map(|found| (name, found)))
+        .map(|(name, found)| (name, found.origin, description(&found.text), directories.real_path(&found)))
         .collect();
     if args.json {
         let list: Vec<_> = found
@@ -62,9 +62,9 @@ fn module_name(path: &str) -> String {
     stem.strip_suffix("/init").unwrap_or(stem).replace('/', ".")
 }
 
-fn collect(folder: &Path, prefix: &str, names: &mut BTreeMap<String, ()>) {
-    // A folder that is not there or cannot be read has no modules.
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+fn collect(directory: &Path, prefix: &str, names: &mut BTreeMap<String, ()>) {
+    // A directory that is not there or cannot be read has no modules.
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         match entry.file_type() {

@@ -145,9 +145,9 @@ fn history_file() -> Option<PathBuf> {
         Some(path) if !path.is_empty() => PathBuf::from(path),
         _ => PathBuf::from(std::env::var_os("HOME")?).join(".local/state"),
     };
-    let folder = base.join("assay");
-    std::fs::create_dir_all(&folder).ok()?;
-    Some(folder.join("history"))
+    let directory = base.join("assay");
+    std::fs::create_dir_all(&directory).ok()?;
+    Some(directory.join("history"))
 }
 
 /// Asks the session how a word may go on.

@@ -2,7 +2,7 @@
 
 use crate::args::RunOptions;
 use crate::host::Host;
-use crate::prepare::{folder_of, prepare, read_script};
+use crate::prepare::{directory_of, prepare, read_script};
 use crate::{ending, grants, logging, outputs, usage};
 use anyhow::{Context, Result};
 use assay_capability_api::Run;
@@ -22,7 +22,7 @@ Examples:
 pub(crate) struct Test {
     #[command(flatten)]
     pub(crate) options: RunOptions,
-    /// Files, or folders that are searched for *_test.lua
+    /// Files, or directories that are searched for *_test.lua
     #[arg(default_value = ".", value_hint = ValueHint::AnyPath)]
     pub(crate) paths: Vec<PathBuf>,
     /// Write the results as JUnit XML
@@ -86,7 +86,7 @@ pub(crate) fn test(args: &Test) -> Result<u8> {
 
 /// Opens the file for the results before any script runs, with what the scripts are granted.
 fn open_junit(path: &Path, args: &Test) -> Result<OutputFile> {
-    let here = std::env::current_dir().context("the working folder cannot be found")?;
+    let here = std::env::current_dir().context("the working directory cannot be found")?;
     let (grants, _) = grants::assemble(&args.options.grants, &args.options.limits)?;
     outputs::open(&Run::new(grants, here), path, false)
 }
@@ -101,7 +101,7 @@ struct Tested {
 }
 
 fn one(host: &Host, path: &Path, args: &Test, junit: Option<&OutputFile>) -> Result<Tested> {
-    let prepared = prepare(read_script(path)?, Input::default(), &folder_of(path), &args.options)?;
+    let prepared = prepare(read_script(path)?, Input::default(), &directory_of(path), &args.options)?;
     let run = prepared.spec.run.clone();
     if let Some(file) = junit {
         file.withhold(&run, &outputs::writes("--junit"));
@@ -127,7 +127,7 @@ impl Tested {
     }
 }
 
-/// Test files below a folder; a file that is named itself is one whatever its name.
+/// Test files below a directory; a file that is named itself is one whatever its name.
 fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     if path.is_dir() {
         for entry in std::fs::read_dir(path)? {

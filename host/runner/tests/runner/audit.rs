@@ -1,6 +1,8 @@
 //! Decisions go to what the program keeps them in, which may be a database; what it does not keep is not done.
 
-use assay_capability_api::{Audit, AuditSink, Event, Identity, Limit, Limits, Policy, RunState, Stop, policy};
+use assay_capability_api::{
+    Audit, AuditSink, Event, Identity, Limit, Limits, Policy, RunState, Stop, policy,
+};
 use assay_runner::{Ended, Input, RunOutcome, RunSpec, Runner, Script};
 use serde_json::Value;
 use std::io;

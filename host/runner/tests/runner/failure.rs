@@ -20,7 +20,8 @@ fn call(line: Option<u32>, function: &str) -> Frame {
 
 #[tokio::test]
 async fn tracebacks_have_frames() {
-    let failure = failed("local function f()\n  fs.read('/x')\nend\nlocal function g()\n  return f()\nend\ng()").await;
+    let failure =
+        failed("local function f()\n  fs.read('/x')\nend\nlocal function g()\n  return f()\nend\ng()").await;
     let frames = [
         call(None, "field 'read'"),
         call(Some(2), "function <x.lua:1>"),
@@ -32,7 +33,10 @@ async fn tracebacks_have_frames() {
     assert!(failure.traceback.len() >= 4, "{failure:?}");
     assert_eq!(failure.code.as_deref(), Some("denied"));
     let text = failure.traced();
-    assert!(text.starts_with("code: denied\nstack traceback:\n\t[C]: in field 'read'\n\tx.lua:2: in function"), "{text}");
+    assert!(
+        text.starts_with("code: denied\nstack traceback:\n\t[C]: in field 'read'\n\tx.lua:2: in function"),
+        "{text}"
+    );
     assert!(text.contains("\n\t(...tail calls...)\n\tx.lua:7: in main chunk"), "{text}");
 }
 
@@ -40,11 +44,14 @@ async fn tracebacks_have_frames() {
 async fn tracebacks_tell_where_tasks_were_started() {
     let failure = failed("local t = async.spawn(function()\n  error('no')\nend)\n\nt:await()").await;
     let task = Frame::Task { source: "x.lua".into(), line: 1 };
-    let at = failure.traceback.iter().position(|frame| *frame == task).unwrap_or_else(|| panic!("{failure:?}"));
+    let at =
+        failure.traceback.iter().position(|frame| *frame == task).unwrap_or_else(|| panic!("{failure:?}"));
     assert!(failure.traceback[..at].contains(&call(Some(2), "function <x.lua:1>")), "{failure:?}");
     assert!(failure.traceback[at..].contains(&call(Some(5), "main chunk")), "{failure:?}");
 
-    let deep = failed("local function f(n)\n if n == 0 then error('deep') end\n f(n - 1)\n return n\nend\nf(5000)").await;
+    let deep =
+        failed("local function f(n)\n if n == 0 then error('deep') end\n f(n - 1)\n return n\nend\nf(5000)")
+            .await;
     assert!(deep.traceback.contains(&Frame::Skipped(4982)), "{deep:?}");
     assert_eq!(deep.traceback.len(), 22);
 
@@ -55,12 +62,20 @@ async fn tracebacks_tell_where_tasks_were_started() {
 #[tokio::test]
 async fn fields_of_error_tables_are_json() {
     for (source, expected) in [
-        ("error({ message = 'm', code = 'c', a = 1, list = { 1, 2 }, deep = { x = { y = 'z' } } })",
-            json!({ "a": 1, "list": [1, 2], "deep": { "x": { "y": "z" } } })),
+        (
+            "error({ message = 'm', code = 'c', a = 1, list = { 1, 2 }, deep = { x = { y = 'z' } } })",
+            json!({ "a": 1, "list": [1, 2], "deep": { "x": { "y": "z" } } }),
+        ),
         // What JSON does not have is left out, and the others stay.
-        ("local t = { f = print, ok = true, bytes = '\\xff', nan = 0 / 0, [1] = 'x' } t.t = t error(t)", json!({ "ok": true })),
+        (
+            "local t = { f = print, ok = true, bytes = '\\xff', nan = 0 / 0, [1] = 'x' } t.t = t error(t)",
+            json!({ "ok": true }),
+        ),
         ("fs.read('/x')", json!({ "errno": 0 })),
-        ("error(setmetatable({ a = 'b' }, { __tostring = function() return 'text' end }))", json!({ "a": "b" })),
+        (
+            "error(setmetatable({ a = 'b' }, { __tostring = function() return 'text' end }))",
+            json!({ "a": "b" }),
+        ),
         ("error({})", json!({})),
     ] {
         let failure = failed(source).await;
@@ -71,7 +86,10 @@ async fn fields_of_error_tables_are_json() {
         assert_eq!(failed(source).await.fields, None, "{source}");
     }
     let told = failed("error({ message = 'm', code = 'c' })").await;
-    assert_eq!((told.message.as_str(), told.code.as_deref(), told.tells_code), ("m (code = \"c\")", Some("c"), true));
+    assert_eq!(
+        (told.message.as_str(), told.code.as_deref(), told.tells_code),
+        ("m (code = \"c\")", Some("c"), true)
+    );
     assert!(!told.traced().contains("code: c"), "{told:?}");
 }
 

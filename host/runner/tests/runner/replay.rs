@@ -184,7 +184,7 @@ return function()
     { "fs.open", fs.append, "x", "" }, { "fs.remove", fs.remove, "x" }, { "fs.copy", fs.copy, "x", "y" },
     { "fs.rename", fs.rename, "x", "y" }, { "fs.chmod", fs.chmod, "x", 384 }, { "fs.mkdir", fs.mkdir, "x" },
     { "fs.walk", fs.list, "." }, { "fs.walk", fs.readdir, "." }, { "fs.glob", fs.glob, "*" },
-    { "fs.temp_folder", fs.tempdir }, { "fs.stat", fs.stat, "x" }, { "fs.stat", fs.exists, "x" },
+    { "fs.temp_directory", fs.tempdir }, { "fs.stat", fs.stat, "x" }, { "fs.stat", fs.exists, "x" },
     { "fs.stat", fs.is_dir, "x" }, { "fs.stat", fs.is_file, "x" }, { "fs.symlink", fs.symlink, "x", "y" },
     { "fs.readlink", fs.readlink, "x" }, { "fs.canonicalize", fs.canonicalize, "x" },
     { "fs.open", fs.lines, "x" }, { "fs.open", fs.sub_in_file, "x", "a", "b" },
@@ -252,12 +252,12 @@ async fn what_is_open_is_refused() {
     let held = format!(
         r#"
         local URL <const> = 'http://127.0.0.1:{port}/'
-        local folder = fs.tempdir()
-        fs.write(folder .. "/x", "text")
-        local file = io.open(folder .. "/x")
+        local directory = fs.tempdir()
+        fs.write(directory .. "/x", "text")
+        local file = io.open(directory .. "/x")
         local database = db.connect("sqlite::memory:")
         local response = http.get(URL, {{ stream = true }})
-        assert(#fs.read(folder .. "/x") == 4)
+        assert(#fs.read(directory .. "/x") == 4)
         local HELD = {{
           {{ "fs.file.read", file.read, file, "a" }}, {{ "fs.file.seek", file.seek, file, "set", 1 }},
           {{ "db.connection.run", db.query, database, "select 1" }},

@@ -9,7 +9,8 @@ static GUEST: LazyLock<Guest> = LazyLock::new(|| Guest::new().expect("the guest 
 
 fn found(text: &str) -> Findings {
     let script = Script::named("=x", "x.lua", text.as_bytes());
-    Findings::of(&GUEST, Folders::default(), &script).unwrap_or_else(|outcome| panic!("{text}: {outcome:?}"))
+    Findings::of(&GUEST, Directories::default(), &script)
+        .unwrap_or_else(|outcome| panic!("{text}: {outcome:?}"))
 }
 
 fn grants(text: &str) -> Vec<String> {

@@ -74,12 +74,12 @@ mod tests {
     fn the_session_a_builtin_a_function_and_nothing() {
         let session = about("").unwrap();
         assert!(
-            session.contains("Ctrl-D") && session.contains("\nfs         Files and folders\n"),
+            session.contains("Ctrl-D") && session.contains("\nfs         Files and directories\n"),
             "{session}"
         );
         let page = about("fs").unwrap();
         assert!(
-            page.starts_with("fs\nFiles and folders.") && page.contains("\nfs.read(path) -> string\n"),
+            page.starts_with("fs\nFiles and directories.") && page.contains("\nfs.read(path) -> string\n"),
             "{page}"
         );
         let function = about("fs.read").unwrap();

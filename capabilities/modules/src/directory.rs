@@ -1,4 +1,4 @@
-//! A folder that modules are read from, by open handles: a module lies in it when it is opened, whatever is moved or
+//! A directory that modules are read from, by open handles: a module lies in it when it is opened, whatever is moved or
 //! swapped meanwhile.
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
@@ -12,17 +12,17 @@ use std::sync::Arc;
 
 /// The largest module file that is read.
 const MODULE_BYTES_MAX: u64 = 16 << 20;
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// A folder of modules, as it was when the run began.
+/// A directory of modules, as it was when the run began.
 #[derive(Clone, Debug)]
-pub struct Folder {
+pub struct Directory {
     path: PathBuf,
     /// How messages name it.
     shown: String,
     /// Where it was open, and where that was.
     opened: Option<(Arc<OwnedFd>, Option<PathBuf>)>,
-    /// The folder that it lies in, and its name there, for one that is made later.
+    /// The directory that it lies in, and its name there, for one that is made later.
     parent: Option<(Arc<OwnedFd>, OsString)>,
 }
 
@@ -33,22 +33,22 @@ fn path_of(file: &OwnedFd) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
 }
 
-impl Folder {
-    /// Opens the folder at `path`, following links: it is the operator's choice. `shown` is how scripts see it.
-    pub fn open(path: PathBuf, shown: String) -> Folder {
-        let opened = openat(CWD, &path, FOLDER, Mode::empty()).ok().map(|folder| {
-            let place = path_of(&folder);
-            (Arc::new(folder), place)
+impl Directory {
+    /// Opens the directory at `path`, following links: it is the operator's choice. `shown` is how scripts see it.
+    pub fn open(path: PathBuf, shown: String) -> Directory {
+        let opened = openat(CWD, &path, DIRECTORY, Mode::empty()).ok().map(|directory| {
+            let place = path_of(&directory);
+            (Arc::new(directory), place)
         });
         let parent = match (path.parent(), path.file_name()) {
             (Some(parent), Some(name)) => {
                 let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                let parent = openat(CWD, parent, FOLDER, Mode::empty()).ok();
+                let parent = openat(CWD, parent, DIRECTORY, Mode::empty()).ok();
                 parent.map(|parent| (Arc::new(parent), name.to_owned()))
             }
             _ => None,
         };
-        Folder { path, shown, opened, parent }
+        Directory { path, shown, opened, parent }
     }
 
     /// The path that was opened.
@@ -62,19 +62,19 @@ impl Folder {
         Some(self.path.join(inner))
     }
 
-    /// The folder, where it still is what it was; else what is in its place now, which must not be a link.
+    /// The directory, where it still is what it was; else what is in its place now, which must not be a link.
     fn handle(&self) -> Result<Arc<OwnedFd>, Errno> {
-        if let Some((folder, place)) = &self.opened
-            && path_of(folder) == *place
+        if let Some((directory, place)) = &self.opened
+            && path_of(directory) == *place
         {
-            return Ok(folder.clone());
+            return Ok(directory.clone());
         }
         let Some((parent, name)) = &self.parent else { return Err(Errno::NOENT) };
-        openat(parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()).map(Arc::new)
+        openat(parent, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).map(Arc::new)
     }
 
-    /// Reads a file of at most `most` bytes in the folder; gives its path as scripts see it. Links are followed within the
-    /// folder only. `authorizer` is asked about the path before it is looked at, and about where the file really is.
+    /// Reads a file of at most `most` bytes in the directory; gives its path as scripts see it. Links are followed within the
+    /// directory only. `authorizer` is asked about the path before it is looked at, and about where the file really is.
     ///
     /// # Errors
     /// Why it is not read.
@@ -87,14 +87,16 @@ impl Folder {
         let shown = format!("{}/{candidate}", self.shown);
         let missing = |why: &str| format!("no file '{shown}' ({why})");
         authorizer(&self.path.join(candidate)).map_err(|why| missing(&why))?;
-        let opened = self.handle().and_then(|folder| open_below(&folder, Path::new(candidate)));
+        let opened = self.handle().and_then(|directory| open_below(&directory, Path::new(candidate)));
         let file = match opened {
             Ok(file) => {
                 path_of(&file).map_or(Ok(()), |path| authorizer(&path)).map_err(|why| missing(&why))?;
                 File::from(file)
             }
             Err(Errno::NOENT | Errno::NOTDIR) => return Err(format!("no file '{shown}'")),
-            Err(Errno::XDEV | Errno::LOOP) => return Err(missing("it is a link out of the module folder")),
+            Err(Errno::XDEV | Errno::LOOP) => {
+                return Err(missing("it is a link out of the module directory"));
+            }
             Err(failure) => return Err(missing(&std::io::Error::from(failure).kind().to_string())),
         };
         let about = file.metadata().map_err(|failure| missing(&failure.kind().to_string()))?;
@@ -116,16 +118,16 @@ impl Folder {
     }
 }
 
-/// Opens a file below a folder, never outside of it.
-fn open_below(folder: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+/// Opens a file below a directory, never outside of it.
+fn open_below(directory: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     // Renames on the way make the kernel give up; it is tried again, but not for ever.
     for _ in 0..8 {
-        match openat2(folder, path, flags, Mode::empty(), beneath) {
+        match openat2(directory, path, flags, Mode::empty(), beneath) {
             Err(Errno::AGAIN) => {}
             // An old kernel, or a filter of system calls.
-            Err(Errno::NOSYS | Errno::PERM) => return open_without_links(folder, path, flags),
+            Err(Errno::NOSYS | Errno::PERM) => return open_without_links(directory, path, flags),
             other => return other,
         }
     }
@@ -133,14 +135,14 @@ fn open_below(folder: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 /// The same in steps, of which none follows a link.
-fn open_without_links(folder: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+fn open_without_links(directory: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let mut parts = path.components().peekable();
     let mut at: Option<OwnedFd> = None;
     while let Some(part) = parts.next() {
         let Component::Normal(name) = part else { return Err(Errno::XDEV) };
         let last = parts.peek().is_none();
-        let how = OFlags::NOFOLLOW | if last { flags } else { FOLDER };
-        at = Some(openat(at.as_ref().unwrap_or(folder), name, how, Mode::empty())?);
+        let how = OFlags::NOFOLLOW | if last { flags } else { DIRECTORY };
+        at = Some(openat(at.as_ref().unwrap_or(directory), name, how, Mode::empty())?);
     }
     at.ok_or(Errno::ISDIR)
 }
@@ -157,8 +159,8 @@ mod tests {
         std::fs::write(base.join("secret.lua"), "s").unwrap();
         std::os::unix::fs::symlink("../secret.lua", base.join("m/link.lua")).unwrap();
         std::os::unix::fs::symlink("..", base.join("m/up")).unwrap();
-        let folder = openat(CWD, base.join("m"), FOLDER, Mode::empty()).unwrap();
-        let open = |path: &str| open_without_links(&folder, Path::new(path), OFlags::RDONLY);
+        let directory = openat(CWD, base.join("m"), DIRECTORY, Mode::empty()).unwrap();
+        let open = |path: &str| open_without_links(&directory, Path::new(path), OFlags::RDONLY);
         assert!(open("a/x.lua").is_ok());
         for path in ["link.lua", "up/secret.lua", "../secret.lua", "/etc/passwd", ""] {
             assert!(open(path).is_err(), "{path}");
