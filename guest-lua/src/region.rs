@@ -61,6 +61,14 @@ unsafe extern "C" {
     fn malloc_usable_size(block: *mut u8) -> usize;
 }
 
+/// Bytes that libc's allocator keeps before each block.
+const HEADER: usize = size_of::<usize>();
+
+/// Bytes that a block takes, more than it was asked for.
+unsafe fn footprint(block: *mut u8) -> usize {
+    unsafe { malloc_usable_size(block) + HEADER }
+}
+
 /// Sets how many bytes the instance may take beside those that it has taken by now.
 pub fn set_limit(more: usize) {
     unsafe { LIMIT = held().saturating_add(more) };
@@ -198,7 +206,7 @@ unsafe fn unlink(block: *mut Links) {
 unsafe fn release(block: *mut Links) {
     unsafe {
         unlink(block);
-        USED = USED.saturating_sub(malloc_usable_size(block.cast()));
+        USED = USED.saturating_sub(footprint(block.cast()));
         free(block.cast());
     }
 }
@@ -258,12 +266,12 @@ unsafe impl GlobalAlloc for Heap {
             if RUNNING.thread.is_null() || layout.align() > LINKS {
                 let block = System.alloc(layout);
                 if !block.is_null() {
-                    USED += malloc_usable_size(block);
+                    USED += footprint(block);
                 }
                 return block;
             }
             let block = sure(|| malloc(layout.size() + LINKS));
-            USED += malloc_usable_size(block);
+            USED += footprint(block);
             let links = block.cast::<Links>();
             *links = Links { next: links, previous: links };
             join(RUNNING.mark, links);
@@ -275,21 +283,21 @@ unsafe impl GlobalAlloc for Heap {
         charge(size.saturating_sub(layout.size()));
         unsafe {
             if !is_linked(block) {
-                let before = malloc_usable_size(block);
+                let before = footprint(block);
                 let moved = System.realloc(block, layout, size);
                 if !moved.is_null() {
-                    USED = USED.saturating_sub(before) + malloc_usable_size(moved);
+                    USED = USED.saturating_sub(before) + footprint(moved);
                 }
                 return moved;
             }
             let block = block.sub(LINKS);
-            let before = malloc_usable_size(block);
+            let before = footprint(block);
             let grow = || realloc(block, size + LINKS);
             let moved = if RUNNING.thread.is_null() { grow() } else { sure(grow) };
             if moved.is_null() {
                 return moved;
             }
-            USED = USED.saturating_sub(before) + malloc_usable_size(moved);
+            USED = USED.saturating_sub(before) + footprint(moved);
             // Its place in the ring is what says to which region it belongs.
             let links = moved.cast::<Links>();
             if (*links).next == block.cast() {
@@ -307,7 +315,7 @@ unsafe impl GlobalAlloc for Heap {
             if is_linked(block) {
                 release(block.sub(LINKS).cast());
             } else {
-                USED = USED.saturating_sub(malloc_usable_size(block));
+                USED = USED.saturating_sub(footprint(block));
                 System.dealloc(block, layout);
             }
         }

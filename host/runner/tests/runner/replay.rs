@@ -222,7 +222,7 @@ return function()
     local told = text:find(call[1], 1, true) and text:find("not inside a workflow: use an activity", 1, true)
     if ok or not told then wrong[#wrong + 1] = ("%d %s: %s %s"):format(number, call[1], ok, text) end
   end
-  return { wrong = wrong, tried = #calls }
+  return { wrong = json.array(wrong), tried = #calls }
 end
 "#;
 
@@ -268,7 +268,8 @@ async fn what_is_open_is_refused() {
     let outcome = run(&held, true, Some(1)).await;
     let value = value(&outcome);
     assert_eq!(value["wrong"], json!([]));
-    served.join().unwrap();
+    // The run's connections end on this thread.
+    tokio::task::spawn_blocking(move || served.join().unwrap()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
