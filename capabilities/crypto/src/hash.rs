@@ -179,7 +179,7 @@ mod tests {
         );
         assert_eq!(
             hex::encode(
-                &whole("sha256", &[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First")
+                whole("sha256", &[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First")
                     .unwrap()
             ),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
