@@ -2,7 +2,7 @@
 return function()
   local length = 0
   for i = 1, 3000 do
-    length = length + #template.render("Hello {{ name | upper }}, you are number {{ n }}.", { name = "Ada", n = i })
+    length = length + #template.render_string("Hello {{ name | upper }}, you are number {{ n }}.", { name = "Ada", n = i })
   end
   return length
 end
