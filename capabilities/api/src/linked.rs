@@ -143,10 +143,11 @@ pub mod component {
         name: String,
     }
 
-    impl<T> Outside<T> {
-        fn refused(&self, data: &T) -> Option<Error> {
-            (self.ctx)(data).refused(&self.name)
-        }
+    /// The error of a function where it must not be called. One closure for both kinds of functions: each is compiled for
+    /// every function of the host.
+    fn refused<T>(outside: &Option<Outside<T>>, data: &T) -> Option<Error> {
+        let Outside { ctx, name } = outside.as_ref()?;
+        ctx(data).refused(name)
     }
 
     impl<T: 'static> LinkerInstance<'_, T> {
@@ -176,11 +177,9 @@ pub mod component {
             Params: ComponentNamedList + Lift + 'static,
             Return: ComponentNamedList + Lower + Refused + 'static,
         {
-            let Some(outside) = self.asks::<Return>(name)? else {
-                return self.inner.func_wrap(name, function);
-            };
+            let outside = self.asks::<Return>(name)?;
             self.inner.func_wrap(name, move |store: StoreContextMut<'_, T>, params| {
-                match outside.refused(store.data()) {
+                match refused(&outside, store.data()) {
                     Some(error) => Return::refused(error),
                     None => function(store, params),
                 }
@@ -200,10 +199,8 @@ pub mod component {
             Params: ComponentNamedList + Lift + 'static,
             Return: ComponentNamedList + Lower + Refused + 'static,
         {
-            let Some(outside) = self.asks::<Return>(name)? else {
-                return self.inner.func_wrap_async(name, function);
-            };
-            self.inner.func_wrap_async(name, move |store, params| match outside.refused(store.data()) {
+            let outside = self.asks::<Return>(name)?;
+            self.inner.func_wrap_async(name, move |store, params| match refused(&outside, store.data()) {
                 Some(error) => Box::new(async move { Return::refused(error) }),
                 None => function(store, params),
             })
@@ -222,11 +219,9 @@ pub mod component {
             Params: ComponentNamedList + Lift + 'static,
             Return: ComponentNamedList + Lower + Refused + 'static,
         {
-            let Some(outside) = self.asks::<Return>(name)? else {
-                return self.inner.func_wrap_concurrent(name, function);
-            };
+            let outside = self.asks::<Return>(name)?;
             self.inner.func_wrap_concurrent(name, move |accessor: &Accessor<T>, params| {
-                match accessor.with(|mut access| outside.refused(access.get())) {
+                match accessor.with(|mut access| refused(&outside, access.get())) {
                     Some(error) => Box::pin(async move { Return::refused(error) }),
                     None => function(accessor, params),
                 }
