@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use tokio_rustls::rustls;
 
-/// An error of ours on its way through hyper or a decoder.
+/// An error of a capability on its way through hyper or a decoder.
 #[derive(Debug)]
 pub struct Carried(pub Error);
 
@@ -20,7 +20,7 @@ impl fmt::Display for Carried {
 
 impl StdError for Carried {}
 
-/// Wraps an error of ours for an interface that speaks `io::Error`.
+/// Wraps an error of a capability for an interface that speaks `io::Error`.
 pub fn carry(error: Error) -> io::Error {
     io::Error::other(Carried(error))
 }

@@ -95,14 +95,14 @@ fn websockets_that_nobody_reads_fill_no_memory() {
             }
         })
     };
-    let tries = (0..600).map(|_| {
+    let mut tries = (0..600).map(|_| {
         let done = echoed();
         if done.is_err() {
             std::thread::sleep(Duration::from_millis(100));
         }
         done
     });
-    assert!(tries.into_iter().any(|done| done.is_ok()), "{:?}", echoed());
+    assert!(tries.any(|done| done.is_ok()), "{:?}", echoed());
 }
 
 /// A frame of a client, masked with zeros.
