@@ -94,3 +94,20 @@ pub fn io_error(what: &str, source: &std::io::Error) -> Error {
     let reason = text.split(" (os error").next().unwrap_or(&text);
     Error { errno: source.raw_os_error().unwrap_or(0), ..error(code, format!("{what}: {reason}")) }
 }
+
+/// An error of a capability on its way through an interface that speaks `io::Error`: of hyper, of a decoder.
+#[derive(Debug)]
+pub struct Carried(pub Error);
+
+impl std::fmt::Display for Carried {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for Carried {}
+
+/// Wraps an error of a capability as an `io::Error`.
+pub fn carry(error: Error) -> std::io::Error {
+    std::io::Error::other(Carried(error))
+}

@@ -47,7 +47,9 @@ pub use capability::{Capability, Denied, Literal, Need, ScopeForm, Target, text_
 pub use cpu::{Cpu, CpuGuard};
 pub use ctx::{Call, Ctx, HandleGuard, Identity, Output, Run, RunState, Stop, limit_error};
 pub use ending::Ending;
-pub use error::{HostError, HostResult, denied, denied_by, denied_without_scope, denier, error, io_error};
+pub use error::{
+    Carried, HostError, HostResult, carry, denied, denied_by, denied_without_scope, denier, error, io_error,
+};
 pub use extension::{Extension, Extensions, Pending};
 pub use grants::{Answer, Asker, Grants, Question};
 pub use learned::{Learned, Use};

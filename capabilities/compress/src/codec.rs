@@ -3,8 +3,7 @@
 use crate::share::Share;
 use crate::xz;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{error, io_error};
-use std::error::Error as StdError;
+use assay_capability_api::{Carried, carry, error, io_error};
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 
@@ -150,23 +149,6 @@ pub struct Bounds {
     pub size: u64,
     /// Bytes out for each byte in.
     pub ratio: u32,
-}
-
-/// An error of this crate on its way through an interface that speaks `io::Error`.
-#[derive(Debug)]
-struct Carried(Error);
-
-impl fmt::Display for Carried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
-    }
-}
-
-impl StdError for Carried {}
-
-/// Wraps an error of this crate as an `io::Error`; [`failed`] gives it back.
-pub fn carry(error: Error) -> io::Error {
-    io::Error::other(Carried(error))
 }
 
 /// The error that a script sees for a failure while `what` was read or written.

@@ -1,10 +1,10 @@
 //! Whole files: read through the grants, written beside the destination and put in its place at the end.
 
-use crate::codec::{Bounds, Decoder, Encoder, Format, carry, failed};
+use crate::codec::{Bounds, Decoder, Encoder, Format, failed};
 use crate::share::Share;
 use assay_capability_api::Run;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{error, io_error};
+use assay_capability_api::{carry, error, io_error};
 use assay_capability_fs::{AtomicFile, Cancel, create_atomic, open_read};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};

@@ -1,7 +1,7 @@
 //! Decompression of xz in as much memory as the data ask for, of which the run's budget is asked first.
 
-use crate::codec::carry;
 use crate::share::Share;
+use assay_capability_api::carry;
 use liblzma::stream::{Action, CONCATENATED, Error as Broken, Status, Stream};
 use std::io::{self, BufRead};
 

@@ -3,9 +3,9 @@
 use crate::errors::{timeout, transport};
 use crate::members::{Kind, Members};
 use crate::pool::Lease;
+use assay_capability_api::carry;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Budget, Held, Run, error, lock};
-use assay_capability_net::failure::carry;
 use async_compression::tokio::bufread::{BrotliDecoder, DeflateDecoder, ZlibDecoder};
 use bytes::{Buf, Bytes};
 use http::HeaderMap;

@@ -3,9 +3,9 @@
 use crate::bindings::assay::host::http::{Content, Part, RequestBody};
 use crate::errors::invalid;
 use crate::files;
+use assay_capability_api::carry;
 use assay_capability_api::types::{Error, ErrorCode};
 use assay_capability_api::{Held, Run, error, io_error, lock, random};
-use assay_capability_net::failure::carry;
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};

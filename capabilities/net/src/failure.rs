@@ -2,28 +2,10 @@
 
 use crate::verify::Unpinned;
 use assay_capability_api::types::{Error, ErrorCode};
-use assay_capability_api::{error, io_error};
+use assay_capability_api::{Carried, error, io_error};
 use std::error::Error as StdError;
-use std::fmt;
 use std::io;
 use tokio_rustls::rustls;
-
-/// An error of a capability on its way through hyper or a decoder.
-#[derive(Debug)]
-pub struct Carried(pub Error);
-
-impl fmt::Display for Carried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
-    }
-}
-
-impl StdError for Carried {}
-
-/// Wraps an error of a capability for an interface that speaks `io::Error`.
-pub fn carry(error: Error) -> io::Error {
-    io::Error::other(Carried(error))
-}
 
 /// Every error below `outermost`, itself first. `io::Error` hides what it wraps from `source`.
 pub fn chain<'a>(
@@ -39,7 +21,7 @@ fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 
     }
 }
 
-/// An error of ours, or one of TLS, below `failure`.
+/// An error of a capability, or one of TLS, below `failure`.
 pub fn known(subject: &str, failure: &(dyn StdError + 'static)) -> Option<Error> {
     chain(failure).find_map(|error| {
         let own = error.downcast_ref().map(|Carried(own)| own.clone());
@@ -216,7 +198,7 @@ mod tests {
     #[test]
     fn what_io_errors_wrap_is_found() {
         let own = error(ErrorCode::Denied, "no");
-        let wrapped = io::Error::other(carry(own));
+        let wrapped = io::Error::other(assay_capability_api::carry(own));
         assert_eq!(transport("GET x", &wrapped).code, ErrorCode::Denied);
         let tls =
             io::Error::other(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
